@@ -1,0 +1,1 @@
+//! The Front End role: registrar, messaging, router and everything a home does for its users.

@@ -1,0 +1,1 @@
+//! The real world around a node: sockets, TLS, WebSocket, DNS, HTTP, timers.

@@ -1,0 +1,1 @@
+//! Names in certificates, issuing rules and the private certificate authority.

@@ -1,0 +1,157 @@
+//! The reference implementation: what each change means, in ordered maps.
+
+use std::collections::BTreeMap;
+
+use directory::{SipAddress, User, UserId, UserState};
+
+use crate::{
+    Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
+};
+
+/// A whole store in memory. `apply` either changes everything that the change says, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    users: BTreeMap<UserId, User>,
+    addresses: BTreeMap<SipAddress, UserId>,
+    bindings: BTreeMap<(UserId, String), Binding>,
+    mailboxes: BTreeMap<UserId, Mailbox>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Mailbox {
+    last: Sequence,
+    taken: Sequence,
+    cursors: BTreeMap<DeviceKey, Cursor>,
+    messages: BTreeMap<Sequence, Kept>,
+    identities: BTreeMap<(Direction, [u8; 16]), Sequence>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cursor {
+    through: Sequence,
+    seen_unix_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    message: StoredMessage,
+    withdrawn: bool,
+}
+
+impl Tables {
+    /// Applies one change; `false` where it was there already and nothing changed. Changes to users that do not
+    /// exist change nothing and are no error: a removal may overtake them.
+    pub fn apply(&mut self, change: &Change) -> bool {
+        match change {
+            Change::AddUser(user) => return self.add_user(user),
+            Change::SetUserState { user, state } => {
+                if let Some(u) = self.users.get_mut(user) {
+                    u.state = *state;
+                    if *state == UserState::Disabled {
+                        self.bindings.retain(|(owner, _), _| owner != user);
+                    }
+                }
+            }
+            Change::SetUserSecrets { user, secrets } => {
+                if let Some(u) = self.users.get_mut(user) {
+                    u.secrets = Some(secrets.clone());
+                }
+            }
+            Change::RemoveUser(user) => {
+                if let Some(u) = self.users.remove(user) {
+                    self.addresses.remove(&u.address);
+                }
+                self.bindings.retain(|(owner, _), _| owner != user);
+                self.mailboxes.remove(user);
+            }
+            Change::PutBinding(binding) => {
+                if self.users.contains_key(&binding.user) {
+                    self.bindings.insert((binding.user, binding.key.clone()), binding.clone());
+                }
+            }
+            Change::RemoveBinding { user, key } => {
+                self.bindings.remove(&(*user, key.clone()));
+            }
+            Change::AppendMessage(message) => return self.append(message),
+            Change::WithdrawMessage { owner, sequence } => {
+                if let Some(kept) = self.mailbox(*owner).and_then(|m| m.messages.get_mut(sequence)) {
+                    kept.withdrawn = true;
+                }
+            }
+            Change::AdvanceTaken { owner, through } => {
+                if let Some(mailbox) = self.mailbox(*owner) {
+                    mailbox.taken = mailbox.taken.max(*through);
+                }
+            }
+            Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
+                if let Some(mailbox) = self.mailbox(*owner) {
+                    let new = Cursor { through: *through, seen_unix_ms: *seen_unix_ms };
+                    let cursor = mailbox.cursors.entry(device.clone()).or_insert_with(|| new.clone());
+                    cursor.through = cursor.through.max(new.through);
+                    cursor.seen_unix_ms = cursor.seen_unix_ms.max(new.seen_unix_ms);
+                }
+            }
+            Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
+                for mailbox in self.mailboxes.values_mut() {
+                    mailbox.messages.retain(|_, k| k.message.received_unix_ms >= *messages_before_unix_ms);
+                    mailbox.identities.retain(|_, s| mailbox.messages.contains_key(s));
+                    mailbox.cursors.retain(|_, c| c.seen_unix_ms >= *devices_before_unix_ms);
+                }
+            }
+        }
+        true
+    }
+
+    /// Answers one query.
+    pub fn query(&self, query: &Query) -> Rows {
+        match query {
+            Query::Load => Rows::Loaded(self.users.keys().filter_map(|id| self.record(*id)).collect()),
+            Query::LoadUser(id) => Rows::LoadedUser(self.record(*id)),
+            Query::Messages { owner, after, limit } => {
+                let behind = (std::ops::Bound::Excluded(*after), std::ops::Bound::Unbounded);
+                let messages = self.mailboxes.get(owner).into_iter().flat_map(|m| m.messages.range(behind));
+                let live = messages.filter(|(_, k)| !k.withdrawn).map(|(_, k)| k.message.clone());
+                Rows::Messages(live.take(*limit as usize).collect())
+            }
+        }
+    }
+
+    fn add_user(&mut self, user: &User) -> bool {
+        if self.users.contains_key(&user.id) || self.addresses.contains_key(&user.address) {
+            return false;
+        }
+        self.addresses.insert(user.address.clone(), user.id);
+        self.mailboxes.insert(user.id, Mailbox::default());
+        self.users.insert(user.id, user.clone());
+        true
+    }
+
+    fn append(&mut self, message: &StoredMessage) -> bool {
+        let Some(mailbox) = self.mailbox(message.owner) else { return true };
+        let identity = (message.direction, message.identity);
+        if mailbox.identities.contains_key(&identity) {
+            return false;
+        }
+        mailbox.identities.insert(identity, message.sequence);
+        mailbox.last = mailbox.last.max(message.sequence);
+        mailbox.messages.insert(message.sequence, Kept { message: message.clone(), withdrawn: false });
+        true
+    }
+
+    fn mailbox(&mut self, owner: UserId) -> Option<&mut Mailbox> {
+        self.mailboxes.get_mut(&owner)
+    }
+
+    fn record(&self, id: UserId) -> Option<UserRecord> {
+        let user = self.users.get(&id)?.clone();
+        let own = (id, String::new())..(UserId(id.0 + 1), String::new());
+        let bindings = self.bindings.range(own).map(|(_, b)| b.clone()).collect();
+        let mailbox = self.mailboxes.get(&id);
+        let mailbox = mailbox.map_or_else(MailboxRecord::default, |m| MailboxRecord {
+            last: m.last,
+            taken: m.taken,
+            cursors: m.cursors.iter().map(|(d, c)| (d.clone(), c.through)).collect(),
+        });
+        Some(UserRecord { user, bindings, mailbox })
+    }
+}

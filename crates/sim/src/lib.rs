@@ -1,0 +1,1 @@
+//! The simulated world: virtual clock, links, DNS, storage, crashes, and the checkers.

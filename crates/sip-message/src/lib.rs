@@ -1,0 +1,1 @@
+//! SIP messages, URIs, headers, SDP, digest arithmetic and stream framing: parse and print.

@@ -1,0 +1,1 @@
+//! Transactions, dialogs, event subscriptions, proxy core, outbound flows and RFC 3263 selection.

@@ -1,0 +1,1 @@
+//! Durable state in SQLite behind the interface of the records crate.

@@ -1,0 +1,1 @@
+//! STUN messages for keep-alive on SIP flows.
