@@ -1,0 +1,104 @@
+//! What a front end is told when it is made.
+
+use std::time::Duration;
+
+use directory::DomainName;
+use node::Listener;
+
+/// Everything that a front end must know to start. All fields are legal in any value that their types allow, but for
+/// `domains` and `listeners`, which must not be empty.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our SIP domains; the first is the one shown where one is needed.
+    pub domains: Vec<DomainName>,
+    /// The bound sockets; [`node::ListenerId`] counts them from 0.
+    pub listeners: Vec<Listener>,
+    /// Names under which requests address this server itself (in Route and Request-URI), besides the domains and the
+    /// advertised hosts.
+    pub aliases: Vec<String>,
+    /// Bounds of registrations.
+    pub registration: RegistrationLimits,
+    /// Who is challenged when.
+    pub authentication: AuthenticationPolicy,
+    /// Bounds of messaging.
+    pub messaging: MessagingLimits,
+    /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
+    pub secret: [u8; 32],
+    /// Fresh randomness of this start: branches, tags, and what must not survive a restart.
+    pub seed: [u8; 32],
+}
+
+/// Bounds of registrations (RFC 3261 §10.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationLimits {
+    /// Granted where a client asks for none.
+    pub expires_default: Duration,
+    /// Less is answered with 423.
+    pub expires_min: Duration,
+    /// More is cut to this.
+    pub expires_max: Duration,
+    /// Bindings a user may have at once; more are refused with 403.
+    pub bindings_per_user_max: usize,
+}
+
+/// Who is challenged when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationPolicy {
+    /// How long a nonce is good.
+    pub nonce_lifetime: Duration,
+    /// On connections: TCP, TLS, WebSocket.
+    pub connections: Challenge,
+    /// On datagrams, whose source address can be forged.
+    pub datagrams: Challenge,
+}
+
+/// When a user's requests are challenged. REGISTER always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// Every request outside of a dialog.
+    EveryRequest,
+    /// None on a flow on which the same user has signed in before, while a registration of that flow is in force.
+    OncePerFlow,
+}
+
+/// Bounds of messaging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessagingLimits {
+    /// How long the sender waits for a device to take a message before it gets 202.
+    pub answer_within: Duration,
+    /// How long a message is kept, and a resend recognised.
+    pub retention: Duration,
+    /// Messages that may wait for one user; more are refused with 480.
+    pub waiting_per_user_max: u64,
+}
+
+impl Default for RegistrationLimits {
+    fn default() -> Self {
+        RegistrationLimits {
+            expires_default: Duration::from_secs(3600),
+            expires_min: Duration::from_secs(60),
+            expires_max: Duration::from_secs(7200),
+            bindings_per_user_max: 16,
+        }
+    }
+}
+
+impl Default for AuthenticationPolicy {
+    fn default() -> Self {
+        AuthenticationPolicy {
+            nonce_lifetime: Duration::from_secs(300),
+            connections: Challenge::OncePerFlow,
+            datagrams: Challenge::EveryRequest,
+        }
+    }
+}
+
+impl Default for MessagingLimits {
+    fn default() -> Self {
+        MessagingLimits {
+            answer_within: Duration::from_secs(8),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            waiting_per_user_max: 10_000,
+        }
+    }
+}
