@@ -15,7 +15,7 @@
 
 pub mod memory;
 
-use directory::{SipAddress, User, UserId, UserState, DigestSecrets};
+use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -56,7 +56,8 @@ pub enum Change {
         key: String,
     },
     /// Puts a message into its owner's mailbox. `AlreadyThere` where the mailbox holds a message of the same
-    /// [`StoredMessage::identity`] that is younger than the retention: then nothing changes.
+    /// [`StoredMessage::identity`] that was not pruned yet: then nothing changes. Refused where another message of
+    /// the mailbox has the same sequence.
     AppendMessage(StoredMessage),
     /// All devices refused the message: it stays known (a resend is recognised) but is delivered no more.
     WithdrawMessage {
@@ -84,7 +85,8 @@ pub enum Change {
         seen_unix_ms: u64,
     },
     /// Drops messages received before `messages_before_unix_ms` and devices not seen since
-    /// `devices_before_unix_ms`.
+    /// `devices_before_unix_ms`. A store may do it in steps: until the change is acknowledged, what follows it may
+    /// meet rows that it is about to drop, and a failure leaves some of them dropped.
     Prune {
         /// Bound for messages, in milliseconds since 1970.
         messages_before_unix_ms: u64,

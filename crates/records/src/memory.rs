@@ -38,12 +38,25 @@ struct Kept {
     withdrawn: bool,
 }
 
+/// A change that cannot be applied because its author broke a rule: nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The mailbox holds another message at this sequence.
+    #[error("the mailbox holds another message at this sequence")]
+    SequenceTaken,
+}
+
 impl Tables {
+    /// [`Tables::try_apply`] for callers that never give a sequence twice; a refused change counts as not applied.
+    pub fn apply(&mut self, change: &Change) -> bool {
+        self.try_apply(change).unwrap_or(false)
+    }
+
     /// Applies one change; `false` where it was there already and nothing changed. Changes to users that do not
     /// exist change nothing and are no error: a removal may overtake them.
-    pub fn apply(&mut self, change: &Change) -> bool {
+    pub fn try_apply(&mut self, change: &Change) -> Result<bool, Refused> {
         match change {
-            Change::AddUser(user) => return self.add_user(user),
+            Change::AddUser(user) => return Ok(self.add_user(user)),
             Change::SetUserState { user, state } => {
                 if let Some(u) = self.users.get_mut(user) {
                     u.state = *state;
@@ -99,7 +112,7 @@ impl Tables {
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// Answers one query.
@@ -126,16 +139,19 @@ impl Tables {
         true
     }
 
-    fn append(&mut self, message: &StoredMessage) -> bool {
-        let Some(mailbox) = self.mailbox(message.owner) else { return true };
+    fn append(&mut self, message: &StoredMessage) -> Result<bool, Refused> {
+        let Some(mailbox) = self.mailbox(message.owner) else { return Ok(true) };
         let identity = (message.direction, message.identity);
         if mailbox.identities.contains_key(&identity) {
-            return false;
+            return Ok(false);
+        }
+        if mailbox.messages.contains_key(&message.sequence) {
+            return Err(Refused::SequenceTaken);
         }
         mailbox.identities.insert(identity, message.sequence);
         mailbox.last = mailbox.last.max(message.sequence);
         mailbox.messages.insert(message.sequence, Kept { message: message.clone(), withdrawn: false });
-        true
+        Ok(true)
     }
 
     fn mailbox(&mut self, owner: UserId) -> Option<&mut Mailbox> {
@@ -144,8 +160,8 @@ impl Tables {
 
     fn record(&self, id: UserId) -> Option<UserRecord> {
         let user = self.users.get(&id)?.clone();
-        let own = (id, String::new())..(UserId(id.0 + 1), String::new());
-        let bindings = self.bindings.range(own).map(|(_, b)| b.clone()).collect();
+        let onwards = self.bindings.range((id, String::new())..);
+        let bindings = onwards.take_while(|((owner, _), _)| *owner == id).map(|(_, b)| b.clone()).collect();
         let mailbox = self.mailboxes.get(&id);
         let mailbox = mailbox.map_or_else(MailboxRecord::default, |m| MailboxRecord {
             last: m.last,
@@ -155,3 +171,6 @@ impl Tables {
         Some(UserRecord { user, bindings, mailbox })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use directory::{DigestSecrets, Role};
+use proptest::prelude::*;
+
+use super::*;
+
+const ALICE: UserId = UserId(1);
+const BOB: UserId = UserId(2);
+
+fn user(id: UserId, address: &str) -> User {
+    User {
+        id,
+        address: SipAddress::parse(address).unwrap(),
+        display_name: String::new(),
+        state: UserState::Enabled,
+        role: Role::Person,
+        secrets: None,
+    }
+}
+
+fn message(owner: UserId, sequence: u64, identity: u8, received_unix_ms: u64) -> StoredMessage {
+    StoredMessage {
+        owner,
+        sequence: Sequence(sequence),
+        direction: Direction::Received,
+        peer: SipAddress::parse("bob@contoso.example").unwrap(),
+        identity: [identity; 16],
+        received_unix_ms,
+        request: b"MESSAGE".to_vec(),
+    }
+}
+
+fn binding(user: UserId, key: &str) -> Binding {
+    Binding {
+        user,
+        key: key.to_owned(),
+        contact: b"<sip:alice@192.0.2.1>".to_vec(),
+        path: vec![],
+        call_id: b"a".to_vec(),
+        cseq: 1,
+        q: 1000,
+        expires_unix_ms: 1,
+        datagram_flow: None,
+        user_agent: vec![],
+    }
+}
+
+fn with_alice() -> Tables {
+    let mut tables = Tables::default();
+    assert!(tables.apply(&Change::AddUser(user(ALICE, "alice@contoso.example"))));
+    tables
+}
+
+fn record(tables: &Tables, id: UserId) -> UserRecord {
+    let Rows::LoadedUser(record) = tables.query(&Query::LoadUser(id)) else { panic!("the wrong rows") };
+    record.expect("the user exists")
+}
+
+fn sequences(tables: &Tables, after: u64, limit: u32) -> Vec<u64> {
+    let query = Query::Messages { owner: ALICE, after: Sequence(after), limit };
+    let Rows::Messages(messages) = tables.query(&query) else { panic!("the wrong rows") };
+    messages.iter().map(|m| m.sequence.0).collect()
+}
+
+#[test]
+fn an_id_and_an_address_belong_to_one_user() {
+    let mut tables = with_alice();
+    let before = tables.clone();
+    assert!(!tables.apply(&Change::AddUser(user(ALICE, "other@contoso.example"))));
+    assert!(!tables.apply(&Change::AddUser(user(BOB, "alice@contoso.example"))));
+    assert_eq!(tables, before);
+    assert!(tables.apply(&Change::RemoveUser(ALICE)));
+    assert!(tables.apply(&Change::AddUser(user(BOB, "alice@contoso.example"))), "the address is free again");
+}
+
+#[test]
+fn a_resend_is_recognised_until_it_is_pruned() {
+    let mut tables = with_alice();
+    assert!(tables.apply(&Change::AppendMessage(message(ALICE, 1, 7, 100))));
+    assert!(tables.apply(&Change::WithdrawMessage { owner: ALICE, sequence: Sequence(1) }));
+    assert!(!tables.apply(&Change::AppendMessage(message(ALICE, 2, 7, 200))), "withdrawn, and still known");
+    let sent = StoredMessage { direction: Direction::Sent, ..message(ALICE, 2, 7, 200) };
+    assert!(tables.apply(&Change::AppendMessage(sent)), "the other direction has identities of its own");
+    tables.apply(&Change::Prune { messages_before_unix_ms: 101, devices_before_unix_ms: 0 });
+    assert!(tables.apply(&Change::AppendMessage(message(ALICE, 3, 7, 300))));
+}
+
+#[test]
+fn a_sequence_is_given_once() {
+    let mut tables = with_alice();
+    tables.apply(&Change::AppendMessage(message(ALICE, 1, 1, 100)));
+    let before = tables.clone();
+    let second = Change::AppendMessage(message(ALICE, 1, 2, 100));
+    assert_eq!(tables.try_apply(&second), Err(Refused::SequenceTaken));
+    assert!(!tables.apply(&second));
+    let resend = Change::AppendMessage(message(ALICE, 1, 1, 100));
+    assert_eq!(tables.try_apply(&resend), Ok(false), "a resend is a resend first");
+    assert_eq!(tables, before);
+}
+
+#[test]
+fn the_last_sequence_outlives_its_message() {
+    let mut tables = with_alice();
+    tables.apply(&Change::AppendMessage(message(ALICE, 9, 1, 100)));
+    tables.apply(&Change::Prune { messages_before_unix_ms: 101, devices_before_unix_ms: 0 });
+    assert_eq!(sequences(&tables, 0, 10), []);
+    assert_eq!(record(&tables, ALICE).mailbox.last, Sequence(9));
+}
+
+#[test]
+fn messages_come_oldest_first_without_the_withdrawn() {
+    let mut tables = with_alice();
+    for sequence in [3, 1, 4, 2] {
+        tables.apply(&Change::AppendMessage(message(ALICE, sequence, sequence as u8, 100)));
+    }
+    tables.apply(&Change::WithdrawMessage { owner: ALICE, sequence: Sequence(3) });
+    assert_eq!(sequences(&tables, 1, 10), [2, 4]);
+    assert_eq!(sequences(&tables, 0, 2), [1, 2]);
+    assert_eq!(sequences(&tables, 0, 0), []);
+}
+
+#[test]
+fn marks_only_move_forward() {
+    let mut tables = with_alice();
+    let device = DeviceKey("urn:uuid:1".to_owned());
+    for (through, seen_unix_ms) in [(5, 50), (3, 70), (4, 60)] {
+        tables.apply(&Change::AdvanceTaken { owner: ALICE, through: Sequence(through) });
+        let device = device.clone();
+        tables.apply(&Change::AdvanceCursor {
+            owner: ALICE,
+            device,
+            through: Sequence(through),
+            seen_unix_ms,
+        });
+    }
+    let prune = |devices_before_unix_ms| Change::Prune { messages_before_unix_ms: 0, devices_before_unix_ms };
+    tables.apply(&prune(70));
+    let mailbox = record(&tables, ALICE).mailbox;
+    assert_eq!((mailbox.taken, mailbox.cursors), (Sequence(5), vec![(device, Sequence(5))]));
+    tables.apply(&prune(71));
+    assert_eq!(record(&tables, ALICE).mailbox.cursors, []);
+}
+
+#[test]
+fn disabling_and_removing_take_the_bindings_along() {
+    let mut tables = with_alice();
+    tables.apply(&Change::AddUser(user(UserId(u64::MAX), "zoe@contoso.example")));
+    tables.apply(&Change::PutBinding(binding(UserId(u64::MAX), "z")));
+    tables.apply(&Change::PutBinding(binding(ALICE, "b")));
+    tables.apply(&Change::PutBinding(binding(ALICE, "a")));
+    let keys = |t: &Tables, id| record(t, id).bindings.into_iter().map(|b| b.key).collect::<Vec<_>>();
+    assert_eq!(keys(&tables, ALICE), ["a", "b"]);
+    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Disabled });
+    assert_eq!(keys(&tables, ALICE), [""; 0]);
+    assert_eq!(keys(&tables, UserId(u64::MAX)), ["z"]);
+}
+
+#[test]
+fn a_password_can_be_set_later() {
+    let mut tables = with_alice();
+    let secrets = DigestSecrets { md5: [1; 16], sha256: [2; 32] };
+    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets: secrets.clone() });
+    assert_eq!(record(&tables, ALICE).user.secrets, Some(secrets));
+}
+
+proptest! {
+    /// A removal may overtake anything: then nothing changes, and that is no error.
+    #[test]
+    fn changes_to_nobody_change_nothing(sequence in 1u64.., time in any::<u64>()) {
+        let device = DeviceKey("d".to_owned());
+        let through = Sequence(sequence);
+        for change in [
+            Change::SetUserState { user: BOB, state: UserState::Disabled },
+            Change::SetUserSecrets { user: BOB, secrets: DigestSecrets { md5: [0; 16], sha256: [0; 32] } },
+            Change::RemoveUser(BOB),
+            Change::PutBinding(binding(BOB, "k")),
+            Change::RemoveBinding { user: BOB, key: "k".to_owned() },
+            Change::AppendMessage(message(BOB, sequence, 1, time)),
+            Change::WithdrawMessage { owner: BOB, sequence: through },
+            Change::AdvanceTaken { owner: BOB, through },
+            Change::AdvanceCursor { owner: BOB, device, through, seen_unix_ms: time },
+        ] {
+            let mut tables = with_alice();
+            prop_assert!(tables.apply(&change));
+            prop_assert_eq!(tables, with_alice());
+        }
+    }
+}
