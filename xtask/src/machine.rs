@@ -1,0 +1,153 @@
+//! What the tests need from the machine: what is missing, installing it, and the facts of the machine for the log.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, bail};
+
+use crate::shell;
+
+/// Debian packages of the foreign programs that the system tests talk to, and of the tools around them.
+const DEBIAN_PACKAGES: &[&str] =
+    &["baresip-core", "linphone-cli", "openssl", "python3", "sip-tester", "sipsak", "socat", "sqlite3"];
+
+/// The SIP clients over WebSocket (JsSIP, SIP.js), with a `package-lock.json`.
+const WEBSOCKET_CLIENTS: &str = "tests/clients/websocket";
+
+/// Installs what is missing. Programs that a developer chooses (Rust, Node) are asked for, never installed.
+pub(crate) fn set_up(root: &Path) -> anyhow::Result<()> {
+    for (program, what) in [("node", "Node.js"), ("npm", "npm"), ("cc", "a C compiler")] {
+        if shell::probe(Command::new(program).arg("--version")).is_none() {
+            bail!("{what} is a prerequisite, and `{program}` is not in the PATH; see CONTRIBUTING.md");
+        }
+    }
+    debian_packages()?;
+    npm_packages(root)?;
+    nextest();
+    Ok(())
+}
+
+/// Whether cargo-nextest can run the tests.
+pub(crate) fn has_nextest() -> bool {
+    shell::probe(shell::cargo().args(["nextest", "--version"])).is_some()
+}
+
+fn debian_packages() -> anyhow::Result<()> {
+    // It fails when one of the packages is unknown, and then still prints the others.
+    let installed = Command::new("dpkg-query")
+        .args(["-W", "-f=${Package} ${db:Status-Status}\\n"])
+        .args(DEBIAN_PACKAGES)
+        .output()
+        .context(
+            "cannot ask dpkg-query what is installed; elsewhere than on Debian, install the programs of \
+                  xtask/src/machine.rs yourself and say --no-install",
+        )?;
+    let missing = missing(&String::from_utf8_lossy(&installed.stdout));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("xtask: installing {}", missing.join(" "));
+    let mut install = vec!["apt-get", "install", "-y", "--no-install-recommends"];
+    install.extend(&missing);
+    as_root(&["apt-get", "update"], &install)?;
+    as_root(&install, &install)
+}
+
+fn missing(dpkg_lines: &str) -> Vec<&'static str> {
+    let installed = |name: &str| dpkg_lines.lines().any(|line| line == format!("{name} installed"));
+    DEBIAN_PACKAGES.iter().copied().filter(|name| !installed(name)).collect()
+}
+
+/// Runs as root, through sudo where we are not. `whole` is what a person without sudo has to ask for.
+fn as_root(command: &[&str], whole: &[&str]) -> anyhow::Result<()> {
+    let root = shell::probe(Command::new("id").arg("-u")).as_deref() == Some("0");
+    let mut run = if root {
+        Command::new(command[0])
+    } else if shell::probe(Command::new("sudo").arg("--version")).is_some() {
+        let mut sudo = Command::new("sudo");
+        sudo.arg(command[0]);
+        sudo
+    } else {
+        bail!("packages are missing, and neither root nor sudo is here; as root run: {}", whole.join(" "));
+    };
+    // Packages that ask questions would wait for ever.
+    shell::run(run.args(&command[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn npm_packages(root: &Path) -> anyhow::Result<()> {
+    let folder = root.join(WEBSOCKET_CLIENTS);
+    let lock = folder.join("package-lock.json");
+    if !lock.is_file() {
+        return Ok(());
+    }
+    // npm writes this file last; `npm ci` on every run would take its seconds every time.
+    let installed = folder.join("node_modules/.package-lock.json");
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    if let (Ok(locked), Ok(installed)) = (modified(&lock), modified(&installed))
+        && installed >= locked
+    {
+        return Ok(());
+    }
+    eprintln!("xtask: npm ci in {WEBSOCKET_CLIENTS}");
+    shell::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))
+}
+
+/// Without nextest the tests still run, so that failing to install it is not a failure.
+fn nextest() {
+    if has_nextest() {
+        return;
+    }
+    eprintln!("xtask: installing cargo-nextest");
+    if let Err(error) = shell::run(shell::cargo().args(["install", "cargo-nextest", "--locked"])) {
+        eprintln!("xtask: {error:#}; the tests will run with `cargo test`");
+    }
+}
+
+/// What explains a difference between two runs.
+pub(crate) fn facts(root: &Path) -> String {
+    let first_line = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line[key.len()..].trim().trim_matches('"').to_owned())
+    };
+    let version = |program: &str, argument: &str| shell::probe(Command::new(program).arg(argument));
+    let facts = [
+        ("system", first_line("/etc/os-release", "PRETTY_NAME=")),
+        ("kernel", first_line("/proc/sys/kernel/osrelease", "")),
+        ("cores", std::thread::available_parallelism().ok().map(|cores| cores.to_string())),
+        ("memory", first_line("/proc/meminfo", "MemTotal:")),
+        ("load", first_line("/proc/loadavg", "")),
+        ("open files", shell::probe(Command::new("sh").args(["-c", "ulimit -n"]))),
+        ("rustc", version("rustc", "--version")),
+        ("nextest", shell::probe(shell::cargo().args(["nextest", "--version"]))),
+        ("node", version("node", "--version")),
+        ("npm", version("npm", "--version")),
+        (
+            "commit",
+            shell::probe(Command::new("git").arg("-C").arg(root).args([
+                "-c",
+                "safe.directory=*",
+                "log",
+                "-1",
+                "--format=%h %s",
+            ])),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, fact) in facts {
+        text.push_str(&format!("  {name:<10} {}\n", fact.as_deref().unwrap_or("unknown")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_packages_are_there() {
+        let all: String = DEBIAN_PACKAGES.iter().map(|name| format!("{name} installed\n")).collect();
+        assert!(missing(&all).is_empty());
+        assert_eq!(missing(&all.replace("socat installed", "socat config-files")), ["socat"]);
+        assert_eq!(missing(""), DEBIAN_PACKAGES);
+    }
+}
