@@ -9,7 +9,9 @@
 //! - [`hop`]: where a request goes next: RFC 3263 selection with failover, and reuse of connections (RFC 5923).
 //! - [`outbound`]: flow tokens and GRUUs (RFC 5626, RFC 5627).
 //! - [`dialog`]: the notifier's side of dialogs and subscriptions (RFC 6665).
-//! - [`proxy`]: response contexts: forking, best response, CANCEL (RFC 3261 §16).
+//! - [`route`]: our own Route and Record-Route entries.
+//! - [`proxy`]: what a proxy decides about responses (RFC 3261 §16.7).
+//! - [`stack`]: all of it together: response contexts, forking, CANCEL, requests of our own (RFC 3261 §16).
 //!
 //! What this crate is not: it knows no socket, no user, and no policy.
 
@@ -17,5 +19,7 @@ pub mod dialog;
 pub mod hop;
 pub mod outbound;
 pub mod proxy;
+pub mod route;
+pub mod stack;
 pub mod timer;
 pub mod transaction;

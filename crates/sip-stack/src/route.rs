@@ -1,0 +1,133 @@
+//! Our own entries in Route and Record-Route: how they are written, and how they are believed when they come back.
+//!
+//! A proxied dialog gets two Record-Route entries, one for each side (RFC 5658): the upper one faces the callee, the lower one the caller. Each bears the
+//! flow token of the device that it faces (RFC 5626 §5.3) and a keyed digest of the address that this device speaks for. A request within the
+//! dialog that comes back through them so proves, without any state here, where it must go and that it was sent by a party of the dialog.
+
+use std::hash::Hasher;
+
+use node::{Flow, Listener, Transport};
+use sip_message::{HeaderId, Host, Message, NameAddr, Uri};
+use siphasher::sip::SipHasher13;
+
+use crate::outbound::{TokenError, Tokens};
+
+/// Most Route entries of ours that are taken off one request. Ours are never more than two in a row; clients with a preloaded route add one.
+const OWN_ROUTES_MAX: usize = 4;
+
+/// The names and sockets under which requests reach this server.
+#[derive(Clone, Debug)]
+pub struct Names {
+    hosts: Vec<String>,
+    ports: Vec<u16>,
+}
+
+impl Names {
+    /// From the listeners and further names of the host.
+    pub fn new<'a>(listeners: &[Listener], further: impl IntoIterator<Item = &'a str>) -> Names {
+        let bracketed = |l: &Listener| match l.address.ip() {
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+        };
+        let advertised = listeners.iter().map(|l| l.advertised_host.to_ascii_lowercase());
+        let bound = listeners.iter().filter(|l| !l.address.ip().is_unspecified()).map(bracketed);
+        let mut hosts: Vec<String> = advertised.chain(bound).collect();
+        hosts.extend(further.into_iter().map(str::to_ascii_lowercase));
+        hosts.sort();
+        hosts.dedup();
+        let mut ports: Vec<u16> = listeners.iter().map(|l| l.address.port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Names { hosts, ports }
+    }
+
+    /// Whether a URI names this server: one of its hosts, and no port or one that it listens on.
+    pub fn is_self(&self, uri: &Uri<'_>) -> bool {
+        let host_is_ours = match uri.host() {
+            Host::Name(name) => self.hosts.iter().any(|h| h.eq_ignore_ascii_case(name)),
+            Host::Address(std::net::IpAddr::V6(ip)) => self.hosts.contains(&format!("[{ip}]")),
+            Host::Address(ip) => self.hosts.contains(&ip.to_string()),
+        };
+        uri.is_sip() && host_is_ours && uri.port().is_none_or(|p| self.ports.contains(&p))
+    }
+}
+
+/// What the topmost Route entries of a request, as far as they are ours, say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRoutes {
+    /// How many entries are ours and to be taken off.
+    pub count: usize,
+    /// Where the request must go, if the last of them bears a token: a device's flow, or why the token is not believed.
+    pub destination: Option<Result<Flow, TokenError>>,
+    /// Whether the first of them faces the very flow that the request came on, and was made for the address in its From: the sender is a party of the dialog.
+    pub sender_is_party: bool,
+}
+
+/// Writes and reads our Route entries.
+pub struct Routes {
+    tokens: Tokens,
+    names: Names,
+    key: [u8; 16],
+}
+
+impl Routes {
+    /// `secret` is kept over restarts, `boot` is fresh.
+    pub fn new(names: Names, secret: [u8; 32], boot: [u8; 32]) -> Routes {
+        let key = secret[..16].try_into().expect("a secret has 32 octets");
+        Routes { tokens: Tokens::new(secret, boot), names, key }
+    }
+
+    /// The tokens of this server.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The names of this server.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// A Record-Route entry that faces the device on `flow`, which speaks for `party` (the From or To of the dialog).
+    pub fn record_route(&self, flow: Flow, transport: Transport, sent_by: &str, party: &Uri<'_>) -> String {
+        let token = self.tokens.flow_token(flow);
+        let id = self.party_digest(&token, party);
+        format!("<sip:{token}@{sent_by};transport={};lr;id={id:016x}>", transport.uri_parameter())
+    }
+
+    /// Looks at the topmost Route entries of a request that came in on `arrival`.
+    pub fn own_routes(&self, message: &Message, arrival: Flow) -> OwnRoutes {
+        let mut own = OwnRoutes { count: 0, destination: None, sender_is_party: false };
+        for route in message.name_addrs(HeaderId::Route).take(OWN_ROUTES_MAX) {
+            let Ok(route) = route else { break };
+            if !self.names.is_self(&route.uri) {
+                break;
+            }
+            let flow = route.uri.user().map(|token| self.tokens.read_flow_token(token));
+            if own.count == 0 {
+                own.sender_is_party = flow == Some(Ok(arrival)) && self.names_sender(&route, message);
+            }
+            own.count += 1;
+            own.destination = flow;
+        }
+        own
+    }
+
+    fn names_sender(&self, route: &NameAddr<'_>, message: &Message) -> bool {
+        let Ok(from) = message.from() else { return false };
+        let Some(token) = route.uri.user() else { return false };
+        let id = route.uri.params().get("id").and_then(|id| u64::from_str_radix(id, 16).ok());
+        id == Some(self.party_digest(token, &from.uri))
+    }
+
+    fn party_digest(&self, token: &str, party: &Uri<'_>) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(token.as_bytes());
+        hasher.write_u8(0);
+        hasher.write(party.user().unwrap_or("").as_bytes());
+        hasher.write_u8(0);
+        for byte in party.host_text().bytes() {
+            hasher.write_u8(byte.to_ascii_lowercase());
+        }
+        hasher.finish()
+    }
+}

@@ -1,0 +1,1049 @@
+//! The whole stack of a node: transactions, next hops and response contexts behind one face (RFC 3261 §16).
+//!
+//! A [`Stack`] takes messages and facts of flows, hands new requests to its user, forwards what the user wants forwarded to a set of
+//! targets, and sends requests of the user's own. Forking, CANCEL of the losers, failover between flows and between DNS candidates, and the choice of
+//! the best response happen here.
+//!
+//! # Order of calls
+//!
+//! Feed with `handle_*`; command with [`Stack::forward`], [`Stack::respond`], [`Stack::send_own`]; after each call drain [`Stack::poll_event`] and
+//! [`Stack::poll_output`]; call [`Stack::handle_timer`] at [`Stack::next_deadline`].
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use node::{
+    Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Instant, Listener, Peer, Question, ResolveError,
+    ResolveToken, Transport,
+};
+use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder, Uri};
+use siphasher::sip::SipHasher13;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::hop::{HopError, HopEvent, HopOutput, Hops, Reached, SearchId};
+use crate::proxy::{Verdict, is_better, upstream_status};
+use crate::route::{Names, Routes};
+use crate::timer::{TimerId, Timers};
+use crate::transaction::{
+    self, Arrival, ClientId, Failure, Incoming, Limits, Outgoing, Owner, ServerId, TimerValues, Transactions,
+};
+
+/// How long an INVITE may ring without a further sign of life (timer C, RFC 3261 §16.6 step 11: more than 3 minutes).
+const TIMER_C: Duration = Duration::from_secs(181);
+/// Max-Breadth where a request has none (RFC 5393 §5.3.3).
+const BREADTH_DEFAULT: u32 = 60;
+/// Max-Forwards where a request has none (RFC 3261 §16.6 step 3).
+const MAX_FORWARDS_DEFAULT: u8 = 70;
+/// The Reason of a CANCEL to devices that rang in vain (RFC 3326 §2).
+const COMPLETED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+/// The Via parameter that holds our digest for loop detection (RFC 5393 §4.2.2).
+const LOOP_PARAMETER: &str = "lp";
+
+/// What a stack is made of.
+#[derive(Clone, Debug)]
+pub struct StackConfig {
+    /// The bound sockets.
+    pub listeners: Vec<Listener>,
+    /// Further names of this server.
+    pub names: Vec<String>,
+    /// RFC 3261 Table 4.
+    pub timers: TimerValues,
+    /// Bounds of the transaction tables.
+    pub limits: Limits,
+    /// Key of what we hand out, kept over restarts.
+    pub secret: [u8; 32],
+    /// Fresh randomness of this start.
+    pub seed: [u8; 32],
+}
+
+/// One place that a request is forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The Request-URI there.
+    pub uri: String,
+    /// Route values to put before those of the request (the Path of a registration).
+    pub routes: Vec<String>,
+    /// How to get there.
+    pub hop: NextHop,
+    /// Targets of equal q are tried at once, higher before lower; in thousandths.
+    pub q: u16,
+    /// The user's name for it; comes back when it fails.
+    pub cookie: u64,
+    /// The device's other flows, to be tried in turn when this one fails (RFC 5626 §7).
+    pub alternatives: Vec<Target>,
+}
+
+/// How to get to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// Over this flow and no other.
+    Flow(Flow),
+    /// Over this flow while it lives, else to where the URI says.
+    FlowElseUri(Flow),
+    /// To where the first of `routes`, or else the URI, says (RFC 3263).
+    Uri,
+}
+
+/// How a request is forwarded.
+#[derive(Clone, Debug, Default)]
+pub struct Forwarding {
+    /// Topmost Route entries that are ours and go.
+    pub own_routes: usize,
+    /// Whether we stay in the dialog's path.
+    pub record_route: bool,
+    /// Further changes.
+    pub changes: Vec<HeaderChange>,
+}
+
+/// A change to a header on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderChange {
+    /// All lines of it go.
+    Remove(HeaderId),
+    /// All lines of this name go.
+    RemoveNamed(&'static str),
+    /// It has this one value.
+    Set(HeaderId, String),
+}
+
+/// What the user of the stack must know.
+#[derive(Debug)]
+pub enum Event {
+    /// The upstream user gave up (CANCEL) an INVITE that has not been forwarded: to be ended with 487.
+    Cancelled {
+        /// The INVITE.
+        server: ServerId,
+    },
+    /// A forwarded request is answered for good.
+    Completed {
+        /// Which.
+        server: ServerId,
+        /// The final status that went upstream.
+        status: u16,
+    },
+    /// A target could not be reached, whatever became of the request.
+    TargetFailed {
+        /// [`Target::cookie`].
+        cookie: u64,
+        /// How.
+        reason: TargetFailure,
+    },
+    /// A request of our own is answered for good.
+    OwnCompleted {
+        /// The user's name for it.
+        own: u64,
+        /// The final response, or the status that its failure counts as.
+        outcome: Result<Message, u16>,
+    },
+}
+
+/// Why a target could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetFailure {
+    /// Its connection is gone, or an edge answered 430.
+    FlowFailed,
+    /// It did not answer in time.
+    TimedOut,
+    /// Its host does not exist or refuses connections.
+    Unreachable,
+}
+
+/// What the stack wants of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StackOutput {
+    /// See [`node::Output::Send`].
+    Send(Flow, Bytes),
+    /// See [`node::Output::Resolve`].
+    Resolve(ResolveToken, Question),
+    /// See [`node::Output::Connect`].
+    Connect(ConnectToken, ConnectTarget),
+}
+
+/// The stack. See the module's text.
+pub struct Stack {
+    transactions: Transactions,
+    hops: Hops,
+    routes: Routes,
+    timers: Timers<Due>,
+    contexts: Slab<Slot>,
+    generation: u32,
+    /// Response contexts of INVITEs that can still be cancelled.
+    cancellable: HashMap<ServerId, ContextId, foldhash::fast::FixedState>,
+    searches: HashMap<SearchId, BranchId, foldhash::fast::FixedState>,
+    next_search: u64,
+    events: VecDeque<Event>,
+    outputs: VecDeque<StackOutput>,
+    /// Branches that failed without a message and wait to be looked at; keeps failures from recursing.
+    failed: VecDeque<(BranchId, BranchFailure)>,
+    loop_key: [u8; 16],
+    retire_after: Duration,
+}
+
+/// A response context: its place in the slab, and which of its tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ContextId {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct BranchId {
+    context: ContextId,
+    branch: u8,
+}
+
+/// Most branches of one response context. A user's devices times their flows stay below it.
+const BRANCHES_MAX: usize = 128;
+/// Bits of a generation that fit into an [`Owner`] beside index and branch.
+const GENERATION_BITS: u32 = 24;
+
+struct Slot {
+    generation: u32,
+    state: SlotState,
+}
+
+enum SlotState {
+    Live(Box<Context>),
+    /// An answered INVITE: only later 2xx are passed on (RFC 6026 §7.2).
+    Answered(ServerId),
+}
+
+struct Context {
+    upstream: Upstream,
+    request: Message,
+    forwarding: Forwarding,
+    invite: bool,
+    breadth: u32,
+    branches: SmallVec<[Branch; 1]>,
+    /// Groups of lower q, the next one last.
+    waiting: Vec<Vec<Target>>,
+    best: Option<Final>,
+    /// Challenges of branches other than the best (RFC 3261 §16.7 step 7).
+    challenges: Vec<(HeaderId, String)>,
+    cancelled: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Upstream {
+    Server(ServerId),
+    Own(u64),
+    /// An ACK: nobody waits for anything.
+    Nobody,
+}
+
+struct Branch {
+    target: Target,
+    state: BranchState,
+    /// The search that found the hop and knows further candidates.
+    search: Option<SearchId>,
+}
+
+enum BranchState {
+    Searching,
+    Sent { client: ClientId, timer_c: Option<TimerId> },
+    Ended,
+}
+
+struct Final {
+    verdict: Verdict,
+    response: Option<Message>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum BranchFailure {
+    FlowFailed,
+    TimedOut,
+    NotFound,
+    Unreachable,
+}
+
+enum Due {
+    TimerC(BranchId),
+    Retire(ContextId),
+}
+
+impl Stack {
+    /// An idle stack.
+    pub fn new(config: StackConfig) -> Stack {
+        let names = Names::new(&config.listeners, config.names.iter().map(String::as_str));
+        let hasher = foldhash::fast::FixedState::with_seed(u64::from_le_bytes(part(&config.seed, 1)));
+        let mut loop_key = [0; 16];
+        loop_key.copy_from_slice(&config.secret[16..]);
+        Stack {
+            retire_after: config.timers.t1 * 64,
+            transactions: Transactions::new(derive(&config.seed, b't'), config.timers, config.limits),
+            hops: Hops::new(&config.listeners, derive(&config.seed, b'h')),
+            routes: Routes::new(names, config.secret, config.seed),
+            timers: Timers::new(),
+            contexts: Slab::new(),
+            generation: 0,
+            cancellable: HashMap::with_hasher(hasher.clone()),
+            searches: HashMap::with_hasher(hasher),
+            next_search: 0,
+            events: VecDeque::new(),
+            outputs: VecDeque::new(),
+            failed: VecDeque::new(),
+            loop_key,
+        }
+    }
+
+    /// Feeds a request that passed `validate`. A CANCEL is answered here: [`Incoming::Absorbed`].
+    pub fn handle_request(&mut self, now: Instant, message: &Message, arrival: Arrival) -> Incoming {
+        let incoming = self.transactions.handle_request(now, message, arrival);
+        let Incoming::Cancel { cancel, invite } = incoming else {
+            return incoming;
+        };
+        let status = if invite.is_some() { 200 } else { 481 };
+        self.respond(now, cancel, status, ResponseBuilder::new(message, status).to_tag("cancel"), arrival, message);
+        if let Some(invite) = invite {
+            self.cancel(now, invite, message.header(HeaderId::Reason));
+        }
+        self.settle(now);
+        Incoming::Absorbed
+    }
+
+    /// Feeds a response that passed `validate`; `false` where it belongs to nothing and is dropped.
+    pub fn handle_response(&mut self, now: Instant, message: Message) -> bool {
+        let Some((client, owner)) = self.transactions.handle_response(now, &message) else {
+            return false;
+        };
+        if let Some(branch) = BranchId::from_owner(owner) {
+            self.branch_response(now, branch, client, message);
+        }
+        self.settle(now);
+        true
+    }
+
+    /// A connection is up.
+    pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId, peer: &Peer, token: Option<ConnectToken>) {
+        self.hops.handle_connected(now, connection, peer, token);
+        self.settle(now);
+    }
+
+    /// A connection of ours did not come up.
+    pub fn handle_connect_failed(&mut self, now: Instant, token: ConnectToken, error: &ConnectError) {
+        self.hops.handle_connect_failed(now, token, error);
+        self.settle(now);
+    }
+
+    /// A connection is gone.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.hops.handle_closed(connection);
+        self.transactions.handle_closed(now, connection);
+        self.settle(now);
+    }
+
+    /// DNS answered.
+    pub fn handle_resolved(&mut self, now: Instant, token: ResolveToken, answer: Result<Answers, ResolveError>) {
+        self.hops.handle_resolved(now, token, answer);
+        self.settle(now);
+    }
+
+    /// Lets time pass.
+    pub fn handle_timer(&mut self, now: Instant) {
+        self.transactions.handle_timer(now);
+        self.hops.handle_timer(now);
+        while let Some(due) = self.timers.pop(now) {
+            match due {
+                Due::TimerC(branch) => self.timer_c(now, branch),
+                Due::Retire(context) => {
+                    if self.slot(context).is_some() {
+                        self.contexts.remove(context.index as usize);
+                    }
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Forwards a request to a set of targets, which must not be empty, and its answers back.
+    pub fn forward(&mut self, now: Instant, server: ServerId, request: &Message, targets: Vec<Target>, forwarding: Forwarding) {
+        let context = self.open(Upstream::Server(server), request, targets, forwarding);
+        if request.method() == Method::Invite {
+            self.cancellable.insert(server, context);
+        }
+        self.start_next_group(now, context);
+        self.settle(now);
+    }
+
+    /// Forwards an ACK, which has no answer.
+    pub fn forward_ack(&mut self, now: Instant, request: &Message, target: Target, forwarding: Forwarding) {
+        let context = self.open(Upstream::Nobody, request, vec![target], forwarding);
+        self.start_next_group(now, context);
+        self.settle(now);
+    }
+
+    /// Sends a request of our own; `own` names it in [`Event::OwnCompleted`]. The request has no Via yet, and is no INVITE.
+    pub fn send_own(&mut self, now: Instant, own: u64, request: &Message, target: Target, forwarding: Forwarding) {
+        let context = self.open(Upstream::Own(own), request, vec![target], forwarding);
+        self.start_next_group(now, context);
+        self.settle(now);
+    }
+
+    /// Answers a request in its transaction.
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        status: u16,
+        response: &mut ResponseBuilder<'_>,
+        arrival: Arrival,
+        request: &Message,
+    ) {
+        if let Some(via) = Transactions::response_via(request, arrival.remote) {
+            response.top_via(via);
+        }
+        self.transactions.respond(now, server, status, response.build());
+    }
+
+    /// Answers a request without keeping anything of it: its transaction, if there is one, is forgotten.
+    pub fn respond_stateless(
+        &mut self,
+        server: Option<ServerId>,
+        response: &mut ResponseBuilder<'_>,
+        arrival: Arrival,
+        request: &Message,
+    ) {
+        if let Some(via) = Transactions::response_via(request, arrival.remote) {
+            response.top_via(via);
+        }
+        if let Some(server) = server {
+            self.transactions.forget(server);
+        }
+        let flow = Transactions::response_flow(request, &arrival);
+        self.outputs.push_back(StackOutput::Send(flow, response.build()));
+    }
+
+    /// Sends octets as they are (an answer to a keep-alive).
+    pub fn send_raw(&mut self, flow: Flow, bytes: Bytes) {
+        self.outputs.push_back(StackOutput::Send(flow, bytes));
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Takes the next output.
+    pub fn poll_output(&mut self) -> Option<StackOutput> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some((flow, bytes)) = self.transactions.poll_send() {
+            return Some(StackOutput::Send(flow, bytes));
+        }
+        self.hops.poll_output().map(|output| match output {
+            HopOutput::Resolve(token, question) => StackOutput::Resolve(token, question),
+            HopOutput::Connect(token, target) => StackOutput::Connect(token, target),
+        })
+    }
+
+    /// When `handle_timer` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.transactions.next_deadline(), self.hops.next_deadline(), self.timers.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Connections and flows.
+    pub fn hops(&self) -> &Hops {
+        &self.hops
+    }
+
+    /// Our own Route entries.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Transactions under way.
+    pub fn pending(&self) -> usize {
+        self.transactions.pending()
+    }
+
+    /// Response contexts that wait for an answer or remember one.
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Whether this request has been here before in the same state: a loop, to be ended with 482 (RFC 5393 §4.2).
+    pub fn is_loop(&self, message: &Message) -> bool {
+        let mut digest = None;
+        message.elements(HeaderId::Via).filter_map(|v| std::str::from_utf8(v).ok()).any(|via| {
+            // Cheap first: hardly any Via of others has such a parameter.
+            let Some((_, rest)) = via.split_once(";lp=") else { return false };
+            let hex = rest.split([';', ',', ' ']).next().unwrap_or("");
+            let digest = *digest.get_or_insert_with(|| self.loop_digest(message));
+            u64::from_str_radix(hex, 16) == Ok(digest)
+        })
+    }
+}
+
+// Opening contexts and starting branches.
+impl Stack {
+    fn open(&mut self, upstream: Upstream, request: &Message, mut targets: Vec<Target>, forwarding: Forwarding) -> ContextId {
+        debug_assert!(!targets.is_empty(), "a request is forwarded to at least one target");
+        let breadth = request.number(HeaderId::MaxBreadth).ok().flatten().unwrap_or(BREADTH_DEFAULT).max(1);
+        targets.sort_by_key(|t| std::cmp::Reverse(t.q));
+        targets.truncate(BRANCHES_MAX);
+        let context = Context {
+            upstream,
+            request: request.clone(),
+            forwarding,
+            invite: request.method() == Method::Invite,
+            breadth,
+            branches: SmallVec::new(),
+            waiting: into_groups(targets, breadth),
+            best: None,
+            challenges: Vec::new(),
+            cancelled: false,
+        };
+        self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
+        let generation = self.generation;
+        let index = self.contexts.insert(Slot { generation, state: SlotState::Live(Box::new(context)) });
+        ContextId { index: u32::try_from(index).expect("fewer than 2^32 contexts are open at once"), generation }
+    }
+
+    fn start_next_group(&mut self, now: Instant, id: ContextId) {
+        let Some(context) = self.live(id) else { return };
+        let Some(group) = context.waiting.pop() else { return };
+        let first = context.branches.len();
+        let share = (context.breadth / u32::try_from(group.len()).expect("a group is bounded")).max(1);
+        context.breadth = if group.len() > 1 { share } else { context.breadth };
+        let branches = group.into_iter().map(|target| Branch { target, state: BranchState::Searching, search: None });
+        context.branches.extend(branches);
+        let last = context.branches.len();
+        for branch in first..last {
+            let branch = u8::try_from(branch).expect("BRANCHES_MAX fits");
+            self.launch(now, BranchId { context: id, branch });
+        }
+    }
+
+    /// Sends a branch on its way, or begins to look for it.
+    fn launch(&mut self, now: Instant, id: BranchId) {
+        let Some(branch) = self.branch(id) else { return };
+        let flow = match branch.target.hop {
+            NextHop::Flow(flow) | NextHop::FlowElseUri(flow) => Some(flow),
+            NextHop::Uri => None,
+        };
+        let may_search = !matches!(branch.target.hop, NextHop::Flow(_));
+        if let Some(flow) = flow {
+            if let Some((transport, _)) = self.hops.flow_facts(flow) {
+                return self.send(now, id, Reached { flow, transport });
+            }
+            if !may_search {
+                return self.failed.push_back((id, BranchFailure::FlowFailed));
+            }
+        }
+        self.search(now, id);
+    }
+
+    fn search(&mut self, now: Instant, id: BranchId) {
+        let search = SearchId(self.next_search);
+        self.next_search += 1;
+        let Some(branch) = self.branch(id) else { return };
+        branch.state = BranchState::Searching;
+        branch.search = Some(search);
+        let text = branch.target.routes.first().unwrap_or(&branch.target.uri).clone();
+        self.searches.insert(search, id);
+        match Uri::parse(text.trim_start_matches('<').split('>').next().unwrap_or("")) {
+            Ok(uri) => self.hops.find(now, search, &uri),
+            Err(_) => self.failed.push_back((id, BranchFailure::NotFound)),
+        }
+    }
+
+    fn send(&mut self, now: Instant, id: BranchId, reached: Reached) {
+        let (client, branch_parameter) = self.transactions.reserve();
+        let Some(bytes) = self.write(id, reached, &branch_parameter) else {
+            self.transactions.abandon(client);
+            return self.failed.push_back((id, BranchFailure::FlowFailed));
+        };
+        let context = self.live(id.context).expect("write found the context");
+        let invite = context.invite;
+        if matches!(context.upstream, Upstream::Nobody) {
+            self.transactions.abandon(client);
+            self.outputs.push_back(StackOutput::Send(reached.flow, bytes));
+            return self.close(id.context);
+        }
+        let timer_c = invite.then(|| self.timers.insert(now + TIMER_C, Due::TimerC(id)));
+        let branch = self.branch(id).expect("write found the branch");
+        branch.state = BranchState::Sent { client, timer_c };
+        let outgoing =
+            Outgoing { flow: reached.flow, transport: reached.transport, bytes, invite, owner: id.to_owner() };
+        self.transactions.send(now, client, outgoing);
+    }
+
+    /// The request as it leaves on a branch (RFC 3261 §16.6).
+    fn write(&self, id: BranchId, reached: Reached, branch_parameter: &str) -> Option<Bytes> {
+        let context = match &self.slot(id.context)?.state {
+            SlotState::Live(context) => context,
+            SlotState::Answered(_) => return None,
+        };
+        let target = &context.branches.get(usize::from(id.branch))?.target;
+        let request = &context.request;
+        let sent_by = self.hops.sent_by(reached.flow)?;
+        let mut edit = Edit::new(request);
+        edit.request_uri(&target.uri);
+        let mut via = String::with_capacity(112);
+        let rport = if reached.transport == Transport::Udp { ";rport" } else { "" };
+        let token = reached.transport.via_token();
+        let _ = write!(
+            via,
+            "SIP/2.0/{token} {sent_by};branch={branch_parameter}{rport};{LOOP_PARAMETER}={:016x}",
+            self.loop_digest(request)
+        );
+        edit.insert_first(HeaderId::Via, via);
+        if let Upstream::Server(server) = context.upstream {
+            self.pass_provenance(&mut edit, context, server, reached, sent_by);
+        }
+        for route in &target.routes {
+            edit.insert_first(HeaderId::Route, route.as_str());
+        }
+        if context.forwarding.own_routes > 0 {
+            edit.remove_elements(HeaderId::Route, context.forwarding.own_routes);
+        }
+        let hops = request.max_forwards().ok().flatten().map_or(MAX_FORWARDS_DEFAULT, |h| h.saturating_sub(1));
+        edit.set(HeaderId::MaxForwards, hops.to_string());
+        if context.breadth != BREADTH_DEFAULT {
+            edit.set(HeaderId::MaxBreadth, context.breadth.to_string());
+        }
+        for change in &context.forwarding.changes {
+            match change {
+                HeaderChange::Remove(header) => edit.remove(*header),
+                HeaderChange::RemoveNamed(name) => edit.remove_named(name),
+                HeaderChange::Set(header, value) => edit.set(*header, value.as_str()),
+            };
+        }
+        Some(edit.write())
+    }
+
+    /// What tells the way back: the received address in the caller's Via, and our Record-Route entries.
+    fn pass_provenance(&self, edit: &mut Edit<'_>, context: &Context, server: ServerId, reached: Reached, sent_by: &str) {
+        let Some(arrival) = self.transactions.arrival(server) else { return };
+        let request = &context.request;
+        if let Some(via) = Transactions::response_via(request, arrival.remote) {
+            edit.replace_first_element(HeaderId::Via, via);
+        }
+        if !context.forwarding.record_route {
+            return;
+        }
+        let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
+        let upper = self.routes.record_route(reached.flow, reached.transport, sent_by, &to.uri);
+        edit.insert_first(HeaderId::RecordRoute, upper);
+        if let Some(sent_by) = self.hops.sent_by(arrival.flow) {
+            let lower = self.routes.record_route(arrival.flow, arrival.transport, sent_by, &from.uri);
+            edit.insert_first(HeaderId::RecordRoute, lower);
+        }
+    }
+
+    fn loop_digest(&self, message: &Message) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.loop_key);
+        let tag = |addr: Result<sip_message::NameAddr<'_>, _>| addr.ok().and_then(|a| a.tag().map(str::to_owned)).unwrap_or_default();
+        for text in [message.request_uri_text(), message.call_id().unwrap_or(""), &tag(message.from()), &tag(message.to())] {
+            hasher.write(text.as_bytes());
+            hasher.write_u8(0);
+        }
+        hasher.write_u32(message.cseq().map_or(0, |c| c.number));
+        hasher.write(message.header(HeaderId::Route).unwrap_or(b""));
+        hasher.finish()
+    }
+}
+
+// What becomes of branches.
+impl Stack {
+    fn branch_response(&mut self, now: Instant, id: BranchId, client: ClientId, response: Message) {
+        let status = response.status().unwrap_or(0);
+        let Some(slot) = self.slot(id.context) else { return };
+        if let SlotState::Answered(server) = slot.state {
+            // Another 2xx of a forked INVITE, or the winner's again: each goes upstream (RFC 3261 §16.7 step 5).
+            if (200..300).contains(&status) {
+                self.pass(now, server, status, &response);
+            }
+            return;
+        }
+        let Some(branch) = self.branch(id) else { return };
+        let BranchState::Sent { client: current, timer_c } = branch.state else { return };
+        if current != client {
+            return;
+        }
+        if status < 200 {
+            return self.provisional(now, id, timer_c, status, &response);
+        }
+        branch.state = BranchState::Ended;
+        if let Some(timer) = timer_c {
+            self.timers.cancel(timer);
+        }
+        match status {
+            200..300 => self.success(now, id, status, response),
+            430 => self.branch_failed(now, id, BranchFailure::FlowFailed, Some(response)),
+            503 if self.has_search(id) => self.branch_failed(now, id, BranchFailure::Unreachable, Some(response)),
+            _ => self.collect(now, id, Verdict { status, local: false }, Some(response)),
+        }
+    }
+
+    fn provisional(&mut self, now: Instant, id: BranchId, timer_c: Option<TimerId>, status: u16, response: &Message) {
+        if status == 100 {
+            return;
+        }
+        if let Some(timer) = timer_c {
+            self.timers.cancel(timer);
+            let renewed = self.timers.insert(now + TIMER_C, Due::TimerC(id));
+            if let Some(Branch { state: BranchState::Sent { timer_c, .. }, .. }) = self.branch(id) {
+                *timer_c = Some(renewed);
+            }
+        }
+        if let Some(Context { upstream: Upstream::Server(server), .. }) = self.live(id.context) {
+            let server = *server;
+            self.pass(now, server, status, response);
+        }
+    }
+
+    fn success(&mut self, now: Instant, id: BranchId, status: u16, response: Message) {
+        let Some(context) = self.live(id.context) else { return };
+        let (upstream, invite) = (context.upstream, context.invite);
+        match upstream {
+            Upstream::Own(own) => {
+                self.events.push_back(Event::OwnCompleted { own, outcome: Ok(response) });
+                self.close(id.context);
+            }
+            Upstream::Server(server) => {
+                self.pass(now, server, status, &response);
+                self.events.push_back(Event::Completed { server, status });
+                if invite {
+                    self.stop_branches(now, id.context, Some(COMPLETED_ELSEWHERE));
+                    self.retire(now, id.context, server);
+                } else {
+                    self.close(id.context);
+                }
+            }
+            Upstream::Nobody => self.close(id.context),
+        }
+    }
+
+    /// A branch ended without a usable answer: another flow of the device, another DNS candidate, or its failure counts as an answer.
+    fn branch_failed(&mut self, now: Instant, id: BranchId, failure: BranchFailure, response: Option<Message>) {
+        let Some(context) = self.live(id.context) else { return };
+        let cancelled = context.cancelled;
+        let Some(branch) = self.branch(id) else { return };
+        if let BranchState::Sent { timer_c: Some(timer), .. } = std::mem::replace(&mut branch.state, BranchState::Ended) {
+            self.timers.cancel(timer);
+        }
+        let branch = self.branch(id).expect("it was there");
+        let cookie = branch.target.cookie;
+        let more_alternatives = !branch.target.alternatives.is_empty();
+        let flow_else_uri = matches!((&branch.target.hop, failure), (NextHop::FlowElseUri(_), BranchFailure::FlowFailed));
+        let search = branch.search;
+        if !cancelled {
+            if let (Some(search), BranchFailure::Unreachable | BranchFailure::TimedOut | BranchFailure::FlowFailed) = (search, failure) {
+                branch.state = BranchState::Searching;
+                return self.hops.find_next(now, search);
+            }
+            if flow_else_uri && search.is_none() {
+                return self.search(now, id);
+            }
+        }
+        let reason = match failure {
+            BranchFailure::FlowFailed => TargetFailure::FlowFailed,
+            BranchFailure::TimedOut => TargetFailure::TimedOut,
+            BranchFailure::NotFound | BranchFailure::Unreachable => TargetFailure::Unreachable,
+        };
+        self.events.push_back(Event::TargetFailed { cookie, reason });
+        if more_alternatives && !cancelled {
+            let branch = self.branch(id).expect("it was there");
+            let mut alternatives = std::mem::take(&mut branch.target.alternatives);
+            let next = alternatives.remove(0);
+            branch.target = Target { alternatives, ..next };
+            branch.search = None;
+            return self.launch(now, id);
+        }
+        let status = match failure {
+            BranchFailure::TimedOut => 408,
+            BranchFailure::FlowFailed | BranchFailure::NotFound | BranchFailure::Unreachable => 480,
+        };
+        self.collect(now, id, Verdict { status, local: response.is_none() }, response);
+    }
+
+    /// Keeps a final response other than 2xx, and ends the context when it was the last (RFC 3261 §16.7 steps 4 to 9).
+    fn collect(&mut self, now: Instant, id: BranchId, verdict: Verdict, response: Option<Message>) {
+        self.end_search(id);
+        let Some(context) = self.live(id.context) else { return };
+        if let Some(response) = &response {
+            context.keep_challenges(response);
+        }
+        if context.best.as_ref().is_none_or(|best| is_better(verdict, best.verdict)) {
+            context.best = Some(Final { verdict, response });
+        }
+        let stop = verdict.status >= 600;
+        if stop {
+            context.waiting.clear();
+            self.stop_branches(now, id.context, None);
+        }
+        self.finish_if_over(now, id.context);
+    }
+
+    fn finish_if_over(&mut self, now: Instant, id: ContextId) {
+        let Some(context) = self.live(id) else { return };
+        if context.branches.iter().any(|b| !matches!(b.state, BranchState::Ended)) {
+            return;
+        }
+        if !context.waiting.is_empty() && !context.cancelled {
+            return self.start_next_group(now, id);
+        }
+        let best = context.best.take();
+        let challenges = std::mem::take(&mut context.challenges);
+        let (upstream, request, invite, cancelled) = (context.upstream, context.request.clone(), context.invite, context.cancelled);
+        self.close(id);
+        let fallback = Verdict { status: if cancelled { 487 } else { 480 }, local: true };
+        let (verdict, response) = best.map_or((fallback, None), |b| (b.verdict, b.response));
+        match upstream {
+            Upstream::Own(own) => {
+                let outcome = response.ok_or(verdict.status);
+                self.events.push_back(Event::OwnCompleted { own, outcome });
+            }
+            Upstream::Server(server) => {
+                let status = self.answer_upstream(now, server, &request, invite, verdict, response.as_ref(), &challenges);
+                self.events.push_back(Event::Completed { server, status });
+            }
+            Upstream::Nobody => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one closed context, used in this one place")]
+    fn answer_upstream(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        request: &Message,
+        invite: bool,
+        verdict: Verdict,
+        response: Option<&Message>,
+        challenges: &[(HeaderId, String)],
+    ) -> u16 {
+        let status = upstream_status(verdict.status);
+        match response {
+            Some(response) if status == verdict.status => {
+                let mut edit = Edit::new(response);
+                edit.remove_elements(HeaderId::Via, 1);
+                if matches!(status, 401 | 407) {
+                    let own = |id| response.header(id).map(<[u8]>::to_vec);
+                    for (id, value) in challenges {
+                        if own(*id).as_deref() != Some(value.as_bytes()) {
+                            edit.append(*id, value.as_str());
+                        }
+                    }
+                }
+                self.transactions.respond(now, server, status, edit.write());
+            }
+            // A late 408 would only collide with the client's own timeout (RFC 4320 §4.2).
+            None if status == 408 && !invite => self.transactions.forget(server),
+            _ => {
+                let Some(arrival) = self.transactions.arrival(server) else { return status };
+                let mut builder = ResponseBuilder::new(request, status);
+                builder.to_tag("proxy");
+                self.respond(now, server, status, &mut builder, arrival, request);
+            }
+        }
+        status
+    }
+
+    /// Passes a response upstream as it is, but for our own Via.
+    fn pass(&mut self, now: Instant, server: ServerId, status: u16, response: &Message) {
+        let mut edit = Edit::new(response);
+        edit.remove_elements(HeaderId::Via, 1);
+        self.transactions.respond(now, server, status, edit.write());
+    }
+
+    fn cancel(&mut self, now: Instant, invite: ServerId, reason: Option<&[u8]>) {
+        let Some(id) = self.cancellable.get(&invite).copied() else {
+            return self.events.push_back(Event::Cancelled { server: invite });
+        };
+        let Some(context) = self.live(id) else { return };
+        context.cancelled = true;
+        context.waiting.clear();
+        let reason = reason.and_then(|r| std::str::from_utf8(r).ok());
+        self.stop_branches(now, id, reason);
+        self.finish_if_over(now, id);
+    }
+
+    /// Cancels what was sent and ends what is still looked for.
+    fn stop_branches(&mut self, now: Instant, id: ContextId, reason: Option<&str>) {
+        let Some(context) = self.live(id) else { return };
+        let invite = context.invite;
+        let mut searches: SmallVec<[SearchId; 4]> = SmallVec::new();
+        let mut clients: SmallVec<[ClientId; 4]> = SmallVec::new();
+        for branch in &mut context.branches {
+            match branch.state {
+                BranchState::Searching => {
+                    branch.state = BranchState::Ended;
+                    searches.extend(branch.search.take());
+                }
+                BranchState::Sent { client, .. } if invite => clients.push(client),
+                BranchState::Sent { .. } | BranchState::Ended => {}
+            }
+        }
+        for search in searches {
+            self.searches.remove(&search);
+            self.hops.end(search);
+        }
+        for client in clients {
+            self.transactions.cancel(now, client, reason);
+        }
+    }
+
+    fn timer_c(&mut self, now: Instant, id: BranchId) {
+        let Some(Branch { state: BranchState::Sent { client, timer_c }, .. }) = self.branch(id) else { return };
+        *timer_c = None;
+        let client = *client;
+        self.transactions.cancel(now, client, None);
+    }
+
+    /// Works off what transactions and hops have to tell, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(event) = self.transactions.poll_event() {
+                if let transaction::Event::Failed { owner, failure, .. } = event {
+                    let failure = match failure {
+                        Failure::TimedOut => BranchFailure::TimedOut,
+                        Failure::FlowFailed => BranchFailure::FlowFailed,
+                    };
+                    if let Some(branch) = BranchId::from_owner(owner) {
+                        self.branch_failed(now, branch, failure, None);
+                    }
+                }
+            } else if let Some((branch, failure)) = self.failed.pop_front() {
+                self.branch_failed(now, branch, failure, None);
+            } else if let Some(event) = self.hops.poll_event() {
+                self.hop_found(now, event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn hop_found(&mut self, now: Instant, event: HopEvent) {
+        let Some(id) = self.searches.get(&event.search).copied() else { return };
+        match event.result {
+            Ok(reached) => self.send(now, id, reached),
+            Err(error) => {
+                self.end_search(id);
+                let failure = match error {
+                    HopError::NotFound(_) | HopError::Unsupported(_) => BranchFailure::NotFound,
+                    HopError::Unreachable(_) => BranchFailure::Unreachable,
+                };
+                self.branch_failed(now, id, failure, None);
+            }
+        }
+    }
+
+    fn has_search(&mut self, id: BranchId) -> bool {
+        self.branch(id).is_some_and(|b| b.search.is_some())
+    }
+
+    fn end_search(&mut self, id: BranchId) {
+        if let Some(search) = self.branch(id).and_then(|b| b.search.take()) {
+            self.searches.remove(&search);
+            self.hops.end(search);
+        }
+    }
+
+    /// An answered INVITE needs no more than the way upstream.
+    fn retire(&mut self, now: Instant, id: ContextId, server: ServerId) {
+        self.release(id);
+        self.contexts[id.index as usize].state = SlotState::Answered(server);
+        self.timers.insert(now + self.retire_after, Due::Retire(id));
+    }
+
+    fn close(&mut self, id: ContextId) {
+        self.release(id);
+        self.contexts.remove(id.index as usize);
+    }
+
+    /// Takes back timers, searches and the name under which a context can be cancelled.
+    fn release(&mut self, id: ContextId) {
+        let Some(context) = self.live(id) else { return };
+        let upstream = context.upstream;
+        let branches = std::mem::take(&mut context.branches);
+        for branch in branches {
+            if let BranchState::Sent { timer_c: Some(timer), .. } = branch.state {
+                self.timers.cancel(timer);
+            }
+            if let Some(search) = branch.search {
+                self.searches.remove(&search);
+                self.hops.end(search);
+            }
+        }
+        if let Upstream::Server(server) = upstream {
+            self.cancellable.remove(&server);
+        }
+    }
+
+    fn slot(&self, id: ContextId) -> Option<&Slot> {
+        self.contexts.get(id.index as usize).filter(|slot| slot.generation == id.generation)
+    }
+
+    fn live(&mut self, id: ContextId) -> Option<&mut Context> {
+        match self.contexts.get_mut(id.index as usize) {
+            Some(Slot { generation, state: SlotState::Live(context) }) if *generation == id.generation => Some(context),
+            _ => None,
+        }
+    }
+
+    fn branch(&mut self, id: BranchId) -> Option<&mut Branch> {
+        self.live(id.context)?.branches.get_mut(usize::from(id.branch))
+    }
+}
+
+impl Context {
+    fn keep_challenges(&mut self, response: &Message) {
+        for id in [HeaderId::WwwAuthenticate, HeaderId::ProxyAuthenticate] {
+            let lines = response.headers().filter(|h| h.id == id);
+            let texts = lines.filter_map(|h| std::str::from_utf8(h.value).ok());
+            self.challenges.extend(texts.map(|t| (id, t.to_owned())));
+        }
+    }
+}
+
+impl BranchId {
+    fn to_owner(self) -> Owner {
+        let BranchId { context: ContextId { index, generation }, branch } = self;
+        Owner(u64::from(index) << 32 | u64::from(generation) << 8 | u64::from(branch))
+    }
+
+    /// `None` for transactions that belong to nobody.
+    fn from_owner(owner: Owner) -> Option<BranchId> {
+        let generation = u32::try_from(owner.0 >> 8 & ((1 << GENERATION_BITS) - 1)).expect("masked to 24 bits");
+        let index = u32::try_from(owner.0 >> 32).expect("shifted to 32 bits");
+        let branch = u8::try_from(owner.0 & 0xff).expect("masked to 8 bits");
+        Some(BranchId { context: ContextId { index, generation }, branch })
+    }
+}
+
+/// Targets sorted by falling q, cut into groups that are tried at once; a group wider than `breadth` is tried in several (RFC 5393 §5.3.3).
+/// The first group stands last.
+fn into_groups(targets: Vec<Target>, breadth: u32) -> Vec<Vec<Target>> {
+    let width = usize::try_from(breadth).unwrap_or(usize::MAX);
+    let mut groups: Vec<Vec<Target>> = Vec::new();
+    for target in targets {
+        match groups.last_mut() {
+            Some(group) if group[0].q == target.q && group.len() < width => group.push(target),
+            _ => groups.push(vec![target]),
+        }
+    }
+    groups.reverse();
+    groups
+}
+
+fn part(seed: &[u8; 32], index: usize) -> [u8; 8] {
+    seed[index * 8..index * 8 + 8].try_into().expect("a seed has four parts of 8 octets")
+}
+
+/// A seed of a part of the stack, from the stack's own.
+fn derive(seed: &[u8; 32], purpose: u8) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    hasher.update(seed);
+    hasher.update([purpose]);
+    hasher.finalize().into()
+}
