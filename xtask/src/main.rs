@@ -85,11 +85,11 @@ Every argument goes to the server; `cargo xtask demo -- --help` lists them. Ctrl
 cargo xtask test [--no-install] [--keep-going] [FILTER...]
 
 Installs what is missing (Debian packages, npm packages of the WebSocket clients, cargo-nextest), then runs
-fmt, clippy, tidy, deny, build, doctests where there are any, and nextest last.
+fmt, tidy, deny, clippy, build, doctests where there are any, and nextest last.
 
   --no-install   install nothing; take the machine as it is
   --keep-going   run the remaining steps after one failed
-  FILTER...      run only the tests whose name contains a FILTER, and no other step
+  FILTER...      run only the tests whose name contains a FILTER, and no other check
 ",
         run: steps::test,
     },
@@ -132,8 +132,8 @@ this repository, and not be one of the crates banned there.
         help: "\
 cargo xtask fuzz [TARGET] [--seconds N]
 
-Builds fuzz/ (release) and runs TARGET for N seconds; what it prints without TARGET is its list.
-The corpora are replayed by the ordinary tests too.
+Builds fuzz/ (release, with overflow checks and debug assertions) and hands it the arguments; what it does
+without a TARGET is said in fuzz/README.md. The corpora are replayed by the ordinary tests too.
 ",
         run: fuzz::run,
     },

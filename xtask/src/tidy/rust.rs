@@ -41,10 +41,9 @@ impl RustSource {
             _ => stem,
         };
         let mut modules = Vec::new();
-        for (index, line) in self.code.iter().enumerate().filter(|(index, _)| self.tests[*index]) {
+        for (line, _) in self.code.iter().zip(&self.tests).filter(|(_, test)| **test) {
             let declaration = line.split("mod ").nth(1).and_then(|rest| rest.trim().strip_suffix(';'));
             if let Some(name) = declaration {
-                debug_assert!(self.tests[index]);
                 modules.push(format!("{folder}/{name}"));
             }
         }
@@ -52,12 +51,15 @@ impl RustSource {
     }
 }
 
+/// Folders of a package that do not become part of its library or program.
+const UNSHIPPED: [&str; 3] = ["tests/", "benches/", "examples/"];
+
 fn is_test_file(path: &str) -> bool {
     let in_package = path.strip_prefix("crates/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
     path.starts_with("tests/")
         || path.ends_with("/tests.rs")
         || path.contains("/src/tests/")
-        || in_package.is_some_and(|rest| rest.starts_with("tests/") || rest.starts_with("benches/"))
+        || in_package.is_some_and(|rest| UNSHIPPED.iter().any(|folder| rest.starts_with(folder)))
 }
 
 /// Code and comments as two texts of the same shape.

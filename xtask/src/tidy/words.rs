@@ -37,7 +37,9 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 fn module_docs(path: &str, text: &str) -> Option<Finding> {
     // A crate attribute may stand above the docs.
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("#!["));
-    if first.is_some_and(|line| line.starts_with("//!")) || path.ends_with("build.rs") {
+    // These two say it by their names.
+    let named = path.ends_with("/tests.rs") || path.ends_with("/build.rs");
+    if named || first.is_some_and(|line| line.starts_with("//!")) {
         return None;
     }
     Some(Finding::new(
@@ -215,6 +217,7 @@ mod tests {
     fn modules_say_what_they_are() {
         assert_eq!(check("crates/a/src/b.rs", "use x;\n//! Late.\n"), ["docs 1"]);
         assert_eq!(check("crates/a/src/b.rs", ""), ["docs 1"]);
+        assert_eq!(check("crates/a/src/b/tests.rs", "use x;\n"), NONE);
         assert_eq!(check("crates/a/src/b.rs", "\n#![allow(unsafe_code)]\n//! Fine.\n"), NONE);
     }
 
