@@ -159,7 +159,7 @@ fn is_written(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     !DATA.iter().any(|folder| path.contains(folder))
         && name != "package-lock.json"
-        && (ENDINGS.iter().any(|ending| name.ends_with(ending)) || !name.contains('.') || path == ".ci/run")
+        && (ENDINGS.iter().any(|ending| name.ends_with(ending)) || !name.contains('.'))
         && !name.starts_with("LICENSE")
 }
 
