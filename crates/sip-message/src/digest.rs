@@ -1,22 +1,69 @@
 //! Digest arithmetic (RFC 7616 §3.4, RFC 8760). Pure functions of strings and hashes; nonces and their life are the
 //! business of whoever challenges.
 
-/// A digest algorithm that we offer.
+#[cfg(test)]
+mod tests;
+
+use md5::Md5;
+use sha2::{Digest, Sha256, Sha512_256};
+use subtle::ConstantTimeEq;
+
+/// A digest algorithm. We offer the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// RFC 7616, the stronger one, offered first.
     Sha256,
     /// RFC 2617, for clients that know no other.
     Md5,
+    /// RFC 7616, for servers that challenge us with it; not offered.
+    Sha512_256,
 }
 
-/// HA1 for an algorithm.
+impl Algorithm {
+    /// From the value of `algorithm`; session variants (`-sess`) are no value here, see [`ha1_session`].
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        [Algorithm::Sha256, Algorithm::Md5, Algorithm::Sha512_256]
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The value of `algorithm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Md5 => "MD5",
+            Algorithm::Sha512_256 => "SHA-512-256",
+        }
+    }
+}
+
+/// HA1 for an algorithm. It is as good as a password: it has no `Debug`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ha1 {
     /// For MD5.
     Md5([u8; 16]),
     /// For SHA-256.
     Sha256([u8; 32]),
+    /// For SHA-512-256.
+    Sha512_256([u8; 32]),
+}
+
+impl Ha1 {
+    /// What it was made with.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Ha1::Md5(_) => Algorithm::Md5,
+            Ha1::Sha256(_) => Algorithm::Sha256,
+            Ha1::Sha512_256(_) => Algorithm::Sha512_256,
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Ha1::Md5(hash) => hash,
+            Ha1::Sha256(hash) | Ha1::Sha512_256(hash) => hash,
+        }
+    }
 }
 
 /// The parameters of an Authorization that enter the response.
@@ -35,16 +82,64 @@ pub struct ResponseInput<'a> {
 }
 
 /// `H(user ":" realm ":" password)`.
-pub fn ha1(_algorithm: Algorithm, _user: &str, _realm: &str, _password: &str) -> Ha1 {
-    todo!()
+pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Ha1 {
+    hash(algorithm, &[user.as_bytes(), realm.as_bytes(), password.as_bytes()])
+}
+
+/// HA1 of the `-sess` variants, made from the plain one (RFC 7616 §3.4.2).
+pub fn ha1_session(ha1: &Ha1, nonce: &str, cnonce: &str) -> Ha1 {
+    let plain = hex::encode(ha1.as_bytes());
+    hash(ha1.algorithm(), &[plain.as_bytes(), nonce.as_bytes(), cnonce.as_bytes()])
 }
 
 /// Whether `response` (hex) is right; compares in constant time.
-pub fn verify(_ha1: &Ha1, _input: &ResponseInput<'_>, _response: &str) -> bool {
-    todo!()
+pub fn verify(ha1: &Ha1, input: &ResponseInput<'_>, response: &str) -> bool {
+    let Ok(given) = hex::decode(response) else { return false };
+    expected(ha1, input).as_bytes().ct_eq(&given).into()
 }
 
 /// The response in hex, as a client computes it (used by tests and by our own outgoing requests).
-pub fn response(_ha1: &Ha1, _input: &ResponseInput<'_>) -> String {
-    todo!()
+pub fn response(ha1: &Ha1, input: &ResponseInput<'_>) -> String {
+    hex::encode(expected(ha1, input).as_bytes())
+}
+
+fn expected(ha1: &Ha1, input: &ResponseInput<'_>) -> Ha1 {
+    let algorithm = ha1.algorithm();
+    let ha1 = hex::encode(ha1.as_bytes());
+    let (method, uri) = (input.method.as_bytes(), input.uri.as_bytes());
+    let ha2 = if input.qop.is_some_and(|qop| qop.eq_ignore_ascii_case("auth-int")) {
+        let body = hex::encode(hash(algorithm, &[input.body]).as_bytes());
+        hash(algorithm, &[method, uri, body.as_bytes()])
+    } else {
+        hash(algorithm, &[method, uri])
+    };
+    let ha2 = hex::encode(ha2.as_bytes());
+    let (ha1, ha2, nonce) = (ha1.as_bytes(), ha2.as_bytes(), input.nonce.as_bytes());
+    match input.qop {
+        Some(qop) => {
+            let (nc, cnonce) = (input.nc.as_bytes(), input.cnonce.as_bytes());
+            hash(algorithm, &[ha1, nonce, nc, cnonce, qop.as_bytes(), ha2])
+        }
+        None => hash(algorithm, &[ha1, nonce, ha2]),
+    }
+}
+
+/// The hash of the parts with colons between them.
+fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Ha1 {
+    match algorithm {
+        Algorithm::Md5 => Ha1::Md5(joined::<Md5>(parts).finalize().into()),
+        Algorithm::Sha256 => Ha1::Sha256(joined::<Sha256>(parts).finalize().into()),
+        Algorithm::Sha512_256 => Ha1::Sha512_256(joined::<Sha512_256>(parts).finalize().into()),
+    }
+}
+
+fn joined<D: Digest>(parts: &[&[u8]]) -> D {
+    let mut digest = D::new();
+    for (i, part) in parts.iter().enumerate() {
+        if i > 0 {
+            digest.update(b":");
+        }
+        digest.update(part);
+    }
+    digest
 }

@@ -3,75 +3,342 @@
 //! Everything that is not named in an edit leaves as it came: order, spelling, folding, unknown headers, body.
 //! Inserted headers stand before all others of the same message (a proxy's Via and Record-Route go on top) or behind the last header.
 
-use bytes::Bytes;
+#[cfg(test)]
+mod tests;
 
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::lex::Elements;
+use crate::message::{Slot, StartLine};
 use crate::{HeaderId, Message};
 
 /// Changes to a message, applied in one pass by [`Edit::write`]. Each command may be given once per header; commands on
-/// different headers are independent.
+/// different headers are independent. [`Edit::remove_elements`] and [`Edit::replace_first_element`] of the same header
+/// add up: what is replaced is the first element that remains. Of other commands on one header the last one counts;
+/// inserted and appended lines are never touched by them.
+///
+/// Values come without CRLF; a CR or LF in one leaves as a blank, so that no value can bring a header of its own.
 pub struct Edit<'m> {
     message: &'m Message,
+    request_uri: Option<&'m str>,
+    first: SmallVec<[(HeaderId, String); 4]>,
+    last: SmallVec<[(&'static str, String); 4]>,
+    changes: SmallVec<[(Target, Change); 4]>,
+    /// Bit by bit which ids have a change.
+    changed: u128,
+    body: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Id(HeaderId),
+    /// A name without an id.
+    Name(&'static str),
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Remove,
+    Set(String),
+    Elements { removed: usize, replacement: Option<String> },
 }
 
 impl<'m> Edit<'m> {
     /// No change yet.
     pub fn new(message: &'m Message) -> Edit<'m> {
-        Edit { message }
+        Edit {
+            message,
+            request_uri: None,
+            first: SmallVec::new(),
+            last: SmallVec::new(),
+            changes: SmallVec::new(),
+            changed: 0,
+            body: None,
+        }
     }
 
     /// Another Request-URI.
-    pub fn request_uri(&mut self, _uri: &'m str) -> &mut Self {
-        todo!()
+    pub fn request_uri(&mut self, uri: &'m str) -> &mut Self {
+        self.request_uri = Some(uri);
+        self
     }
 
     /// A header line at the top, without CRLF in `value`. Lines given first stand first.
-    pub fn insert_first(&mut self, _id: HeaderId, _value: impl Into<String>) -> &mut Self {
-        todo!()
+    pub fn insert_first(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+        self.first.push((id, value.into()));
+        self
     }
 
     /// A header line behind the last one.
-    pub fn append(&mut self, _id: HeaderId, _value: impl Into<String>) -> &mut Self {
-        todo!()
+    pub fn append(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+        self.last.push((id.name(), value.into()));
+        self
     }
 
     /// The same for a header without an id.
-    pub fn append_named(&mut self, _name: &'static str, _value: impl Into<String>) -> &mut Self {
-        todo!()
+    pub fn append_named(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
+        self.last.push((name, value.into()));
+        self
     }
 
     /// All lines of a header are left out.
-    pub fn remove(&mut self, _id: HeaderId) -> &mut Self {
-        todo!()
+    pub fn remove(&mut self, id: HeaderId) -> &mut Self {
+        self.change(Target::Id(id), Change::Remove)
     }
 
     /// All lines of a header whose name (any case) is this are left out.
-    pub fn remove_named(&mut self, _name: &'static str) -> &mut Self {
-        todo!()
+    pub fn remove_named(&mut self, name: &'static str) -> &mut Self {
+        match HeaderId::from_name(name.as_bytes()) {
+            HeaderId::Other => self.change(Target::Name(name), Change::Remove),
+            id => self.remove(id),
+        }
     }
 
     /// The first `count` elements of a comma-separated header (Via, Route) are left out; the rest stays as written.
-    pub fn remove_elements(&mut self, _id: HeaderId, _count: usize) -> &mut Self {
-        todo!()
+    pub fn remove_elements(&mut self, id: HeaderId, count: usize) -> &mut Self {
+        let replacement = self.replacement(id);
+        self.change(Target::Id(id), Change::Elements { removed: count, replacement })
     }
 
     /// The first element of a comma-separated header (the topmost Via) is replaced.
-    pub fn replace_first_element(&mut self, _id: HeaderId, _element: impl Into<String>) -> &mut Self {
-        todo!()
+    pub fn replace_first_element(&mut self, id: HeaderId, element: impl Into<String>) -> &mut Self {
+        let removed = match self.change_of(Target::Id(id)) {
+            Some(Change::Elements { removed, .. }) => *removed,
+            _ => 0,
+        };
+        let replacement = Some(element.into());
+        self.change(Target::Id(id), Change::Elements { removed, replacement })
     }
 
     /// The header gets this one value: the first line is rewritten, further ones go; appended if there was none.
-    pub fn set(&mut self, _id: HeaderId, _value: impl Into<String>) -> &mut Self {
-        todo!()
+    pub fn set(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+        self.change(Target::Id(id), Change::Set(value.into()))
     }
 
     /// Another body; sets Content-Length, and Content-Type if given.
-    pub fn body(&mut self, _content_type: Option<&str>, _body: Bytes) -> &mut Self {
-        todo!()
+    pub fn body(&mut self, content_type: Option<&str>, body: Bytes) -> &mut Self {
+        self.set(HeaderId::ContentLength, body.len().to_string());
+        self.body = Some(body);
+        match content_type {
+            Some(content_type) => self.set(HeaderId::ContentType, content_type),
+            None => self,
+        }
     }
 
     /// The edited message. Content-Length is there and right afterwards, also where the received message had none.
     pub fn write(&self) -> Bytes {
-        let _ = self.message;
-        todo!()
+        let message = self.message;
+        let body = self.body.as_deref().unwrap_or(message.body());
+        let mut out = Vec::with_capacity(self.size(body.len()));
+        self.write_start_line(&mut out);
+        for (id, value) in &self.first {
+            write_line(&mut out, id.name(), value);
+        }
+        self.write_kept_lines(&mut out);
+        for (name, value) in &self.last {
+            write_line(&mut out, name, value);
+        }
+        for (target, change) in &self.changes {
+            if let (Target::Id(id), Change::Set(value)) = (target, change)
+                && *id != HeaderId::ContentLength
+                && message.header(*id).is_none()
+            {
+                write_line(&mut out, id.name(), value);
+            }
+        }
+        if message.header(HeaderId::ContentLength).is_none() {
+            write_line(&mut out, HeaderId::ContentLength.name(), &body.len().to_string());
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body);
+        Bytes::from(out)
+    }
+
+    fn change(&mut self, target: Target, change: Change) -> &mut Self {
+        if let Target::Id(id) = target {
+            self.changed |= 1 << id as u8;
+        } else {
+            self.changed |= 1 << HeaderId::Other as u8;
+        }
+        match self.changes.iter_mut().find(|(found, _)| *found == target) {
+            Some((_, found)) => *found = change,
+            None => self.changes.push((target, change)),
+        }
+        self
+    }
+
+    fn replacement(&self, id: HeaderId) -> Option<String> {
+        match self.change_of(Target::Id(id)) {
+            Some(Change::Elements { replacement, .. }) => replacement.clone(),
+            _ => None,
+        }
+    }
+
+    fn change_of(&self, target: Target) -> Option<&Change> {
+        self.changes.iter().find(|(found, _)| *found == target).map(|(_, change)| change)
+    }
+
+    /// At least what the output needs, so that it is allocated once.
+    fn size(&self, body_length: usize) -> usize {
+        // Name (the longest is 22), colon, blank, CRLF.
+        const LINE_OVERHEAD: usize = 32;
+        let first: usize = self.first.iter().map(|(_, value)| value.len() + LINE_OVERHEAD).sum();
+        let last: usize =
+            self.last.iter().map(|(name, value)| name.len() + value.len() + LINE_OVERHEAD).sum();
+        let changes: usize = self.changes.iter().map(|(_, change)| change.size() + LINE_OVERHEAD).sum();
+        let uri = self.request_uri.map_or(0, str::len);
+        usize::from(self.message.body_start) + body_length + first + last + changes + uri + LINE_OVERHEAD
+    }
+
+    fn write_start_line(&self, out: &mut Vec<u8>) {
+        let line = &self.message.bytes[..usize::from(self.message.headers_start)];
+        match (self.message.start, self.request_uri) {
+            (StartLine::Request { uri_start, uri_end, .. }, Some(uri)) => {
+                out.extend_from_slice(&line[..usize::from(uri_start)]);
+                write_value(out, uri);
+                out.extend_from_slice(&line[usize::from(uri_end)..]);
+            }
+            _ => out.extend_from_slice(line),
+        }
+    }
+
+    /// The received lines with the changes; untouched neighbours are copied together.
+    fn write_kept_lines(&self, out: &mut Vec<u8>) {
+        let message = self.message;
+        let bytes = &message.bytes[..];
+        let mut states: SmallVec<[State; 4]> = SmallVec::from_elem(State::default(), self.changes.len());
+        let mut kept_from = usize::from(message.headers_start);
+        for (i, slot) in message.slots.iter().enumerate() {
+            if self.changed & (1 << slot.id as u8) == 0 {
+                continue;
+            }
+            let Some(change) = self.changes.iter().position(|(target, _)| self.is_meant(*target, slot))
+            else {
+                continue;
+            };
+            let line_start = usize::from(slot.start);
+            let line_end = message.slots.get(i + 1).map_or(message.headers_end, |next| next.start);
+            out.extend_from_slice(&bytes[kept_from..line_start]);
+            kept_from = usize::from(line_end);
+            let line = Line { bytes: &bytes[line_start..usize::from(line_end)], slot };
+            match &self.changes[change].1 {
+                Change::Remove => {}
+                Change::Set(value) => {
+                    if !states[change].is_done {
+                        out.extend_from_slice(line.name());
+                        out.extend_from_slice(b": ");
+                        write_value(out, value);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    states[change].is_done = true;
+                }
+                Change::Elements { removed, replacement } => {
+                    line.write_elements(out, *removed, replacement.as_deref(), &mut states[change]);
+                }
+            }
+        }
+        out.extend_from_slice(&bytes[kept_from..usize::from(message.headers_end)]);
+    }
+
+    fn is_meant(&self, target: Target, slot: &Slot) -> bool {
+        match target {
+            Target::Id(id) => id == slot.id,
+            Target::Name(name) => {
+                let found = &self.message.bytes[usize::from(slot.start)..usize::from(slot.name_end)];
+                slot.id == HeaderId::Other && found.eq_ignore_ascii_case(name.as_bytes())
+            }
+        }
+    }
+}
+
+impl Change {
+    fn size(&self) -> usize {
+        match self {
+            Change::Remove | Change::Elements { replacement: None, .. } => 0,
+            Change::Set(value) | Change::Elements { replacement: Some(value), .. } => value.len(),
+        }
+    }
+}
+
+/// How far a change of a header that has several lines has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Elements left out so far.
+    removed: usize,
+    /// Whether nothing of the change is left to do.
+    is_done: bool,
+}
+
+/// A received line, CRLF included.
+struct Line<'a> {
+    bytes: &'a [u8],
+    slot: &'a Slot,
+}
+
+impl<'a> Line<'a> {
+    fn name(&self) -> &'a [u8] {
+        &self.bytes[..usize::from(self.slot.name_end - self.slot.start)]
+    }
+
+    /// Name, colon and blanks.
+    fn head(&self) -> &'a [u8] {
+        &self.bytes[..usize::from(self.slot.value_start - self.slot.start)]
+    }
+
+    fn value(&self) -> &'a [u8] {
+        let start = usize::from(self.slot.value_start - self.slot.start);
+        &self.bytes[start..usize::from(self.slot.value_end - self.slot.start)]
+    }
+
+    fn write_elements(
+        &self,
+        out: &mut Vec<u8>,
+        removed: usize,
+        replacement: Option<&str>,
+        state: &mut State,
+    ) {
+        if state.is_done {
+            out.extend_from_slice(self.bytes);
+            return;
+        }
+        for element in Elements::of(self.value()) {
+            if state.removed < removed {
+                state.removed += 1;
+                continue;
+            }
+            state.is_done = true;
+            let start = element.as_ptr().addr() - self.bytes.as_ptr().addr();
+            out.extend_from_slice(self.head());
+            match replacement {
+                Some(replacement) => {
+                    write_value(out, replacement);
+                    out.extend_from_slice(&self.bytes[start + element.len()..]);
+                }
+                None => out.extend_from_slice(&self.bytes[start..]),
+            }
+            return;
+        }
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    write_value(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A value in one line, whatever it holds.
+pub(crate) fn write_value(out: &mut Vec<u8>, value: impl AsRef<[u8]>) {
+    let value = value.as_ref();
+    let start = out.len();
+    out.extend_from_slice(value);
+    if memchr::memchr2(b'\r', b'\n', value).is_some() {
+        for byte in &mut out[start..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
     }
 }

@@ -4,6 +4,14 @@
 //! octets each time. [`Scan`] remembers how far the end of the header block was looked for, so that a slow sender
 //! costs linear time; it is empty for an idle connection.
 
+#[cfg(test)]
+mod tests;
+
+use memchr::{memchr, memmem};
+
+use crate::lex::{self, TOKEN};
+use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderId, MESSAGE_OCTETS_MAX};
+
 /// Progress of a scan; `Default` at the start of a stream and after each frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
@@ -49,6 +57,131 @@ pub enum Frame {
 }
 
 /// Looks at the front of `buffer`. A single CRLF at the end of the buffer is `Partial`: it may become a ping.
-pub fn next_frame(_scan: &mut Scan, _buffer: &[u8]) -> Frame {
-    todo!()
+pub fn next_frame(scan: &mut Scan, buffer: &[u8]) -> Frame {
+    if scan.total == 0 {
+        if let Some(frame) = between_messages(buffer) {
+            return frame;
+        }
+        match header_block(scan, buffer) {
+            Ok(total) => scan.total = total,
+            Err(frame) => return frame,
+        }
+    }
+    if buffer.len() < scan.total {
+        return Frame::Partial { needed: scan.total - buffer.len() };
+    }
+    let length = scan.total;
+    *scan = Scan::default();
+    Frame::Message { length }
+}
+
+/// What is no message: nothing, keep-alives, padding (RFC 3261 §7.5, RFC 5626 §3.5.1).
+fn between_messages(buffer: &[u8]) -> Option<Frame> {
+    match buffer {
+        [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => Some(Frame::Partial { needed: 1 }),
+        [b'\r', b'\n', b'\r', b'\n', ..] => Some(Frame::Ping { length: 4 }),
+        [b'\r', b'\n', ..] => Some(Frame::Padding { length: 2 }),
+        _ => None,
+    }
+}
+
+/// The whole length of the message whose header block ends in the buffer.
+fn header_block(scan: &mut Scan, buffer: &[u8]) -> Result<usize, Frame> {
+    check_first_octets(buffer)?;
+    // The end may have begun in what was scanned.
+    let from = scan.scanned.saturating_sub(3);
+    let window = &buffer[..buffer.len().min(HEADER_BLOCK_OCTETS_MAX)];
+    let Some(end) = memmem::find(&window[from.min(window.len())..], b"\r\n\r\n") else {
+        if buffer.len() > HEADER_BLOCK_OCTETS_MAX {
+            return Err(lost(513, "header block too long", 0));
+        }
+        if has_lone_line_feed(buffer, from) {
+            return Err(lost(400, "LF alone in the headers", 0));
+        }
+        scan.scanned = buffer.len();
+        return Err(Frame::Partial { needed: 1 });
+    };
+    let header_octets = from + end + 4;
+    let total = content_length(&buffer[..header_octets])
+        .map(|length| length.saturating_add(header_octets as u64))
+        .map_err(|reason| lost(400, reason, header_octets))?;
+    if total > MESSAGE_OCTETS_MAX as u64 {
+        return Err(lost(513, "message too large", header_octets));
+    }
+    Ok(total as usize)
+}
+
+fn lost(status: u16, reason: &'static str, header_octets: usize) -> Frame {
+    Frame::Lost { status, reason, header_octets }
+}
+
+/// A message begins with a token and a blank, or with `SIP/` and a version; other protocols are turned away before they
+/// have sent a whole header block. Longer tokens than any method's are left to the parser.
+fn check_first_octets(buffer: &[u8]) -> Result<(), Frame> {
+    const LOOKED_AT: usize = 64;
+    let front = &buffer[..buffer.len().min(LOOKED_AT)];
+    let token = lex::span(front, TOKEN);
+    let is_sip = match front.get(token) {
+        None => true,
+        Some(b' ') => token > 0,
+        Some(b'/') => front[..token].eq_ignore_ascii_case(b"SIP"),
+        Some(_) => false,
+    };
+    if is_sip { Ok(()) } else { Err(lost(400, "no SIP", 0)) }
+}
+
+/// Whether an LF without CR stands in the octets from `from` on: who ends lines so will never end the header block.
+fn has_lone_line_feed(buffer: &[u8], from: usize) -> bool {
+    memchr::memchr_iter(b'\n', &buffer[from..]).any(|found| {
+        let at = from + found;
+        at == 0 || buffer[at - 1] != b'\r'
+    })
+}
+
+/// The Content-Length of a header block. Lines are told apart exactly as [`crate::Message::parse`] does, so that both
+/// see the same one.
+fn content_length(block: &[u8]) -> Result<u64, &'static str> {
+    let mut length = None;
+    let mut line_start = 0;
+    while let Some(line_feed) = memchr(b'\n', &block[line_start..]) {
+        let line_end = line_start + line_feed;
+        if line_end == 0 || block[line_end - 1] != b'\r' {
+            return Err("LF alone in the headers");
+        }
+        if matches!(block[line_start], b'C' | b'c' | b'L' | b'l')
+            && let Some(value) = content_length_value(&block[line_start..])
+        {
+            if length.is_some() {
+                return Err("Content-Length stands more than once");
+            }
+            length = Some(value.ok_or("malformed Content-Length")?);
+        }
+        line_start = line_end + 1;
+        if line_start == block.len() {
+            break;
+        }
+    }
+    length.ok_or("no Content-Length")
+}
+
+/// The value of the header line at the front if it is a Content-Length; `Some(None)` where the value is malformed.
+fn content_length_value(lines: &[u8]) -> Option<Option<u64>> {
+    let name_end = lex::span(lines, TOKEN);
+    let blanks = lines[name_end..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    if HeaderId::from_name(&lines[..name_end]) != HeaderId::ContentLength
+        || lines.get(name_end + blanks) != Some(&b':')
+    {
+        return None;
+    }
+    let value = &lines[name_end + blanks + 1..];
+    let mut end = 0;
+    // The value goes on over folds.
+    while let Some(found) = memmem::find(&value[end..], b"\r\n") {
+        end += found;
+        if !matches!(value.get(end + 2), Some(b' ' | b'\t')) {
+            break;
+        }
+        end += 2;
+    }
+    Some(lex::decimal(lex::trim(&value[..end])))
 }

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod edit;
 pub mod framing;
 mod header;
+mod lex;
 mod limits;
 mod message;
 mod method;
@@ -29,6 +30,4 @@ pub use limits::*;
 pub use message::{Message, ParseError, Rejection};
 pub use method::Method;
 pub use uri::{Host, Scheme, Uri, UriError};
-pub use values::{
-    AuthParams, CSeq, ContactValue, Contacts, HeaderError, NameAddr, Params, RetryAfter, Via,
-};
+pub use values::{AuthParams, CSeq, ContactValue, Contacts, HeaderError, NameAddr, Params, RetryAfter, Via};

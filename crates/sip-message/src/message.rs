@@ -1,18 +1,53 @@
 //! A message: one buffer and an index.
 
-use bytes::Bytes;
+mod index;
+#[cfg(test)]
+mod tests;
+mod validate;
 
-use crate::values::{CSeq, Contacts, HeaderError, NameAddr, Via};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::lex::{self, Elements};
+use crate::values::{AuthParams, CSeq, Contacts, HeaderError, NameAddr, RetryAfter, Via};
 use crate::{Header, HeaderId, Method, Uri, UriError};
 
 /// A SIP request or response: its octets, and where its headers are. Cheap to move; a clone shares the octets.
 #[derive(Clone, Debug)]
 pub struct Message {
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
+    pub(crate) start: StartLine,
+    /// Where the first header line begins.
+    pub(crate) headers_start: u16,
+    /// Where the empty line behind the headers begins.
+    pub(crate) headers_end: u16,
+    /// Where the body begins.
+    pub(crate) body_start: u16,
+    pub(crate) slots: SmallVec<[Slot; SLOTS_INLINE]>,
+}
+
+/// Header lines that are indexed without a heap allocation: three Vias, three Record-Routes and what a request has besides.
+const SLOTS_INLINE: usize = 20;
+
+/// Where one header line is; it ends where the next begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub(crate) start: u16,
+    pub(crate) name_end: u16,
+    pub(crate) value_start: u16,
+    pub(crate) value_end: u16,
+    pub(crate) id: HeaderId,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StartLine {
+    Request { method_end: u16, uri_start: u16, uri_end: u16 },
+    Response { status: u16, reason_start: u16, reason_end: u16 },
 }
 
 /// Octets that are no SIP message. `answerable` holds as much of a request as could be indexed (start line and
-/// headers before the fault), so that a request over UDP can still be refused with [`crate::ResponseBuilder`].
+/// the headers that are lines of a header at all), so that a request over UDP can still be refused with
+/// [`crate::ResponseBuilder`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct ParseError {
@@ -37,15 +72,15 @@ pub struct Rejection {
 impl Message {
     /// Indexes one whole message: a datagram, or what `framing` cut out of a stream. Octets beyond Content-Length are
     /// dropped (RFC 3261 §18.3); fewer are an error. Leading CRLFs are skipped (RFC 3261 §7.5). Values are not looked at, except Content-Length.
-    pub fn parse(_bytes: Bytes) -> Result<Message, ParseError> {
-        todo!()
+    pub fn parse(bytes: Bytes) -> Result<Message, ParseError> {
+        index::index(bytes)
     }
 
     /// Checks what every element must be able to rely on before it acts: the headers that RFC 3261 §8.1.1 demands,
     /// once each and well formed (Via, From, To, Call-ID, CSeq, Max-Forwards if there, Contact, Route, Record-Route, Date ...),
     /// CSeq's method equal to the request's, Request-URI well formed. Does not refuse unknown schemes, methods or extensions: that is policy.
     pub fn validate(&self) -> Result<(), Rejection> {
-        todo!()
+        validate::validate(self)
     }
 
     /// The octets, from the start line to the end of the body.
@@ -55,112 +90,195 @@ impl Message {
 
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
-        todo!()
+        matches!(self.start, StartLine::Request { .. })
     }
 
-    /// The request's method, or for a response the method of its CSeq.
+    /// The request's method, or for a response the method of its CSeq (`Other("")` where that is malformed).
     pub fn method(&self) -> Method<'_> {
-        todo!()
+        match self.start {
+            StartLine::Request { method_end, .. } => Method::from_token(self.text(0, method_end)),
+            StartLine::Response { .. } => self.cseq().map_or(Method::Other(""), |cseq| cseq.method),
+        }
     }
 
     /// The Request-URI as written; empty for a response.
     pub fn request_uri_text(&self) -> &str {
-        todo!()
+        match self.start {
+            StartLine::Request { uri_start, uri_end, .. } => self.text(uri_start, uri_end),
+            StartLine::Response { .. } => "",
+        }
     }
 
     /// The Request-URI; for a response an error.
     pub fn request_uri(&self) -> Result<Uri<'_>, UriError> {
-        todo!()
+        match self.start {
+            StartLine::Request { .. } => Uri::parse(self.request_uri_text()),
+            StartLine::Response { .. } => Err(UriError("a response has no Request-URI")),
+        }
     }
 
     /// A response's status code; `None` for a request.
     pub fn status(&self) -> Option<u16> {
-        todo!()
+        match self.start {
+            StartLine::Request { .. } => None,
+            StartLine::Response { status, .. } => Some(status),
+        }
     }
 
     /// A response's reason phrase.
     pub fn reason_phrase(&self) -> &[u8] {
-        todo!()
+        match self.start {
+            StartLine::Request { .. } => b"",
+            StartLine::Response { reason_start, reason_end, .. } => self.slice(reason_start, reason_end),
+        }
     }
 
     /// The value of the first header of this kind, as written.
-    pub fn header(&self, _id: HeaderId) -> Option<&[u8]> {
-        todo!()
+    pub fn header(&self, id: HeaderId) -> Option<&[u8]> {
+        self.slots.iter().find(|slot| slot.id == id).map(|slot| self.value(slot))
     }
 
     /// The value of the first header of this name (long form, any case): for headers that have no [`HeaderId`].
-    pub fn header_named(&self, _name: &str) -> Option<&[u8]> {
-        todo!()
+    pub fn header_named(&self, name: &str) -> Option<&[u8]> {
+        match HeaderId::from_name(name.as_bytes()) {
+            HeaderId::Other => self
+                .headers()
+                .find(|header| header.name.eq_ignore_ascii_case(name.as_bytes()))
+                .map(|h| h.value),
+            id => self.header(id),
+        }
     }
 
     /// All header lines, in order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
-        std::iter::empty()
+        self.slots.iter().map(|slot| Header {
+            id: slot.id,
+            name: self.slice(slot.start, slot.name_end),
+            value: self.value(slot),
+        })
     }
 
     /// The elements of a comma-separated header, over all its lines, in order; commas in quotes and in `<>` do not
     /// separate. Not for headers whose values hold bare commas (Date, the Authorization family).
-    pub fn elements(&self, _id: HeaderId) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
+    ///
+    /// An element between two commas with nothing in it is there as an empty one; a line without a value has none.
+    pub fn elements(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
+        self.values(id).flat_map(Elements::of)
+    }
+
+    /// The values of all lines of a header, in order (the Authorization family, Warning ...).
+    pub fn values(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().filter(move |slot| slot.id == id).map(|slot| self.value(slot))
     }
 
     /// The body, exactly Content-Length octets.
     pub fn body(&self) -> &[u8] {
-        todo!()
+        &self.bytes[usize::from(self.body_start)..]
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        todo!()
+        Via::parse(self.elements(HeaderId::Via).next().ok_or(HeaderError::Missing("Via"))?)
     }
 
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        todo!()
+        NameAddr::parse(self.single(HeaderId::From)?).map_err(|error| error.of("From"))
     }
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        todo!()
+        NameAddr::parse(self.single(HeaderId::To)?).map_err(|error| error.of("To"))
     }
 
     /// Call-ID.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
-        todo!()
+        let value = self.single(HeaderId::CallId)?;
+        // COMPAT: RFC 3261 §25.1 knows fewer characters and one `@` only; clients put base64 there.
+        if value.is_empty() || !value.iter().all(u8::is_ascii_graphic) {
+            return Err(HeaderError::Malformed("Call-ID"));
+        }
+        str::from_utf8(value).map_err(|_| HeaderError::Malformed("Call-ID"))
     }
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        todo!()
+        CSeq::parse(self.single(HeaderId::CSeq)?)
     }
 
     /// Max-Forwards, `None` where there is none. Above 255 is an error.
     pub fn max_forwards(&self) -> Result<Option<u8>, HeaderError> {
-        todo!()
+        match self.number(HeaderId::MaxForwards)?.map(u8::try_from) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) => Err(HeaderError::Malformed("Max-Forwards")),
+        }
     }
 
     /// A header of one decimal number up to 2**32-1 (Expires, Min-Expires, Max-Breadth ...), `None` where there is none.
-    pub fn number(&self, _id: HeaderId) -> Result<Option<u32>, HeaderError> {
-        todo!()
+    pub fn number(&self, id: HeaderId) -> Result<Option<u32>, HeaderError> {
+        match self.single(id) {
+            Ok(value) => lex::decimal(value)
+                .and_then(|number| u32::try_from(number).ok())
+                .map(Some)
+                .ok_or(HeaderError::Malformed(id.name())),
+            Err(HeaderError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All Contact values (`*` or a list).
     pub fn contacts(&self) -> Result<Contacts<'_>, HeaderError> {
-        todo!()
+        Contacts::from_elements(self.elements(HeaderId::Contact))
     }
 
     /// The elements of Route, Record-Route, Path or Service-Route (name-addr lists), in order.
-    pub fn name_addrs(&self, _id: HeaderId) -> impl Iterator<Item = Result<NameAddr<'_>, HeaderError>> {
-        std::iter::empty()
+    pub fn name_addrs(&self, id: HeaderId) -> impl Iterator<Item = Result<NameAddr<'_>, HeaderError>> {
+        self.elements(id).map(move |element| NameAddr::parse(element).map_err(|error| error.of(id.name())))
+    }
+
+    /// All values of a header of the Authorization family (not Authentication-Info), one per line.
+    pub fn credentials(&self, id: HeaderId) -> impl Iterator<Item = Result<AuthParams<'_>, HeaderError>> {
+        self.values(id).map(move |value| AuthParams::parse(value).map_err(|error| error.of(id.name())))
+    }
+
+    /// Retry-After, `None` where there is none.
+    pub fn retry_after(&self) -> Result<Option<RetryAfter>, HeaderError> {
+        self.header(HeaderId::RetryAfter).map(RetryAfter::parse).transpose()
     }
 
     /// Whether an option tag stands in a header such as Supported or Require.
-    pub fn has_option(&self, _id: HeaderId, _tag: &str) -> bool {
-        todo!()
+    pub fn has_option(&self, id: HeaderId, tag: &str) -> bool {
+        self.elements(id).any(|element| element.eq_ignore_ascii_case(tag.as_bytes()))
     }
 
     /// Content-Type without parameters, as written (`""` where there is none).
     pub fn content_type(&self) -> &str {
-        todo!()
+        let value = self.header(HeaderId::ContentType).unwrap_or(b"");
+        let end = memchr::memchr(b';', value).unwrap_or(value.len());
+        str::from_utf8(lex::trim(&value[..end])).unwrap_or("")
+    }
+
+    /// The one value of a header that must not stand twice.
+    fn single(&self, id: HeaderId) -> Result<&[u8], HeaderError> {
+        let mut values = self.values(id);
+        let value = values.next().ok_or(HeaderError::Missing(id.name()))?;
+        if values.next().is_some() {
+            return Err(HeaderError::Repeated(id.name()));
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn value(&self, slot: &Slot) -> &[u8] {
+        self.slice(slot.value_start, slot.value_end)
+    }
+
+    fn slice(&self, start: u16, end: u16) -> &[u8] {
+        &self.bytes[usize::from(start)..usize::from(end)]
+    }
+
+    /// Parts of the start line, which `parse` found to be ASCII.
+    fn text(&self, start: u16, end: u16) -> &str {
+        str::from_utf8(self.slice(start, end)).expect("parsed start lines are ASCII")
     }
 }

@@ -4,7 +4,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the variants are the methods' names")]
 pub enum Method<'a> {
-    Invite, Ack, Bye, Cancel, Register, Options, Message, Subscribe, Notify, Publish, Refer, Info, Prack, Update,
+    Invite,
+    Ack,
+    Bye,
+    Cancel,
+    Register,
+    Options,
+    Message,
+    Subscribe,
+    Notify,
+    Publish,
+    Refer,
+    Info,
+    Prack,
+    Update,
     /// Any other token.
     Other(&'a str),
 }

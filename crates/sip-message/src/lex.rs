@@ -1,0 +1,198 @@
+//! Character classes and small scanners that all parsers here share (RFC 3261 §25.1).
+//!
+//! A header value may hold folds (CRLF and blanks, RFC 3261 §7.3.1); [`crate::Message::parse`] has already refused
+//! every CR or LF that is no fold, so the scanners here count both as white space.
+
+/// `token`.
+pub(crate) const TOKEN: u8 = 1;
+/// `user`, but for escapes.
+pub(crate) const USER: u8 = 1 << 1;
+/// `password`, but for escapes.
+pub(crate) const PASSWORD: u8 = 1 << 2;
+/// `paramchar` of URI parameters, but for escapes.
+pub(crate) const URI_PARAM: u8 = 1 << 3;
+/// `hname` and `hvalue` of URI headers with `=` and `&`, but for escapes.
+pub(crate) const URI_HEADER: u8 = 1 << 4;
+/// What host names are made of, dots included.
+pub(crate) const HOST: u8 = 1 << 5;
+/// `gen-value` without quotes: a token, a host, and what else stands there unquoted in practice.
+pub(crate) const VALUE: u8 = 1 << 6;
+/// Linear white space, folds included.
+pub(crate) const LWS: u8 = 1 << 7;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | HOST | VALUE);
+    table = mark(table, b"-.!%*_+`'~", TOKEN | VALUE);
+    // `mark` of RFC 3261 §25.1.
+    table = mark(table, b"-_.!~*'()", USER | PASSWORD | URI_PARAM | URI_HEADER);
+    table = mark(table, b"&=+$,;?/", USER);
+    table = mark(table, b"&=+$,", PASSWORD);
+    table = mark(table, b"[]/:&+$", URI_PARAM);
+    table = mark(table, b"[]/?:+$=&", URI_HEADER);
+    // COMPAT: the underscore is no character of host names, yet Windows and container networks have such hosts.
+    table = mark(table, b"-._", HOST);
+    // IPv6 with and without brackets (RFC 5118 §4.5), and unquoted URIs and base64 in extension parameters.
+    table = mark(table, b"[]:/@=&$", VALUE);
+    mark(table, b" \t\r\n", LWS)
+}
+
+const fn mark(mut table: [u8; 256], members: &[u8], class: u8) -> [u8; 256] {
+    let mut i = 0;
+    while i < members.len() {
+        table[members[i] as usize] |= class;
+        i += 1;
+    }
+    table
+}
+
+const fn mark_alphanumeric(mut table: [u8; 256], class: u8) -> [u8; 256] {
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] |= class;
+        }
+        byte += 1;
+    }
+    table
+}
+
+/// Whether a byte is of one of the classes.
+#[inline]
+pub(crate) fn is(byte: u8, class: u8) -> bool {
+    CLASSES[byte as usize] & class != 0
+}
+
+/// How many bytes at the front are of one of the classes.
+#[inline]
+pub(crate) fn span(bytes: &[u8], class: u8) -> usize {
+    bytes.iter().position(|&byte| !is(byte, class)).unwrap_or(bytes.len())
+}
+
+/// [`span`], where `%` and two hexadecimal digits count as well.
+pub(crate) fn span_escaped(bytes: &[u8], class: u8) -> usize {
+    let mut at = 0;
+    loop {
+        at += span(&bytes[at..], class);
+        match bytes[at..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => at += 3,
+            _ => return at,
+        }
+    }
+}
+
+/// How many bytes of white space stand at `at`.
+#[inline]
+pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
+    at + span(&bytes[at..], LWS)
+}
+
+/// Without white space around it.
+#[inline]
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    let start = span(bytes, LWS);
+    let end = bytes.iter().rposition(|&byte| !is(byte, LWS)).map_or(start, |last| last + 1);
+    &bytes[start..end]
+}
+
+/// The length of the quoted string at the front, both quotes included; `None` where it does not end.
+pub(crate) fn quoted(bytes: &[u8]) -> Option<usize> {
+    debug_assert_eq!(bytes.first(), Some(&b'"'));
+    let mut at = 1;
+    loop {
+        let found = at + memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[found] == b'"' {
+            return Some(found + 1);
+        }
+        at = found + 2;
+    }
+}
+
+/// Decimal digits and nothing else; values too large for a `u64` saturate. Leading zeros are fine.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, &digit| {
+        digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    })
+}
+
+/// Checks `*( SEMI generic-param )` with white space anywhere it may stand (RFC 3261 §25.1). Empty parameters and
+/// values are refused, see RFC 4475 §3.1.2.1.
+pub(crate) fn are_params(bytes: &[u8]) -> bool {
+    let mut at = skip_lws(bytes, 0);
+    while at < bytes.len() {
+        if bytes[at] != b';' {
+            return false;
+        }
+        at = skip_lws(bytes, at + 1);
+        let name = span(&bytes[at..], TOKEN);
+        if name == 0 {
+            return false;
+        }
+        at = skip_lws(bytes, at + name);
+        if bytes.get(at) != Some(&b'=') {
+            continue;
+        }
+        at = skip_lws(bytes, at + 1);
+        let value = match bytes.get(at) {
+            Some(b'"') => quoted(&bytes[at..]).unwrap_or(0),
+            _ => span(&bytes[at..], VALUE),
+        };
+        if value == 0 {
+            return false;
+        }
+        at = skip_lws(bytes, at + value);
+    }
+    true
+}
+
+/// The elements of a comma-separated value; commas in quotes and in `<>` do not separate. An element may be empty;
+/// a value that is wholly empty has no elements.
+#[derive(Clone, Debug)]
+pub(crate) struct Elements<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) fn of(value: &'a [u8]) -> Elements<'a> {
+        let value = trim(value);
+        Elements { rest: (!value.is_empty()).then_some(value) }
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        match element_end(rest) {
+            Some(comma) => {
+                self.rest = Some(&rest[comma + 1..]);
+                Some(trim(&rest[..comma]))
+            }
+            None => {
+                self.rest = None;
+                Some(trim(rest))
+            }
+        }
+    }
+}
+
+/// Where the first separating comma stands.
+fn element_end(bytes: &[u8]) -> Option<usize> {
+    // Most values hold no comma at all.
+    memchr::memchr(b',', bytes)?;
+    let mut at = 0;
+    loop {
+        let found = at + memchr::memchr3(b',', b'"', b'<', &bytes[at..])?;
+        at = match bytes[found] {
+            b',' => return Some(found),
+            b'"' => found + quoted(&bytes[found..])?,
+            _ => found + 1 + memchr::memchr(b'>', &bytes[found + 1..])?,
+        };
+    }
+}

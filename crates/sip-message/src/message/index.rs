@@ -1,0 +1,245 @@
+//! Finding the lines of a message.
+
+use bytes::Bytes;
+use memchr::{memchr, memchr2};
+use smallvec::SmallVec;
+
+use super::{Message, ParseError, Slot, StartLine};
+use crate::lex::{self, LWS, TOKEN};
+use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX};
+
+/// What is wrong with a message; the first fault decides.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    status: u16,
+    reason: &'static str,
+}
+
+const fn bad(reason: &'static str) -> Fault {
+    Fault { status: 400, reason }
+}
+
+const TOO_LARGE: u16 = 513;
+
+// Slots keep offsets as u16.
+const _: () = assert!(HEADER_BLOCK_OCTETS_MAX < u16::MAX as usize);
+
+pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
+    let mut leading = 0;
+    while bytes[leading..].starts_with(b"\r\n") {
+        leading += 2;
+    }
+    if leading > 0 {
+        bytes = bytes.slice(leading..);
+    }
+    let mut fault = (bytes.len() > MESSAGE_OCTETS_MAX)
+        .then_some(Fault { status: TOO_LARGE, reason: "message too large" });
+
+    let block = &bytes[..bytes.len().min(HEADER_BLOCK_OCTETS_MAX)];
+    let mut lines = Lines { block, at: 0, fault: None };
+    let Some(first_line) = lines.next_line() else {
+        return Err(ParseError { status: 400, reason: "no SIP message", answerable: None });
+    };
+    let start = match start_line(first_line) {
+        Ok(start) => start,
+        Err((start_fault, start)) => {
+            fault = fault.or(Some(start_fault));
+            match start {
+                Some(start) => start,
+                None => {
+                    return Err(ParseError {
+                        status: start_fault.status,
+                        reason: start_fault.reason,
+                        answerable: None,
+                    });
+                }
+            }
+        }
+    };
+    let headers_start = lines.at as u16;
+
+    let mut slots = SmallVec::new();
+    let mut content_length: Option<u64> = None;
+    let (headers_end, body_start) = loop {
+        let line_start = lines.at;
+        if block[line_start..].starts_with(b"\r\n") {
+            break (line_start, line_start + 2);
+        }
+        let Some(line) = lines.next_line() else {
+            let end_fault = if bytes.len() > block.len() {
+                Fault { status: TOO_LARGE, reason: "header block too long" }
+            } else {
+                bad("no empty line behind the headers")
+            };
+            fault = fault.or(lines.fault).or(Some(end_fault));
+            break (line_start, line_start);
+        };
+        let Some(slot) = header_line(line, line_start) else {
+            fault = fault.or(Some(bad("malformed header line")));
+            continue;
+        };
+        if slots.len() == HEADER_LINES_MAX {
+            fault = fault.or(Some(Fault { status: TOO_LARGE, reason: "too many header lines" }));
+            break (line_start, line_start);
+        }
+        if slot.id == HeaderId::ContentLength {
+            let value = &block[usize::from(slot.value_start)..usize::from(slot.value_end)];
+            match (lex::decimal(value), content_length) {
+                (Some(length), None) => content_length = Some(length),
+                (None, _) => fault = fault.or(Some(bad("malformed Content-Length"))),
+                (_, Some(_)) => fault = fault.or(Some(bad("Content-Length stands more than once"))),
+            }
+        }
+        slots.push(slot);
+    };
+    fault = fault.or(lines.fault);
+
+    let body_available = bytes.len() - body_start;
+    match content_length {
+        Some(length) if length > body_available as u64 => {
+            fault = fault.or(Some(bad("Content-Length larger than the message")));
+        }
+        Some(length) => bytes.truncate(body_start + length as usize),
+        None => {}
+    }
+    let message = Message {
+        bytes,
+        start,
+        headers_start,
+        headers_end: headers_end as u16,
+        body_start: body_start as u16,
+        slots,
+    };
+    match fault {
+        None => Ok(message),
+        Some(Fault { status, reason }) => {
+            let is_answerable = message.is_request() && message.header(HeaderId::Via).is_some();
+            Err(ParseError { status, reason, answerable: is_answerable.then(|| Box::new(message)) })
+        }
+    }
+}
+
+/// Logical lines: a CRLF before a blank does not end one (RFC 3261 §7.3.1).
+struct Lines<'a> {
+    block: &'a [u8],
+    at: usize,
+    fault: Option<Fault>,
+}
+
+impl<'a> Lines<'a> {
+    /// The next line without its CRLF; `None` where no CRLF is left.
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        let mut search = start;
+        loop {
+            let end = search + memchr2(b'\r', b'\n', self.block.get(search..)?)?;
+            if self.block[end..].starts_with(b"\r\n") {
+                match self.block.get(end + 2) {
+                    // The start line is never folded; a blank behind it is a header line without a name.
+                    Some(b' ' | b'\t') if start > 0 => search = end + 3,
+                    _ => {
+                        self.at = end + 2;
+                        return Some(&self.block[start..end]);
+                    }
+                }
+            } else {
+                self.fault = self.fault.or(Some(bad("CR or LF alone in the headers")));
+                search = end + 1;
+            }
+        }
+    }
+}
+
+/// A header line (`name HCOLON value`) that begins at `start` of the message. Blanks may stand before the colon,
+/// folds not (RFC 3261 §25.1).
+fn header_line(line: &[u8], start: usize) -> Option<Slot> {
+    let name_end = lex::span(line, TOKEN);
+    let mut colon = name_end;
+    while matches!(line.get(colon), Some(b' ' | b'\t')) {
+        colon += 1;
+    }
+    if name_end == 0 || line.get(colon) != Some(&b':') {
+        return None;
+    }
+    let value_start = lex::skip_lws(line, colon + 1);
+    let mut value_end = line.len();
+    while value_end > value_start && lex::is(line[value_end - 1], LWS) {
+        value_end -= 1;
+    }
+    Some(Slot {
+        start: start as u16,
+        name_end: (start + name_end) as u16,
+        value_start: (start + value_start) as u16,
+        value_end: (start + value_end) as u16,
+        id: HeaderId::from_name(&line[..name_end]),
+    })
+}
+
+/// Reads a start line. With a fault comes what can still be told of a request.
+fn start_line(line: &[u8]) -> Result<StartLine, (Fault, Option<StartLine>)> {
+    if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
+        return status_line(line).map_err(|fault| (fault, None));
+    }
+    let method_end = lex::span(line, TOKEN);
+    if method_end == 0 || line.get(method_end) != Some(&b' ') {
+        return Err((bad("malformed request line"), None));
+    }
+    let uri_start = method_end + 1;
+    let uri_end = uri_start + memchr(b' ', &line[uri_start..]).unwrap_or(line.len() - uri_start);
+    let version = line.get(uri_end + 1..).unwrap_or(b"");
+    let uri = &line[uri_start..uri_end];
+    let is_uri = !uri.is_empty() && uri[0] != b'<' && uri.iter().all(u8::is_ascii_graphic);
+    let request = StartLine::Request {
+        method_end: method_end as u16,
+        uri_start: uri_start as u16,
+        uri_end: if is_uri { uri_end } else { uri_start } as u16,
+    };
+    if is_uri && version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Ok(request);
+    }
+    // Whatever ends in a version is a request that can be answered.
+    let last = lex::trim(line);
+    let last = &last[memchr::memrchr(b' ', last).map_or(0, |blank| blank + 1)..];
+    if !is_version(last) {
+        return Err((bad("malformed request line"), None));
+    }
+    let fault = if last.eq_ignore_ascii_case(b"SIP/2.0") {
+        bad("malformed request line")
+    } else {
+        Fault { status: 505, reason: "another SIP version" }
+    };
+    Err((fault, Some(request)))
+}
+
+/// `SIP/2.0 SP 3DIGIT SP reason`; the reason may be empty (RFC 4475 §3.1.1.13).
+fn status_line(line: &[u8]) -> Result<StartLine, Fault> {
+    const MALFORMED: Fault = bad("malformed status line");
+    let version_end = memchr(b' ', line).ok_or(MALFORMED)?;
+    let version = &line[..version_end];
+    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Err(match is_version(version) {
+            true => Fault { status: 505, reason: "another SIP version" },
+            false => MALFORMED,
+        });
+    }
+    let rest = &line[version_end + 1..];
+    let [a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] = rest else {
+        return Err(MALFORMED);
+    };
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    Ok(StartLine::Response {
+        status: digit(a) * 100 + digit(b) * 10 + digit(c),
+        reason_start: (version_end + 5) as u16,
+        reason_end: line.len() as u16,
+    })
+}
+
+/// `SIP/1*DIGIT.1*DIGIT`, in any case (RFC 3261 §7.1).
+fn is_version(text: &[u8]) -> bool {
+    let Some((b"SIP/" | b"sip/" | b"Sip/", numbers)) = text.split_at_checked(4) else { return false };
+    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    match memchr(b'.', numbers) {
+        Some(point) => is_number(&numbers[..point]) && is_number(&numbers[point + 1..]),
+        None => false,
+    }
+}

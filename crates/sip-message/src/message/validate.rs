@@ -1,0 +1,160 @@
+//! What every element relies on.
+
+use super::{Message, Rejection};
+use crate::lex::Elements;
+use crate::values::{CSeq, ContactValue, HeaderError, NameAddr, Via, is_sip_date};
+use crate::{HeaderId, Method};
+
+const fn bad(reason: &'static str) -> Rejection {
+    Rejection { status: 400, reason }
+}
+
+pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
+    let request_method = if message.is_request() {
+        check_request_uri(message)?;
+        Some(message.method())
+    } else {
+        None
+    };
+    let mut seen = Seen::default();
+    for slot in &message.slots {
+        let value = message.value(slot);
+        match slot.id {
+            HeaderId::Via => check_vias(value, &mut seen)?,
+            HeaderId::From => {
+                seen.once(slot.id)?;
+                NameAddr::parse(value).map_err(|_| bad("From is malformed"))?;
+            }
+            HeaderId::To => {
+                seen.once(slot.id)?;
+                NameAddr::parse(value).map_err(|_| bad("To is malformed"))?;
+            }
+            HeaderId::CallId => {
+                seen.once(slot.id)?;
+                message.call_id().map_err(rejection)?;
+            }
+            HeaderId::CSeq => {
+                seen.once(slot.id)?;
+                check_cseq(CSeq::parse(value).map_err(rejection)?, request_method)?;
+            }
+            HeaderId::MaxForwards => {
+                seen.once(slot.id)?;
+                message.max_forwards().map_err(rejection)?;
+            }
+            HeaderId::Contact => check_contacts(value, &mut seen)?,
+            HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute => {
+                if !Elements::of(value).all(|element| NameAddr::parse(element).is_ok()) {
+                    return Err(bad("a Route, Record-Route, Path or Service-Route is malformed"));
+                }
+            }
+            HeaderId::Date if !is_sip_date(value) => return Err(bad("Date is malformed")),
+            _ => {}
+        }
+    }
+    for (id, reason) in [
+        (HeaderId::Via, "Via is missing"),
+        (HeaderId::From, "From is missing"),
+        (HeaderId::To, "To is missing"),
+        (HeaderId::CallId, "Call-ID is missing"),
+        (HeaderId::CSeq, "CSeq is missing"),
+    ] {
+        if !seen.has(id) {
+            return Err(bad(reason));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 3261 §19.1.1: no headers in a Request-URI.
+fn check_request_uri(message: &Message) -> Result<(), Rejection> {
+    let uri = message.request_uri().map_err(|_| bad("Request-URI is malformed"))?;
+    if !uri.headers_text().is_empty() {
+        return Err(bad("Request-URI holds headers"));
+    }
+    Ok(())
+}
+
+/// RFC 3261 §8.1.1.7: a branch that begins with the cookie has something behind it (RFC 4475 §3.2.1). Branches of RFC
+/// 2543 clients, and none at all, are fine.
+fn check_vias(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
+    for element in Elements::of(value) {
+        let via = Via::parse(element).map_err(rejection)?;
+        if via.branch() == Some("z9hG4bK") {
+            return Err(bad("the branch of a Via is empty"));
+        }
+        seen.mark(HeaderId::Via);
+    }
+    Ok(())
+}
+
+/// RFC 3261 §8.1.1.5; the statuses are those of RFC 4475 §3.1.2.17 and §3.1.2.18.
+fn check_cseq(cseq: CSeq<'_>, request_method: Option<Method<'_>>) -> Result<(), Rejection> {
+    const REASON: &str = "the method of CSeq is not that of the request";
+    match request_method {
+        Some(method) if method == cseq.method => Ok(()),
+        Some(Method::Other(_)) => Err(Rejection { status: 501, reason: REASON }),
+        Some(_) => Err(bad(REASON)),
+        None => Ok(()),
+    }
+}
+
+/// `*` stands alone or not at all.
+fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
+    for element in Elements::of(value) {
+        if seen.has_star || (element == b"*" && seen.has(HeaderId::Contact)) {
+            return Err(bad("Contact is malformed"));
+        }
+        seen.has_star = element == b"*";
+        seen.mark(HeaderId::Contact);
+        if !seen.has_star {
+            ContactValue::parse(element).map_err(rejection)?;
+        }
+    }
+    Ok(())
+}
+
+/// Which headers stood already.
+#[derive(Default)]
+struct Seen {
+    ids: u128,
+    has_star: bool,
+}
+
+const _: () = assert!((HeaderId::Other as usize) < 128);
+
+impl Seen {
+    fn mark(&mut self, id: HeaderId) {
+        self.ids |= 1 << id as u8;
+    }
+
+    fn once(&mut self, id: HeaderId) -> Result<(), Rejection> {
+        if self.has(id) {
+            return Err(rejection(HeaderError::Repeated(id.name())));
+        }
+        self.mark(id);
+        Ok(())
+    }
+
+    fn has(&self, id: HeaderId) -> bool {
+        self.ids & (1 << id as u8) != 0
+    }
+}
+
+/// Says in one phrase which header is wrong and how.
+fn rejection(error: HeaderError) -> Rejection {
+    macro_rules! phrases {
+        ($($name:literal)*) => {
+            match error {
+                $(
+                    HeaderError::Missing($name) => concat!($name, " is missing"),
+                    HeaderError::Malformed($name) => concat!($name, " is malformed"),
+                    HeaderError::Repeated($name) => concat!($name, " stands more than once"),
+                )*
+                HeaderError::Missing(_) => "a header is missing",
+                HeaderError::Malformed(_) => "a header is malformed",
+                HeaderError::Repeated(_) => "a header stands more than once",
+            }
+        };
+    }
+    bad(phrases!("Via" "From" "To" "Call-ID" "CSeq" "Max-Forwards" "Contact"))
+}

@@ -1,0 +1,79 @@
+//! Contact.
+
+use super::HeaderError;
+use crate::NameAddr;
+use crate::lex::decimal;
+
+/// All Contact values of a message.
+#[derive(Clone, Debug)]
+pub enum Contacts<'a> {
+    /// `Contact: *`
+    Star,
+    /// The list; empty where there is no Contact.
+    List(Vec<ContactValue<'a>>),
+}
+
+impl<'a> Contacts<'a> {
+    /// From the elements of all Contact lines. `*` stands alone or not at all (RFC 3261 §20.10).
+    pub(crate) fn from_elements(
+        elements: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Contacts<'a>, HeaderError> {
+        let mut list = Vec::new();
+        let mut star = false;
+        for element in elements {
+            if star || (element == b"*" && !list.is_empty()) {
+                return Err(HeaderError::Malformed("Contact"));
+            }
+            if element == b"*" {
+                star = true;
+            } else {
+                list.push(ContactValue::parse(element)?);
+            }
+        }
+        Ok(if star { Contacts::Star } else { Contacts::List(list) })
+    }
+}
+
+/// One Contact value.
+#[derive(Clone, Copy, Debug)]
+pub struct ContactValue<'a> {
+    /// Name, URI and all parameters.
+    pub addr: NameAddr<'a>,
+    /// `expires`; `None` where there is none or it is no number (RFC 3261 §10.3: then 3600 is meant by malformed ones).
+    pub expires: Option<u32>,
+    /// `q` in thousandths; `None` where there is none.
+    pub q: Option<u16>,
+}
+
+impl<'a> ContactValue<'a> {
+    /// Parses one element other than `*`. An `expires` beyond 2**32-1 saturates.
+    pub fn parse(element: &'a [u8]) -> Result<ContactValue<'a>, HeaderError> {
+        let addr = NameAddr::parse(element).map_err(|error| error.of("Contact"))?;
+        let expires = addr.params.get("expires").and_then(|text| decimal(text.as_bytes()));
+        let q = match addr.params.get("q") {
+            Some(text) => Some(thousandths(text).ok_or(HeaderError::Malformed("Contact"))?),
+            None => None,
+        };
+        Ok(ContactValue {
+            addr,
+            expires: expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            q,
+        })
+    }
+}
+
+/// `qvalue` of RFC 3261 §25.1: 0 to 1 with up to three digits behind the point.
+fn thousandths(text: &str) -> Option<u16> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > 3 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let fraction: u16 = format!("{fraction:0<3}").parse().ok()?;
+    match (whole, fraction) {
+        ("0", _) => Some(fraction),
+        // COMPAT: `q=.5` is no qvalue, yet old clients send it.
+        ("", _) if text.len() > 1 => Some(fraction),
+        ("1", 0) => Some(1000),
+        _ => None,
+    }
+}

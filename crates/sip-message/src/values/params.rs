@@ -1,0 +1,86 @@
+//! Parameters of headers and URIs.
+
+use std::borrow::Cow;
+
+use crate::lex::{LWS, is, quoted, skip_lws};
+
+/// `;name=value` parameters, in order, names compared without case.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<'a> {
+    /// As written, from the first `;` on; empty where there are none.
+    pub text: &'a str,
+}
+
+impl<'a> Params<'a> {
+    /// The value of a parameter as written (quotes included); `Some("")` where it stands without a value.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The value with quotes and their escapes undone.
+    pub fn get_unquoted(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name).map(unquote)
+    }
+
+    /// Whether it stands there, with or without a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        Iter { rest: self.text }
+    }
+}
+
+/// Undoes quotes and their escapes; anything else is returned as it is.
+pub(super) fn unquote(value: &str) -> Cow<'_, str> {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    let mut plain = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        plain.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    Cow::Owned(plain)
+}
+
+/// Stops at the first thing that is no parameter; whoever parsed the value has refused it there.
+struct Iter<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<(&'a str, &'a str)> {
+        let (text, bytes) = (self.rest, self.rest.as_bytes());
+        let semicolon = skip_lws(bytes, 0);
+        if bytes.get(semicolon) != Some(&b';') {
+            return None;
+        }
+        let name_start = skip_lws(bytes, semicolon + 1);
+        let name_end = find(bytes, name_start, |byte| matches!(byte, b';' | b'=') || is(byte, LWS));
+        let name = &text[name_start..name_end];
+        let equals = skip_lws(bytes, name_end);
+        if bytes.get(equals) != Some(&b'=') {
+            self.rest = &text[equals..];
+            return Some((name, ""));
+        }
+        let value_start = skip_lws(bytes, equals + 1);
+        let value_end = match bytes.get(value_start) {
+            Some(b'"') => quoted(&bytes[value_start..]).map_or(bytes.len(), |length| value_start + length),
+            _ => find(bytes, value_start, |byte| byte == b';' || is(byte, LWS)),
+        };
+        self.rest = &text[value_end..];
+        Some((name, &text[value_start..value_end]))
+    }
+}
+
+fn find(bytes: &[u8], start: usize, is_end: impl Fn(u8) -> bool) -> usize {
+    bytes[start..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |found| start + found)
+}
