@@ -1,0 +1,65 @@
+//! Where a response goes, and what its topmost Via says (RFC 3261 §18.2, RFC 3581 §4, RFC 5118 §4).
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use node::Flow;
+use sip_message::{Host, Message, Via};
+
+use super::{Arrival, Transactions};
+
+/// RFC 3261 §18.2.2: where sent-by names no port.
+const SIP_PORT: u16 = 5060;
+
+impl Transactions {
+    /// The topmost Via element for responses: as received, with `received` and `rport` filled in where they must be (RFC 3261 §18.2.1, RFC 3581 §4).
+    /// Static so that stateless answers can use it too; `None` where the Via needs no change.
+    ///
+    /// `received` is added where sent-by is no address or another one than was seen, and always where `rport` was asked for. A `received`
+    /// that the client wrote itself is replaced.
+    pub fn response_via(message: &Message, remote: SocketAddr) -> Option<String> {
+        let via = message.top_via().ok()?;
+        let seen = remote.ip().to_canonical();
+        let told = matches!(via.host, Host::Address(address) if address.to_canonical() == seen);
+        let has_rport = via.params.has("rport");
+        if told && !has_rport && !via.params.has("received") {
+            return None;
+        }
+
+        let mut element = without_params(&via);
+        for (name, value) in via.params.iter() {
+            if name.eq_ignore_ascii_case("received") {
+                continue;
+            }
+            let written = if name.eq_ignore_ascii_case("rport") {
+                write!(element, ";rport={}", remote.port())
+            } else if value.is_empty() {
+                write!(element, ";{name}")
+            } else {
+                write!(element, ";{name}={value}")
+            };
+            written.expect("a String takes everything");
+        }
+        // RFC 5118 §4.5: an IPv6 address stands here without brackets.
+        write!(element, ";received={seen}").expect("a String takes everything");
+        Some(element)
+    }
+
+    /// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4): the flow itself; over UDP without `rport` the port of sent-by. `maddr` is not
+    /// followed: a stranger could aim us with it.
+    pub fn response_flow(message: &Message, arrival: &Arrival) -> Flow {
+        let Flow::Datagram { listener, mut remote } = arrival.flow else {
+            return arrival.flow;
+        };
+        match message.top_via() {
+            Ok(via) if !via.params.has("rport") => remote.set_port(via.port.unwrap_or(SIP_PORT)),
+            _ => {}
+        }
+        Flow::Datagram { listener, remote }
+    }
+}
+
+fn without_params(via: &Via<'_>) -> String {
+    let port = via.port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("SIP/2.0/{} {}{port}", via.transport, via.host_text)
+}
