@@ -1,0 +1,123 @@
+//! What a message costs: CPU per `AppendMessage` and `AdvanceTaken`, for several group sizes.
+//!
+//! `cargo run --release -p storage --example append -- [USERS] [MESSAGES] [GROUP]`
+//!
+//! The time is that of the writer's thread alone (user and system), so the wait for the disk is not in it; checkpoints
+//! are. Each line begins with the database that the lines before it have filled.
+
+use std::sync::mpsc;
+
+use directory::{Role, SipAddress, User, UserId, UserState};
+use node::store::{Completion, PersistToken, Store, Submission, Urgency};
+use records::{Change, Direction, Query, Rows, Sequence, StoredMessage};
+use storage::{Options, Sqlite};
+
+/// In bytes: a MESSAGE with a line of text, as a device sees it.
+const REQUEST_BYTES: usize = 700;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
+    let users: u64 = arguments.next().unwrap_or(500);
+    let messages: u64 = arguments.next().unwrap_or(32_768);
+    let groups = arguments.next().map_or(vec![1, 16, 64, 256], |group| vec![group]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("append.db");
+    let (sender, receiver) = mpsc::channel();
+    let options = Options { commit_interval: std::time::Duration::ZERO, ..Options::default() };
+    let sink = Box::new(move |completions| sender.send(completions).expect("the receiver lives"));
+    let mut store = Sqlite::open(&path, options, sink).expect("a new database");
+    let mut bench = Bench { receiver, users, next: 0, rng: 1 };
+    bench.submit(&mut store, (1..=users).map(add_user).collect());
+
+    println!("users {users}, {messages} messages of {REQUEST_BYTES} bytes a line");
+    println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us/msg", "wall us/msg", "MB");
+    for group in groups {
+        let count = if group == 1 { messages / 8 } else { messages };
+        let (began, wall, commits) = (writer_cpu(), std::time::Instant::now(), store.metrics().commits);
+        for _ in 0..count / group {
+            let batch = bench.messages(group);
+            bench.submit(&mut store, batch);
+        }
+        let cpu = (writer_cpu() - began) / count as f64;
+        let wall = wall.elapsed().as_micros() as f64 / count as f64;
+        assert_eq!(store.metrics().commits - commits, count / group, "one commit for each group");
+        let megabytes = store.metrics().bytes_on_disk as f64 / 1e6;
+        println!("{group:>6} {cpu:>12.2} {wall:>12.2} {megabytes:>10.1}");
+    }
+    let loading = writer_cpu();
+    let load = Submission::Query { token: node::QueryToken(0), query: Query::Load };
+    store.submit(vec![load]);
+    bench.receiver.recv().expect("rows");
+    println!("Load: {:.0} us", writer_cpu() - loading);
+}
+
+struct Bench {
+    receiver: mpsc::Receiver<Vec<Completion<Rows>>>,
+    users: u64,
+    next: u64,
+    rng: u64,
+}
+
+impl Bench {
+    fn messages(&mut self, count: u64) -> Vec<Change> {
+        let mut batch = Vec::new();
+        for _ in 0..count {
+            let owner = UserId(self.random() % self.users + 1);
+            let identity = [self.random().to_le_bytes(), self.random().to_le_bytes()].concat();
+            self.next += 1;
+            batch.push(Change::AppendMessage(StoredMessage {
+                owner,
+                sequence: Sequence(self.next),
+                direction: Direction::Received,
+                peer: SipAddress::parse("someone.else@contoso.example").expect("an address"),
+                identity: identity.try_into().expect("16 octets"),
+                received_unix_ms: 1_790_000_000_000 + self.next / 10,
+                request: vec![b'x'; REQUEST_BYTES],
+            }));
+            batch.push(Change::AdvanceTaken { owner, through: Sequence(self.next) });
+        }
+        batch
+    }
+
+    /// Submits as one batch and waits until it is durable.
+    fn submit(&mut self, store: &mut Sqlite, changes: Vec<Change>) {
+        let persist = |change| Submission::Persist { token: PersistToken(0), change, urgency: Urgency::Now };
+        let mut missing = changes.len();
+        store.submit(changes.into_iter().map(persist).collect());
+        while missing > 0 {
+            let completions = self.receiver.recv().expect("completions");
+            assert!(completions.iter().all(|c| matches!(c, Completion::Persisted { .. })), "{completions:?}");
+            missing -= completions.len();
+        }
+    }
+
+    /// xorshift64*: the same figures in every run.
+    fn random(&mut self) -> u64 {
+        self.rng ^= self.rng >> 12;
+        self.rng ^= self.rng << 25;
+        self.rng ^= self.rng >> 27;
+        self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 3
+    }
+}
+
+fn add_user(id: u64) -> Change {
+    Change::AddUser(User {
+        id: UserId(id),
+        address: SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
+        display_name: format!("User {id}"),
+        state: UserState::Enabled,
+        role: Role::Person,
+        secrets: None,
+    })
+}
+
+/// CPU time of the thread named "storage", in microseconds (proc(5), schedstat: nanoseconds on the CPU).
+fn writer_cpu() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let folder = tasks.map(|t| t.expect("a thread").path()).find(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "storage")
+    });
+    let stat =
+        std::fs::read_to_string(folder.expect("the writer runs").join("schedstat")).expect("schedstat");
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
+}

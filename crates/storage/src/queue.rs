@@ -1,0 +1,269 @@
+//! The bounded queue before the writer, and when a group is due.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use node::store::{Submission, Urgency};
+use records::{Change, Query};
+
+/// Submissions that may wait for the writer. At 100,000 changes a second this is more than half a second of work, and
+/// with messages of 1 KiB about 64 MiB; a server that is further behind must refuse.
+pub(crate) const QUEUE_SUBMISSIONS_MAX: usize = 65_536;
+
+/// Submissions in one transaction. At 5 µs each the first of them waits 5 ms for the last; the share of the commit is
+/// below 0.1 µs each, so that larger groups would save nothing.
+pub(crate) const GROUP_SUBMISSIONS_MAX: usize = 1_024;
+
+/// One entry.
+pub(crate) type Entry = Submission<Change, Query>;
+
+/// How long changes may wait for company.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pacing {
+    /// Between the beginnings of two commits.
+    pub(crate) commit_interval: Duration,
+    /// Until changes that nobody waits for are committed on their own.
+    pub(crate) soon_delay: Duration,
+}
+
+/// What the writer has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Apply the group that was taken.
+    Group,
+    /// Do a step of the housekeeping that was announced with `chore_at`.
+    Chore,
+    /// Closed and empty.
+    Nothing,
+}
+
+/// Many submit, one writer takes.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    pacing: Pacing,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Entry>,
+    /// How many of `waiting` are changes, and how many are changes or queries that somebody waits for.
+    changes: usize,
+    urgent: usize,
+    /// When the first one came after the queue was last empty.
+    since: Option<Instant>,
+    closing: bool,
+    sleep: Sleep,
+}
+
+/// What the writer waits for; less than that does not wake it, because each wake-up costs a context switch.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Sleep {
+    #[default]
+    Awake,
+    UntilAnything,
+    UntilUrgent,
+    UntilFull,
+}
+
+impl Queue {
+    pub(crate) fn new(pacing: Pacing) -> Queue {
+        Queue { state: Mutex::default(), wake: Condvar::new(), pacing }
+    }
+
+    /// Appends what fits and gives the rest back, with the length of the queue now.
+    pub(crate) fn push(&self, mut batch: Vec<Entry>) -> (Vec<Entry>, usize) {
+        let mut state = self.lock();
+        let room = if state.closing { 0 } else { QUEUE_SUBMISSIONS_MAX - state.waiting.len() };
+        let rest = if batch.len() > room { batch.split_off(room) } else { Vec::new() };
+        if state.waiting.is_empty() && !batch.is_empty() {
+            state.since = Some(Instant::now());
+        }
+        for entry in batch {
+            state.changes += usize::from(is_change(&entry));
+            state.urgent += usize::from(is_urgent(&entry));
+            state.waiting.push_back(entry);
+        }
+        let wake = match state.sleep {
+            Sleep::Awake => false,
+            Sleep::UntilAnything => !state.waiting.is_empty(),
+            Sleep::UntilUrgent => state.urgent > 0 || state.is_full(),
+            Sleep::UntilFull => state.is_full(),
+        };
+        if wake {
+            state.sleep = Sleep::Awake;
+        }
+        let length = state.waiting.len();
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+        (rest, length)
+    }
+
+    /// Nothing more will come; what waits is due at once.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.sleep = Sleep::Awake;
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Waits for work. `last_commit` is when the last commit began, `chore_at` when housekeeping wants a step.
+    pub(crate) fn take(
+        &self,
+        group: &mut Vec<Entry>,
+        last_commit: Option<Instant>,
+        chore_at: Option<Instant>,
+    ) -> Work {
+        let mut state = self.lock();
+        loop {
+            if state.closing && state.waiting.is_empty() {
+                return Work::Nothing;
+            }
+            let due = state.due(last_commit, self.pacing);
+            let next = due.into_iter().chain(chore_at).min();
+            let Some(next) = next else {
+                state.sleep = Sleep::UntilAnything;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let now = Instant::now();
+            if chore_at.is_some_and(|at| at <= now) {
+                state.sleep = Sleep::Awake;
+                return Work::Chore;
+            }
+            if due.is_some_and(|due| due <= now) {
+                state.sleep = Sleep::Awake;
+                state.drain(group);
+                return Work::Group;
+            }
+            state.sleep = match state.urgent {
+                _ if state.waiting.is_empty() => Sleep::UntilAnything,
+                0 => Sleep::UntilUrgent,
+                _ => Sleep::UntilFull,
+            };
+            let waited = self.wake.wait_timeout(state, next - now);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// The state is consistent whenever the lock is released, also by a panic: nothing under it can panic halfway.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// When what waits is to be taken.
+    fn due(&self, last_commit: Option<Instant>, pacing: Pacing) -> Option<Instant> {
+        let since = self.since.filter(|_| !self.waiting.is_empty())?;
+        let reads_only = self.changes == 0;
+        if reads_only || self.closing || self.is_full() {
+            return Some(since);
+        }
+        let delayed = if self.urgent == 0 { since + pacing.soon_delay } else { since };
+        let paced = last_commit.map_or(since, |began| began + pacing.commit_interval);
+        Some(delayed.max(paced))
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= GROUP_SUBMISSIONS_MAX
+    }
+
+    fn drain(&mut self, group: &mut Vec<Entry>) {
+        let count = self.waiting.len().min(GROUP_SUBMISSIONS_MAX);
+        for entry in self.waiting.drain(..count) {
+            self.changes -= usize::from(is_change(&entry));
+            self.urgent -= usize::from(is_urgent(&entry));
+            group.push(entry);
+        }
+    }
+}
+
+fn is_change(entry: &Entry) -> bool {
+    matches!(entry, Submission::Persist { .. })
+}
+
+fn is_urgent(entry: &Entry) -> bool {
+    !matches!(entry, Submission::Persist { urgency: Urgency::Soon, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use directory::UserId;
+    use node::QueryToken;
+    use node::store::PersistToken;
+
+    const PACING: Pacing =
+        Pacing { commit_interval: Duration::from_millis(4), soon_delay: Duration::from_millis(50) };
+
+    fn change(urgency: Urgency) -> Entry {
+        Submission::Persist { token: PersistToken(0), change: Change::RemoveUser(UserId(0)), urgency }
+    }
+
+    fn query() -> Entry {
+        Submission::Query { token: QueryToken(0), query: Query::Load }
+    }
+
+    /// Milliseconds after arrival at which `entries` are due, when the last commit began `ago` milliseconds before.
+    fn due(entries: Vec<Entry>, ago: Option<u64>) -> Option<u128> {
+        let queue = Queue::new(PACING);
+        queue.push(entries);
+        let state = queue.lock();
+        let since = state.since?;
+        let last = ago.map(|ms| since - Duration::from_millis(ms));
+        state.due(last, PACING).map(|due| due.duration_since(since).as_millis())
+    }
+
+    #[test]
+    fn groups_are_due_when_somebody_waits_and_the_pace_allows() {
+        use Urgency::{Now, Soon};
+        let many = || std::iter::repeat_with(|| change(Soon)).take(GROUP_SUBMISSIONS_MAX).collect::<Vec<_>>();
+        for (what, entries, ago, expected) in [
+            ("nothing", vec![], None, None),
+            ("the first change ever", vec![change(Now)], None, Some(0)),
+            ("a change after a pause", vec![change(Now)], Some(10), Some(0)),
+            ("a change in a stream", vec![change(Now)], Some(1), Some(3)),
+            ("one that nobody waits for", vec![change(Soon)], Some(10), Some(50)),
+            ("it rides along", vec![change(Soon), change(Now)], Some(1), Some(3)),
+            ("a read of its changes", vec![change(Soon), query()], Some(1), Some(3)),
+            ("a read alone", vec![query()], Some(1), Some(0)),
+            ("a full group", many(), Some(1), Some(0)),
+        ] {
+            assert_eq!(due(entries, ago), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_groups_are() {
+        let queue = Queue::new(PACING);
+        let (rest, length) =
+            queue.push((0..QUEUE_SUBMISSIONS_MAX + 3).map(|_| change(Urgency::Soon)).collect());
+        assert_eq!((rest.len(), length), (3, QUEUE_SUBMISSIONS_MAX));
+        let mut group = Vec::new();
+        assert_eq!(queue.take(&mut group, None, None), Work::Group);
+        assert_eq!(group.len(), GROUP_SUBMISSIONS_MAX);
+        let (rest, _) = queue.push(vec![query()]);
+        assert!(rest.is_empty(), "there is room again");
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_takes_no_more() {
+        let queue = Queue::new(PACING);
+        queue.push(vec![change(Urgency::Soon)]);
+        queue.close();
+        assert_eq!(queue.push(vec![query()]).0.len(), 1);
+        let mut group = Vec::new();
+        assert_eq!(queue.take(&mut group, Some(Instant::now()), None), Work::Group);
+        assert_eq!(group.len(), 1);
+        assert_eq!(queue.take(&mut group, None, None), Work::Nothing);
+    }
+}

@@ -1,0 +1,491 @@
+//! Changes and queries as statements.
+//!
+//! The texts keep to what SQLite and PostgreSQL share: numbered parameters in order of first use, `ON CONFLICT` with
+//! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`] and how a missing user shows
+//! (a violated foreign key fails the statement here, and the whole transaction there).
+
+use std::net::SocketAddr;
+
+use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
+use node::store::Outcome;
+use records::{
+    Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
+};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, Statement, params};
+
+use crate::error::{Failure, is_foreign_key};
+
+/// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
+pub(crate) const PRUNE_ROWS_MAX: i64 = 500;
+
+// Takes the write lock at once: a transaction that began as a reader could fail to become a writer halfway.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+
+const ADD_USER: &str = "INSERT INTO users (id, address, display_name, state, role, ha1_md5, ha1_sha256)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+const ADD_MAILBOX: &str = "INSERT INTO mailboxes (owner) VALUES ($1)";
+const SET_USER_STATE: &str = "UPDATE users SET state = $1 WHERE id = $2";
+const SET_USER_SECRETS: &str = "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2 WHERE id = $3";
+const REMOVE_USER: &str = "DELETE FROM users WHERE id = $1";
+
+const PUT_BINDING: &str = "INSERT INTO bindings (owner, binding_key, contact, call_id, cseq, q_thousandths,
+        expires_unix_ms, udp_listener, udp_peer, user_agent)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (owner, binding_key) DO UPDATE SET contact = excluded.contact, call_id = excluded.call_id,
+        cseq = excluded.cseq, q_thousandths = excluded.q_thousandths, expires_unix_ms = excluded.expires_unix_ms,
+        udp_listener = excluded.udp_listener, udp_peer = excluded.udp_peer, user_agent = excluded.user_agent";
+const REMOVE_PATHS: &str = "DELETE FROM binding_paths WHERE owner = $1 AND binding_key = $2";
+const PUT_PATH: &str = "INSERT INTO binding_paths (owner, binding_key, place, value) VALUES ($1, $2, $3, $4)";
+const REMOVE_BINDING: &str = "DELETE FROM bindings WHERE owner = $1 AND binding_key = $2";
+const REMOVE_BINDINGS: &str = "DELETE FROM bindings WHERE owner = $1";
+
+const APPEND_MESSAGE: &str =
+    "INSERT INTO messages (owner, sequence, direction, identity, received_unix_ms, peer,
+        request)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (owner, direction, identity) DO NOTHING";
+const WITHDRAW_MESSAGE: &str = "UPDATE messages SET withdrawn = 1 WHERE owner = $1 AND sequence = $2";
+const ADVANCE_TAKEN: &str = "UPDATE mailboxes SET taken = $1 WHERE owner = $2 AND taken < $1";
+const ADVANCE_CURSOR: &str =
+    "INSERT INTO devices (owner, device_key, through, seen_unix_ms) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (owner, device_key) DO UPDATE SET
+        through = CASE WHEN excluded.through > devices.through THEN excluded.through ELSE devices.through END,
+        seen_unix_ms = CASE WHEN excluded.seen_unix_ms > devices.seen_unix_ms
+            THEN excluded.seen_unix_ms ELSE devices.seen_unix_ms END";
+
+// A mailbox remembers the highest sequence that it loses, because the next one must be higher still.
+const PRUNE_REMEMBER: &str = "UPDATE mailboxes SET last_dropped = dropped.last FROM (
+        SELECT owner, max(sequence) AS last FROM (
+            SELECT owner, sequence FROM messages WHERE received_unix_ms < $1
+            ORDER BY received_unix_ms, id LIMIT $2) AS oldest
+        GROUP BY owner) AS dropped
+    WHERE mailboxes.owner = dropped.owner AND mailboxes.last_dropped < dropped.last";
+const PRUNE_MESSAGES: &str = "DELETE FROM messages WHERE id IN (
+        SELECT id FROM messages WHERE received_unix_ms < $1 ORDER BY received_unix_ms, id LIMIT $2)";
+const PRUNE_DEVICES: &str = "DELETE FROM devices WHERE (owner, device_key) IN (
+        SELECT owner, device_key FROM devices WHERE seen_unix_ms < $1 LIMIT $2)";
+
+const USERS: &str = "SELECT id, address, display_name, state, role, ha1_md5, ha1_sha256, taken,
+        CASE WHEN last_given > last_dropped THEN last_given ELSE last_dropped END
+    FROM (
+        SELECT users.*, taken, last_dropped,
+            coalesce((SELECT max(sequence) FROM messages WHERE messages.owner = users.id), 0) AS last_given
+        FROM users JOIN mailboxes ON mailboxes.owner = users.id
+        WHERE users.id BETWEEN $1 AND $2) AS accounts
+    ORDER BY id";
+const BINDINGS: &str = "SELECT owner, binding_key, contact, call_id, cseq, q_thousandths, expires_unix_ms,
+        udp_listener, udp_peer, user_agent
+    FROM bindings WHERE owner BETWEEN $1 AND $2 ORDER BY owner, binding_key";
+const PATHS: &str = "SELECT owner, binding_key, value FROM binding_paths WHERE owner BETWEEN $1 AND $2
+    ORDER BY owner, binding_key, place";
+const DEVICES: &str = "SELECT owner, device_key, through FROM devices WHERE owner BETWEEN $1 AND $2
+    ORDER BY owner, device_key";
+const MESSAGES: &str = "SELECT sequence, direction, peer, identity, received_unix_ms, request FROM messages
+    WHERE owner = $1 AND sequence > $2 AND withdrawn = 0 ORDER BY sequence LIMIT $3";
+
+/// All statements, compiled once.
+pub(crate) struct Statements<'c> {
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    add_user: Statement<'c>,
+    add_mailbox: Statement<'c>,
+    set_user_state: Statement<'c>,
+    set_user_secrets: Statement<'c>,
+    remove_user: Statement<'c>,
+    put_binding: Statement<'c>,
+    remove_paths: Statement<'c>,
+    put_path: Statement<'c>,
+    remove_binding: Statement<'c>,
+    remove_bindings: Statement<'c>,
+    append_message: Statement<'c>,
+    withdraw_message: Statement<'c>,
+    advance_taken: Statement<'c>,
+    advance_cursor: Statement<'c>,
+    prune_remember: Statement<'c>,
+    prune_messages: Statement<'c>,
+    prune_devices: Statement<'c>,
+    users: Statement<'c>,
+    bindings: Statement<'c>,
+    paths: Statement<'c>,
+    devices: Statement<'c>,
+    messages: Statement<'c>,
+}
+
+/// Marks and cursors that a group moves. They only move forward, so that the last place of each is the only one that
+/// has to be written; they are held back until something could see the difference.
+#[derive(Default)]
+pub(crate) struct Advances<'g> {
+    taken: Vec<(UserId, Sequence)>,
+    cursors: Vec<(UserId, &'g DeviceKey, Sequence, u64)>,
+}
+
+impl<'c> Statements<'c> {
+    pub(crate) fn prepare(connection: &'c Connection) -> rusqlite::Result<Statements<'c>> {
+        let prepare = |sql| connection.prepare(sql);
+        Ok(Statements {
+            begin: prepare(BEGIN)?,
+            commit: prepare(COMMIT)?,
+            add_user: prepare(ADD_USER)?,
+            add_mailbox: prepare(ADD_MAILBOX)?,
+            set_user_state: prepare(SET_USER_STATE)?,
+            set_user_secrets: prepare(SET_USER_SECRETS)?,
+            remove_user: prepare(REMOVE_USER)?,
+            put_binding: prepare(PUT_BINDING)?,
+            remove_paths: prepare(REMOVE_PATHS)?,
+            put_path: prepare(PUT_PATH)?,
+            remove_binding: prepare(REMOVE_BINDING)?,
+            remove_bindings: prepare(REMOVE_BINDINGS)?,
+            append_message: prepare(APPEND_MESSAGE)?,
+            withdraw_message: prepare(WITHDRAW_MESSAGE)?,
+            advance_taken: prepare(ADVANCE_TAKEN)?,
+            advance_cursor: prepare(ADVANCE_CURSOR)?,
+            prune_remember: prepare(PRUNE_REMEMBER)?,
+            prune_messages: prepare(PRUNE_MESSAGES)?,
+            prune_devices: prepare(PRUNE_DEVICES)?,
+            users: prepare(USERS)?,
+            bindings: prepare(BINDINGS)?,
+            paths: prepare(PATHS)?,
+            devices: prepare(DEVICES)?,
+            messages: prepare(MESSAGES)?,
+        })
+    }
+
+    pub(crate) fn begin(&mut self) -> rusqlite::Result<()> {
+        self.begin.execute([]).map(drop)
+    }
+
+    pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.commit.execute([]).map(drop)
+    }
+
+    /// Applies a change inside the open transaction, or notes it in `advances` for [`Statements::flush`]. Pruning is
+    /// not done here but in steps ([`Statements::prune_step`]).
+    pub(crate) fn apply<'g>(
+        &mut self,
+        change: &'g Change,
+        advances: &mut Advances<'g>,
+    ) -> Result<Outcome, Failure> {
+        let applied = match change {
+            Change::AppendMessage(message) => return self.append(message),
+            Change::AdvanceTaken { owner, through } => {
+                integer(owner.0)?;
+                integer(through.0)?;
+                advances.taken.push((*owner, *through));
+                return Ok(Outcome::Applied);
+            }
+            Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
+                for number in [owner.0, through.0, *seen_unix_ms] {
+                    integer(number)?;
+                }
+                advances.cursors.push((*owner, device, *through, *seen_unix_ms));
+                return Ok(Outcome::Applied);
+            }
+            Change::AddUser(user) => {
+                self.flush(advances)?;
+                return self.add_user(user);
+            }
+            Change::RemoveUser(user) => {
+                self.flush(advances)?;
+                self.remove_user.execute([integer(user.0)?])
+            }
+            Change::SetUserState { user, state } => {
+                let user = integer(user.0)?;
+                if *state == UserState::Disabled {
+                    self.remove_bindings.execute([user])?;
+                }
+                self.set_user_state.execute(params![state_text(*state), user])
+            }
+            Change::SetUserSecrets { user, secrets } => {
+                self.set_user_secrets.execute(params![secrets.md5, secrets.sha256, integer(user.0)?])
+            }
+            Change::PutBinding(binding) => return self.put_binding(binding),
+            Change::RemoveBinding { user, key } => {
+                self.remove_binding.execute(params![integer(user.0)?, key])
+            }
+            Change::WithdrawMessage { owner, sequence } => {
+                self.withdraw_message.execute([integer(owner.0)?, integer(sequence.0)?])
+            }
+            Change::Prune { .. } => Ok(0),
+        };
+        applied?;
+        Ok(Outcome::Applied)
+    }
+
+    /// Writes what [`Statements::apply`] has held back.
+    pub(crate) fn flush(&mut self, advances: &mut Advances<'_>) -> Result<(), Failure> {
+        // Sorted, the furthest place of each mark is the last of its run, and rows are met in the order of their pages.
+        advances.taken.sort_unstable();
+        for (index, (owner, through)) in advances.taken.iter().enumerate() {
+            if advances.taken.get(index + 1).is_none_or(|next| next.0 != *owner) {
+                self.advance_taken.execute([integer(through.0)?, integer(owner.0)?])?;
+            }
+        }
+        advances.taken.clear();
+        advances.cursors.sort_unstable();
+        let mut seen_last = 0;
+        for (index, (owner, device, through, seen_unix_ms)) in advances.cursors.iter().enumerate() {
+            seen_last = seen_last.max(*seen_unix_ms);
+            if advances.cursors.get(index + 1).is_none_or(|next| (next.0, next.1) != (*owner, *device)) {
+                let values = params![integer(owner.0)?, device.0, integer(through.0)?, integer(seen_last)?];
+                unless_gone(self.advance_cursor.execute(values))?;
+                seen_last = 0;
+            }
+        }
+        advances.cursors.clear();
+        Ok(())
+    }
+
+    /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether it dropped any.
+    pub(crate) fn prune_step(
+        &mut self,
+        messages_before_unix_ms: u64,
+        devices_before_unix_ms: u64,
+    ) -> Result<bool, Failure> {
+        let messages = [bound(messages_before_unix_ms), PRUNE_ROWS_MAX];
+        self.prune_remember.execute(messages)?;
+        let dropped = self.prune_messages.execute(messages)?;
+        let devices = self.prune_devices.execute([bound(devices_before_unix_ms), PRUNE_ROWS_MAX])?;
+        Ok(dropped + devices > 0)
+    }
+
+    pub(crate) fn query(&mut self, query: &Query) -> Result<Rows, Failure> {
+        match query {
+            Query::Load => Ok(Rows::Loaded(self.load(0, i64::MAX)?)),
+            Query::LoadUser(id) => {
+                let Ok(id) = i64::try_from(id.0) else { return Ok(Rows::LoadedUser(None)) };
+                Ok(Rows::LoadedUser(self.load(id, id)?.pop()))
+            }
+            Query::Messages { owner, after, limit } => {
+                let values = [bound(owner.0), bound(after.0), i64::from(*limit)];
+                let messages = self.messages.query_map(values, |row| message(*owner, row))?;
+                Ok(Rows::Messages(messages.collect::<rusqlite::Result<_>>()?))
+            }
+        }
+    }
+
+    fn add_user(&mut self, user: &User) -> Result<Outcome, Failure> {
+        let id = integer(user.id.0)?;
+        let secrets = user.secrets.as_ref();
+        let added = self.add_user.execute(params![
+            id,
+            user.address.as_str(),
+            user.display_name,
+            state_text(user.state),
+            role_text(user.role),
+            secrets.map(|s| s.md5),
+            secrets.map(|s| s.sha256),
+        ])?;
+        if added == 0 {
+            return Ok(Outcome::AlreadyThere);
+        }
+        self.add_mailbox.execute([id])?;
+        Ok(Outcome::Applied)
+    }
+
+    fn append(&mut self, message: &StoredMessage) -> Result<Outcome, Failure> {
+        let direction = match message.direction {
+            Direction::Received => 0,
+            Direction::Sent => 1,
+        };
+        let appended = self.append_message.execute(params![
+            integer(message.owner.0)?,
+            integer(message.sequence.0)?,
+            direction,
+            message.identity,
+            integer(message.received_unix_ms)?,
+            message.peer.as_str(),
+            message.request,
+        ]);
+        Ok(match unless_gone(appended)? {
+            Some(0) => Outcome::AlreadyThere,
+            Some(_) | None => Outcome::Applied,
+        })
+    }
+
+    fn put_binding(&mut self, binding: &Binding) -> Result<Outcome, Failure> {
+        let owner = integer(binding.user.0)?;
+        let flow = binding.datagram_flow;
+        let put = self.put_binding.execute(params![
+            owner,
+            binding.key,
+            binding.contact,
+            binding.call_id,
+            binding.cseq,
+            binding.q,
+            integer(binding.expires_unix_ms)?,
+            flow.map(|(listener, _)| listener),
+            flow.map(|(_, peer)| peer.to_string()),
+            binding.user_agent,
+        ]);
+        if unless_gone(put)?.is_none() {
+            return Ok(Outcome::Applied);
+        }
+        self.remove_paths.execute(params![owner, binding.key])?;
+        for (place, value) in (0i64..).zip(&binding.path) {
+            self.put_path.execute(params![owner, binding.key, place, value])?;
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// The users with ids from `first` to `last`. All four tables are read in the order of users, once.
+    fn load(&mut self, first: i64, last: i64) -> rusqlite::Result<Vec<UserRecord>> {
+        let mut records: Vec<UserRecord> =
+            self.users.query_map([first, last], user_record)?.collect::<rusqlite::Result<_>>()?;
+
+        let mut owners = InOrder::new(&mut records);
+        let mut rows = self.bindings.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            owners.record(natural(row, 0)?)?.bindings.push(binding(row)?);
+        }
+        let mut owners = InOrder::new(&mut records);
+        let mut rows = self.paths.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            let bindings = &mut owners.record(natural(row, 0)?)?.bindings;
+            let key = row.get_ref(1)?.as_str()?;
+            let place = bindings.binary_search_by(|b| b.key.as_str().cmp(key));
+            bindings[place.map_err(|_| damaged(1, "a path without binding"))?].path.push(row.get(2)?);
+        }
+        let mut owners = InOrder::new(&mut records);
+        let mut rows = self.devices.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            let cursor = (DeviceKey(row.get(1)?), Sequence(natural(row, 2)?));
+            owners.record(natural(row, 0)?)?.mailbox.cursors.push(cursor);
+        }
+        Ok(records)
+    }
+}
+
+/// Finds the records of ascending users without searching.
+struct InOrder<'r> {
+    records: std::slice::IterMut<'r, UserRecord>,
+    current: Option<&'r mut UserRecord>,
+}
+
+impl<'r> InOrder<'r> {
+    fn new(records: &'r mut [UserRecord]) -> InOrder<'r> {
+        InOrder { records: records.iter_mut(), current: None }
+    }
+
+    fn record(&mut self, owner: u64) -> rusqlite::Result<&mut UserRecord> {
+        while self.current.as_ref().is_none_or(|record| record.user.id.0 < owner) {
+            let next = self.records.next().ok_or_else(|| damaged(0, "a row without user"))?;
+            self.current = Some(next);
+        }
+        let current = self.current.as_deref_mut().filter(|record| record.user.id.0 == owner);
+        current.ok_or_else(|| damaged(0, "a row without user"))
+    }
+}
+
+/// `None` where the row's user does not exist: a removal has overtaken the change, which then means nothing.
+fn unless_gone(executed: rusqlite::Result<usize>) -> rusqlite::Result<Option<usize>> {
+    match executed {
+        Ok(rows) => Ok(Some(rows)),
+        Err(error) if is_foreign_key(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn user_record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
+    let secrets = match (row.get(5)?, row.get(6)?) {
+        (Some(md5), Some(sha256)) => Some(DigestSecrets { md5, sha256 }),
+        _ => None,
+    };
+    let user = User {
+        id: UserId(natural(row, 0)?),
+        address: address(row, 1)?,
+        display_name: row.get(2)?,
+        state: match row.get_ref(3)?.as_str()? {
+            "enabled" => UserState::Enabled,
+            "disabled" => UserState::Disabled,
+            _ => return Err(damaged(3, "an unknown user state")),
+        },
+        role: match row.get_ref(4)?.as_str()? {
+            "person" => Role::Person,
+            "administrator" => Role::Administrator,
+            _ => return Err(damaged(4, "an unknown role")),
+        },
+        secrets,
+    };
+    let mailbox = MailboxRecord {
+        taken: Sequence(natural(row, 7)?),
+        last: Sequence(natural(row, 8)?),
+        cursors: Vec::new(),
+    };
+    Ok(UserRecord { user, bindings: Vec::new(), mailbox })
+}
+
+fn binding(row: &Row<'_>) -> rusqlite::Result<Binding> {
+    let datagram_flow = match (row.get(7)?, row.get::<_, Option<String>>(8)?) {
+        (Some(listener), Some(peer)) => {
+            let peer: SocketAddr = peer.parse().map_err(|_| damaged(8, "not a socket address"))?;
+            Some((listener, peer))
+        }
+        _ => None,
+    };
+    Ok(Binding {
+        user: UserId(natural(row, 0)?),
+        key: row.get(1)?,
+        contact: row.get(2)?,
+        path: Vec::new(),
+        call_id: row.get(3)?,
+        cseq: row.get(4)?,
+        q: row.get(5)?,
+        expires_unix_ms: natural(row, 6)?,
+        datagram_flow,
+        user_agent: row.get(9)?,
+    })
+}
+
+fn message(owner: UserId, row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    Ok(StoredMessage {
+        owner,
+        sequence: Sequence(natural(row, 0)?),
+        direction: match row.get(1)? {
+            0 => Direction::Received,
+            1 => Direction::Sent,
+            _ => return Err(damaged(1, "an unknown direction")),
+        },
+        peer: address(row, 2)?,
+        identity: row.get(3)?,
+        received_unix_ms: natural(row, 4)?,
+        request: row.get(5)?,
+    })
+}
+
+fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<SipAddress> {
+    SipAddress::parse(row.get_ref(column)?.as_str()?).map_err(|_| damaged(column, "not a SIP address"))
+}
+
+fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| damaged(column, "a negative number"))
+}
+
+/// What stands in the row can not have been written by us.
+fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, what.into())
+}
+
+/// SQL's integers have a sign.
+fn integer(value: u64) -> Result<i64, Failure> {
+    i64::try_from(value).map_err(|_| Failure::number(value))
+}
+
+/// For comparisons: everything stored is below a bound that does not fit.
+fn bound(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn state_text(state: UserState) -> &'static str {
+    match state {
+        UserState::Enabled => "enabled",
+        UserState::Disabled => "disabled",
+    }
+}
+
+fn role_text(role: Role) -> &'static str {
+    match role {
+        Role::Person => "person",
+        Role::Administrator => "administrator",
+    }
+}

@@ -1,0 +1,456 @@
+//! The storage as its driver sees it.
+
+mod reference;
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use directory::{DigestSecrets, UserId, UserState};
+use node::QueryToken;
+use node::store::{Completion, Outcome, PersistToken, Store, StoreError, Submission};
+use records::{Binding, Change, DeviceKey, MailboxRecord, Query, Rows, Sequence};
+use rusqlite::Connection;
+use storage::{OpenError, Options, Sqlite};
+use support::*;
+
+fn tokens(batch: &[Completion<Rows>]) -> Vec<u64> {
+    let token = |c: &Completion<Rows>| match c {
+        Completion::Persisted { token, .. } | Completion::PersistFailed { token, .. } => token.0,
+        Completion::Rows { token, .. } => token.0,
+    };
+    batch.iter().map(token).collect()
+}
+
+// ---------------------------------------------------------------- groups
+
+#[test]
+fn a_batch_is_one_commit_and_one_call_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    let mut batch: Vec<_> = vec![now(0, add_alice())];
+    batch.extend((1..100).map(|n| now(n, message(n, 10))));
+    batch.push(now(100, Change::AdvanceTaken { owner: ALICE, through: Sequence(7) }));
+    batch.push(Submission::Query { token: QueryToken(101), query: Query::LoadUser(ALICE) });
+    batch.push(now(102, message(100, 10)));
+    home.store.submit(batch);
+    let answer = home.batch();
+    assert_eq!(tokens(&answer), (0..103).collect::<Vec<_>>());
+    let Completion::Rows { rows: Ok(Rows::LoadedUser(Some(alice))), .. } = &answer[101] else {
+        panic!("{answer:?}")
+    };
+    let seen = MailboxRecord { last: Sequence(99), taken: Sequence(7), cursors: vec![] };
+    assert_eq!(alice.mailbox, seen, "what came before the query, and no more");
+    let metrics = home.store.metrics();
+    assert_eq!((metrics.commits, metrics.changes, metrics.failures, metrics.queue_length), (1, 102, 0, 0));
+    assert!(metrics.bytes_on_disk > 0);
+}
+
+#[test]
+fn a_stream_groups_itself_behind_its_first_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { commit_interval: NEVER, ..Options::default() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.store.submit(vec![now(0, add_alice())]);
+    assert_eq!(tokens(&home.batch()), [0], "after a pause: at once");
+    for n in 1..=10 {
+        home.store.submit(vec![now(n, message(n, 10))]);
+    }
+    let metrics = home.store.metrics();
+    assert_eq!((metrics.commits, metrics.queue_length), (1, 10));
+    let meter = home.store.meter();
+    home.store.close().unwrap();
+    let answer = home.batches.recv().unwrap();
+    assert_eq!(tokens(&answer), (1..=10).collect::<Vec<_>>(), "closing waits for no company");
+    assert_eq!((meter.read().commits, meter.read().changes), (2, 11));
+    assert_eq!(Home::eager(&file(&folder)).sequences(ALICE).len(), 10);
+}
+
+#[test]
+fn what_nobody_waits_for_rides_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { soon_delay: NEVER, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.store.submit(vec![soon(0, add_alice())]);
+    home.store.submit(vec![soon(1, message(1, 10))]);
+    assert_eq!(home.store.metrics().commits, 0);
+    home.store.submit(vec![now(2, message(2, 10))]);
+    assert_eq!(tokens(&home.batch()), [0, 1, 2]);
+    assert_eq!(home.store.metrics().commits, 1);
+    home.store.submit(vec![soon(3, message(3, 10))]);
+    home.store.submit(vec![Submission::Query { token: QueryToken(4), query: Query::LoadUser(ALICE) }]);
+    assert_eq!(tokens(&home.batch()), [3, 4], "a query sees what came before it");
+    assert_eq!(home.store.metrics().commits, 2);
+}
+
+#[test]
+fn what_nobody_waits_for_is_committed_by_itself_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::open(&file(&folder), Options::default()).unwrap();
+    home.store.submit(vec![soon(0, add_alice())]);
+    assert_eq!(tokens(&home.batch()), [0]);
+}
+
+#[test]
+fn a_full_queue_answers_at_once() {
+    // One more than the queue takes (`queue::QUEUE_SUBMISSIONS_MAX`).
+    const SUBMISSIONS: u64 = 65_536 + 1;
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    let taken = |n| now(n, Change::AdvanceTaken { owner: ALICE, through: Sequence(n) });
+    home.store.submit((0..SUBMISSIONS).map(taken).collect());
+    let (refused, applied): (Vec<_>, Vec<_>) = std::iter::repeat_with(|| home.batch())
+        .flatten()
+        .take(SUBMISSIONS as usize)
+        .map(outcome)
+        .partition(|(_, outcome)| outcome.is_err());
+    assert!(matches!(refused[..], [(n, Err(StoreError::Io(_)))] if n == SUBMISSIONS - 1), "{refused:?}");
+    assert!(applied.iter().map(|(token, _)| *token).eq(0..SUBMISSIONS - 1));
+    assert_eq!(home.store.metrics().failures, 1);
+}
+
+#[test]
+fn a_receiver_that_panics_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sender, batches) = std::sync::mpsc::channel();
+    let sink = move |batch: Vec<Completion<Rows>>| {
+        let first = tokens(&batch) == [0];
+        drop(sender.send(batch));
+        assert!(!first, "the receiver meets a fault (on purpose)");
+    };
+    let mut store = Sqlite::open(&file(&folder), eager(), Box::new(sink)).unwrap();
+    store.submit(vec![now(0, add_alice())]);
+    assert_eq!(tokens(&batches.recv().unwrap()), [0]);
+    store.submit(vec![now(1, message(1, 10))]);
+    assert_eq!(tokens(&batches.recv().unwrap()), [1]);
+    store.close().unwrap();
+}
+
+// ---------------------------------------------------------------- failures
+
+#[test]
+fn a_change_that_fails_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    let huge = Change::AdvanceTaken { owner: ALICE, through: Sequence(u64::MAX) };
+    let other = Change::AppendMessage(match message(1, 10) {
+        Change::AppendMessage(message) => records::StoredMessage { identity: [9; 16], ..message },
+        _ => unreachable!("it is one"),
+    });
+    let device = DeviceKey("urn:uuid:1".to_owned());
+    let cursor = |through| Change::AdvanceCursor {
+        owner: ALICE,
+        device: device.clone(),
+        through: Sequence(through),
+        seen_unix_ms: through,
+    };
+    let answers =
+        home.persist(vec![add_alice(), message(1, 10), cursor(3), other, huge, cursor(2), message(1, 10)]);
+    assert_eq!(answers[..3], [Ok(Outcome::Applied), Ok(Outcome::Applied), Ok(Outcome::Applied)]);
+    assert!(matches!(answers[3], Err(StoreError::Io(_))), "the sequence is taken: {answers:?}");
+    assert!(matches!(answers[4], Err(StoreError::Io(_))), "not a number of SQL: {answers:?}");
+    assert_eq!(answers[5..], [Ok(Outcome::Applied), Ok(Outcome::AlreadyThere)]);
+    assert_eq!(home.sequences(ALICE), [1]);
+    assert_eq!(home.record(ALICE).mailbox.cursors, [(device, Sequence(3))]);
+    let metrics = home.store.metrics();
+    assert_eq!((metrics.commits, metrics.changes, metrics.failures), (1, 5, 2));
+}
+
+#[test]
+fn a_full_database_refuses_whole_groups_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { bytes_max: Some(1 << 20), ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    let kept = fill(&mut home);
+    assert!(kept > 50, "{kept} messages of 10,000 octets fit into 1 MiB");
+    assert_eq!(home.sequences(ALICE), (1..=kept).collect::<Vec<_>>(), "nothing half-written, nothing lost");
+    home.persist_all(vec![Change::Prune { messages_before_unix_ms: u64::MAX, devices_before_unix_ms: 0 }]);
+    home.persist_all(vec![message(1_000, 10_000)]);
+    assert_eq!(home.sequences(ALICE), [1_000]);
+}
+
+/// Appends pairs until one fails with `Full`, both of it; how many messages went in.
+fn fill(home: &mut Home) -> u64 {
+    for n in (1..10_000).step_by(2) {
+        match &home.persist(vec![message(n, 10_000), message(n + 1, 10_000)])[..] {
+            [Ok(_), Ok(_)] => {}
+            [Err(StoreError::Full), Err(StoreError::Full)] => return n - 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the disk is never full");
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_mount) = Mount::tmpfs(folder.path(), "size=8m") else {
+        eprintln!("skipped: a_full_disk_refuses_and_recovers needs the right to mount a tmpfs");
+        return;
+    };
+    let ballast = folder.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
+    let mut home = Home::eager(&file(&folder));
+    home.persist_all(vec![add_alice()]);
+    let kept = fill(&mut home);
+    assert_eq!(home.sequences(ALICE), (1..=kept).collect::<Vec<_>>());
+    assert!(matches!(home.persist(vec![message(9_999, 100_000)])[..], [Err(StoreError::Full)]), "still full");
+    std::fs::remove_file(&ballast).unwrap();
+    home.persist_all(vec![message(10_000, 100_000)]);
+    home.store.close().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    assert_eq!(home.sequences(ALICE), (1..=kept).chain([10_000]).collect::<Vec<_>>());
+}
+
+struct Mount<'p>(&'p Path);
+
+impl<'p> Mount<'p> {
+    fn tmpfs(at: &'p Path, options: &str) -> Option<Mount<'p>> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(Mount(at))
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        // Lazy: the database in it is closed after it, as locals are dropped in reverse.
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn damage_is_found_when_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let mut home = Home::eager(&path);
+    home.persist_all(vec![add_alice(), message(1, 10_000)]);
+    home.store.close().unwrap();
+    let sound = std::fs::read(&path).unwrap();
+
+    let corrupt = |what: &str, content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        let error = Home::open(&path, eager()).err();
+        assert!(matches!(error, Some(OpenError::Corrupt(_))), "{what}: {error:?}");
+    };
+    corrupt("not a database", b"[server]\nlisten = 1\n");
+    corrupt("a database cut off", &sound[..sound.len() - 4096]);
+    for page in 1..sound.len() / 4096 {
+        // The type of a page of a b-tree is its first octet; on an overflow page it belongs to the next page's number.
+        let mut damaged = sound.clone();
+        damaged[page * 4096] ^= 0x5a;
+        corrupt(&format!("page {}", page + 1), &damaged);
+    }
+    std::fs::write(&path, &sound).unwrap();
+    assert_eq!(Home::eager(&path).sequences(ALICE), [1]);
+}
+
+#[test]
+fn damage_under_way_is_reported_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let mut home = Home::eager(&path);
+    home.persist_all(vec![add_alice(), message(1, 10)]);
+    // What no change can have written.
+    let other = Connection::open(&path).unwrap();
+    other.execute("UPDATE messages SET peer = 'nobody'", []).unwrap();
+    let all = Query::Messages { owner: ALICE, after: Sequence(0), limit: 9 };
+    assert!(matches!(home.query(all), Err(StoreError::Corrupt(_))));
+    assert_eq!(home.store.metrics().failures, 1);
+    home.persist_all(vec![message(2, 10)]);
+}
+
+// ---------------------------------------------------------------- the file
+
+#[test]
+fn a_new_file_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    home.persist_all(vec![add_alice()]);
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        files += 1;
+    }
+    assert_eq!(files, 4, "database, log, its index, lock");
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::eager(&file(&folder));
+    assert_eq!(Home::open(&file(&folder), eager()).err(), Some(OpenError::InUse));
+    drop(home);
+    Home::eager(&file(&folder));
+}
+
+#[test]
+fn what_is_not_ours_or_newer_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let strange = Connection::open(&path).unwrap();
+    strange.execute_batch("CREATE TABLE photos (x)").unwrap();
+    strange.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(Home::open(&path, eager()).err(), Some(OpenError::Foreign));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    std::fs::remove_file(&path).unwrap();
+    let mut home = Home::eager(&path);
+    home.persist_all(vec![add_alice()]);
+    home.store.close().unwrap();
+    let newer = Connection::open(&path).unwrap();
+    newer.execute_batch("PRAGMA user_version = 1000; CREATE TABLE inventions (x)").unwrap();
+    newer.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let error = Home::open(&path, eager()).err().expect("it must not open");
+    assert!(matches!(error, OpenError::Newer { found: 1000, .. }), "{error}");
+    assert!(error.to_string().contains("use a newer program"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_file_of_the_first_version_still_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(include_str!("../../migrations/0001_home.sql")).unwrap();
+    // Written out, not by the program: this is what stands in files of that version.
+    first
+        .execute_batch(
+            "PRAGMA application_id = 0x43484e43;
+             PRAGMA user_version = 1;
+             INSERT INTO users VALUES
+                (1, 'alice@contoso.example', 'Alice', 'enabled', 'person', zeroblob(16), zeroblob(32)),
+                (2, 'bob@contoso.example', '', 'disabled', 'administrator', NULL, NULL);
+             INSERT INTO bindings VALUES (1, 'k', CAST('<sip:a@192.0.2.1>' AS BLOB), x'63', 4294967295, 500,
+                1790000000000, 5060, '[2001:db8::1]:40000', x'50');
+             INSERT INTO binding_paths VALUES (1, 'k', 0, x'61'), (1, 'k', 1, x'62');
+             INSERT INTO mailboxes VALUES (1, 3, 9), (2, 0, 0);
+             INSERT INTO devices VALUES (1, 'urn:uuid:1', 4, 1790000000000);
+             INSERT INTO messages VALUES (7, 1, 5, 1, x'000102030405060708090a0b0c0d0e0f', 0, 1790000000000,
+                'bob@contoso.example', x'4d');",
+        )
+        .unwrap();
+    first.close().unwrap();
+
+    let mut home = Home::eager(&path);
+    let alice = home.record(ALICE);
+    assert_eq!(alice.user.secrets, Some(DigestSecrets { md5: [0; 16], sha256: [0; 32] }));
+    let binding = Binding {
+        user: ALICE,
+        key: "k".to_owned(),
+        contact: b"<sip:a@192.0.2.1>".to_vec(),
+        path: vec![b"a".to_vec(), b"b".to_vec()],
+        call_id: b"c".to_vec(),
+        cseq: u32::MAX,
+        q: 500,
+        expires_unix_ms: 1_790_000_000_000,
+        datagram_flow: Some((5060, "[2001:db8::1]:40000".parse().unwrap())),
+        user_agent: b"P".to_vec(),
+    };
+    assert_eq!(alice.bindings, [binding]);
+    let cursors = vec![(DeviceKey("urn:uuid:1".to_owned()), Sequence(4))];
+    assert_eq!(alice.mailbox, MailboxRecord { last: Sequence(9), taken: Sequence(3), cursors });
+    assert_eq!(home.sequences(ALICE), [5]);
+    assert_eq!(home.record(UserId(2)).user.state, UserState::Disabled);
+}
+
+// ---------------------------------------------------------------- pruning
+
+#[test]
+fn a_large_prune_goes_in_steps_and_lets_messages_through() {
+    const OLD: u64 = 2_600;
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    home.persist_all(vec![add_alice()]);
+    home.persist_all((1..=OLD).map(|n| message(n, 10)).collect());
+    let commits = home.store.metrics().commits;
+    let prune = Change::Prune { messages_before_unix_ms: OLD + 1, devices_before_unix_ms: 0 };
+    home.store.submit(vec![now(0, prune), now(1, message(OLD + 1, 10))]);
+    assert_eq!(tokens(&home.batch()), [1], "the message does not wait for the prune");
+    assert_eq!(tokens(&home.batch()), [0]);
+    // 2,600 rows in steps of 500, one that finds nothing more, and the message.
+    assert_eq!(home.store.metrics().commits - commits, 6 + 1 + 1);
+    assert_eq!(home.sequences(ALICE), [OLD + 1]);
+}
+
+#[test]
+fn closing_does_not_wait_for_a_prune() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { soon_delay: NEVER, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    home.persist_all((1..=10).map(|n| message(n, 10)).collect());
+    let prune = Change::Prune { messages_before_unix_ms: u64::MAX, devices_before_unix_ms: 0 };
+    home.store.submit(vec![soon(0, prune)]);
+    home.store.close().unwrap();
+    let answers: Vec<_> = home.batches.iter().flatten().map(outcome).collect();
+    assert!(matches!(answers[..], [(0, Err(StoreError::Io(_)))]), "{answers:?}");
+    assert_eq!(Home::eager(&file(&folder)).sequences(ALICE).len(), 10);
+}
+
+// ---------------------------------------------------------------- kill -9
+
+/// Names the database to the child process.
+const CHILD: &str = "STORAGE_TEST_CHILD";
+
+/// Not a test of its own: the process that is killed. Prints each sequence when it is acknowledged.
+#[test]
+fn child_that_appends_until_it_is_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let mut home = Home::open(Path::new(&path), Options::default()).unwrap();
+    home.persist_all(vec![add_alice()]);
+    let mut out = std::io::stdout().lock();
+    for n in 1.. {
+        home.store.submit(vec![now(n, message(n, 700))]);
+        for completion in home.batches.try_iter().flatten() {
+            let Completion::Persisted { token: PersistToken(n), .. } = completion else {
+                panic!("{completion:?}")
+            };
+            writeln!(out, "acknowledged {n}").unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    for lines in [20, 200, 1_000] {
+        let path = folder.path().join(format!("{lines}.db"));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["child_that_appends_until_it_is_killed", "--exact", "--nocapture"])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = 0;
+        let mut seen = 0;
+        for line in output {
+            // Behind the kill, a last line may be cut off.
+            let line = line.unwrap();
+            let Some((_, n)) = line.split_once("acknowledged ") else { continue };
+            seen += 1;
+            if seen == lines {
+                child.kill().unwrap();
+            }
+            if seen <= lines {
+                acknowledged = n.parse().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(acknowledged > 0, "the child has worked");
+        let mut home = Home::eager(&path);
+        let kept = home.sequences(ALICE);
+        assert!(kept.len() as u64 >= acknowledged, "{} kept of {acknowledged}", kept.len());
+        assert!(kept.iter().copied().eq(1..=kept.len() as u64), "in order, without gaps");
+        assert_eq!(home.record(ALICE).mailbox.last.0, kept.len() as u64);
+    }
+}

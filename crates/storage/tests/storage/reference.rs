@@ -1,0 +1,211 @@
+//! The same random changes and queries to the reference in memory and to the database, also with a restart between.
+
+use std::net::{IpAddr, SocketAddr};
+
+use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
+use node::store::{Completion, Outcome, Store, StoreError, Submission};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use records::memory::Tables;
+use records::{Binding, Change, DeviceKey, Direction, Query, Sequence, StoredMessage};
+
+use crate::support::*;
+
+/// What is done next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Submitted as one batch.
+    Batch(Vec<Entry>),
+    /// Alone: it is done in steps, and what follows may meet what it has not dropped yet.
+    Prune { messages_before_unix_ms: u64, devices_before_unix_ms: u64 },
+    /// Closes the database and opens it again.
+    Restart,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Change(Change),
+    Query(Query),
+}
+
+fn id() -> impl Strategy<Value = UserId> {
+    (0u64..4).prop_map(UserId)
+}
+
+fn sequence() -> impl Strategy<Value = Sequence> {
+    (0u64..20).prop_map(Sequence)
+}
+
+fn time() -> impl Strategy<Value = u64> {
+    0u64..100
+}
+
+fn octets() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..8)
+}
+
+fn address() -> impl Strategy<Value = SipAddress> {
+    "[a-cö]@x\\.example".prop_map(|text| SipAddress::parse(&text).expect("an address"))
+}
+
+fn device() -> impl Strategy<Value = DeviceKey> {
+    "[ab\u{0}é]{0,2}".prop_map(DeviceKey)
+}
+
+fn secrets() -> impl Strategy<Value = DigestSecrets> {
+    any::<([u8; 16], [u8; 32])>().prop_map(|(md5, sha256)| DigestSecrets { md5, sha256 })
+}
+
+fn state() -> impl Strategy<Value = UserState> {
+    prop_oneof![3 => Just(UserState::Enabled), 1 => Just(UserState::Disabled)]
+}
+
+prop_compose! {
+    fn user()(
+        id in id(),
+        address in address(),
+        display_name in ".{0,4}",
+        state in state(),
+        administrator in any::<bool>(),
+        secrets in option::of(secrets()),
+    ) -> User {
+        let role = if administrator { Role::Administrator } else { Role::Person };
+        User { id, address, display_name, state, role, secrets }
+    }
+}
+
+prop_compose! {
+    fn binding()(
+        user in id(),
+        key in "[ab]?",
+        (contact, call_id, user_agent) in (octets(), octets(), octets()),
+        path in vec(octets(), 0..3),
+        cseq in any::<u32>(),
+        q in 0u16..=1000,
+        expires_unix_ms in time(),
+        datagram_flow in option::of(any::<(u16, IpAddr, u16)>()),
+    ) -> Binding {
+        let datagram_flow = datagram_flow.map(|(listener, ip, port)| (listener, SocketAddr::new(ip, port)));
+        Binding { user, key, contact, path, call_id, cseq, q, expires_unix_ms, datagram_flow, user_agent }
+    }
+}
+
+prop_compose! {
+    fn message()(
+        owner in id(),
+        sequence in sequence(),
+        sent in any::<bool>(),
+        peer in address(),
+        identity in 0u8..6,
+        received_unix_ms in time(),
+        request in octets(),
+    ) -> StoredMessage {
+        let direction = if sent { Direction::Sent } else { Direction::Received };
+        StoredMessage { owner, sequence, direction, peer, identity: [identity; 16], received_unix_ms, request }
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => user().prop_map(Change::AddUser),
+        1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state }),
+        1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
+        1 => id().prop_map(Change::RemoveUser),
+        3 => binding().prop_map(Change::PutBinding),
+        1 => (id(), "[ab]?").prop_map(|(user, key)| Change::RemoveBinding { user, key }),
+        8 => message().prop_map(Change::AppendMessage),
+        2 => (id(), sequence()).prop_map(|(owner, sequence)| Change::WithdrawMessage { owner, sequence }),
+        4 => (id(), sequence()).prop_map(|(owner, through)| Change::AdvanceTaken { owner, through }),
+        4 => (id(), device(), sequence(), time()).prop_map(|(owner, device, through, seen_unix_ms)| {
+            Change::AdvanceCursor { owner, device, through, seen_unix_ms }
+        }),
+    ]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    prop_oneof![
+        Just(Query::Load),
+        id().prop_map(Query::LoadUser),
+        (id(), sequence(), 0u32..6).prop_map(|(owner, after, limit)| Query::Messages { owner, after, limit }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let entry = prop_oneof![6 => change().prop_map(Entry::Change), 1 => query().prop_map(Entry::Query)];
+    prop_oneof![
+        8 => vec(entry, 1..20).prop_map(Step::Batch),
+        1 => (time(), time()).prop_map(|(messages_before_unix_ms, devices_before_unix_ms)| {
+            Step::Prune { messages_before_unix_ms, devices_before_unix_ms }
+        }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_database_means_what_the_reference_means(steps in vec(step(), 1..12)) {
+        let folder = tempfile::tempdir().unwrap();
+        // What a loss of power does is not in question here.
+        let options = storage::Options { synchronous: storage::Synchronous::Normal, ..eager() };
+        let open = || Home::open(&file(&folder), options).unwrap();
+        let mut home = open();
+        let mut reference = Tables::default();
+        for step in steps {
+            match step {
+                Step::Batch(entries) => same_answers(&mut home, &mut reference, entries),
+                Step::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
+                    let change = Change::Prune { messages_before_unix_ms, devices_before_unix_ms };
+                    reference.apply(&change);
+                    home.persist_all(vec![change]);
+                }
+                Step::Restart => {
+                    home.store.close().unwrap();
+                    home = open();
+                }
+            }
+            same_rows(&mut home, &reference);
+        }
+    }
+}
+
+fn same_answers(home: &mut Home, reference: &mut Tables, entries: Vec<Entry>) {
+    let submission = |(token, entry)| match entry {
+        Entry::Change(change) => now(token, change),
+        Entry::Query(query) => Submission::Query { token: node::QueryToken(token), query },
+    };
+    home.store.submit((0..).zip(entries.clone()).map(submission).collect());
+    let answers = home.batch();
+    assert_eq!(answers.len(), entries.len(), "one group");
+    for ((index, entry), answer) in (0..).zip(entries).zip(answers) {
+        match (entry, answer) {
+            (Entry::Change(change), Completion::Persisted { token, outcome }) => {
+                let expected = match reference.try_apply(&change) {
+                    Ok(true) => Outcome::Applied,
+                    Ok(false) => Outcome::AlreadyThere,
+                    Err(refused) => panic!("{change:?} was stored: {refused}"),
+                };
+                assert_eq!((token.0, outcome), (index, expected), "{change:?}");
+            }
+            (Entry::Change(change), Completion::PersistFailed { token, error: StoreError::Io(_) }) => {
+                assert_eq!(token.0, index);
+                assert!(reference.try_apply(&change).is_err(), "{change:?} was refused");
+            }
+            (Entry::Query(query), Completion::Rows { token, rows }) => {
+                assert_eq!(token.0, index);
+                assert_eq!(rows, Ok(reference.query(&query)), "{query:?}");
+            }
+            (entry, answer) => panic!("{entry:?}: {answer:?}"),
+        }
+    }
+}
+
+fn same_rows(home: &mut Home, reference: &Tables) {
+    let mailboxes =
+        (0..4).map(|id| Query::Messages { owner: UserId(id), after: Sequence(0), limit: u32::MAX });
+    for query in mailboxes.chain([Query::Load]) {
+        assert_eq!(home.query(query.clone()), Ok(reference.query(&query)), "{query:?}");
+    }
+}

@@ -1,0 +1,139 @@
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use directory::{Role, SipAddress, User, UserId, UserState};
+use node::QueryToken;
+use node::store::{Completion, Outcome, PersistToken, Store, StoreError, Submission, Urgency};
+use records::{Change, Direction, Query, Rows, Sequence, StoredMessage, UserRecord};
+use storage::{OpenError, Options, Sqlite};
+
+/// Longer than any answer takes on the slowest machine; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What never comes within a test: changes that wait for it are seen to wait.
+pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) const ALICE: UserId = UserId(1);
+
+/// A storage and the batches that its sink got.
+pub(crate) struct Home {
+    pub(crate) store: Sqlite,
+    pub(crate) batches: Receiver<Vec<Completion<Rows>>>,
+    tokens: u64,
+}
+
+impl Home {
+    pub(crate) fn open(path: &Path, options: Options) -> Result<Home, OpenError> {
+        let (sender, batches) = channel();
+        // A test that is over no longer listens.
+        let store = Sqlite::open(path, options, Box::new(move |batch| drop(sender.send(batch))))?;
+        Ok(Home { store, batches, tokens: 0 })
+    }
+
+    /// Everything committed at once.
+    pub(crate) fn eager(path: &Path) -> Home {
+        Home::open(path, eager()).unwrap()
+    }
+
+    pub(crate) fn batch(&self) -> Vec<Completion<Rows>> {
+        self.batches.recv_timeout(PATIENCE).expect("an answer")
+    }
+
+    /// Submits one batch and collects the answer to each change, in the order of the batch.
+    pub(crate) fn persist(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome, StoreError>> {
+        let first = self.tokens;
+        self.tokens += changes.len() as u64;
+        let batch: Vec<_> = (first..).zip(changes).map(|(token, change)| now(token, change)).collect();
+        let mut answers = vec![None; batch.len()];
+        self.store.submit(batch);
+        while answers.iter().any(Option::is_none) {
+            for completion in self.batch() {
+                let (token, answer) = outcome(completion);
+                assert_eq!(answers[(token - first) as usize].replace(answer), None, "answered once");
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    pub(crate) fn persist_all(&mut self, changes: Vec<Change>) {
+        for outcome in self.persist(changes) {
+            assert_eq!(outcome, Ok(Outcome::Applied));
+        }
+    }
+
+    pub(crate) fn query(&mut self, query: Query) -> Result<Rows, StoreError> {
+        self.store.submit(vec![Submission::Query { token: QueryToken(0), query }]);
+        match self.batch().pop() {
+            Some(Completion::Rows { rows, .. }) => rows,
+            other => panic!("no rows: {other:?}"),
+        }
+    }
+
+    pub(crate) fn record(&mut self, user: UserId) -> UserRecord {
+        match self.query(Query::LoadUser(user)) {
+            Ok(Rows::LoadedUser(Some(record))) => record,
+            other => panic!("no record: {other:?}"),
+        }
+    }
+
+    pub(crate) fn sequences(&mut self, owner: UserId) -> Vec<u64> {
+        match self.query(Query::Messages { owner, after: Sequence(0), limit: u32::MAX }) {
+            Ok(Rows::Messages(messages)) => messages.iter().map(|m| m.sequence.0).collect(),
+            other => panic!("no messages: {other:?}"),
+        }
+    }
+}
+
+pub(crate) fn eager() -> Options {
+    Options { commit_interval: Duration::ZERO, ..Options::default() }
+}
+
+pub(crate) fn now(token: u64, change: Change) -> Submission<Change, Query> {
+    Submission::Persist { token: PersistToken(token), change, urgency: Urgency::Now }
+}
+
+pub(crate) fn soon(token: u64, change: Change) -> Submission<Change, Query> {
+    Submission::Persist { token: PersistToken(token), change, urgency: Urgency::Soon }
+}
+
+pub(crate) fn outcome(completion: Completion<Rows>) -> (u64, Result<Outcome, StoreError>) {
+    match completion {
+        Completion::Persisted { token, outcome } => (token.0, Ok(outcome)),
+        Completion::PersistFailed { token, error } => (token.0, Err(error)),
+        Completion::Rows { .. } => panic!("rows, and no change"),
+    }
+}
+
+pub(crate) fn file(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("home.db")
+}
+
+pub(crate) fn user(id: UserId, address: &str) -> User {
+    User {
+        id,
+        address: SipAddress::parse(address).unwrap(),
+        display_name: "A User".to_owned(),
+        state: UserState::Enabled,
+        role: Role::Person,
+        secrets: None,
+    }
+}
+
+pub(crate) fn add_alice() -> Change {
+    Change::AddUser(user(ALICE, "alice@contoso.example"))
+}
+
+/// A message to Alice; its identity is its number.
+pub(crate) fn message(sequence: u64, octets: usize) -> Change {
+    let mut identity = [0; 16];
+    identity[..8].copy_from_slice(&sequence.to_le_bytes());
+    Change::AppendMessage(StoredMessage {
+        owner: ALICE,
+        sequence: Sequence(sequence),
+        direction: Direction::Received,
+        peer: SipAddress::parse("bob@contoso.example").unwrap(),
+        identity,
+        received_unix_ms: sequence,
+        request: vec![b'm'; octets],
+    })
+}
