@@ -1,0 +1,68 @@
+//! The facts of a SUBSCRIBE (RFC 6665 §8.1).
+
+use sip_message::{HeaderId, Message, Params};
+
+/// What a SUBSCRIBE says, borrowed from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe<'m> {
+    /// The request, which passed `validate`.
+    pub message: &'m Message,
+    /// The event package with its templates, as written.
+    pub package: &'m str,
+    /// Event's `id`.
+    pub event_id: Option<&'m str>,
+    /// To's tag: there, the request belongs to a dialog.
+    pub to_tag: Option<&'m str>,
+    /// Expires, in seconds.
+    pub expires_seconds: Option<u32>,
+    /// Accept, as written; where it is missing, the package's default is meant.
+    pub accept: Option<&'m str>,
+}
+
+/// Why a SUBSCRIBE is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// In words, for the operator and the reason phrase.
+    pub reason: &'static str,
+    /// With 423: the value of Min-Expires, in seconds.
+    pub min_expires_seconds: Option<u32>,
+    /// With 500 and 503: the value of Retry-After, in seconds.
+    pub retry_after_seconds: Option<u32>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, reason: &'static str) -> Refusal {
+        Refusal { status, reason, min_expires_seconds: None, retry_after_seconds: None }
+    }
+}
+
+impl<'m> Subscribe<'m> {
+    /// Reads a SUBSCRIBE. One without Event asks for the package of RFC 2543's day, which nobody has: 489 (RFC 6665 §4.2.1.1).
+    pub fn read(message: &'m Message) -> Result<Subscribe<'m>, Refusal> {
+        let malformed = |reason| move |_| Refusal::new(400, reason);
+        let event = message.header(HeaderId::Event).ok_or(Refusal::new(489, "Event is missing"))?;
+        let event = str::from_utf8(event).map_err(|_| Refusal::new(400, "Event is malformed"))?;
+        let (package, params) = event.split_at(event.find(';').unwrap_or(event.len()));
+        let package = package.trim();
+        if package.is_empty() || !package.bytes().all(is_token) {
+            return Err(Refusal::new(400, "Event is malformed"));
+        }
+        let event_id = Params { text: params }.get("id");
+        if event_id.is_some_and(|id| id.is_empty() || !id.bytes().all(is_token)) {
+            return Err(Refusal::new(400, "Event is malformed"));
+        }
+        let to = message.to().map_err(|_| Refusal::new(400, "To is malformed"))?;
+        let expires_seconds = message.number(HeaderId::Expires).map_err(malformed("Expires is malformed"))?;
+        let accept = message.header(HeaderId::Accept).map(str::from_utf8).transpose();
+        let accept = accept.map_err(|_| Refusal::new(400, "Accept is malformed"))?;
+        Ok(Subscribe { message, package, event_id, to_tag: to.tag(), expires_seconds, accept })
+    }
+}
+
+/// RFC 3261 §25.1.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+}
