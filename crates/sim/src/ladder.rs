@@ -1,0 +1,73 @@
+//! Ladders: what crossed a world, as text. Columns are machines and devices, arrows bear method or status and CSeq,
+//! times are virtual milliseconds of sending. Bodies, credentials and keep-alives are left out.
+
+use sip_message::{HeaderId, Message};
+
+use crate::event::{Event, Fate, Party, Payload, What};
+
+/// Characters from one column to the next: room for `CANCEL`'s longest label and an arrow.
+const COLUMN: usize = 26;
+
+/// Prints `events`; `columns` says who stands where, and under which name.
+pub fn print(events: &[Event], columns: &[(Party, String)]) -> String {
+    let place = |party: Party| columns.iter().position(|(p, _)| *p == party);
+    let mut text = format!("{:>7} ", "ms");
+    for (_, name) in columns {
+        text += &format!(" {name:<width$}", width = COLUMN - 1);
+    }
+    text = text.trim_end().to_owned() + "\n";
+    for event in events {
+        let row = match &event.what {
+            What::Sent { from, to: Some(to), payload: Payload::Sip(message), fate, .. } => {
+                match (place(*from), place(*to)) {
+                    (Some(from), Some(to)) => Some(arrow(columns.len(), from, to, &label(message), *fate)),
+                    _ => None,
+                }
+            }
+            What::Stopped { party, .. } => place(*party).map(|p| format!("  * {} crashes", columns[p].1)),
+            What::Started { party } => place(*party).map(|p| format!("  * {} starts", columns[p].1)),
+            What::Fault(what) => Some(format!("  * {what}")),
+            _ => None,
+        };
+        if let Some(row) = row {
+            text += format!("{:>7} {row}", event.at.0 / 1000).trim_end();
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn label(message: &Message) -> String {
+    let cseq = message.cseq().map(|c| (c.number, c.method.as_str().to_owned()));
+    let (number, method) = cseq.unwrap_or((0, "?".into()));
+    match message.status() {
+        Some(status) => format!("{status} ({number} {method})"),
+        None => {
+            let signed =
+                message.header(HeaderId::Authorization).or(message.header(HeaderId::ProxyAuthorization));
+            let signed = if signed.is_some() { " signed" } else { "" };
+            format!("{} ({number}){signed}", message.method().as_str())
+        }
+    }
+}
+
+fn arrow(columns: usize, from: usize, to: usize, label: &str, fate: Fate) -> String {
+    let mut row = vec![' '; columns * COLUMN];
+    for column in 0..columns {
+        row[1 + column * COLUMN] = '|';
+    }
+    let (low, high) = (1 + from.min(to) * COLUMN, 1 + from.max(to) * COLUMN);
+    if low < high {
+        row[low + 1..high].fill('-');
+        let head = match fate {
+            Fate::Underway if from < to => '>',
+            Fate::Underway => '<',
+            Fate::Lost => 'x',
+        };
+        row[if from < to { high - 1 } else { low + 1 }] = head;
+        let label: Vec<char> = label.chars().take(high - low - 5).collect();
+        let at = low + 1 + (high - low - 1 - label.len()) / 2;
+        row[at..at + label.len()].copy_from_slice(&label);
+    }
+    row.into_iter().collect()
+}

@@ -1,0 +1,50 @@
+//! What runs on a machine: a home's node behind an object-safe trait, so that a test can put a dishonest wrapper
+//! around the honest one.
+
+use node::{Input, Instant, Node, Now, Output};
+
+/// The node whose vocabulary (changes, queries, calls) the machines of this world speak.
+pub enum Home {}
+impl Node for Home {
+    type Change = records::Change;
+    type Query = records::Query;
+    type Rows = records::Rows;
+    type Call = frontend::admin::Call;
+    type Answer = frontend::admin::Answer;
+    fn handle(&mut self, _: Now, _: Input<Self>) {
+        match *self {}
+    }
+    fn poll_output(&mut self) -> Option<Output<Self>> {
+        match *self {}
+    }
+    fn next_deadline(&self) -> Option<Instant> {
+        match *self {}
+    }
+    fn visit_metrics(&self, _: &mut dyn FnMut(node::Metric<'_>)) {
+        match *self {}
+    }
+}
+
+/// [`Node`] with the vocabulary of a [`Home`], usable behind a `Box`.
+pub trait Role {
+    /// See [`Node::handle`].
+    fn handle(&mut self, now: Now, input: Input<Home>);
+    /// See [`Node::poll_output`].
+    fn poll_output(&mut self) -> Option<Output<Home>>;
+    /// See [`Node::next_deadline`].
+    fn next_deadline(&self) -> Option<Instant>;
+}
+
+impl Role for Home {
+    fn handle(&mut self, now: Now, input: Input<Home>) {
+        Node::handle(self, now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Home>> {
+        Node::poll_output(self)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Node::next_deadline(self)
+    }
+}

@@ -1,0 +1,2 @@
+mod framework;
+mod toy;

@@ -1,0 +1,1194 @@
+//! The world itself: one virtual clock, one queue of what is going to happen, one seed.
+//!
+//! What happens at the same microsecond happens in the order in which it was planned. Everything random is drawn from
+//! streams of the one seed (network, each disk, each device), so that a world is a function of its seed and of the
+//! commands that it is given, and a change in one device's behaviour does not reshuffle the draws of all others.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use directory::{DigestSecrets, DomainName, Role as Account, SipAddress, User, UserId, UserState};
+use frontend::admin::{Answer, Call};
+use node::{
+    CallToken, CloseReason, ConnectError, ConnectToken, ConnectionId, Flow, Input, Instant, Listener,
+    ListenerId, Now, Output, Peer, PeerIdentity, ResolveToken, Transport, UnixMillis,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use records::Change;
+use sip_message::Message;
+use sip_message::digest::{self, Algorithm, Ha1};
+use sip_message::framing::{Frame, next_frame};
+
+use crate::device::{Device, DeviceConfig, Effect, Happening};
+use crate::disk::{Disk, DiskMode, Done};
+use crate::dns::Zone;
+use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
+use crate::ladder;
+use crate::link::{Conditions, DIAL_LONGEST, End, EndState, Lane, Piece, STALL_LONGEST, Stream};
+use crate::role::{Home, Role};
+
+/// Wall-clock time when a world begins: 2026-11-22T01:00:00Z.
+const EPOCH: UnixMillis = UnixMillis(1_795_309_200_000);
+/// Timers in a row at one instant after which a node is said to spin.
+const TIMERS_AT_ONCE_MAX: u32 = 1_000;
+/// How long a DNS answer takes.
+const DNS_LATENCY: Duration = Duration::from_millis(3);
+
+/// What a node is made of at each start of its machine.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Counts starts, from 0.
+    pub number: u32,
+    /// Kept over restarts.
+    pub secret: [u8; 32],
+    /// Fresh at each start.
+    pub seed: [u8; 32],
+    /// The machine's listeners.
+    pub listeners: Vec<Listener>,
+}
+
+/// Makes a machine's node at each start.
+pub type Factory = Box<dyn Fn(&Boot) -> Box<dyn Role>>;
+
+/// A machine that runs a node.
+struct Machine {
+    name: String,
+    address: IpAddr,
+    listeners: Vec<Listener>,
+    /// Domains of its certificate, shown to whoever dials it over TLS.
+    certificate: Vec<String>,
+    secret: [u8; 32],
+    factory: Factory,
+    node: Option<Box<dyn Role>>,
+    boots: u32,
+    booted_at: Instant,
+    disk: Disk,
+    /// What the wall clock is ahead by, in milliseconds.
+    wall_ahead_ms: i64,
+    armed: Option<Instant>,
+    timers_at_once: (Instant, u32),
+}
+
+struct Attached {
+    device: Device,
+    running: bool,
+    armed: Option<Instant>,
+    address: SocketAddr,
+    /// The stream of each flow.
+    streams: BTreeMap<usize, u64>,
+    cut: bool,
+}
+
+/// Something that is going to happen.
+enum Job {
+    Datagram { from: SocketAddr, sender: Party, to: SocketAddr, bytes: Bytes },
+    Lane { stream: u64, lane: usize },
+    StallTimeout { stream: u64, lane: usize, stall: u32 },
+    Reset { stream: u64, end: usize },
+    Syn { stream: u64 },
+    SynAck { stream: u64 },
+    DialFailed { stream: u64, error: ConnectError },
+    ClosedByOwner { stream: u64, end: usize, reason: CloseReason },
+    Wake { party: Party },
+    DiskBegin { machine: usize },
+    DiskDone { machine: usize, boot: u32 },
+    Promised { machine: usize, boot: u32, done: Done },
+    Resolved { machine: usize, boot: u32, token: ResolveToken, question: node::Question },
+}
+
+struct Scheduled {
+    at: Instant,
+    serial: u64,
+    job: Job,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.serial) == (other.at, other.serial)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.serial).cmp(&(other.at, other.serial))
+    }
+}
+
+/// A simulated world. Furnish it with machines, users and devices, command them, let time pass with
+/// [`World::run_for`], and look at what happened.
+pub struct World {
+    /// What the network does.
+    pub conditions: Conditions,
+    /// What DNS says.
+    pub dns: Zone,
+    seed: u64,
+    now: Instant,
+    serial: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    network: ChaCha8Rng,
+    machines: Vec<Machine>,
+    devices: Vec<Attached>,
+    streams: BTreeMap<u64, Stream>,
+    next_stream: u64,
+    next_user: u64,
+    next_call: u64,
+    next_mark: u64,
+    events: Vec<Event>,
+    trace: DefaultHasher,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64, conditions: Conditions) -> World {
+        World {
+            conditions,
+            dns: Zone::default(),
+            seed,
+            now: Instant(0),
+            serial: 0,
+            queue: BinaryHeap::new(),
+            network: stream_of(seed, "network", 0),
+            machines: Vec::new(),
+            devices: Vec::new(),
+            streams: BTreeMap::new(),
+            next_stream: 1,
+            next_user: 1,
+            next_call: 1,
+            next_mark: 1,
+            events: Vec::new(),
+            trace: DefaultHasher::new(),
+        }
+    }
+
+    /// Adds a machine that listens on UDP and TCP 5060 and TLS 5061, not started yet. Its certificate bears `domain`.
+    pub fn add_machine(&mut self, name: &str, domain: &str, factory: Factory) -> usize {
+        let index = self.machines.len();
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(index + 1).expect("few machines")));
+        let listener = |transport, port| Listener {
+            transport,
+            address: SocketAddr::new(address, port),
+            advertised_host: address.to_string(),
+        };
+        let mut rng = stream_of(self.seed, "secret", index as u64);
+        self.machines.push(Machine {
+            name: name.into(),
+            address,
+            listeners: vec![
+                listener(Transport::Udp, 5060),
+                listener(Transport::Tcp, 5060),
+                listener(Transport::Tls, 5061),
+            ],
+            certificate: vec![domain.into()],
+            secret: rng.random(),
+            factory,
+            node: None,
+            boots: 0,
+            booted_at: Instant(0),
+            disk: Disk::new(stream_of(self.seed, "disk", index as u64)),
+            wall_ahead_ms: 0,
+            armed: None,
+            timers_at_once: (Instant(0), 0),
+        });
+        index
+    }
+
+    /// The address of a machine's listener for a transport.
+    pub fn server_address(&self, machine: usize, transport: Transport) -> SocketAddr {
+        let listeners = &self.machines[machine].listeners;
+        listeners.iter().find(|l| l.transport == transport).expect("machines listen on it").address
+    }
+
+    /// Puts an account onto a machine's disk.
+    pub fn provision_user(&mut self, machine: usize, user: &str, domain: &str, password: &str) {
+        let domain_name = DomainName::parse(domain).expect("a domain name");
+        let ha1 = |algorithm| digest::ha1(algorithm, user, domain, password);
+        let (Ha1::Md5(md5), Ha1::Sha256(sha256)) = (ha1(Algorithm::Md5), ha1(Algorithm::Sha256)) else {
+            unreachable!("a digest is of the algorithm that was asked for");
+        };
+        let user = User {
+            id: UserId(self.next_user),
+            address: SipAddress::new(user, &domain_name).expect("a user name"),
+            display_name: String::new(),
+            state: UserState::Enabled,
+            role: Account::Person,
+            secrets: Some(DigestSecrets { md5, sha256 }),
+        };
+        self.next_user += 1;
+        let change = Change::AddUser(user);
+        self.machines[machine].disk.provision(&change);
+        self.record(What::Durable { machine, change: Rc::new(change), outcome: node::Outcome::Applied });
+    }
+
+    /// Adds a device, which does nothing yet.
+    pub fn add_device(&mut self, config: DeviceConfig) -> usize {
+        let index = self.devices.len();
+        let host = u8::try_from(index + 1).expect("few devices");
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, host)), 5060);
+        let device = Device::new(config, address, stream_of(self.seed, "device", index as u64));
+        self.devices.push(Attached {
+            device,
+            running: true,
+            armed: None,
+            address,
+            streams: BTreeMap::new(),
+            cut: false,
+        });
+        index
+    }
+
+    /// Starts a machine's process.
+    pub fn start(&mut self, machine: usize) {
+        let m = &mut self.machines[machine];
+        assert!(m.node.is_none(), "{} runs already", m.name);
+        let mut rng = stream_of(self.seed, "boot", (machine as u64) << 32 | u64::from(m.boots));
+        let listeners = m.listeners.clone();
+        let boot = Boot { number: m.boots, secret: m.secret, seed: rng.random(), listeners };
+        m.boots += 1;
+        m.booted_at = self.now;
+        m.armed = None;
+        m.node = Some((m.factory)(&boot));
+        self.record(What::Started { party: Party::Machine(machine) });
+        self.feed(machine, Input::Timer);
+    }
+
+    /// Ends a machine's process at this very moment.
+    pub fn crash(&mut self, machine: usize, crash: Crash) {
+        if self.machines[machine].node.take().is_none() {
+            return;
+        }
+        self.record(What::Stopped { party: Party::Machine(machine), crash });
+        let (reached, lost) = self.machines[machine].disk.crash();
+        for done in reached {
+            if let Done::Durable { change, outcome, .. } = done {
+                self.record(What::Durable { machine, change: Rc::new(change), outcome });
+            }
+        }
+        for change in lost {
+            self.record(What::LostInCrash { machine, change: Rc::new(change) });
+        }
+        self.drop_streams(Party::Machine(machine), crash);
+    }
+
+    /// Ends a device's process at this very moment.
+    pub fn crash_device(&mut self, device: usize, crash: Crash) {
+        if !std::mem::replace(&mut self.devices[device].running, false) {
+            return;
+        }
+        self.record(What::Stopped { party: Party::Device(device), crash });
+        let now = self.now;
+        let attached = &mut self.devices[device];
+        attached.device.crash(now);
+        attached.streams.clear();
+        attached.armed = None;
+        self.drop_streams(Party::Device(device), crash);
+    }
+
+    /// Starts a device's process again.
+    pub fn start_device(&mut self, device: usize) {
+        if std::mem::replace(&mut self.devices[device].running, true) {
+            return;
+        }
+        self.record(What::Started { party: Party::Device(device) });
+        let now = self.now;
+        self.devices[device].device.restart(now);
+        self.settle_device(device);
+    }
+
+    /// Cuts or mends a device's line.
+    pub fn set_cut(&mut self, device: usize, cut: bool) {
+        if std::mem::replace(&mut self.devices[device].cut, cut) == cut {
+            return;
+        }
+        let name = self.devices[device].device.config.name.clone();
+        let what = if cut { "is cut off" } else { "is back on the network" };
+        self.record(What::Fault(format!("{name} {what}")));
+        if cut {
+            return;
+        }
+        let party = Party::Device(device);
+        let mine: Vec<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.ends.iter().any(|e| e.party == party))
+            .map(|(i, _)| *i)
+            .collect();
+        for stream in mine {
+            for lane in 0..2 {
+                self.repay(stream, lane);
+            }
+        }
+    }
+
+    /// Breaks all of a device's streams, as a NAT box that forgets does: both ends notice when they next send.
+    pub fn break_streams(&mut self, device: usize) {
+        let party = Party::Device(device);
+        let name = self.devices[device].device.config.name.clone();
+        self.record(What::Fault(format!("the streams of {name} break")));
+        let mine = self.streams.iter().filter(|(_, s)| s.ends[0].party == party && s.ends[0].is_open());
+        let mine: Vec<u64> = mine.map(|(i, _)| *i).collect();
+        for stream in mine {
+            for end in 0..2 {
+                self.schedule(Duration::ZERO, Job::Reset { stream, end });
+            }
+        }
+    }
+
+    /// Breaks one flow of a device.
+    pub fn break_flow(&mut self, device: usize, flow: usize) {
+        let name = self.devices[device].device.config.name.clone();
+        self.record(What::Fault(format!("flow {flow} of {name} breaks")));
+        if let Some(stream) = self.devices[device].streams.get(&flow).copied() {
+            for end in 0..2 {
+                self.schedule(Duration::ZERO, Job::Reset { stream, end });
+            }
+        }
+    }
+
+    /// Sets what a machine's disk does.
+    pub fn set_disk(&mut self, machine: usize, mode: DiskMode) {
+        let name = self.machines[machine].name.clone();
+        let text = match mode {
+            DiskMode::Healthy => "is healthy",
+            DiskMode::Full => "is full",
+            DiskMode::FailNext { .. } => "will fail",
+            DiskMode::Lying => "promises too early",
+        };
+        self.record(What::Fault(format!("the disk of {name} {text}")));
+        self.machines[machine].disk.set_mode(mode);
+    }
+
+    /// Steps a machine's wall clock.
+    pub fn step_clock(&mut self, machine: usize, by_ms: i64) {
+        let name = self.machines[machine].name.clone();
+        self.record(What::Fault(format!("the clock of {name} jumps by {by_ms} ms")));
+        self.machines[machine].wall_ahead_ms += by_ms;
+    }
+
+    /// Lets a device register, and stay registered.
+    pub fn register(&mut self, device: usize) {
+        self.command(device, |d, now| d.register(now));
+    }
+
+    /// Lets a device remove its bindings.
+    pub fn unregister(&mut self, device: usize) {
+        self.command(device, |d, now| d.unregister(now));
+    }
+
+    /// Lets a device send a message to `to` (`user@domain`); returns its mark.
+    pub fn send_message(&mut self, device: usize, to: &str, forged_from: Option<&str>) -> Mark {
+        let number = self.next_mark;
+        self.next_mark += 1;
+        let recipient = to.split_once('@').map_or(to, |(user, _)| user).to_owned();
+        let from = self.devices[device].device.config.user.clone();
+        let mark = Mark { from, to: recipient, number };
+        let (sent, to, forged) = (mark.clone(), to.to_owned(), forged_from.map(str::to_owned));
+        self.command(device, move |d, now| d.send_message(now, sent, &to, forged.as_deref()));
+        mark
+    }
+
+    /// Lets a device call `callee`; returns the Call-ID, or nothing where the device has no way to the server.
+    pub fn call(
+        &mut self,
+        device: usize,
+        callee: &str,
+        cancel_after: Option<Duration>,
+        talk_for: Duration,
+    ) -> Option<String> {
+        self.command(device, |d, now| d.call(now, callee, cancel_after, talk_for))
+    }
+
+    /// Puts an administrator's call to a machine; its answer is among the events, by the token returned.
+    pub fn admin(&mut self, machine: usize, call: Call) -> u64 {
+        let token = self.next_call;
+        self.next_call += 1;
+        self.feed(machine, Input::Called { token: CallToken(token), call });
+        token
+    }
+
+    /// An administrator's call whose answer is waited for, for at most two seconds.
+    pub fn ask(&mut self, machine: usize, call: Call) -> Option<Answer> {
+        let seen = self.events.len();
+        let wanted = self.admin(machine, call);
+        let until = self.now + Duration::from_secs(2);
+        loop {
+            let answer = self.events[seen..].iter().find_map(|e| match &e.what {
+                What::Answered { token, answer, .. } if *token == wanted => Some((**answer).clone()),
+                _ => None,
+            });
+            if answer.is_some() || !self.step(until) {
+                return answer;
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// World time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What happened so far.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// A number that is the same for two worlds exactly when (but for a chance of 2^-64) the same happened in them.
+    pub fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// A device.
+    pub fn device(&self, device: usize) -> &Device {
+        &self.devices[device].device
+    }
+
+    /// A device's script, to be changed.
+    pub fn script(&mut self, device: usize) -> &mut crate::device::Script {
+        &mut self.devices[device].device.config.script
+    }
+
+    /// How many devices there are.
+    pub fn device_count(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Whether a device's process runs and its line is whole.
+    pub fn is_reachable(&self, device: usize) -> bool {
+        self.devices[device].running && !self.devices[device].cut
+    }
+
+    /// How many machines there are.
+    pub fn machine_count(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Whether a machine's process runs.
+    pub fn is_running(&self, machine: usize) -> bool {
+        self.machines[machine].node.is_some()
+    }
+
+    /// What is durable on a machine.
+    pub fn tables(&self, machine: usize) -> &records::memory::Tables {
+        self.machines[machine].disk.tables()
+    }
+
+    /// Streams of which this machine's end is open.
+    pub fn open_streams(&self, machine: usize) -> usize {
+        let party = Party::Machine(machine);
+        let ends = self.streams.values().flat_map(|s| &s.ends);
+        ends.filter(|e| e.party == party && e.is_open()).count()
+    }
+
+    /// The ladder of the events from `from` on, with a column for each machine and device.
+    pub fn ladder(&self, from: usize) -> String {
+        let machines = self.machines.iter().enumerate().map(|(i, m)| (Party::Machine(i), m.name.clone()));
+        let devices = self.devices.iter().enumerate();
+        let devices = devices.map(|(i, d)| (Party::Device(i), d.device.config.name.clone()));
+        let columns: Vec<_> = devices.clone().take(1).chain(machines).chain(devices.skip(1)).collect();
+        ladder::print(&self.events[from.min(self.events.len())..], &columns)
+    }
+
+    fn command<T>(&mut self, device: usize, act: impl FnOnce(&mut Device, Instant) -> T) -> T
+    where
+        T: Default,
+    {
+        if !self.devices[device].running {
+            return T::default();
+        }
+        let now = self.now;
+        let result = act(&mut self.devices[device].device, now);
+        self.settle_device(device);
+        result
+    }
+
+    /// Does the next thing, if it is due by `until`.
+    fn step(&mut self, until: Instant) -> bool {
+        match self.queue.peek() {
+            Some(Reverse(next)) if next.at <= until => {}
+            _ => return false,
+        }
+        let Reverse(next) = self.queue.pop().expect("it was there when peeked at");
+        self.now = next.at;
+        self.run(next.job);
+        true
+    }
+
+    fn schedule(&mut self, after: Duration, job: Job) {
+        let at = self.now + after;
+        self.schedule_at(at, job);
+    }
+
+    fn schedule_at(&mut self, at: Instant, job: Job) {
+        self.serial += 1;
+        self.queue.push(Reverse(Scheduled { at, serial: self.serial, job }));
+    }
+
+    fn run(&mut self, job: Job) {
+        match job {
+            Job::Datagram { from, sender, to, bytes } => self.datagram_arrives(from, sender, to, bytes),
+            Job::Lane { stream, lane } => self.lane_ready(stream, lane),
+            Job::StallTimeout { stream, lane, stall } => {
+                let over = self.streams.get(&stream).is_none_or(|s| s.lanes[lane].stall != stall);
+                if !over {
+                    self.end_closed(stream, lane, CloseReason::Broken);
+                }
+            }
+            Job::Reset { stream, end } => {
+                if !self.is_cut(stream) {
+                    self.end_closed(stream, end, CloseReason::Broken);
+                }
+            }
+            Job::Syn { stream } => self.syn(stream),
+            Job::SynAck { stream } => self.syn_ack(stream),
+            Job::DialFailed { stream, error } => self.dial_failed(stream, error),
+            Job::ClosedByOwner { stream, end, reason } => self.tell_closed(stream, end, reason),
+            Job::Wake { party } => self.wake(party),
+            Job::DiskBegin { machine } => {
+                let now = self.now;
+                if let Some(at) = self.machines[machine].disk.begin(now) {
+                    let boot = self.machines[machine].boots;
+                    self.schedule_at(at, Job::DiskDone { machine, boot });
+                }
+            }
+            Job::DiskDone { machine, boot } => {
+                if self.machines[machine].boots == boot && self.machines[machine].node.is_some() {
+                    for done in self.machines[machine].disk.finish() {
+                        self.disk_done(machine, done);
+                    }
+                    self.wind_disk(machine);
+                }
+            }
+            Job::Promised { machine, boot, done } => {
+                if self.machines[machine].boots == boot {
+                    self.disk_done(machine, done);
+                }
+            }
+            Job::Resolved { machine, boot, token, question } => {
+                if self.machines[machine].boots == boot {
+                    let answer = self.dns.ask(&question);
+                    self.feed(machine, Input::Resolved { token, answer });
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, party: Party) {
+        match party {
+            Party::Machine(machine) => {
+                let m = &mut self.machines[machine];
+                if m.armed.is_none_or(|at| at > self.now) {
+                    return;
+                }
+                m.armed = None;
+                let count = if m.timers_at_once.0 == self.now { m.timers_at_once.1 + 1 } else { 0 };
+                m.timers_at_once = (self.now, count);
+                assert!(count < TIMERS_AT_ONCE_MAX, "seed {}: {} spins at {:?}", self.seed, m.name, self.now);
+                self.feed(machine, Input::Timer);
+            }
+            Party::Device(device) => {
+                let attached = &mut self.devices[device];
+                if attached.armed.is_some_and(|at| at <= self.now) {
+                    attached.armed = None;
+                    self.tell(device, Happening::Wake);
+                }
+            }
+        }
+    }
+
+    /// Feeds a node and carries out what it wants, in order.
+    fn feed(&mut self, machine: usize, input: Input<Home>) {
+        let now = self.node_now(machine);
+        let Some(node) = &mut self.machines[machine].node else { return };
+        node.handle(now, input);
+        let mut outputs = Vec::new();
+        while let Some(output) = node.poll_output() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            self.carry_out(machine, output);
+        }
+        self.arm(machine);
+        self.wind_disk(machine);
+    }
+
+    fn arm(&mut self, machine: usize) {
+        let m = &mut self.machines[machine];
+        let Some(deadline) = m.node.as_ref().and_then(|n| n.next_deadline()) else { return };
+        let at = Instant(m.booted_at.0.saturating_add(deadline.0)).max(self.now);
+        if m.armed.is_none_or(|armed| at < armed) {
+            m.armed = Some(at);
+            self.schedule_at(at, Job::Wake { party: Party::Machine(machine) });
+        }
+    }
+
+    fn node_now(&self, machine: usize) -> Now {
+        let m = &self.machines[machine];
+        let wall = EPOCH.0 + self.now.0 / 1000;
+        Now {
+            monotonic: Instant(self.now.0 - m.booted_at.0),
+            wall: UnixMillis(wall.saturating_add_signed(m.wall_ahead_ms)),
+        }
+    }
+
+    fn carry_out(&mut self, machine: usize, output: Output<Home>) {
+        let party = Party::Machine(machine);
+        match output {
+            Output::Send { flow: Flow::Connection(ConnectionId(stream)), bytes } => {
+                let end = self.end_of(stream, party);
+                if let Some(end) = end {
+                    self.write(stream, end, bytes);
+                }
+            }
+            Output::Send { flow: Flow::Datagram { listener, remote }, bytes } => {
+                let from = self.machines[machine].listeners[usize::from(listener.0)].address;
+                self.send_datagram(party, from, remote, bytes);
+            }
+            Output::Connect { token, target } => {
+                let local = SocketAddr::new(
+                    self.machines[machine].address,
+                    self.network.random_range(32_768..60_000),
+                );
+                self.dial(party, local, target.address, target.transport, token.0, target.server_name);
+            }
+            Output::Close { connection: ConnectionId(stream) } => {
+                if let Some(end) = self.end_of(stream, party) {
+                    self.close(stream, end, CloseReason::Requested);
+                }
+            }
+            Output::Resolve { token, question } => {
+                let boot = self.machines[machine].boots;
+                self.schedule(DNS_LATENCY, Job::Resolved { machine, boot, token, question });
+            }
+            Output::Persist { token, change, urgency } => {
+                self.record(What::Submitted { machine, change: Rc::new(change.clone()) });
+                let now = self.now;
+                let m = &mut self.machines[machine];
+                if let Some(done) = m.disk.persist(now, token, change, urgency) {
+                    let boot = m.boots;
+                    self.schedule(Duration::ZERO, Job::Promised { machine, boot, done });
+                }
+            }
+            Output::Query { token, query } => {
+                let now = self.now;
+                self.machines[machine].disk.query(now, token, query);
+            }
+            Output::Answer { token, answer } => {
+                self.record(What::Answered { machine, token: token.0, answer: Rc::new(answer) });
+            }
+            Output::Report(report) => self.record(What::Reported { machine, report: Rc::new(report) }),
+        }
+    }
+
+    fn wind_disk(&mut self, machine: usize) {
+        if let Some(at) = self.machines[machine].disk.begins_at() {
+            let at = at.max(self.now);
+            self.schedule_at(at, Job::DiskBegin { machine });
+        }
+    }
+
+    fn disk_done(&mut self, machine: usize, done: Done) {
+        match done {
+            Done::Durable { token, change, outcome } => {
+                self.record(What::Durable { machine, change: Rc::new(change), outcome });
+                if let Some(token) = token {
+                    self.feed(machine, Input::Persisted { token, outcome });
+                }
+            }
+            Done::Promised(token) => {
+                self.feed(machine, Input::Persisted { token, outcome: node::Outcome::Applied });
+            }
+            Done::Failed { token, change, error } => {
+                self.record(What::Refused { machine, change: Rc::new(change) });
+                self.feed(machine, Input::PersistFailed { token, error });
+            }
+            Done::Rows { token, rows } => self.feed(machine, Input::Rows { token, rows: Ok(rows) }),
+        }
+    }
+
+    fn tell(&mut self, device: usize, happening: Happening) {
+        if self.devices[device].running {
+            let now = self.now;
+            self.devices[device].device.handle(now, happening);
+            self.settle_device(device);
+        }
+    }
+
+    /// Carries out what a device wants and arms its alarm.
+    fn settle_device(&mut self, device: usize) {
+        let party = Party::Device(device);
+        for effect in self.devices[device].device.take_effects() {
+            match effect {
+                Effect::Datagram { to, bytes } => {
+                    let from = self.devices[device].address;
+                    self.send_datagram(party, from, to, bytes);
+                }
+                Effect::Dial { flow, address } => {
+                    let local = self.devices[device].address.ip();
+                    let local = SocketAddr::new(local, self.network.random_range(32_768..60_000));
+                    let transport = self.devices[device].device.config.transport;
+                    let stream = self.dial(party, local, address, transport, flow as u64, None);
+                    self.devices[device].streams.insert(flow, stream);
+                }
+                Effect::Write { flow, bytes } => {
+                    if let Some(stream) = self.devices[device].streams.get(&flow).copied() {
+                        self.write(stream, 0, bytes);
+                    }
+                }
+                Effect::Hang { flow } => {
+                    if let Some(stream) = self.devices[device].streams.get(&flow).copied() {
+                        self.close(stream, 0, CloseReason::Requested);
+                    }
+                }
+                Effect::Fact(fact) => self.record(What::Fact { device, fact }),
+            }
+        }
+        let attached = &mut self.devices[device];
+        if let Some(at) = attached.device.next_deadline() {
+            let at = at.max(self.now);
+            if attached.armed.is_none_or(|armed| at < armed || armed < self.now) {
+                attached.armed = Some(at);
+                self.schedule_at(at, Job::Wake { party });
+            }
+        }
+    }
+
+    fn owner(&self, address: SocketAddr) -> Option<Party> {
+        let machine = self.machines.iter().position(|m| m.address == address.ip()).map(Party::Machine);
+        machine
+            .or_else(|| self.devices.iter().position(|d| d.address.ip() == address.ip()).map(Party::Device))
+    }
+
+    fn line_cut(&self, party: Party) -> bool {
+        matches!(party, Party::Device(d) if self.devices[d].cut)
+    }
+
+    fn send_datagram(&mut self, sender: Party, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let recipient = self.owner(to);
+        let dropped = self.conditions.loss > 0.0 && self.network.random_bool(self.conditions.loss);
+        let cut = self.line_cut(sender) || recipient.is_some_and(|p| self.line_cut(p));
+        let lost = dropped || cut || recipient.is_none();
+        let fate = if lost { Fate::Lost } else { Fate::Underway };
+        self.record_sent(sender, recipient, Transport::Udp, &bytes, fate);
+        if lost {
+            return;
+        }
+        let twice =
+            self.conditions.duplication > 0.0 && self.network.random_bool(self.conditions.duplication);
+        for _ in 0..1 + u8::from(twice) {
+            let latency = self.conditions.latency(&mut self.network);
+            self.schedule(latency, Job::Datagram { from, sender, to, bytes: bytes.clone() });
+        }
+    }
+
+    fn datagram_arrives(&mut self, from: SocketAddr, sender: Party, to: SocketAddr, bytes: Bytes) {
+        let Some(recipient) = self.owner(to).filter(|p| !self.line_cut(*p)) else { return };
+        match recipient {
+            Party::Machine(machine) => {
+                let m = &self.machines[machine];
+                let listener =
+                    m.listeners.iter().position(|l| l.transport == Transport::Udp && l.address == to);
+                let (Some(listener), true) = (listener, m.node.is_some()) else { return };
+                let listener = ListenerId(u16::try_from(listener).expect("few listeners"));
+                self.record_arrived(sender, recipient, &bytes);
+                self.feed(
+                    machine,
+                    Input::Received { flow: Flow::Datagram { listener, remote: from }, bytes },
+                );
+            }
+            Party::Device(device) => {
+                if !self.devices[device].running {
+                    return;
+                }
+                self.record_arrived(sender, recipient, &bytes);
+                if let Ok(message) = Message::parse(bytes) {
+                    self.tell(device, Happening::Datagram { from, message: Rc::new(message) });
+                }
+            }
+        }
+    }
+
+    fn dial(
+        &mut self,
+        party: Party,
+        local: SocketAddr,
+        remote: SocketAddr,
+        transport: Transport,
+        handle: u64,
+        server_name: Option<String>,
+    ) -> u64 {
+        let id = self.next_stream;
+        self.next_stream += 1;
+        let peer = self.owner(remote).unwrap_or(party);
+        let ends = [End::new(party, local, handle), End::new(peer, remote, 0)];
+        let lanes = [Lane::default(), Lane::default()];
+        self.streams.insert(id, Stream { transport, ends, lanes, server_name });
+        // TCP's handshake takes half a round trip to reach the peer, TLS 1.3 another whole one.
+        let trips = if transport.is_secure() { 3 } else { 1 };
+        let latency = self.conditions.latency(&mut self.network) * trips;
+        self.schedule(latency, Job::Syn { stream: id });
+        id
+    }
+
+    fn syn(&mut self, id: u64) {
+        let cut = self.is_cut(id);
+        let latency = self.conditions.latency(&mut self.network);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if cut {
+            return self
+                .schedule(DIAL_LONGEST, Job::DialFailed { stream: id, error: ConnectError::TimedOut });
+        }
+        let (transport, local, remote) = (stream.transport, stream.ends[1].address, stream.ends[0].address);
+        let (dialler, acceptor) = (stream.ends[0].party, stream.ends[1].party);
+        let Party::Machine(machine) = acceptor else {
+            return self.refuse(id, latency, ConnectError::Unreachable("connection refused".into()));
+        };
+        let m = &self.machines[machine];
+        let listener = m.listeners.iter().position(|l| l.transport == transport && l.address == local);
+        let (Some(listener), true) = (listener, m.node.is_some()) else {
+            return self.refuse(id, latency, ConnectError::Unreachable("connection refused".into()));
+        };
+        if let Some(name) = &stream.server_name
+            && transport.is_secure()
+            && !m.certificate.contains(name)
+        {
+            let error = ConnectError::Tls(format!("the certificate does not bear {name}"));
+            return self.refuse(id, latency, error);
+        }
+        stream.ends[1].state = EndState::Open;
+        stream.lanes[1].clear_at = self.now + latency;
+        let identity = match dialler {
+            Party::Machine(d) if transport.is_secure() => {
+                PeerIdentity::Certificate { sip_domains: self.machines[d].certificate.clone() }
+            }
+            _ => PeerIdentity::Anonymous,
+        };
+        self.record(What::Connected { from: dialler, to: acceptor, transport });
+        self.schedule(latency, Job::SynAck { stream: id });
+        let listener = Some(ListenerId(u16::try_from(listener).expect("few listeners")));
+        let peer = Peer { transport, listener, local, remote, identity };
+        self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token: None });
+    }
+
+    fn refuse(&mut self, stream: u64, after: Duration, error: ConnectError) {
+        self.schedule(after, Job::DialFailed { stream, error });
+    }
+
+    fn syn_ack(&mut self, id: u64) {
+        let cut = self.is_cut(id);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if cut {
+            return self
+                .schedule(DIAL_LONGEST, Job::DialFailed { stream: id, error: ConnectError::TimedOut });
+        }
+        if stream.ends[0].state != EndState::Opening {
+            // The dialler is gone: its kernel refuses what comes.
+            return self.schedule(Duration::ZERO, Job::Reset { stream: id, end: 1 });
+        }
+        stream.ends[0].state = EndState::Open;
+        let (party, handle) = (stream.ends[0].party, stream.ends[0].handle);
+        let (local, remote) = (stream.ends[0].address, stream.ends[1].address);
+        let (transport, acceptor) = (stream.transport, stream.ends[1].party);
+        match party {
+            Party::Device(device) => self.tell(device, Happening::Up { flow: to_flow(handle) }),
+            Party::Machine(machine) => {
+                let identity = match acceptor {
+                    Party::Machine(a) if transport.is_secure() => {
+                        PeerIdentity::Certificate { sip_domains: self.machines[a].certificate.clone() }
+                    }
+                    _ => PeerIdentity::Anonymous,
+                };
+                let peer = Peer { transport, listener: None, local, remote, identity };
+                let token = Some(ConnectToken(handle));
+                self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token });
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, id: u64, error: ConnectError) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if std::mem::replace(&mut stream.ends[0].state, EndState::Closed) != EndState::Opening {
+            return;
+        }
+        let (party, handle) = (stream.ends[0].party, stream.ends[0].handle);
+        match party {
+            Party::Device(device) => self.tell(device, Happening::DialFailed { flow: to_flow(handle) }),
+            Party::Machine(m) => self.feed(m, Input::ConnectFailed { token: ConnectToken(handle), error }),
+        }
+    }
+
+    fn end_of(&self, stream: u64, party: Party) -> Option<usize> {
+        self.streams.get(&stream)?.ends.iter().position(|e| e.party == party && e.is_open())
+    }
+
+    fn is_cut(&self, stream: u64) -> bool {
+        self.streams.get(&stream).is_some_and(|s| s.ends.iter().any(|e| self.line_cut(e.party)))
+    }
+
+    fn write(&mut self, id: u64, end: usize, bytes: Bytes) {
+        let Some(stream) = self.streams.get(&id).filter(|s| s.ends[end].is_open()) else { return };
+        let (from, to, transport) = (stream.ends[end].party, stream.ends[1 - end].party, stream.transport);
+        self.record_sent(from, Some(to), transport, &bytes, Fate::Underway);
+        for piece in self.conditions.cut(&mut self.network, bytes) {
+            self.put(id, end, Piece::Octets(piece));
+        }
+    }
+
+    fn put(&mut self, id: u64, lane: usize, piece: Piece) {
+        let latency = self.conditions.latency(&mut self.network);
+        let now = self.now;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let lane_state = &mut stream.lanes[lane];
+        let at = (now + latency).max(lane_state.clear_at);
+        lane_state.clear_at = at;
+        lane_state.pieces.push_back(piece);
+        self.schedule_at(at, Job::Lane { stream: id, lane });
+    }
+
+    fn lane_ready(&mut self, id: u64, lane: usize) {
+        let cut = self.is_cut(id);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let state = &mut stream.lanes[lane];
+        if state.pieces.is_empty() {
+            return;
+        }
+        if cut || state.owed > 0 {
+            state.owed += 1;
+            if state.owed == 1 {
+                state.stall += 1;
+                let stall = state.stall;
+                self.schedule(STALL_LONGEST, Job::StallTimeout { stream: id, lane, stall });
+            }
+            return;
+        }
+        let piece = state.pieces.pop_front().expect("looked at above");
+        let receiver = 1 - lane;
+        if !stream.ends[receiver].is_open() {
+            if matches!(piece, Piece::Octets(_)) {
+                let latency = self.conditions.latency(&mut self.network);
+                self.schedule(latency, Job::Reset { stream: id, end: lane });
+            }
+            return;
+        }
+        match piece {
+            Piece::Octets(octets) => self.octets_arrive(id, receiver, &octets),
+            Piece::Fin => self.end_closed(id, receiver, CloseReason::PeerClosed),
+            Piece::Reset => self.end_closed(id, receiver, CloseReason::Broken),
+        }
+    }
+
+    /// A mended line delivers what piled up.
+    fn repay(&mut self, id: u64, lane: usize) {
+        let latency = self.conditions.latency(&mut self.network);
+        let now = self.now;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let state = &mut stream.lanes[lane];
+        let owed = std::mem::take(&mut state.owed);
+        state.stall += 1;
+        let at = (now + latency).max(state.clear_at);
+        state.clear_at = at;
+        for _ in 0..owed {
+            self.schedule_at(at, Job::Lane { stream: id, lane });
+        }
+    }
+
+    fn octets_arrive(&mut self, id: u64, receiver: usize, octets: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.ends[receiver].state != EndState::Open {
+            return;
+        }
+        stream.ends[receiver].buffer.extend_from_slice(octets);
+        loop {
+            let Some(stream) = self.streams.get_mut(&id) else { return };
+            let sender = stream.ends[1 - receiver].party;
+            let end = &mut stream.ends[receiver];
+            if end.state != EndState::Open || end.buffer.is_empty() {
+                return;
+            }
+            let (party, flow) = (end.party, to_flow(end.handle));
+            match next_frame(&mut end.scan, &end.buffer) {
+                Frame::Partial { .. } => {
+                    // A device's pong is a lone CRLF, which framing keeps back because it may become a ping.
+                    if let (Party::Device(device), b"\r\n") = (party, &end.buffer[..]) {
+                        end.buffer.clear();
+                        end.scan = Default::default();
+                        self.tell(device, Happening::Pong { flow });
+                    }
+                    return;
+                }
+                Frame::Message { length } => {
+                    let bytes = end.buffer.split_to(length).freeze();
+                    end.scan = Default::default();
+                    self.record_arrived(sender, party, &bytes);
+                    match party {
+                        Party::Machine(machine) => {
+                            let flow = Flow::Connection(ConnectionId(id));
+                            self.feed(machine, Input::Received { flow, bytes });
+                        }
+                        Party::Device(device) => {
+                            if let Ok(message) = Message::parse(bytes) {
+                                self.tell(device, Happening::Message { flow, message: Rc::new(message) });
+                            }
+                        }
+                    }
+                }
+                Frame::Ping { length } => {
+                    end.buffer.advance(length);
+                    match party {
+                        Party::Machine(m) => self.feed(m, Input::Ping { connection: ConnectionId(id) }),
+                        // Two pongs in a row.
+                        Party::Device(device) => self.tell(device, Happening::Pong { flow }),
+                    }
+                }
+                Frame::Padding { length } => {
+                    let pong = length >= 2;
+                    end.buffer.advance(length);
+                    if let (Party::Device(device), true) = (party, pong) {
+                        self.tell(device, Happening::Pong { flow });
+                    }
+                }
+                Frame::Lost { status, reason, header_octets } => {
+                    let bytes = end.buffer.split_to(header_octets).freeze();
+                    end.buffer.clear();
+                    end.state = EndState::Deaf;
+                    if let Party::Machine(machine) = party {
+                        let connection = ConnectionId(id);
+                        self.feed(machine, Input::Unframed { connection, bytes, status, reason });
+                    }
+                    self.close(id, receiver, CloseReason::ProtocolError);
+                }
+            }
+        }
+    }
+
+    /// An end closes in order: what it sent before still arrives.
+    fn close(&mut self, id: u64, end: usize, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if !stream.ends[end].is_open() {
+            return;
+        }
+        stream.ends[end].state = EndState::Closed;
+        self.put(id, end, Piece::Fin);
+        self.schedule(Duration::ZERO, Job::ClosedByOwner { stream: id, end, reason });
+    }
+
+    /// An end learns that its stream is over.
+    fn end_closed(&mut self, id: u64, end: usize, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if !stream.ends[end].is_open() {
+            return;
+        }
+        stream.ends[end].state = EndState::Closed;
+        if reason == CloseReason::Broken {
+            stream.lanes[end].pieces.clear();
+            stream.lanes[end].owed = 0;
+            stream.lanes[end].stall += 1;
+        }
+        self.tell_closed(id, end, reason);
+    }
+
+    fn tell_closed(&mut self, id: u64, end: usize, reason: CloseReason) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let (party, peer) = (stream.ends[end].party, stream.ends[1 - end].party);
+        let flow = to_flow(stream.ends[end].handle);
+        self.record(What::Closed { party, peer, reason });
+        match party {
+            Party::Machine(m) => self.feed(m, Input::Closed { connection: ConnectionId(id), reason }),
+            Party::Device(device) => {
+                if self.devices[device].streams.get(&flow) == Some(&id) {
+                    self.tell(device, Happening::Down { flow });
+                }
+            }
+        }
+    }
+
+    fn drop_streams(&mut self, party: Party, crash: Crash) {
+        let mut gone = Vec::new();
+        for (id, stream) in &mut self.streams {
+            for end in 0..2 {
+                if stream.ends[end].party == party && stream.ends[end].state != EndState::Closed {
+                    let open = stream.ends[end].is_open();
+                    stream.ends[end].state = EndState::Closed;
+                    if open && crash == Crash::Killed {
+                        gone.push((*id, end));
+                    }
+                }
+            }
+        }
+        for (id, end) in gone {
+            self.put(id, end, Piece::Reset);
+        }
+    }
+
+    fn record_sent(
+        &mut self,
+        from: Party,
+        to: Option<Party>,
+        transport: Transport,
+        bytes: &Bytes,
+        fate: Fate,
+    ) {
+        let payload = payload(bytes);
+        (0u8, from, to, fate).hash(&mut self.trace);
+        bytes.hash(&mut self.trace);
+        self.record(What::Sent { from, to, transport, payload, fate });
+    }
+
+    fn record_arrived(&mut self, from: Party, to: Party, bytes: &Bytes) {
+        (1u8, from, to).hash(&mut self.trace);
+        bytes.hash(&mut self.trace);
+        self.record(What::Arrived { from, to, payload: payload(bytes) });
+    }
+
+    fn record(&mut self, what: What) {
+        self.now.hash(&mut self.trace);
+        match &what {
+            What::Fact { device, fact } => (2u8, device, fact).hash(&mut self.trace),
+            What::Stopped { party, crash } => (3u8, party, crash).hash(&mut self.trace),
+            What::Started { party } => (4u8, party).hash(&mut self.trace),
+            What::Closed { party, peer, reason } => (5u8, party, peer, reason).hash(&mut self.trace),
+            What::Fault(text) => (6u8, text).hash(&mut self.trace),
+            What::Submitted { machine, change } => {
+                (7u8, machine, format!("{change:?}")).hash(&mut self.trace)
+            }
+            What::Durable { machine, outcome, .. } => (8u8, machine, outcome).hash(&mut self.trace),
+            _ => {}
+        }
+        self.events.push(Event { at: self.now, what });
+    }
+}
+
+fn payload(bytes: &Bytes) -> Payload {
+    match Message::parse(bytes.clone()) {
+        Ok(message) => Payload::Sip(Rc::new(message)),
+        Err(_) => Payload::Other(bytes.len()),
+    }
+}
+
+fn to_flow(handle: u64) -> usize {
+    usize::try_from(handle).expect("flows are few")
+}
+
+/// A stream of randomness for one part of the world.
+fn stream_of(seed: u64, part: &str, index: u64) -> ChaCha8Rng {
+    let mut hasher = DefaultHasher::new();
+    (seed, part, index).hash(&mut hasher);
+    ChaCha8Rng::seed_from_u64(hasher.finish())
+}
