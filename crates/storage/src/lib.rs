@@ -65,8 +65,10 @@ pub const SOON_DELAY: Duration = Duration::from_millis(50);
 const PAGE_BYTES: u64 = 4_096;
 /// How long to wait for another program (an administrator's shell) that writes, before a group fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// SQLite's page cache: the upper levels of all indices, and the leaves of mailboxes in use.
-const CACHE_BYTES: u64 = 32 << 20;
+/// SQLite's page cache: the upper levels of all indices, and the leaves of mailboxes in use. Not more, because SQLite
+/// visits every cached page at each commit in which a b-tree was rebalanced (40 µs for this many); what is not in it
+/// comes from the kernel's cache.
+const CACHE_BYTES: u64 = 16 << 20;
 /// Up to this size the whole file is checked when it is opened; it takes about 0.1 s.
 const FULL_CHECK_BYTES_MAX: u64 = 64 << 20;
 /// What the first bytes of a database are.
