@@ -1,0 +1,315 @@
+//! TLS on rustls's unbuffered interface: the connection holds keys and counters, the buffers are lent by the driver.
+//!
+//! TLS 1.2 and 1.3 with aws-lc-rs. No ALPN (none is registered for SIP), no early data, no client certificate asked
+//! for. Sessions resume by stateless tickets, so that an idle connection costs no cache entry.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::client::{ClientConfig, UnbufferedClientConnection};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, UnbufferedServerConnection,
+};
+use rustls::sign::CertifiedKey;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use rustls::version::{TLS12, TLS13};
+use rustls::{Error, RootCertStore};
+
+/// Room for the largest record that the peer may send, with its header (RFC 8446 §5.2, RFC 5246 §6.2.3).
+const RECORD_OCTETS_MAX: usize = 16 * 1024 + 2048 + 5;
+/// Most octets of an incomplete flight that are kept for one connection: a handshake message may be 64 KiB
+/// (rustls's own limit) in several records.
+pub(crate) const SEALED_OCTETS_MAX: usize = 64 * 1024 + 2 * RECORD_OCTETS_MAX;
+/// Plain text in one record.
+const FRAGMENT_OCTETS_MAX: usize = 16 * 1024;
+/// What a record adds to its plain text at most: header 5, explicit nonce 8, content type 1, tag 16, and some room.
+const RECORD_OVERHEAD_OCTETS: usize = 48;
+
+/// Why TLS could not be set up from what an operator gave.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    /// The certificate file holds no certificate, or something that is none.
+    #[error("no usable certificate: {0}")]
+    Certificate(String),
+    /// The key file holds no private key, or something that is none.
+    #[error("no usable private key: {0}")]
+    Key(String),
+    /// Key and certificate do not fit, or the library refuses them.
+    #[error("certificate and key are refused: {0}")]
+    Refused(#[from] Error),
+}
+
+/// The server's side: a certificate that can be exchanged while connections live.
+#[derive(Debug)]
+pub struct TlsServer {
+    config: Arc<ServerConfig>,
+    current: Arc<Current>,
+}
+
+impl TlsServer {
+    /// From a certificate chain (end entity first) and its key, both PEM.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<TlsServer, TlsConfigError> {
+        let current = Arc::new(Current(RwLock::new(certified_key(chain, key)?)));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // A client keeps one connection: it needs one ticket to come back.
+        config.send_tls13_tickets = 1;
+        Ok(TlsServer { config: Arc::new(config), current })
+    }
+
+    /// Exchanges the certificate for all handshakes from now on. Connections stay. On error the old one stays too.
+    pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsConfigError> {
+        let next = certified_key(chain, key)?;
+        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    pub(crate) fn accept(&self) -> Result<Tls, Error> {
+        Ok(Tls::Server(UnbufferedServerConnection::new(Arc::clone(&self.config))?))
+    }
+}
+
+/// The client's side: the roots that servers are verified against.
+#[derive(Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+}
+
+impl TlsClient {
+    /// From root certificates, PEM. No roots at all is legal and verifies nobody.
+    pub fn from_pem_roots(roots: &[u8]) -> Result<TlsClient, TlsConfigError> {
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(roots) {
+            store.add(certificate.map_err(|e| TlsConfigError::Certificate(e.to_string()))?)?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        Ok(TlsClient { config: Arc::new(config) })
+    }
+
+    /// Verifies the certificate for `server_name`, or for the peer's address where there is no name.
+    pub(crate) fn connect(&self, server_name: Option<&str>, address: SocketAddr) -> Result<Tls, Error> {
+        let name = match server_name {
+            Some(name) => ServerName::try_from(name.to_owned())
+                .map_err(|_| Error::General(format!("{name:?} cannot stand in a certificate")))?,
+            None => ServerName::IpAddress(address.ip().into()),
+        };
+        Ok(Tls::Client(UnbufferedClientConnection::new(Arc::clone(&self.config), name)?))
+    }
+}
+
+/// The certificate in force.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn certified_key(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, TlsConfigError> {
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| TlsConfigError::Certificate(e.to_string()))?;
+    if chain.is_empty() {
+        return Err(TlsConfigError::Certificate("the file holds none".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| TlsConfigError::Key(e.to_string()))?;
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?))
+}
+
+/// One TLS connection, without buffers.
+pub(crate) enum Tls {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What a step over received octets came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Advanced {
+    /// Octets of the input that are done with.
+    pub(crate) consumed: usize,
+    /// The peer sent its close_notify.
+    pub(crate) closed: bool,
+}
+
+impl Tls {
+    /// Takes in `sealed`, appends what it decrypts to `plain` and what is to be sent (handshake, alerts, key updates)
+    /// to `out`. After an error only `out` matters: it holds the alert.
+    pub(crate) fn advance(
+        &mut self,
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Advanced, Error> {
+        let mut advanced = Advanced::default();
+        let mut failure: Option<Error> = None;
+        loop {
+            let rest = &mut sealed[advanced.consumed..];
+            let turn = match self {
+                Tls::Server(tls) => turn(tls.process_tls_records(rest), plain, out, &mut advanced),
+                Tls::Client(tls) => turn(tls.process_tls_records(rest), plain, out, &mut advanced),
+            };
+            match (turn, failure.take()) {
+                (Ok(Turn::Again), f) => failure = f,
+                (Ok(Turn::Idle), None) => return Ok(advanced),
+                (Ok(Turn::Idle), Some(first)) => return Err(first),
+                // The next turn hands out the alert; the error after it repeats the first one.
+                (Err(error), None) => failure = Some(error),
+                (Err(_), Some(first)) => return Err(first),
+            }
+        }
+    }
+
+    /// Appends `plain`, as one or more records, to `out`. Only after the handshake.
+    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let overhead = (plain.len() / FRAGMENT_OCTETS_MAX + 1) * RECORD_OVERHEAD_OCTETS;
+        self.write(plain.len() + overhead, out, |traffic, room| match traffic {
+            Traffic::Server(t) => t.encrypt(plain, room),
+            Traffic::Client(t) => t.encrypt(plain, room),
+        })
+    }
+
+    /// Appends our close_notify to `out`.
+    pub(crate) fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(2 * RECORD_OVERHEAD_OCTETS, out, |traffic, room| match traffic {
+            Traffic::Server(t) => t.queue_close_notify(room),
+            Traffic::Client(t) => t.queue_close_notify(room),
+        })
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match self {
+            Tls::Server(tls) => tls.is_handshaking(),
+            Tls::Client(tls) => tls.is_handshaking(),
+        }
+    }
+
+    fn write(
+        &mut self,
+        room: usize,
+        out: &mut Vec<u8>,
+        mut job: impl FnMut(Traffic<'_, '_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<(), Error> {
+        let (mut nothing, mut advanced) = (Vec::new(), Advanced::default());
+        loop {
+            let start = out.len();
+            let written = match self {
+                Tls::Server(tls) => match tls.process_tls_records(&mut []) {
+                    UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
+                        fill(out, room, |space| job(Traffic::Server(&mut t), space))
+                    }
+                    status => match turn(status, &mut nothing, out, &mut advanced)? {
+                        Turn::Again => continue,
+                        Turn::Idle => return Err(Error::HandshakeNotComplete),
+                    },
+                },
+                Tls::Client(tls) => match tls.process_tls_records(&mut []) {
+                    UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
+                        fill(out, room, |space| job(Traffic::Client(&mut t), space))
+                    }
+                    status => match turn(status, &mut nothing, out, &mut advanced)? {
+                        Turn::Again => continue,
+                        Turn::Idle => return Err(Error::HandshakeNotComplete),
+                    },
+                },
+            };
+            out.truncate(start + written?);
+            return Ok(());
+        }
+    }
+}
+
+/// The two sides differ in a type parameter that rustls does not let us name in a trait.
+enum Traffic<'a, 'c> {
+    Server(&'a mut rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>),
+    Client(&'a mut rustls::unbuffered::WriteTraffic<'c, rustls::client::ClientConnectionData>),
+}
+
+enum Turn {
+    Again,
+    Idle,
+}
+
+fn turn<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    advanced: &mut Advanced,
+) -> Result<Turn, Error> {
+    advanced.consumed += status.discard;
+    match status.state? {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                advanced.consumed += record.discard;
+                plain.extend_from_slice(record.payload);
+            }
+            Ok(Turn::Again)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let start = out.len();
+            match data.encode(&mut []) {
+                Ok(_) => {}
+                Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                    out.resize(start + required_size, 0);
+                    data.encode(&mut out[start..]).map_err(|e| Error::General(e.to_string()))?;
+                }
+                Err(e @ EncodeError::AlreadyEncoded) => return Err(Error::General(e.to_string())),
+            }
+            Ok(Turn::Again)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            // It is in `out`; the driver sends it before anything else.
+            data.done();
+            Ok(Turn::Again)
+        }
+        ConnectionState::PeerClosed => {
+            advanced.closed = true;
+            Ok(Turn::Again)
+        }
+        ConnectionState::Closed => {
+            advanced.closed = true;
+            Ok(Turn::Idle)
+        }
+        ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake => Ok(Turn::Idle),
+        // Early data is switched off; states that a later rustls may add are not ours to guess.
+        _ => Err(Error::General("TLS reached a state that was not asked for".into())),
+    }
+}
+
+/// Calls `job` on `room` octets behind `out`, with more if it asks for more.
+fn fill(
+    out: &mut Vec<u8>,
+    room: usize,
+    mut job: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<usize, Error> {
+    let start = out.len();
+    out.resize(start + room, 0);
+    match job(&mut out[start..]) {
+        Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+            out.resize(start + required_size, 0);
+            job(&mut out[start..]).map_err(|e| Error::General(e.to_string()))
+        }
+        other => other.map_err(|e| Error::General(e.to_string())),
+    }
+}
+
+impl From<TlsConfigError> for io::Error {
+    fn from(error: TlsConfigError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}

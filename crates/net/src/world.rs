@@ -1,0 +1,331 @@
+//! A node with all that its driver keeps for it. Every task of the driver borrows the world for one turn.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use node::store::{Completion, Submission};
+use node::{
+    CallToken, ConnectionId, Flow, Input, Instant, ListenerId, Node, Now, Output, Transport, UnixMillis,
+};
+use slab::Slab;
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use crate::connection::Connection;
+use crate::driver::CallError;
+use crate::log::Log;
+use crate::metrics::{Counters, End};
+use crate::{Options, Resolver, TlsClient, TlsServer};
+
+/// Room for what is read at once: the largest datagram, and four TLS records.
+pub(crate) const SCRATCH_OCTETS: usize = 64 * 1024;
+/// Messages collected before they are written, if a turn has so many.
+const LETTERS_MAX: usize = 1024;
+/// Questions to DNS at one time; further ones fail. A node asks once for each new destination.
+const RESOLVES_MAX: usize = 1024;
+/// Calls that wait for their answer; further ones are refused. Calls come from administrators and HTTP.
+const CALLS_MAX: usize = 1024;
+
+pub(crate) type Shared<N> = Rc<RefCell<World<N>>>;
+/// Hands a batch to storage.
+pub(crate) type Submit<N> = Box<dyn FnMut(Vec<Submission<<N as Node>::Change, <N as Node>::Query>>)>;
+
+pub(crate) struct World<N: Node> {
+    pub(crate) node: N,
+    pub(crate) me: Weak<RefCell<World<N>>>,
+    pub(crate) options: Options,
+    pub(crate) metrics: Counters,
+    pub(crate) listeners: Vec<Listening>,
+    pub(crate) connections: Slab<Box<Connection>>,
+    pub(crate) serial: u64,
+    pub(crate) sources: HashMap<IpAddr, u32>,
+    pub(crate) connects: usize,
+    pub(crate) client_tls: Option<Arc<TlsClient>>,
+    /// The moment of this turn.
+    pub(crate) now: Now,
+    /// Inputs born while outputs are carried out.
+    pub(crate) inputs: VecDeque<Input<N>>,
+    pub(crate) letters: Vec<Letter>,
+    pub(crate) datagrams: Vec<Datagram>,
+    /// Connections that wait for their queue to drain before they end.
+    pub(crate) closing: Vec<ConnectionId>,
+    pub(crate) watch: BTreeSet<(Instant, ConnectionId)>,
+    pub(crate) scratch: Box<[u8]>,
+    pub(crate) plain: Vec<u8>,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) stopping: bool,
+    /// Wakes whoever waits for storage or connections to finish while the driver stops.
+    pub(crate) stop_waker: Option<Waker>,
+    pub(crate) submitted: usize,
+    pub(crate) log: Log,
+    submissions: Vec<Submission<N::Change, N::Query>>,
+    submit: Submit<N>,
+    resolver: Resolver,
+    resolves: usize,
+    calls: HashMap<CallToken, oneshot::Sender<Result<N::Answer, CallError>>>,
+    call_serial: u64,
+    started: std::time::Instant,
+    armed: Option<Instant>,
+    timer_waker: Option<Waker>,
+}
+
+/// What is kept of a listener while it is in use.
+pub(crate) struct Listening {
+    pub(crate) transport: Transport,
+    pub(crate) socket: Option<Rc<UdpSocket>>,
+    pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) origins: Vec<String>,
+}
+
+/// A message for a stream.
+pub(crate) struct Letter {
+    pub(crate) connection: ConnectionId,
+    pub(crate) bytes: Bytes,
+}
+
+impl AsRef<Bytes> for Letter {
+    fn as_ref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// A message for a datagram socket.
+pub(crate) struct Datagram {
+    pub(crate) listener: ListenerId,
+    pub(crate) remote: SocketAddr,
+    pub(crate) bytes: Bytes,
+}
+
+impl<N: Node + 'static> World<N> {
+    pub(crate) fn new(
+        node: N,
+        listeners: Vec<Listening>,
+        submit: Submit<N>,
+        resolver: Resolver,
+        client_tls: Option<Arc<TlsClient>>,
+        options: Options,
+    ) -> World<N> {
+        World {
+            node,
+            me: Weak::new(),
+            options,
+            metrics: Counters::default(),
+            listeners,
+            connections: Slab::new(),
+            serial: 0,
+            sources: HashMap::new(),
+            connects: 0,
+            client_tls,
+            now: Now { monotonic: Instant(0), wall: UnixMillis(0) },
+            inputs: VecDeque::new(),
+            letters: Vec::new(),
+            datagrams: Vec::new(),
+            closing: Vec::new(),
+            watch: BTreeSet::new(),
+            scratch: vec![0; SCRATCH_OCTETS].into_boxed_slice(),
+            plain: Vec::new(),
+            sealed: Vec::new(),
+            stopping: false,
+            stop_waker: None,
+            submitted: 0,
+            log: Log::default(),
+            submissions: Vec::new(),
+            submit,
+            resolver,
+            resolves: 0,
+            calls: HashMap::new(),
+            call_serial: 0,
+            started: std::time::Instant::now(),
+            armed: None,
+            timer_waker: None,
+        }
+    }
+
+    /// Begins a turn: reads the clocks.
+    pub(crate) fn begin(&mut self) {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.now = Now {
+            monotonic: Instant(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            wall: UnixMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+        };
+    }
+
+    /// Feeds the node, and collects what it wants. What is collected is carried out by [`World::settle`].
+    pub(crate) fn feed(&mut self, input: Input<N>) {
+        self.node.handle(self.now, input);
+        self.drain();
+    }
+
+    /// Ends a turn: carries out what was collected.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                self.feed(input);
+            }
+            self.flush_datagrams();
+            self.flush_letters();
+            self.finish_closing();
+            if self.inputs.is_empty() && self.letters.is_empty() && self.datagrams.is_empty() {
+                break;
+            }
+        }
+        if !self.submissions.is_empty() {
+            self.submitted += self.submissions.len();
+            (self.submit)(std::mem::take(&mut self.submissions));
+        }
+        self.arm();
+        if self.stopping
+            && let Some(waker) = &self.stop_waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes the node's outputs, in order.
+    pub(crate) fn drain(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Send { flow: Flow::Connection(connection), bytes } => {
+                    self.letters.push(Letter { connection, bytes });
+                    if self.letters.len() >= LETTERS_MAX {
+                        self.flush_letters();
+                    }
+                }
+                Output::Send { flow: Flow::Datagram { listener, remote }, bytes } => {
+                    self.datagrams.push(Datagram { listener, remote, bytes });
+                    if self.datagrams.len() >= LETTERS_MAX {
+                        self.flush_datagrams();
+                    }
+                }
+                Output::Connect { token, target } => self.connect(token, target),
+                Output::Close { connection } => {
+                    self.start_close(connection, End::Reason(node::CloseReason::Requested), None);
+                }
+                Output::Resolve { token, question } => self.resolve(token, question),
+                Output::Persist { token, change, urgency } => {
+                    self.submissions.push(Submission::Persist { token, change, urgency });
+                }
+                Output::Query { token, query } => self.submissions.push(Submission::Query { token, query }),
+                Output::Answer { token, answer } => {
+                    if let Some(caller) = self.calls.remove(&token) {
+                        // A caller that went away wants no answer.
+                        drop(caller.send(Ok(answer)));
+                    }
+                }
+                Output::Report(report) => {
+                    if !self.log.write(self.now.monotonic, &report) {
+                        self.metrics.reports_suppressed += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One turn for a batch of storage's answers.
+    pub(crate) fn completed(&mut self, batch: Vec<Completion<N::Rows>>) {
+        self.begin();
+        for completion in batch {
+            self.submitted = self.submitted.saturating_sub(1);
+            self.feed(match completion {
+                Completion::Persisted { token, outcome } => Input::Persisted { token, outcome },
+                Completion::PersistFailed { token, error } => Input::PersistFailed { token, error },
+                Completion::Rows { token, rows } => Input::Rows { token, rows },
+            });
+        }
+        self.settle();
+    }
+
+    /// One turn for a call.
+    pub(crate) fn called(&mut self, call: N::Call, caller: oneshot::Sender<Result<N::Answer, CallError>>) {
+        if self.calls.len() >= CALLS_MAX {
+            // A caller that went away wants no answer.
+            drop(caller.send(Err(CallError::Overloaded)));
+            return;
+        }
+        self.call_serial += 1;
+        let token = CallToken(self.call_serial);
+        self.calls.insert(token, caller);
+        self.begin();
+        self.feed(Input::Called { token, call });
+        self.settle();
+    }
+
+    /// The one timer of the driver.
+    pub(crate) fn poll_timer(&mut self, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+        if self.timer_waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            self.timer_waker = Some(cx.waker().clone());
+        }
+        self.begin();
+        // Nothing is earlier: `settle` shall not wake this task, which looks at the deadline itself.
+        self.armed = Some(Instant(0));
+        if self.node.next_deadline().is_some_and(|at| at <= self.now.monotonic) {
+            self.feed(Input::Timer);
+        }
+        self.expire();
+        self.log.tick(self.now.monotonic);
+        self.settle();
+        self.armed = self.next_deadline();
+        if let Some(at) = self.armed {
+            let at = self.started + std::time::Duration::from_micros(at.0);
+            sleep.as_mut().reset(at.into());
+            if sleep.poll(cx).is_ready() {
+                // Due already: another turn, after whoever else is ready.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    fn arm(&mut self) {
+        let Some(next) = self.next_deadline() else {
+            return;
+        };
+        // A later deadline needs no work: the timer comes once in vain, and looks again.
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.armed = Some(next);
+            if let Some(waker) = &self.timer_waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let watched = self.watch.first().map(|(at, _)| *at);
+        [self.node.next_deadline(), watched, self.log.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn resolve(&mut self, token: node::ResolveToken, question: node::Question) {
+        if self.resolves >= RESOLVES_MAX {
+            self.inputs.push_back(Input::Resolved { token, answer: Err(node::ResolveError::Failed) });
+            return;
+        }
+        self.resolves += 1;
+        let (world, resolver) = (self.me.clone(), self.resolver.clone());
+        tokio::task::spawn_local(async move {
+            let answer = resolver.resolve(&question).await;
+            let Some(world) = world.upgrade() else {
+                return;
+            };
+            let mut world = world.borrow_mut();
+            world.resolves -= 1;
+            world.begin();
+            world.feed(Input::Resolved { token, answer });
+            world.settle();
+        });
+    }
+}
+
+/// Runs `turn` on the world whenever the task is woken, until it is ready.
+pub(crate) async fn turns<N: Node>(
+    world: Shared<N>,
+    mut turn: impl FnMut(&mut World<N>, &mut Context<'_>) -> Poll<()>,
+) {
+    std::future::poll_fn(|cx| turn(&mut world.borrow_mut(), cx)).await;
+}
