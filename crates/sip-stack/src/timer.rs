@@ -141,7 +141,14 @@ impl<T> Timers<T> {
         if self.free == NIL {
             let index = u32::try_from(self.entries.len()).ok().filter(|&index| index != NIL);
             let index = index.expect("memory ends before the timers' indices do");
-            self.entries.push(Entry { tick, next: NIL, previous: NIL, generation: 1, slot: 0, what: Some(what) });
+            self.entries.push(Entry {
+                tick,
+                next: NIL,
+                previous: NIL,
+                generation: 1,
+                slot: 0,
+                what: Some(what),
+            });
             return index;
         }
         let index = self.free;

@@ -96,7 +96,8 @@ fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
         }
         prop_assert_eq!(timers.len(), model.timers.len());
         prop_assert_eq!(timers.is_empty(), model.timers.is_empty());
-        let earliest = model.timers.first_key_value().map(|(&(tick, _), ())| Instant(tick * TICK_MICROSECONDS));
+        let earliest =
+            model.timers.first_key_value().map(|(&(tick, _), ())| Instant(tick * TICK_MICROSECONDS));
         prop_assert_eq!(timers.next_deadline().is_some(), earliest.is_some());
         prop_assert!(timers.next_deadline() <= earliest);
     }

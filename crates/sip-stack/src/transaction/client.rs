@@ -27,6 +27,9 @@ use super::{
 };
 use crate::timer::TimerId;
 
+/// RFC 3261 §17.1.1.2: the peer's timer H may run with another T1 than ours.
+const TIMER_D_MIN: Duration = Duration::from_secs(32);
+
 /// One client transaction.
 pub(super) struct Client {
     birth: u32,
@@ -44,9 +47,14 @@ enum State {
     /// The CANCEL of an INVITE, which lives no longer than the INVITE's own wait and has neither branch nor owner.
     Cancel(Cancel),
     /// INVITE, 3xx-6xx: repeats its ACK until timer D.
-    Completed { flow: Flow, ack: Bytes },
+    Completed {
+        flow: Flow,
+        ack: Bytes,
+    },
     /// INVITE, 2xx: passes further 2xx until timer M.
-    Accepted { owner: Owner },
+    Accepted {
+        owner: Owner,
+    },
 }
 
 /// What all that waits for an answer has.
@@ -147,7 +155,8 @@ impl Transactions {
         let Some(index) = self.find_client(client) else { return };
         match &mut self.clients[index as usize].state {
             State::Invite(invite) => {
-                let unbounded = invite.phase == Phase::Proceeding && matches!(invite.cancelling, Cancelling::No);
+                let unbounded =
+                    invite.phase == Phase::Proceeding && matches!(invite.cancelling, Cancelling::No);
                 if invite.owner.take().is_some() && unbounded {
                     self.wait_for_final(self.latest, index);
                 }
@@ -182,7 +191,8 @@ impl Transactions {
         let status = message.status()?;
         let branch = Branch::read(message.top_via().ok()?.branch()?)?;
         let method = message.cseq().ok()?.method;
-        let client = self.clients.get_mut(branch.index as usize).filter(|client| client.nonce == branch.nonce)?;
+        let client =
+            self.clients.get_mut(branch.index as usize).filter(|client| client.nonce == branch.nonce)?;
         let id = ClientId(name(client.birth, branch.index));
         let owner = match &mut client.state {
             State::Invite(invite) if method == Method::Cancel => {
@@ -199,8 +209,12 @@ impl Transactions {
                 }
                 owner
             }
-            State::Invite(_) if method == Method::Invite => self.handle_invite_response(now, branch.index, status, message),
-            State::Accepted { owner } if method == Method::Invite && (200..300).contains(&status) => Some(*owner),
+            State::Invite(_) if method == Method::Invite => {
+                self.handle_invite_response(now, branch.index, status, message)
+            }
+            State::Accepted { owner } if method == Method::Invite && (200..300).contains(&status) => {
+                Some(*owner)
+            }
             State::Completed { flow, ack } if method == Method::Invite && status >= 300 => {
                 let (flow, ack) = (*flow, ack.clone());
                 self.push_send(flow, ack);
@@ -211,7 +225,13 @@ impl Transactions {
         owner.map(|owner| (id, owner))
     }
 
-    fn handle_invite_response(&mut self, now: Instant, index: u32, status: u16, message: &Message) -> Option<Owner> {
+    fn handle_invite_response(
+        &mut self,
+        now: Instant,
+        index: u32,
+        status: u16,
+        message: &Message,
+    ) -> Option<Owner> {
         let client = &mut self.clients[index as usize];
         let State::Invite(invite) = &mut client.state else { unreachable!("the caller saw an INVITE") };
         let owner = invite.owner;
@@ -230,7 +250,9 @@ impl Transactions {
             }
             100..200 => {}
             200..300 => match owner {
-                Some(owner) => self.end_invite(index, State::Accepted { owner }, now + self.values.patience()),
+                Some(owner) => {
+                    self.end_invite(index, State::Accepted { owner }, now + self.values.patience())
+                }
                 None => {
                     self.remove_client(index);
                 }
@@ -242,14 +264,19 @@ impl Transactions {
 
     /// RFC 3261 §17.1.1.3.
     fn acknowledge(&mut self, now: Instant, index: u32, response: &Message) {
-        let State::Invite(invite) = &self.clients[index as usize].state else { unreachable!("only an INVITE is acknowledged") };
+        let State::Invite(invite) = &self.clients[index as usize].state else {
+            unreachable!("only an INVITE is acknowledged")
+        };
         let (flow, reliable) = (invite.sent.flow, invite.sent.reliable);
         let ack = derived::ack(&invite.bytes, response);
         if let Some(ack) = &ack {
             self.push_send(flow, ack.clone());
         }
         match ack {
-            Some(ack) if !reliable => self.end_invite(index, State::Completed { flow, ack }, now + self.values.patience()),
+            Some(ack) if !reliable => {
+                let timer_d = self.values.patience().max(TIMER_D_MIN);
+                self.end_invite(index, State::Completed { flow, ack }, now + timer_d);
+            }
             // Timer D is zero.
             _ => {
                 self.remove_client(index);
@@ -272,7 +299,8 @@ impl Transactions {
             State::Invite(Invite { sent, bytes, .. }) if now < sent.deadline => {
                 Some((sent.flow, bytes.clone(), sent.next_timer(now, Duration::MAX)))
             }
-            State::Request(Request { sent, bytes, proceeding, .. }) | State::Cancel(Cancel { sent, bytes, proceeding, .. })
+            State::Request(Request { sent, bytes, proceeding, .. })
+            | State::Cancel(Cancel { sent, bytes, proceeding, .. })
                 if now < sent.deadline =>
             {
                 if *proceeding {
@@ -311,7 +339,9 @@ impl Transactions {
     }
 
     fn send_cancel(&mut self, now: Instant, index: u32, reason: Option<&str>) {
-        let State::Invite(invite) = &self.clients[index as usize].state else { unreachable!("only an INVITE is cancelled") };
+        let State::Invite(invite) = &self.clients[index as usize].state else {
+            unreachable!("only an INVITE is cancelled")
+        };
         let (flow, reliable) = (invite.sent.flow, invite.sent.reliable);
         let bytes = derived::cancel(&invite.bytes, reason);
         let cancel = bytes.map(|bytes| {
@@ -320,13 +350,18 @@ impl Transactions {
             self.push_send(flow, bytes.clone());
             let birth = self.next_birth();
             let nonce = self.nonces.next_u64();
-            let cancel =
-                self.insert_client(birth, nonce, State::Cancel(Cancel { sent, bytes, invite: index, proceeding: false }));
+            let cancel = self.insert_client(
+                birth,
+                nonce,
+                State::Cancel(Cancel { sent, bytes, invite: index, proceeding: false }),
+            );
             self.clients_pending += 1;
             self.set_client_timer(cancel, timer);
             cancel
         });
-        let State::Invite(invite) = &mut self.clients[index as usize].state else { unreachable!("it was one above") };
+        let State::Invite(invite) = &mut self.clients[index as usize].state else {
+            unreachable!("it was one above")
+        };
         invite.cancelling = Cancelling::Done(cancel);
         self.wait_for_final(now, index);
     }
@@ -352,7 +387,9 @@ impl Transactions {
     /// Bounds the wait of a proceeding INVITE that was cancelled or abandoned.
     fn wait_for_final(&mut self, now: Instant, index: u32) {
         let deadline = now + self.values.patience();
-        let State::Invite(invite) = &mut self.clients[index as usize].state else { unreachable!("only an INVITE proceeds") };
+        let State::Invite(invite) = &mut self.clients[index as usize].state else {
+            unreachable!("only an INVITE proceeds")
+        };
         invite.sent.deadline = deadline;
         self.set_client_timer(index, deadline);
     }
@@ -392,7 +429,8 @@ impl Transactions {
         self.clients_pending -= 1;
         self.stop(timer);
         if let (Flow::Connection(connection), Some(link)) = (flow, link) {
-            let chain = self.connections.get_mut(&connection).expect("a linked entry's connection has a list");
+            let chain =
+                self.connections.get_mut(&connection).expect("a linked entry's connection has a list");
             self.links.remove(chain, link);
             if chain.len() == 0 {
                 self.connections.remove(&connection);

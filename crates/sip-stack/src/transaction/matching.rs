@@ -50,8 +50,7 @@ impl Keys {
     }
 }
 
-/// The branch, where it identifies the transaction. The bare cookie identifies nothing, and leaves the rules of RFC 2543, as RFC 4475
-/// allows for its message "badbranch".
+/// The branch, where it identifies the transaction. The bare cookie identifies nothing (RFC 4475 §3.2.1).
 fn unique_branch<'a>(via: &Via<'a>) -> Option<&'a str> {
     via.branch().filter(|branch| branch.len() > MAGIC_COOKIE.len() && branch.starts_with(MAGIC_COOKIE))
 }
@@ -108,7 +107,9 @@ impl Branch {
         let number = u128::from(self.index) << 64 | u128::from(self.nonce);
         let mut text = String::with_capacity(MAGIC_COOKIE.len() + Branch::DIGITS);
         text.push_str(MAGIC_COOKIE);
-        text.extend((0..Branch::DIGITS).rev().map(|digit| char::from(HEX[(number >> (4 * digit)) as usize & 15])));
+        text.extend(
+            (0..Branch::DIGITS).rev().map(|digit| char::from(HEX[(number >> (4 * digit)) as usize & 15])),
+        );
         text
     }
 

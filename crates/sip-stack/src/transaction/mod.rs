@@ -28,6 +28,9 @@ mod matching;
 mod server;
 mod via;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -71,8 +74,11 @@ pub struct TimerValues {
 
 impl TimerValues {
     /// The values of RFC 3261 Table 4.
-    pub const STANDARD: TimerValues =
-        TimerValues { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };
+    pub const STANDARD: TimerValues = TimerValues {
+        t1: Duration::from_millis(500),
+        t2: Duration::from_secs(4),
+        t4: Duration::from_secs(5),
+    };
 
     /// How long a request or response is repeated before its sender gives up: timers B, F, H, and those that outlast them (D, J, L, M).
     fn patience(&self) -> Duration {

@@ -68,7 +68,10 @@ struct Pending {
 enum Kind {
     Invite,
     /// `expires`: nobody waits for an answer any more (RFC 4320 §4.2).
-    Other { quiet_until: Instant, expires: Instant },
+    Other {
+        quiet_until: Instant,
+        expires: Instant,
+    },
 }
 
 struct Rejected {
@@ -115,7 +118,8 @@ impl Transactions {
         via: &Via<'_>,
         arrival: Arrival,
     ) -> Incoming {
-        let invite = self.find_key(self.keys.key(message, via, Method::Invite)).map(|index| self.server_id(index));
+        let invite =
+            self.find_key(self.keys.key(message, via, Method::Invite)).map(|index| self.server_id(index));
         if invite.is_none() && self.is_full() {
             return Incoming::Overload;
         }
@@ -262,7 +266,9 @@ impl Transactions {
 
     fn send_trying(&mut self, index: u32) {
         let server = &mut self.servers[index as usize];
-        let State::Pending(pending) = &mut server.state else { unreachable!("only pending requests are tried") };
+        let State::Pending(pending) = &mut server.state else {
+            unreachable!("only pending requests are tried")
+        };
         let Waiting { message, arrival } = &self.waiting[pending.waiting as usize];
         let mut trying = ResponseBuilder::new(message, 100);
         if let Some(via) = Transactions::response_via(message, arrival.remote) {
@@ -349,7 +355,8 @@ impl Transactions {
     }
 
     fn is_full(&self) -> bool {
-        self.waiting.len() >= self.limits.server_pending_max || self.clients_pending >= self.limits.client_pending_max
+        self.waiting.len() >= self.limits.server_pending_max
+            || self.clients_pending >= self.limits.client_pending_max
     }
 
     fn find_key(&self, key: Key) -> Option<u32> {
