@@ -134,9 +134,10 @@ impl Sqlite {
             Ok(())
         }))?;
         let pacing = Pacing { commit_interval: options.commit_interval, soon_delay: options.soon_delay };
+        let counters = Arc::new(Counters::default());
         let shared = Arc::new(Shared {
-            queue: Queue::new(pacing),
-            counters: Arc::new(Counters::default()),
+            queue: Queue::new(pacing, Arc::clone(&counters)),
+            counters,
             sink: Mutex::new(sink),
             wal_pages,
             files: Files { database: path.to_owned(), wal: beside(path, "-wal") },
@@ -176,8 +177,7 @@ impl Store for Sqlite {
     type Rows = Rows;
 
     fn submit(&mut self, batch: Vec<Submission<Change, Query>>) {
-        let (rest, length) = self.shared.queue.push(batch);
-        self.shared.counters.queue_length.store(length as u64, Relaxed);
+        let rest = self.shared.queue.push(batch);
         if !rest.is_empty() {
             let full = StoreError::Io("too many changes wait for the disk".to_owned());
             self.shared.deliver(writer::fail(&rest, &full));

@@ -1,11 +1,14 @@
 //! The bounded queue before the writer, and when a group is due.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use node::store::{Submission, Urgency};
 use records::{Change, Query};
+
+use crate::metrics::Counters;
 
 /// Submissions that may wait for the writer. At 100,000 changes a second this is more than half a second of work, and
 /// with messages of 1 KiB about 64 MiB; a server that is further behind must refuse.
@@ -43,6 +46,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     pacing: Pacing,
+    counters: Arc<Counters>,
 }
 
 #[derive(Default)]
@@ -68,12 +72,12 @@ enum Sleep {
 }
 
 impl Queue {
-    pub(crate) fn new(pacing: Pacing) -> Queue {
-        Queue { state: Mutex::default(), wake: Condvar::new(), pacing }
+    pub(crate) fn new(pacing: Pacing, counters: Arc<Counters>) -> Queue {
+        Queue { state: Mutex::default(), wake: Condvar::new(), pacing, counters }
     }
 
-    /// Appends what fits and gives the rest back, with the length of the queue now.
-    pub(crate) fn push(&self, mut batch: Vec<Entry>) -> (Vec<Entry>, usize) {
+    /// Appends what fits and gives the rest back.
+    pub(crate) fn push(&self, mut batch: Vec<Entry>) -> Vec<Entry> {
         let mut state = self.lock();
         let room = if state.closing { 0 } else { QUEUE_SUBMISSIONS_MAX - state.waiting.len() };
         let rest = if batch.len() > room { batch.split_off(room) } else { Vec::new() };
@@ -94,12 +98,12 @@ impl Queue {
         if wake {
             state.sleep = Sleep::Awake;
         }
-        let length = state.waiting.len();
+        self.publish_length(&state);
         drop(state);
         if wake {
             self.wake.notify_one();
         }
-        (rest, length)
+        rest
     }
 
     /// Nothing more will come; what waits is due at once.
@@ -138,6 +142,7 @@ impl Queue {
             if due.is_some_and(|due| due <= now) {
                 state.sleep = Sleep::Awake;
                 state.drain(group);
+                self.publish_length(&state);
                 return Work::Group;
             }
             state.sleep = match state.urgent {
@@ -150,8 +155,9 @@ impl Queue {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lock().waiting.len()
+    /// Under the lock, so that an older length never overwrites a newer one.
+    fn publish_length(&self, state: &State) {
+        self.counters.queue_length.store(state.waiting.len() as u64, Relaxed);
     }
 
     /// The state is consistent whenever the lock is released, also by a panic: nothing under it can panic halfway.
@@ -215,7 +221,7 @@ mod tests {
 
     /// Milliseconds after arrival at which `entries` are due, when the last commit began `ago` milliseconds before.
     fn due(entries: Vec<Entry>, ago: Option<u64>) -> Option<u128> {
-        let queue = Queue::new(PACING);
+        let queue = Queue::new(PACING, Arc::default());
         queue.push(entries);
         let state = queue.lock();
         let since = state.since?;
@@ -244,23 +250,21 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_groups_are() {
-        let queue = Queue::new(PACING);
-        let (rest, length) =
-            queue.push((0..QUEUE_SUBMISSIONS_MAX + 3).map(|_| change(Urgency::Soon)).collect());
-        assert_eq!((rest.len(), length), (3, QUEUE_SUBMISSIONS_MAX));
+        let queue = Queue::new(PACING, Arc::default());
+        let rest = queue.push((0..QUEUE_SUBMISSIONS_MAX + 3).map(|_| change(Urgency::Soon)).collect());
+        assert_eq!((rest.len(), queue.lock().waiting.len()), (3, QUEUE_SUBMISSIONS_MAX));
         let mut group = Vec::new();
         assert_eq!(queue.take(&mut group, None, None), Work::Group);
         assert_eq!(group.len(), GROUP_SUBMISSIONS_MAX);
-        let (rest, _) = queue.push(vec![query()]);
-        assert!(rest.is_empty(), "there is room again");
+        assert!(queue.push(vec![query()]).is_empty(), "there is room again");
     }
 
     #[test]
     fn a_closed_queue_gives_what_it_has_and_takes_no_more() {
-        let queue = Queue::new(PACING);
+        let queue = Queue::new(PACING, Arc::default());
         queue.push(vec![change(Urgency::Soon)]);
         queue.close();
-        assert_eq!(queue.push(vec![query()]).0.len(), 1);
+        assert_eq!(queue.push(vec![query()]).len(), 1);
         let mut group = Vec::new();
         assert_eq!(queue.take(&mut group, Some(Instant::now()), None), Work::Group);
         assert_eq!(group.len(), 1);

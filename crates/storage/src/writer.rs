@@ -63,17 +63,7 @@ impl Files {
 /// Serves until the queue is closed and empty.
 pub(crate) fn run(connection: &Connection, statements: Statements<'_>, shared: &Shared) {
     shared.counters.bytes_on_disk.store(shared.files.bytes(), Relaxed);
-    let writer = Writer {
-        connection,
-        statements,
-        shared,
-        last_commit: None,
-        prunes: Vec::new(),
-        prune_at: None,
-        checkpoint_at: CHECKPOINT_PAGES,
-        failing: false,
-    };
-    writer.serve();
+    Writer::new(connection, statements, shared).serve();
 }
 
 struct Writer<'c> {
@@ -107,13 +97,25 @@ enum Isolation {
     Change,
 }
 
-impl Writer<'_> {
+impl<'c> Writer<'c> {
+    fn new(connection: &'c Connection, statements: Statements<'c>, shared: &'c Shared) -> Writer<'c> {
+        Writer {
+            connection,
+            statements,
+            shared,
+            last_commit: None,
+            prunes: Vec::new(),
+            prune_at: None,
+            checkpoint_at: CHECKPOINT_PAGES,
+            failing: false,
+        }
+    }
+
     fn serve(mut self) {
         let mut group = Vec::new();
         loop {
             match self.shared.queue.take(&mut group, self.last_commit, self.prune_at) {
                 Work::Group => {
-                    self.shared.counters.queue_length.store(self.shared.queue.len() as u64, Relaxed);
                     self.start_prunes(&mut group);
                     let completions = self.guard(|writer| writer.apply(&group));
                     let completions = completions.unwrap_or_else(|| fail(&group, &panicked()));
@@ -376,4 +378,54 @@ fn is_failure(completion: &Completion<Rows>) -> bool {
 
 fn panicked() -> StoreError {
     StoreError::Io("storage met a fault of its own; see the log".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Pacing;
+    use directory::{Role, SipAddress, User, UserId, UserState};
+    use node::store::Urgency;
+
+    #[test]
+    fn a_panic_undoes_its_transaction_and_nothing_else() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::migrations::migrate(&mut connection, 0, crate::migrations::MIGRATIONS).unwrap();
+        let pacing = Pacing { commit_interval: Duration::ZERO, soon_delay: Duration::ZERO };
+        let counters = Arc::<Counters>::default();
+        let shared = Shared {
+            queue: Queue::new(pacing, Arc::clone(&counters)),
+            counters,
+            sink: Mutex::new(Box::new(|_| ())),
+            wal_pages: Arc::default(),
+            files: Files { database: "".into(), wal: "".into() },
+        };
+        let statements = Statements::prepare(&connection).unwrap();
+        let mut writer = Writer::new(&connection, statements, &shared);
+        let user = User {
+            id: UserId(1),
+            address: SipAddress::parse("alice@contoso.example").unwrap(),
+            display_name: String::new(),
+            state: UserState::Enabled,
+            role: Role::Person,
+            secrets: None,
+        };
+        let add = Submission::Persist {
+            token: PersistToken(1),
+            change: Change::AddUser(user),
+            urgency: Urgency::Now,
+        };
+        let group = [add];
+        let done: Option<()> = writer.guard(|writer| {
+            writer.statements.begin().unwrap();
+            let completions = writer.apply_in_transaction(&group, Isolation::Group).unwrap();
+            panic!("on purpose, behind {} changes", completions.len());
+        });
+        assert_eq!(done, None);
+        assert!(connection.is_autocommit(), "no transaction is left");
+        let applied = writer.guard(|writer| writer.apply(&group)).expect("no panic this time");
+        let [Completion::Persisted { outcome: Outcome::Applied, .. }] = applied[..] else {
+            panic!("{applied:?}")
+        };
+    }
 }

@@ -264,6 +264,19 @@ fn damage_under_way_is_reported_as_such() {
     home.persist_all(vec![message(2, 10)]);
 }
 
+#[test]
+fn an_administrator_who_holds_the_lock_fails_changes_for_as_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    home.persist_all(vec![add_alice()]);
+    let shell = Connection::open(file(&folder)).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(home.persist(vec![message(1, 10)])[..], [Err(StoreError::Io(_))]));
+    assert_eq!(home.record(ALICE).user.id, ALICE, "reading goes on");
+    shell.execute_batch("ROLLBACK").unwrap();
+    home.persist_all(vec![message(1, 10)]);
+}
+
 // ---------------------------------------------------------------- the file
 
 #[test]
