@@ -11,16 +11,16 @@ fn invite_is_repeated_over_udp_until_timer_b() {
     world.pass(40_000);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-           500 -> INVITE to 192.0.2.1:5060
-          1500 -> INVITE to 192.0.2.1:5060
-          3500 -> INVITE to 192.0.2.1:5060
-          7500 -> INVITE to 192.0.2.1:5060
-         15500 -> INVITE to 192.0.2.1:5060
-         31500 -> INVITE to 192.0.2.1:5060
-         32000 !! c0 timed out
-         40000 <- 200 (INVITE): absorbed
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        500    -> INVITE to 192.0.2.1:5060
+        1500   -> INVITE to 192.0.2.1:5060
+        3500   -> INVITE to 192.0.2.1:5060
+        7500   -> INVITE to 192.0.2.1:5060
+        15500  -> INVITE to 192.0.2.1:5060
+        31500  -> INVITE to 192.0.2.1:5060
+        32000  !! c0 timed out
+        40000  <- 200 (INVITE): absorbed
     "#]]);
 }
 
@@ -31,20 +31,20 @@ fn other_request_is_repeated_over_udp_until_timer_f() {
     world.pass(40_000);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-           500 -> MESSAGE to 192.0.2.1:5060
-          1500 -> MESSAGE to 192.0.2.1:5060
-          3500 -> MESSAGE to 192.0.2.1:5060
-          7500 -> MESSAGE to 192.0.2.1:5060
-         11500 -> MESSAGE to 192.0.2.1:5060
-         15500 -> MESSAGE to 192.0.2.1:5060
-         19500 -> MESSAGE to 192.0.2.1:5060
-         23500 -> MESSAGE to 192.0.2.1:5060
-         27500 -> MESSAGE to 192.0.2.1:5060
-         31500 -> MESSAGE to 192.0.2.1:5060
-         32000 !! c0 timed out
-         40000 <- 200 (MESSAGE): absorbed
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        500    -> MESSAGE to 192.0.2.1:5060
+        1500   -> MESSAGE to 192.0.2.1:5060
+        3500   -> MESSAGE to 192.0.2.1:5060
+        7500   -> MESSAGE to 192.0.2.1:5060
+        11500  -> MESSAGE to 192.0.2.1:5060
+        15500  -> MESSAGE to 192.0.2.1:5060
+        19500  -> MESSAGE to 192.0.2.1:5060
+        23500  -> MESSAGE to 192.0.2.1:5060
+        27500  -> MESSAGE to 192.0.2.1:5060
+        31500  -> MESSAGE to 192.0.2.1:5060
+        32000  !! c0 timed out
+        40000  <- 200 (MESSAGE): absorbed
     "#]]);
 }
 
@@ -55,12 +55,12 @@ fn nothing_is_repeated_over_tcp() {
     world.send("MESSAGE");
     world.pass(40_000);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE
-             0 c1: send
-             0 -> MESSAGE
-         32000 !! c0 timed out
-         32000 !! c1 timed out
+        0      c0: send
+        0      -> INVITE
+        0      c1: send
+        0      -> MESSAGE
+        32000  !! c0 timed out
+        32000  !! c1 timed out
     "#]]);
 }
 
@@ -74,10 +74,10 @@ fn provisional_response_ends_the_repetition_of_an_invite() {
     world.answer(0, 180);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-           500 -> INVITE to 192.0.2.1:5060
-           600 <- 100 (INVITE): for c0
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        500    -> INVITE to 192.0.2.1:5060
+        600    <- 100 (INVITE): for c0
         300600 <- 180 (INVITE): for c0
         300600 <- 200 (INVITE): for c0
     "#]]);
@@ -93,15 +93,15 @@ fn provisional_response_slows_the_repetition_of_others() {
     world.answer(0, 200);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-           100 <- 100 (MESSAGE): for c0
-           500 -> MESSAGE to 192.0.2.1:5060
-          4500 -> MESSAGE to 192.0.2.1:5060
-          8500 -> MESSAGE to 192.0.2.1:5060
-         12500 -> MESSAGE to 192.0.2.1:5060
-         13100 <- 200 (MESSAGE): for c0
-         13100 <- 200 (MESSAGE): absorbed
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        100    <- 100 (MESSAGE): for c0
+        500    -> MESSAGE to 192.0.2.1:5060
+        4500   -> MESSAGE to 192.0.2.1:5060
+        8500   -> MESSAGE to 192.0.2.1:5060
+        12500  -> MESSAGE to 192.0.2.1:5060
+        13100  <- 200 (MESSAGE): for c0
+        13100  <- 200 (MESSAGE): absorbed
     "#]]);
 }
 
@@ -118,17 +118,17 @@ fn failed_invite_is_acknowledged_as_often_as_it_comes_until_timer_d() {
     world.pass(1);
     world.answer(0, 486);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 486 (INVITE): for c0
-             0 -> ACK to 192.0.2.1:5060
-             0 <- 486 (INVITE): absorbed
-             0 -> ACK to 192.0.2.1:5060
-             0 <- 180 (INVITE): absorbed
-             0 <- 200 (INVITE): absorbed
-         31999 <- 486 (INVITE): absorbed
-         31999 -> ACK to 192.0.2.1:5060
-         32000 <- 486 (INVITE): absorbed
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 486 (INVITE): for c0
+        0      -> ACK to 192.0.2.1:5060
+        0      <- 486 (INVITE): absorbed
+        0      -> ACK to 192.0.2.1:5060
+        0      <- 180 (INVITE): absorbed
+        0      <- 200 (INVITE): absorbed
+        31999  <- 486 (INVITE): absorbed
+        31999  -> ACK to 192.0.2.1:5060
+        32000  <- 486 (INVITE): absorbed
     "#]]);
 }
 
@@ -140,11 +140,11 @@ fn failed_invite_is_acknowledged_once_over_tcp() {
     super::assert_nothing_left(&world.layer);
     world.answer(0, 486);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE
-             0 <- 486 (INVITE): for c0
-             0 -> ACK
-             0 <- 486 (INVITE): absorbed
+        0      c0: send
+        0      -> INVITE
+        0      <- 486 (INVITE): for c0
+        0      -> ACK
+        0      <- 486 (INVITE): absorbed
     "#]]);
 }
 
@@ -255,20 +255,20 @@ fn cancel_waits_for_a_provisional_response() {
     world.answer(0, 487);
     world.answer(0, 487);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 c0: cancel
-             0 c0: cancel
-           500 -> INVITE to 192.0.2.1:5060
-           700 <- 100 (INVITE): for c0
-           700 -> CANCEL to 192.0.2.1:5060
-           700 c0: cancel
-          1200 -> CANCEL to 192.0.2.1:5060
-          1700 <- 200 (CANCEL): absorbed
-          6700 <- 487 (INVITE): for c0
-          6700 -> ACK to 192.0.2.1:5060
-          6700 <- 487 (INVITE): absorbed
-          6700 -> ACK to 192.0.2.1:5060
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      c0: cancel
+        0      c0: cancel
+        500    -> INVITE to 192.0.2.1:5060
+        700    <- 100 (INVITE): for c0
+        700    -> CANCEL to 192.0.2.1:5060
+        700    c0: cancel
+        1200   -> CANCEL to 192.0.2.1:5060
+        1700   <- 200 (CANCEL): absorbed
+        6700   <- 487 (INVITE): for c0
+        6700   -> ACK to 192.0.2.1:5060
+        6700   <- 487 (INVITE): absorbed
+        6700   -> ACK to 192.0.2.1:5060
     "#]]);
 }
 
@@ -279,10 +279,10 @@ fn cancel_without_any_response_ends_with_timer_b() {
     world.cancel(0, None);
     world.pass(40_000);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE
-             0 c0: cancel
-         32000 !! c0 timed out
+        0      c0: send
+        0      -> INVITE
+        0      c0: cancel
+        32000  !! c0 timed out
     "#]]);
 }
 
@@ -300,9 +300,9 @@ fn cancelled_invite_without_final_response_times_out() {
     world.pass(1);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE
-             0 <- 180 (INVITE): for c0
+        0      c0: send
+        0      -> INVITE
+        0      <- 180 (INVITE): for c0
         100000 c0: cancel
         100000 -> CANCEL
         100000 <- 200 (CANCEL): absorbed
@@ -323,22 +323,22 @@ fn cancel_that_nobody_answers_is_repeated_until_the_invite_times_out() {
     world.answer_as(0, "CANCEL", 100);
     world.pass(39_000);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 180 (INVITE): for c0
-             0 c0: cancel
-             0 -> CANCEL to 192.0.2.1:5060
-           500 -> CANCEL to 192.0.2.1:5060
-          1000 <- 100 (CANCEL): absorbed
-          1500 -> CANCEL to 192.0.2.1:5060
-          5500 -> CANCEL to 192.0.2.1:5060
-          9500 -> CANCEL to 192.0.2.1:5060
-         13500 -> CANCEL to 192.0.2.1:5060
-         17500 -> CANCEL to 192.0.2.1:5060
-         21500 -> CANCEL to 192.0.2.1:5060
-         25500 -> CANCEL to 192.0.2.1:5060
-         29500 -> CANCEL to 192.0.2.1:5060
-         32000 !! c0 timed out
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 180 (INVITE): for c0
+        0      c0: cancel
+        0      -> CANCEL to 192.0.2.1:5060
+        500    -> CANCEL to 192.0.2.1:5060
+        1000   <- 100 (CANCEL): absorbed
+        1500   -> CANCEL to 192.0.2.1:5060
+        5500   -> CANCEL to 192.0.2.1:5060
+        9500   -> CANCEL to 192.0.2.1:5060
+        13500  -> CANCEL to 192.0.2.1:5060
+        17500  -> CANCEL to 192.0.2.1:5060
+        21500  -> CANCEL to 192.0.2.1:5060
+        25500  -> CANCEL to 192.0.2.1:5060
+        29500  -> CANCEL to 192.0.2.1:5060
+        32000  !! c0 timed out
     "#]]);
 }
 
@@ -354,15 +354,15 @@ fn cancel_that_crosses_a_2xx_changes_nothing() {
     world.pass(2_000);
     world.answer(0, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 180 (INVITE): for c0
-             0 c0: cancel
-             0 -> CANCEL to 192.0.2.1:5060
-             0 <- 200 (INVITE): for c0
-             0 <- 200 (CANCEL): absorbed
-             0 c0: cancel
-          2000 <- 200 (INVITE): for c0
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 180 (INVITE): for c0
+        0      c0: cancel
+        0      -> CANCEL to 192.0.2.1:5060
+        0      <- 200 (INVITE): for c0
+        0      <- 200 (CANCEL): absorbed
+        0      c0: cancel
+        2000   <- 200 (INVITE): for c0
     "#]]);
 }
 
@@ -377,16 +377,16 @@ fn cancel_means_invites_that_wait_only() {
     world.answer(1, 486);
     world.cancel(1, None);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-             0 c0: cancel
-             0 <- 200 (MESSAGE): for c0
-             0 c0: cancel
-             0 c1: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 486 (INVITE): for c1
-             0 -> ACK to 192.0.2.1:5060
-             0 c1: cancel
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        0      c0: cancel
+        0      <- 200 (MESSAGE): for c0
+        0      c0: cancel
+        0      c1: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 486 (INVITE): for c1
+        0      -> ACK to 192.0.2.1:5060
+        0      c1: cancel
     "#]]);
 }
 
@@ -410,31 +410,31 @@ fn closed_connection_fails_what_waits_on_it_in_order() {
     world.answer(0, 200);
     world.answer(1, 200);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE
-             0 c1: send
-             0 -> MESSAGE
-             0 c2: send
-             0 -> INVITE
-             0 c3: send
-             0 -> INVITE
-             0 c4: send
-             0 -> INVITE
-             0 c5: send
-             0 -> MESSAGE
-             0 <- 180 (INVITE): for c2
-             0 c2: cancel
-             0 -> CANCEL
-             0 <- 200 (INVITE): for c3
-             0 <- 200 (MESSAGE): for c5
-             0 connection 1 closed
-             0 !! c0 lost its flow
-             0 !! c2 lost its flow
-             0 !! c4 lost its flow
-             0 connection 1 closed
-             0 <- 200 (INVITE): for c3
-             0 <- 200 (MESSAGE): absorbed
-             0 <- 200 (MESSAGE): for c1
+        0      c0: send
+        0      -> MESSAGE
+        0      c1: send
+        0      -> MESSAGE
+        0      c2: send
+        0      -> INVITE
+        0      c3: send
+        0      -> INVITE
+        0      c4: send
+        0      -> INVITE
+        0      c5: send
+        0      -> MESSAGE
+        0      <- 180 (INVITE): for c2
+        0      c2: cancel
+        0      -> CANCEL
+        0      <- 200 (INVITE): for c3
+        0      <- 200 (MESSAGE): for c5
+        0      connection 1 closed
+        0      !! c0 lost its flow
+        0      !! c2 lost its flow
+        0      !! c4 lost its flow
+        0      connection 1 closed
+        0      <- 200 (INVITE): for c3
+        0      <- 200 (MESSAGE): absorbed
+        0      <- 200 (MESSAGE): for c1
     "#]]);
 }
 
@@ -461,24 +461,24 @@ fn abandoned_transactions_say_nothing() {
     world.layer.abandon(reserved);
     super::assert_nothing_left(&world.layer);
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-             0 c1: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 c2: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 c3: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 c4: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 180 (INVITE): for c3
-             0 <- 200 (INVITE): for c4
-             0 <- 200 (MESSAGE): absorbed
-             0 <- 486 (INVITE): absorbed
-             0 -> ACK to 192.0.2.1:5060
-             0 <- 180 (INVITE): absorbed
-             0 <- 200 (INVITE): absorbed
-             0 <- 200 (INVITE): absorbed
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        0      c1: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      c2: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      c3: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      c4: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 180 (INVITE): for c3
+        0      <- 200 (INVITE): for c4
+        0      <- 200 (MESSAGE): absorbed
+        0      <- 486 (INVITE): absorbed
+        0      -> ACK to 192.0.2.1:5060
+        0      <- 180 (INVITE): absorbed
+        0      <- 200 (INVITE): absorbed
+        0      <- 200 (INVITE): absorbed
     "#]]);
 }
 
@@ -494,8 +494,8 @@ fn a_client_is_sent_once() {
     world.layer.send(world.now, id, again);
     assert!(world.layer.poll_send().is_none());
     world.check(&expect![[r#"
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-             0 <- 200 (MESSAGE): for c0
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        0      <- 200 (MESSAGE): for c0
     "#]]);
 }

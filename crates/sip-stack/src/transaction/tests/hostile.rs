@@ -122,9 +122,9 @@ fn void_names_are_harmless_everywhere() {
     world.answer(0, 200);
     world.close(17);
     world.check(&expect![[r#"
-         40000 s0: respond 200
-         40000 c0: cancel
-         40000 <- 200 (INVITE): absorbed
-         40000 connection 17 closed
+        40000  s0: respond 200
+        40000  c0: cancel
+        40000  <- 200 (INVITE): absorbed
+        40000  connection 17 closed
     "#]]);
 }

@@ -199,7 +199,7 @@ impl World {
     }
 
     fn line(&mut self, text: &str) {
-        writeln!(self.ladder, "{:>6} {text}", self.now.0 / 1000).expect("a String takes everything");
+        writeln!(self.ladder, "{:<6} {text}", self.now.0 / 1000).expect("a String takes everything");
     }
 
     /// Compares the ladder, then lets everything run out and checks that nothing stays behind.

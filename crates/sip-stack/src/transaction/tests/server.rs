@@ -12,11 +12,11 @@ fn invite_gets_a_100_after_200_ms_and_again_when_it_is_retransmitted() {
     world.pass(850);
     world.receive(&modern("INVITE", "1"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-           150 <- INVITE: absorbed
-           200 -> 100 to 192.0.2.1:5060
-          1000 <- INVITE: absorbed
-          1000 -> 100 to 192.0.2.1:5060
+        0      <- INVITE: new s0
+        150    <- INVITE: absorbed
+        200    -> 100 to 192.0.2.1:5060
+        1000   <- INVITE: absorbed
+        1000   -> 100 to 192.0.2.1:5060
     "#]]);
 }
 
@@ -29,11 +29,11 @@ fn invite_that_was_answered_soon_gets_no_100() {
     world.pass(1_000);
     world.receive(&modern("INVITE", "1"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-           100 s0: respond 180
-           100 -> 180 to 192.0.2.1:5060
-          1100 <- INVITE: absorbed
-          1100 -> 180 to 192.0.2.1:5060
+        0      <- INVITE: new s0
+        100    s0: respond 180
+        100    -> 180 to 192.0.2.1:5060
+        1100   <- INVITE: absorbed
+        1100   -> 180 to 192.0.2.1:5060
     "#]]);
 }
 
@@ -53,19 +53,19 @@ fn rejected_invite_is_repeated_over_udp_until_its_ack() {
     world.pass(1);
     world.receive(&modern("ACK", "1"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 486
-             0 -> 486 to 192.0.2.1:5060
-             0 s0: respond 600
-           500 -> 486 to 192.0.2.1:5060
-          1500 -> 486 to 192.0.2.1:5060
-          2000 <- INVITE: absorbed
-          2000 -> 486 to 192.0.2.1:5060
-          2000 <- ACK: absorbed
-          2000 <- ACK: absorbed
-          2000 <- INVITE: absorbed
-          6999 <- ACK: absorbed
-          7000 <- ACK: to be passed on
+        0      <- INVITE: new s0
+        0      s0: respond 486
+        0      -> 486 to 192.0.2.1:5060
+        0      s0: respond 600
+        500    -> 486 to 192.0.2.1:5060
+        1500   -> 486 to 192.0.2.1:5060
+        2000   <- INVITE: absorbed
+        2000   -> 486 to 192.0.2.1:5060
+        2000   <- ACK: absorbed
+        2000   <- ACK: absorbed
+        2000   <- INVITE: absorbed
+        6999   <- ACK: absorbed
+        7000   <- ACK: to be passed on
     "#]]);
 }
 
@@ -76,20 +76,20 @@ fn rejected_invite_without_ack_is_reported() {
     world.respond(0, 486);
     world.pass(40_000);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 486
-             0 -> 486 to 192.0.2.1:5060
-           500 -> 486 to 192.0.2.1:5060
-          1500 -> 486 to 192.0.2.1:5060
-          3500 -> 486 to 192.0.2.1:5060
-          7500 -> 486 to 192.0.2.1:5060
-         11500 -> 486 to 192.0.2.1:5060
-         15500 -> 486 to 192.0.2.1:5060
-         19500 -> 486 to 192.0.2.1:5060
-         23500 -> 486 to 192.0.2.1:5060
-         27500 -> 486 to 192.0.2.1:5060
-         31500 -> 486 to 192.0.2.1:5060
-         32000 !! s0 saw no ACK
+        0      <- INVITE: new s0
+        0      s0: respond 486
+        0      -> 486 to 192.0.2.1:5060
+        500    -> 486 to 192.0.2.1:5060
+        1500   -> 486 to 192.0.2.1:5060
+        3500   -> 486 to 192.0.2.1:5060
+        7500   -> 486 to 192.0.2.1:5060
+        11500  -> 486 to 192.0.2.1:5060
+        15500  -> 486 to 192.0.2.1:5060
+        19500  -> 486 to 192.0.2.1:5060
+        23500  -> 486 to 192.0.2.1:5060
+        27500  -> 486 to 192.0.2.1:5060
+        31500  -> 486 to 192.0.2.1:5060
+        32000  !! s0 saw no ACK
     "#]]);
 }
 
@@ -103,11 +103,11 @@ fn rejected_invite_over_tcp_is_sent_once() {
     world.receive(&modern("ACK", "1"));
     world.pass(30_000);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 486
-             0 -> 486
-         10000 <- ACK: absorbed
-         10000 <- ACK: to be passed on
+        0      <- INVITE: new s0
+        0      s0: respond 486
+        0      -> 486
+        10000  <- ACK: absorbed
+        10000  <- ACK: to be passed on
     "#]]);
 
     let mut world = World::new(Transport::Tls);
@@ -115,10 +115,10 @@ fn rejected_invite_over_tcp_is_sent_once() {
     world.respond(0, 486);
     world.pass(40_000);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 486
-             0 -> 486
-         32000 !! s0 saw no ACK
+        0      <- INVITE: new s0
+        0      s0: respond 486
+        0      -> 486
+        32000  !! s0 saw no ACK
     "#]]);
 }
 
@@ -139,19 +139,19 @@ fn accepted_invite_passes_further_2xx_and_absorbs_invites_until_timer_l() {
     world.respond(0, 200);
     world.receive(&modern("INVITE", "1"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- INVITE: absorbed
-             0 s0: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 s0: respond 486
-             0 s0: respond 183
-             0 <- ACK: to be passed on
-             0 <- ACK: to be passed on
-         31999 <- INVITE: absorbed
-         32000 s0: respond 200
-         32000 <- INVITE: new s1
+        0      <- INVITE: new s0
+        0      s0: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- INVITE: absorbed
+        0      s0: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      s0: respond 486
+        0      s0: respond 183
+        0      <- ACK: to be passed on
+        0      <- ACK: to be passed on
+        31999  <- INVITE: absorbed
+        32000  s0: respond 200
+        32000  <- INVITE: new s1
     "#]]);
 }
 
@@ -165,12 +165,12 @@ fn accepted_invite_is_remembered_over_tcp_too() {
     world.pass(1);
     world.respond(0, 200);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 200
-             0 -> 200
-         31999 s0: respond 200
-         31999 -> 200
-         32000 s0: respond 200
+        0      <- INVITE: new s0
+        0      s0: respond 200
+        0      -> 200
+        31999  s0: respond 200
+        31999  -> 200
+        32000  s0: respond 200
     "#]]);
 }
 
@@ -186,14 +186,14 @@ fn other_request_is_answered_again_over_udp_until_timer_j() {
     world.pass(1);
     world.receive(&modern("MESSAGE", "1"));
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 <- MESSAGE: absorbed
-             0 s0: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 s0: respond 500
-         31999 <- MESSAGE: absorbed
-         31999 -> 200 to 192.0.2.1:5060
-         32000 <- MESSAGE: new s1
+        0      <- MESSAGE: new s0
+        0      <- MESSAGE: absorbed
+        0      s0: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      s0: respond 500
+        31999  <- MESSAGE: absorbed
+        31999  -> 200 to 192.0.2.1:5060
+        32000  <- MESSAGE: new s1
     "#]]);
 }
 
@@ -205,9 +205,9 @@ fn other_request_over_tcp_leaves_nothing_behind() {
     assert_eq!((world.layer.pending(), world.layer.ended()), (0, 0));
     super::assert_nothing_left(&world.layer);
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 s0: respond 200
-             0 -> 200
+        0      <- MESSAGE: new s0
+        0      s0: respond 200
+        0      -> 200
     "#]]);
 }
 
@@ -223,15 +223,15 @@ fn other_request_gets_a_100_only_when_its_client_has_slowed_down() {
     world.receive(&modern("MESSAGE", "1"));
     world.respond(0, 200);
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 s0: respond 100
-             0 s0: respond 183
-          3499 <- MESSAGE: absorbed
-          3500 -> 100 to 192.0.2.1:5060
-          3500 <- MESSAGE: absorbed
-          3500 -> 100 to 192.0.2.1:5060
-          3500 s0: respond 200
-          3500 -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: new s0
+        0      s0: respond 100
+        0      s0: respond 183
+        3499   <- MESSAGE: absorbed
+        3500   -> 100 to 192.0.2.1:5060
+        3500   <- MESSAGE: absorbed
+        3500   -> 100 to 192.0.2.1:5060
+        3500   s0: respond 200
+        3500   -> 200 to 192.0.2.1:5060
     "#]]);
 }
 
@@ -243,11 +243,11 @@ fn other_request_over_tcp_may_get_a_100_at_once() {
     world.pass(10_000);
     world.respond(0, 200);
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 s0: respond 100
-             0 -> 100
-         10000 s0: respond 200
-         10000 -> 200
+        0      <- MESSAGE: new s0
+        0      s0: respond 100
+        0      -> 100
+        10000  s0: respond 200
+        10000  -> 200
     "#]]);
 }
 
@@ -258,9 +258,9 @@ fn other_request_is_never_answered_408() {
     world.respond(0, 408);
     world.receive(&modern("MESSAGE", "1"));
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 s0: respond 408
-             0 <- MESSAGE: absorbed
+        0      <- MESSAGE: new s0
+        0      s0: respond 408
+        0      <- MESSAGE: absorbed
     "#]]);
 }
 
@@ -273,9 +273,9 @@ fn other_request_is_not_answered_when_nobody_waits_any_more() {
     assert_eq!(world.layer.pending(), 0);
     world.respond(0, 200);
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-          3500 -> 100
-         32000 s0: respond 200
+        0      <- MESSAGE: new s0
+        3500   -> 100
+        32000  s0: respond 200
     "#]]);
 }
 
@@ -289,15 +289,15 @@ fn cancel_finds_its_invite() {
     world.receive(&modern("CANCEL", "1"));
     world.receive(&modern("ACK", "1"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 <- CANCEL: s1 cancels s0
-             0 s1: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 s0: respond 487
-             0 -> 487 to 192.0.2.1:5060
-             0 <- CANCEL: absorbed
-             0 -> 200 to 192.0.2.1:5060
-             0 <- ACK: absorbed
+        0      <- INVITE: new s0
+        0      <- CANCEL: s1 cancels s0
+        0      s1: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      s0: respond 487
+        0      -> 487 to 192.0.2.1:5060
+        0      <- CANCEL: absorbed
+        0      -> 200 to 192.0.2.1:5060
+        0      <- ACK: absorbed
     "#]]);
 }
 
@@ -311,14 +311,14 @@ fn cancel_that_comes_late_or_means_something_else() {
     world.receive(&modern("CANCEL", "2"));
     world.respond(3, 481);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- CANCEL: s1 cancels s0
-             0 <- MESSAGE: new s2
-             0 <- CANCEL: s3 cancels nothing
-             0 s3: respond 481
-             0 -> 481 to 192.0.2.1:5060
+        0      <- INVITE: new s0
+        0      s0: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- CANCEL: s1 cancels s0
+        0      <- MESSAGE: new s2
+        0      <- CANCEL: s3 cancels nothing
+        0      s3: respond 481
+        0      -> 481 to 192.0.2.1:5060
     "#]]);
 }
 
@@ -331,11 +331,11 @@ fn same_branch_of_another_sent_by_or_method_is_another_transaction() {
     world.receive(&request("MESSAGE", "SIP/2.0/UDP Host.Example;branch=z9hG4bK1", ""));
     world.receive(&request("MESSAGE", "SIP/2.0/UDP hOST.eXAMPLE;branch=z9hG4bK1", ""));
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 <- OPTIONS: new s1
-             0 <- MESSAGE: new s2
-             0 <- MESSAGE: new s3
-             0 <- MESSAGE: absorbed
+        0      <- MESSAGE: new s0
+        0      <- OPTIONS: new s1
+        0      <- MESSAGE: new s2
+        0      <- MESSAGE: new s3
+        0      <- MESSAGE: absorbed
     "#]]);
 }
 
@@ -358,19 +358,19 @@ fn rfc2543_client_is_matched_by_what_it_wrote() {
     world.receive(&request("MESSAGE", "SIP/2.0/UDP old.example;branch=1", ";tag=other"));
     world.receive(&request("MESSAGE", "SIP/2.0/UDP old.example;branch=1", ""));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 <- INVITE: absorbed
-             0 <- INVITE: new s1
-             0 <- CANCEL: s2 cancels s0
-             0 s0: respond 486
-             0 -> 486 to 192.0.2.1:5060
-             0 <- ACK: to be passed on
-             0 <- ACK: absorbed
-             0 <- ACK: absorbed
-             0 <- INVITE: absorbed
-             0 <- MESSAGE: new s3
-             0 <- MESSAGE: new s4
-             0 <- MESSAGE: absorbed
+        0      <- INVITE: new s0
+        0      <- INVITE: absorbed
+        0      <- INVITE: new s1
+        0      <- CANCEL: s2 cancels s0
+        0      s0: respond 486
+        0      -> 486 to 192.0.2.1:5060
+        0      <- ACK: to be passed on
+        0      <- ACK: absorbed
+        0      <- ACK: absorbed
+        0      <- INVITE: absorbed
+        0      <- MESSAGE: new s3
+        0      <- MESSAGE: new s4
+        0      <- MESSAGE: absorbed
     "#]]);
 }
 
@@ -391,22 +391,22 @@ fn full_table_takes_no_new_request_but_a_cancel_that_makes_room() {
     world.send("MESSAGE");
     world.receive(&modern("INVITE", "3"));
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 <- INVITE: overload
-             0 <- CANCEL: overload
-             0 <- ACK: to be passed on
-             0 <- CANCEL: s1 cancels s0
-             0 <- CANCEL: absorbed
-             0 s0: respond 487
-             0 -> 487 to 192.0.2.1:5060
-             0 s1: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- INVITE: new s2
-             0 s2: respond 486
-             0 -> 486 to 192.0.2.1:5060
-             0 c0: send
-             0 -> MESSAGE to 192.0.2.1:5060
-             0 <- INVITE: overload
+        0      <- INVITE: new s0
+        0      <- INVITE: overload
+        0      <- CANCEL: overload
+        0      <- ACK: to be passed on
+        0      <- CANCEL: s1 cancels s0
+        0      <- CANCEL: absorbed
+        0      s0: respond 487
+        0      -> 487 to 192.0.2.1:5060
+        0      s1: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- INVITE: new s2
+        0      s2: respond 486
+        0      -> 486 to 192.0.2.1:5060
+        0      c0: send
+        0      -> MESSAGE to 192.0.2.1:5060
+        0      <- INVITE: overload
     "#]]);
 }
 
@@ -423,20 +423,20 @@ fn oldest_memory_goes_first_when_there_are_too_many() {
     world.receive(&modern("MESSAGE", "2"));
     world.receive(&modern("MESSAGE", "1"));
     world.check(&expect![[r#"
-             0 <- MESSAGE: new s0
-             0 s0: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- MESSAGE: new s1
-             0 s1: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- MESSAGE: new s2
-             0 s2: respond 200
-             0 -> 200 to 192.0.2.1:5060
-             0 <- MESSAGE: absorbed
-             0 -> 200 to 192.0.2.1:5060
-             0 <- MESSAGE: absorbed
-             0 -> 200 to 192.0.2.1:5060
-             0 <- MESSAGE: new s3
+        0      <- MESSAGE: new s0
+        0      s0: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: new s1
+        0      s1: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: new s2
+        0      s2: respond 200
+        0      -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: absorbed
+        0      -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: absorbed
+        0      -> 200 to 192.0.2.1:5060
+        0      <- MESSAGE: new s3
     "#]]);
 }
 
@@ -452,14 +452,14 @@ fn without_room_for_memories_all_is_forgotten_at_once() {
     world.answer(0, 200);
     super::assert_nothing_left(&world.layer);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 s0: respond 486
-             0 -> 486 to 192.0.2.1:5060
-             0 <- ACK: to be passed on
-             0 c0: send
-             0 -> INVITE to 192.0.2.1:5060
-             0 <- 200 (INVITE): for c0
-             0 <- 200 (INVITE): absorbed
+        0      <- INVITE: new s0
+        0      s0: respond 486
+        0      -> 486 to 192.0.2.1:5060
+        0      <- ACK: to be passed on
+        0      c0: send
+        0      -> INVITE to 192.0.2.1:5060
+        0      <- 200 (INVITE): for c0
+        0      <- 200 (INVITE): absorbed
     "#]]);
 }
 
@@ -487,9 +487,9 @@ fn forgotten_request_is_new_again() {
     world.receive(&modern("INVITE", "1"));
     world.respond(0, 200);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 <- INVITE: new s1
-             0 s0: respond 200
+        0      <- INVITE: new s0
+        0      <- INVITE: new s1
+        0      s0: respond 200
     "#]]);
 }
 
@@ -500,9 +500,9 @@ fn answer_of_a_request_whose_connection_closed_goes_where_it_came_from() {
     world.close(1);
     world.respond(0, 486);
     world.check(&expect![[r#"
-             0 <- INVITE: new s0
-             0 connection 1 closed
-             0 s0: respond 486
-             0 -> 486
+        0      <- INVITE: new s0
+        0      connection 1 closed
+        0      s0: respond 486
+        0      -> 486
     "#]]);
 }
