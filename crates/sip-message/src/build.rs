@@ -5,7 +5,7 @@ mod tests;
 
 use bytes::Bytes;
 
-use crate::edit::write_value;
+use crate::edit::{write_uri, write_value};
 use crate::lex::{Elements, trim};
 use crate::message::Slot;
 use crate::{HeaderId, Message, Method, NameAddr};
@@ -171,7 +171,7 @@ impl RequestBuilder {
         let mut head = Vec::with_capacity(1024);
         write_value(&mut head, method.as_str());
         head.push(b' ');
-        write_value(&mut head, uri);
+        write_uri(&mut head, uri);
         head.extend_from_slice(b" SIP/2.0\r\n");
         RequestBuilder { head, body: Vec::new() }
     }

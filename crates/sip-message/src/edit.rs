@@ -16,7 +16,8 @@ use crate::{HeaderId, Message};
 /// Changes to a message, applied in one pass by [`Edit::write`]. Each command may be given once per header; commands on
 /// different headers are independent. [`Edit::remove_elements`] and [`Edit::replace_first_element`] of the same header
 /// add up: what is replaced is the first element that remains. Of other commands on one header the last one counts;
-/// inserted and appended lines are never touched by them.
+/// inserted and appended lines are never touched by them. Content-Length belongs to [`Edit::write`]: commands on it do
+/// nothing.
 ///
 /// Values come without CRLF; a CR or LF in one leaves as a blank, so that no value can bring a header of its own.
 pub struct Edit<'m> {
@@ -66,19 +67,22 @@ impl<'m> Edit<'m> {
 
     /// A header line at the top, without CRLF in `value`. Lines given first stand first.
     pub fn insert_first(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
-        self.first.push((id, value.into()));
+        if id != HeaderId::ContentLength {
+            self.first.push((id, value.into()));
+        }
         self
     }
 
     /// A header line behind the last one.
     pub fn append(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
-        self.last.push((id.name(), value.into()));
-        self
+        self.append_named(id.name(), value)
     }
 
     /// The same for a header without an id.
     pub fn append_named(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
-        self.last.push((name, value.into()));
+        if HeaderId::from_name(name.as_bytes()) != HeaderId::ContentLength {
+            self.last.push((name, value.into()));
+        }
         self
     }
 
@@ -118,7 +122,6 @@ impl<'m> Edit<'m> {
 
     /// Another body; sets Content-Length, and Content-Type if given.
     pub fn body(&mut self, content_type: Option<&str>, body: Bytes) -> &mut Self {
-        self.set(HeaderId::ContentLength, body.len().to_string());
         self.body = Some(body);
         match content_type {
             Some(content_type) => self.set(HeaderId::ContentType, content_type),
@@ -135,13 +138,12 @@ impl<'m> Edit<'m> {
         for (id, value) in &self.first {
             write_line(&mut out, id.name(), value);
         }
-        self.write_kept_lines(&mut out);
+        self.write_kept_lines(&mut out, body.len());
         for (name, value) in &self.last {
             write_line(&mut out, name, value);
         }
         for (target, change) in &self.changes {
             if let (Target::Id(id), Change::Set(value)) = (target, change)
-                && *id != HeaderId::ContentLength
                 && message.header(*id).is_none()
             {
                 write_line(&mut out, id.name(), value);
@@ -156,11 +158,12 @@ impl<'m> Edit<'m> {
     }
 
     fn change(&mut self, target: Target, change: Change) -> &mut Self {
-        if let Target::Id(id) = target {
-            self.changed |= 1 << id as u8;
-        } else {
-            self.changed |= 1 << HeaderId::Other as u8;
-        }
+        let id = match target {
+            Target::Id(HeaderId::ContentLength) => return self,
+            Target::Id(id) => id,
+            Target::Name(_) => HeaderId::Other,
+        };
+        self.changed |= 1 << id as u8;
         match self.changes.iter_mut().find(|(found, _)| *found == target) {
             Some((_, found)) => *found = change,
             None => self.changes.push((target, change)),
@@ -196,7 +199,7 @@ impl<'m> Edit<'m> {
         match (self.message.start, self.request_uri) {
             (StartLine::Request { uri_start, uri_end, .. }, Some(uri)) => {
                 out.extend_from_slice(&line[..usize::from(uri_start)]);
-                write_value(out, uri);
+                write_uri(out, uri);
                 out.extend_from_slice(&line[usize::from(uri_end)..]);
             }
             _ => out.extend_from_slice(line),
@@ -204,20 +207,29 @@ impl<'m> Edit<'m> {
     }
 
     /// The received lines with the changes; untouched neighbours are copied together.
-    fn write_kept_lines(&self, out: &mut Vec<u8>) {
+    fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize) {
         let message = self.message;
         let bytes = &message.bytes[..];
         let mut states: SmallVec<[State; 4]> = SmallVec::from_elem(State::default(), self.changes.len());
         let mut kept_from = usize::from(message.headers_start);
+        // A received Content-Length is right as long as the body is the received one.
+        let rewrites_length = self.body.is_some();
+        let changed = self.changed | (u128::from(rewrites_length) << HeaderId::ContentLength as u8);
         for (i, slot) in message.slots.iter().enumerate() {
-            if self.changed & (1 << slot.id as u8) == 0 {
+            if changed & (1 << slot.id as u8) == 0 {
+                continue;
+            }
+            let line_start = usize::from(slot.start);
+            if slot.id == HeaderId::ContentLength {
+                out.extend_from_slice(&bytes[kept_from..usize::from(slot.value_start)]);
+                out.extend_from_slice(body_length.to_string().as_bytes());
+                kept_from = usize::from(slot.value_end);
                 continue;
             }
             let Some(change) = self.changes.iter().position(|(target, _)| self.is_meant(*target, slot))
             else {
                 continue;
             };
-            let line_start = usize::from(slot.start);
             let line_end = message.slots.get(i + 1).map_or(message.headers_end, |next| next.start);
             out.extend_from_slice(&bytes[kept_from..line_start]);
             kept_from = usize::from(line_end);
@@ -327,6 +339,11 @@ fn write_line(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b": ");
     write_value(out, value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// A URI of a start line; blanks and line ends, which no URI holds, are left out.
+pub(crate) fn write_uri(out: &mut Vec<u8>, uri: &str) {
+    out.extend(uri.bytes().filter(|byte| !matches!(byte, b' ' | b'\r' | b'\n')));
 }
 
 /// A value in one line, whatever it holds.

@@ -92,6 +92,13 @@ pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
 /// Without white space around it.
 #[inline]
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    // Nearly always there is nothing to do.
+    if let ([first, ..], [.., last]) = (bytes, bytes)
+        && !is(*first, LWS)
+        && !is(*last, LWS)
+    {
+        return bytes;
+    }
     let start = span(bytes, LWS);
     let end = bytes.iter().rposition(|&byte| !is(byte, LWS)).map_or(start, |last| last + 1);
     &bytes[start..end]

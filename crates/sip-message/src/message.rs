@@ -194,8 +194,7 @@ impl Message {
     /// Call-ID.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
         let value = self.single(HeaderId::CallId)?;
-        // COMPAT: RFC 3261 §25.1 knows fewer characters and one `@` only; clients put base64 there.
-        if value.is_empty() || !value.iter().all(u8::is_ascii_graphic) {
+        if !is_call_id(value) {
             return Err(HeaderError::Malformed("Call-ID"));
         }
         str::from_utf8(value).map_err(|_| HeaderError::Malformed("Call-ID"))
@@ -281,4 +280,9 @@ impl Message {
     fn text(&self, start: u16, end: u16) -> &str {
         str::from_utf8(self.slice(start, end)).expect("parsed start lines are ASCII")
     }
+}
+
+/// COMPAT: RFC 3261 §25.1 knows fewer characters and one `@` only; clients put base64 there.
+fn is_call_id(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(u8::is_ascii_graphic)
 }

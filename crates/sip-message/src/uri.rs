@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::HEADER_BLOCK_OCTETS_MAX;
-use crate::lex::{HOST, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, is, span, span_escaped};
+use crate::lex::{HOST, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, span, span_escaped};
 use crate::values::Params;
 
 /// A parsed URI, borrowed from its text.
@@ -72,11 +72,13 @@ impl<'a> Uri<'a> {
             return Err(UriError("URI too long"));
         }
         let bytes = text.as_bytes();
+        // The common case first, which needs no search.
+        if let [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] = bytes {
+            return Uri::parse_sip(text, 3, Kind::Sip);
+        }
         let scheme_end = memchr::memchr(b':', bytes).ok_or(UriError("URI without scheme"))?;
         let scheme = &bytes[..scheme_end];
-        if scheme.eq_ignore_ascii_case(b"sip") {
-            Uri::parse_sip(text, scheme_end, Kind::Sip)
-        } else if scheme.eq_ignore_ascii_case(b"sips") {
+        if scheme.eq_ignore_ascii_case(b"sips") {
             Uri::parse_sip(text, scheme_end, Kind::Sips)
         } else if scheme.eq_ignore_ascii_case(b"tel") {
             Uri::parse_tel(text, scheme_end)
@@ -87,24 +89,12 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(text: &'a str, scheme_end: usize, kind: Kind) -> Result<Uri<'a>, UriError> {
         let bytes = text.as_bytes();
-        let mut user_end = 0;
-        let mut host_start = scheme_end + 1;
-        if let Some(at) = memchr::memchr(b'@', &bytes[host_start..]) {
-            let user_start = host_start;
-            let userinfo = &bytes[user_start..user_start + at];
-            let user = span_escaped(userinfo, USER);
-            let rest = &userinfo[user..];
-            let password_fits = match rest {
-                [] => true,
-                [b':', password @ ..] => span_escaped(password, PASSWORD) == password.len(),
-                _ => false,
-            };
-            if user == 0 || !password_fits {
-                return Err(UriError("malformed user in URI"));
-            }
-            user_end = user_start + user;
-            host_start = user_start + at + 1;
-        }
+        let start = scheme_end + 1;
+        let (user_end, host_start) = match userinfo(&bytes[start..]) {
+            Some((0, _)) => return Err(UriError("malformed user in URI")),
+            Some((user, userinfo)) => (start + user, start + userinfo + 1),
+            None => (0, start),
+        };
         let (host, host_length) = host_at(&text[host_start..]).ok_or(UriError("malformed host in URI"))?;
         let host_end = host_start + host_length;
         let mut at = host_end;
@@ -268,7 +258,9 @@ impl<'a> Uri<'a> {
     fn password(&self) -> &'a str {
         // `:password` stands between the user and the `@` before the host.
         match self.kind {
-            Kind::Sip | Kind::Sips if self.user_end > 0 => self.slice(self.user_end, self.host_start - 1),
+            Kind::Sip | Kind::Sips if self.user_end > 0 => {
+                self.slice(self.user_end, self.host_start - 1).trim_start_matches(':')
+            }
             _ => "",
         }
     }
@@ -284,6 +276,20 @@ impl std::fmt::Display for Uri<'_> {
     }
 }
 
+/// The lengths of the user and of the whole userinfo at the front, where an `@` ends it. An `@` elsewhere is left for
+/// the host to stumble over.
+fn userinfo(bytes: &[u8]) -> Option<(usize, usize)> {
+    let user = span_escaped(bytes, USER);
+    match bytes.get(user)? {
+        b'@' => Some((user, user)),
+        b':' => {
+            let end = user + 1 + span_escaped(&bytes[user + 1..], PASSWORD);
+            (bytes.get(end) == Some(&b'@')).then_some((user, end))
+        }
+        _ => None,
+    }
+}
+
 /// The host at the front of a text and its length (brackets of an IPv6 reference included).
 pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
     let bytes = text.as_bytes();
@@ -293,21 +299,50 @@ pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
         return Some((Host::Address(address.into()), end + 1));
     }
     let length = span(bytes, HOST);
-    let name = &text[..length];
-    if bytes.get(..length)?.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.') {
-        let address: Ipv4Addr = name.parse().ok()?;
-        return Some((Host::Address(address.into()), length));
+    let name = &bytes[..length];
+    let (first, last) = (*name.first()?, *name.last()?);
+    if first.is_ascii_digit() && name.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.') {
+        return Some((Host::Address(ipv4(name)?.into()), length));
     }
-    is_host_name(name.as_bytes()).then_some((Host::Name(name), length))
+    // Labels between dots, perhaps a dot behind the last, no label with a hyphen at either end.
+    let is_bad_pair = |pair: &[u8]| {
+        let is_mark = |byte| (byte == b'.') | (byte == b'-');
+        is_mark(pair[0]) & is_mark(pair[1]) & !((pair[0] == b'-') & (pair[1] == b'-'))
+    };
+    let bad_pairs = name.windows(2).fold(false, |any, pair| any | is_bad_pair(pair));
+    if bad_pairs || matches!(first, b'.' | b'-') || last == b'-' {
+        return None;
+    }
+    Some((Host::Name(&text[..length]), length))
 }
 
-/// Dot-separated labels without a hyphen at either end, and perhaps a dot behind the last.
-fn is_host_name(name: &[u8]) -> bool {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    name.split(|&byte| byte == b'.').all(|label| {
-        let at_edge = |byte: Option<&u8>| byte.is_some_and(|&byte| byte != b'-' && is(byte, HOST));
-        at_edge(label.first()) && at_edge(label.last())
-    })
+/// Four numbers up to 255, without leading zeros as they mean octal to some.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let start = at;
+        let mut number = 0;
+        while let Some(digit @ b'0'..=b'9') = text.get(at) {
+            number = number * 10 + u16::from(digit - b'0');
+            at += 1;
+            if number > 255 {
+                return None;
+            }
+        }
+        let has_leading_zero = at - start > 1 && text[start] == b'0';
+        if at == start || has_leading_zero {
+            return None;
+        }
+        *octet = number as u8;
+    }
+    (at == text.len()).then(|| octets.into())
 }
 
 /// Where `*( ";" uri-parameter )` that begins at `at` ends.

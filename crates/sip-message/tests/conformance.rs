@@ -183,6 +183,17 @@ fn torture_messages_on_a_stream() {
     assert!(matches!(next_frame(&mut Scan::default(), &octets("clerr")), Frame::Partial { .. }));
 }
 
+/// Labelled well-formed because three parsers do not look, and refused here.
+const REFUSED: [(&str, &str); 4] = [
+    // RFC 4475 §3.2.1 once more.
+    ("test-jsip-options-f5621b81.sip", "the branch of a Via is empty"),
+    // RFC 4475 §3.3.9 once more.
+    ("test-jsip-options-9cad7055.sip", "Content-Length stands more than once"),
+    // Route ends behind `<sip:127.0.0.1:`.
+    ("test-flexisip-options-06d3ff2d.sip", "a Route, Record-Route, Path or Service-Route is malformed"),
+    ("test-flexisip-refer-4ef094b7.sip", "a Route, Record-Route, Path or Service-Route is malformed"),
+];
+
 #[test]
 fn corpus() {
     let Some(folder) = material("corpus", "sip-corpus") else { return };
@@ -198,6 +209,10 @@ fn corpus() {
         }
         match (entry["consensus"].as_str().expect("consensus"), read(&octets)) {
             ("well-formed", Ok(message)) => check_reprint(name, &message),
+            // RFC 4475 §3.1.2.2: three parsers that ignore the number do not make it right.
+            ("well-formed", Err((400, "Content-Length larger than the message")))
+                if entry["content_length_matches"] == false => {}
+            ("well-formed", Err((400, reason))) if REFUSED.contains(&(name, reason)) => {}
             ("well-formed", Err(error)) => failures.push(format!("{name}: refused with {error:?}")),
             ("malformed", Ok(_)) => failures.push(format!("{name}: accepted")),
             _ => {}

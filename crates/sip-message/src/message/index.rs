@@ -142,6 +142,8 @@ impl<'a> Lines<'a> {
                         return Some(&self.block[start..end]);
                     }
                 }
+            } else if end + 1 == self.block.len() && self.block[end] == b'\r' {
+                return None;
             } else {
                 self.fault = self.fault.or(Some(bad("CR or LF alone in the headers")));
                 search = end + 1;

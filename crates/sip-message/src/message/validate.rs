@@ -1,7 +1,7 @@
 //! What every element relies on.
 
-use super::{Message, Rejection};
-use crate::lex::Elements;
+use super::{Message, Rejection, is_call_id};
+use crate::lex::{Elements, decimal};
 use crate::values::{CSeq, ContactValue, HeaderError, NameAddr, Via, is_sip_date};
 use crate::{HeaderId, Method};
 
@@ -31,7 +31,9 @@ pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
             }
             HeaderId::CallId => {
                 seen.once(slot.id)?;
-                message.call_id().map_err(rejection)?;
+                if !is_call_id(value) {
+                    return Err(bad("Call-ID is malformed"));
+                }
             }
             HeaderId::CSeq => {
                 seen.once(slot.id)?;
@@ -39,7 +41,9 @@ pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
             }
             HeaderId::MaxForwards => {
                 seen.once(slot.id)?;
-                message.max_forwards().map_err(rejection)?;
+                if !decimal(value).is_some_and(|number| number <= 255) {
+                    return Err(bad("Max-Forwards is malformed"));
+                }
             }
             HeaderId::Contact => check_contacts(value, &mut seen)?,
             HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute => {

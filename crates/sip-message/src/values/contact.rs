@@ -49,11 +49,15 @@ impl<'a> ContactValue<'a> {
     /// Parses one element other than `*`. An `expires` beyond 2**32-1 saturates.
     pub fn parse(element: &'a [u8]) -> Result<ContactValue<'a>, HeaderError> {
         let addr = NameAddr::parse(element).map_err(|error| error.of("Contact"))?;
-        let expires = addr.params.get("expires").and_then(|text| decimal(text.as_bytes()));
-        let q = match addr.params.get("q") {
-            Some(text) => Some(thousandths(text).ok_or(HeaderError::Malformed("Contact"))?),
-            None => None,
-        };
+        let mut expires = None;
+        let mut q = None;
+        for (name, value) in addr.params.iter() {
+            if expires.is_none() && name.eq_ignore_ascii_case("expires") {
+                expires = decimal(value.as_bytes());
+            } else if q.is_none() && name.eq_ignore_ascii_case("q") {
+                q = Some(thousandths(value).ok_or(HeaderError::Malformed("Contact"))?);
+            }
+        }
         Ok(ContactValue {
             addr,
             expires: expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
