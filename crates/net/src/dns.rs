@@ -46,7 +46,7 @@ impl Resolver {
     }
 
     /// Asks. The answer's variant fits the question.
-    pub(crate) async fn resolve(&self, question: &Question) -> Result<Answers, ResolveError> {
+    pub async fn resolve(&self, question: &Question) -> Result<Answers, ResolveError> {
         match question {
             Question::Addresses(host) => {
                 let answer = self.inner.lookup_ip(absolute(host).as_str()).await.map_err(|e| failure(&e))?;

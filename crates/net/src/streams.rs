@@ -593,7 +593,7 @@ impl<N: Node + 'static> World<N> {
                 &letter.bytes[..]
             };
             match &mut connection.tls {
-                Some(tls) => result = result.and(tls.seal(message, &mut sealed)),
+                Some(tls) => result = result.and(tls.seal(&mut connection.sealed, message, &mut sealed)),
                 None => sealed.extend_from_slice(message),
             }
         }
@@ -613,7 +613,7 @@ impl<N: Node + 'static> World<N> {
             return self.write(id, octets);
         };
         let mut sealed = Vec::new();
-        match tls.seal(octets, &mut sealed) {
+        match tls.seal(&mut connection.sealed, octets, &mut sealed) {
             Ok(()) => self.write(id, &sealed),
             Err(error) => self.end(id, End::Reason(CloseReason::ProtocolError), &error.to_string()),
         }
@@ -682,7 +682,7 @@ impl<N: Node + 'static> World<N> {
         // A peer that was never shown to the node ends without the node's knowledge.
         let known = matches!(connection.phase, Phase::Open);
         connection.phase = Phase::Closing(Farewell { end, code, said: false, known });
-        (connection.sealed, connection.partial) = (Vec::new(), Vec::new());
+        connection.partial = Vec::new();
         self.closing.push(id);
         let deadline = self.now.monotonic + self.options.linger_timeout;
         self.set_deadline(id, deadline);
@@ -731,7 +731,8 @@ impl<N: Node + 'static> World<N> {
             None => plain,
             Some(tls) => {
                 // Before the end of its handshake TLS has nothing to say in order.
-                let said = tls.seal(&plain, &mut sealed).and_then(|()| tls.close(&mut sealed));
+                let kept = &mut connection.sealed;
+                let said = tls.seal(kept, &plain, &mut sealed).and_then(|()| tls.close(kept, &mut sealed));
                 if let Err(error) = said {
                     tracing::debug!(connection = id.0, %error, "TLS could not be closed in order");
                 }

@@ -156,36 +156,34 @@ impl Tls {
         out: &mut Vec<u8>,
     ) -> Result<Advanced, Error> {
         let mut advanced = Advanced::default();
-        let mut failure: Option<Error> = None;
         loop {
-            let rest = &mut sealed[advanced.consumed..];
-            let turn = match self {
-                Tls::Server(tls) => turn(tls.process_tls_records(rest), plain, out, &mut advanced),
-                Tls::Client(tls) => turn(tls.process_tls_records(rest), plain, out, &mut advanced),
-            };
-            match (turn, failure.take()) {
-                (Ok(Turn::Again), f) => failure = f,
-                (Ok(Turn::Idle), None) => return Ok(advanced),
-                (Ok(Turn::Idle), Some(first)) => return Err(first),
-                // The next turn hands out the alert; the error after it repeats the first one.
-                (Err(error), None) => failure = Some(error),
-                (Err(_), Some(first)) => return Err(first),
+            match self.turn(&mut sealed[advanced.consumed..], plain, out, &mut advanced) {
+                Ok(Turn::Again) => {}
+                Ok(Turn::Idle) => return Ok(advanced),
+                Err(error) => {
+                    // Octets that failed must not be looked at again, so no step beyond the alert.
+                    while self.wants_write() {
+                        self.turn(&mut [], plain, out, &mut Advanced::default())?;
+                    }
+                    return Err(error);
+                }
             }
         }
     }
 
-    /// Appends `plain`, as one or more records, to `out`. Only after the handshake.
-    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    /// Appends `plain`, as one or more records, to `out`. Only after the handshake. `kept` is what [`Tls::advance`] left
+    /// of the input: rustls remembers places in it when a handshake message is incomplete, and wants to see it again.
+    pub(crate) fn seal(&mut self, kept: &mut [u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let overhead = (plain.len() / FRAGMENT_OCTETS_MAX + 1) * RECORD_OVERHEAD_OCTETS;
-        self.write(plain.len() + overhead, out, |traffic, room| match traffic {
+        self.write(kept, plain.len() + overhead, out, |traffic, room| match traffic {
             Traffic::Server(t) => t.encrypt(plain, room),
             Traffic::Client(t) => t.encrypt(plain, room),
         })
     }
 
-    /// Appends our close_notify to `out`.
-    pub(crate) fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(2 * RECORD_OVERHEAD_OCTETS, out, |traffic, room| match traffic {
+    /// Appends our close_notify to `out`. `kept` as for [`Tls::seal`].
+    pub(crate) fn close(&mut self, kept: &mut [u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(kept, 2 * RECORD_OVERHEAD_OCTETS, out, |traffic, room| match traffic {
             Traffic::Server(t) => t.queue_close_notify(room),
             Traffic::Client(t) => t.queue_close_notify(room),
         })
@@ -198,8 +196,29 @@ impl Tls {
         }
     }
 
+    fn wants_write(&self) -> bool {
+        match self {
+            Tls::Server(tls) => tls.wants_write(),
+            Tls::Client(tls) => tls.wants_write(),
+        }
+    }
+
+    fn turn(
+        &mut self,
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+        advanced: &mut Advanced,
+    ) -> Result<Turn, Error> {
+        match self {
+            Tls::Server(tls) => turn(tls.process_tls_records(sealed), plain, out, advanced),
+            Tls::Client(tls) => turn(tls.process_tls_records(sealed), plain, out, advanced),
+        }
+    }
+
     fn write(
         &mut self,
+        kept: &mut [u8],
         room: usize,
         out: &mut Vec<u8>,
         mut job: impl FnMut(Traffic<'_, '_>, &mut [u8]) -> Result<usize, EncryptError>,
@@ -207,28 +226,27 @@ impl Tls {
         let (mut nothing, mut advanced) = (Vec::new(), Advanced::default());
         loop {
             let start = out.len();
-            let written = match self {
-                Tls::Server(tls) => match tls.process_tls_records(&mut []) {
+            let turn = match self {
+                Tls::Server(tls) => match tls.process_tls_records(kept) {
                     UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
-                        fill(out, room, |space| job(Traffic::Server(&mut t), space))
+                        let written = fill(out, room, |space| job(Traffic::Server(&mut t), space))?;
+                        return Ok(out.truncate(start + written));
                     }
-                    status => match turn(status, &mut nothing, out, &mut advanced)? {
-                        Turn::Again => continue,
-                        Turn::Idle => return Err(Error::HandshakeNotComplete),
-                    },
+                    status => turn(status, &mut nothing, out, &mut advanced)?,
                 },
-                Tls::Client(tls) => match tls.process_tls_records(&mut []) {
+                Tls::Client(tls) => match tls.process_tls_records(kept) {
                     UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
-                        fill(out, room, |space| job(Traffic::Client(&mut t), space))
+                        let written = fill(out, room, |space| job(Traffic::Client(&mut t), space))?;
+                        return Ok(out.truncate(start + written));
                     }
-                    status => match turn(status, &mut nothing, out, &mut advanced)? {
-                        Turn::Again => continue,
-                        Turn::Idle => return Err(Error::HandshakeNotComplete),
-                    },
+                    status => turn(status, &mut nothing, out, &mut advanced)?,
                 },
             };
-            out.truncate(start + written?);
-            return Ok(());
+            // What `advance` left is incomplete, so nothing of it can be used up here; and without WriteTraffic there
+            // is nothing to write with.
+            if advanced != Advanced::default() || matches!(turn, Turn::Idle) {
+                return Err(Error::HandshakeNotComplete);
+            }
         }
     }
 }

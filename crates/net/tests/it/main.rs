@@ -1,6 +1,8 @@
 //! Real sockets on loopback around a probe.
 
+mod rest;
 mod streams;
 mod support;
 mod tls;
 mod udp;
+mod websocket;

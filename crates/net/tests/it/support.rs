@@ -25,10 +25,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Nothing here takes as long, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Connected(ConnectionId, Peer, Option<ConnectToken>),
     ConnectFailed(ConnectToken, ConnectError),
     Closed(ConnectionId, CloseReason),
@@ -42,7 +42,7 @@ pub enum Seen {
 
 /// What a test has the node do.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     Send(Flow, Bytes),
     Connect(ConnectToken, ConnectTarget),
     Close(ConnectionId),
@@ -55,7 +55,7 @@ pub enum Command {
 }
 
 /// Sends every MESSAGE back, answers pings, and answers what cannot be framed with its status.
-pub struct Probe {
+pub(crate) struct Probe {
     seen: mpsc::UnboundedSender<Seen>,
     outputs: VecDeque<Output<Probe>>,
     deadline: Option<Instant>,
@@ -143,7 +143,7 @@ impl Node for Probe {
 }
 
 /// Completes at once, and shows the size of each batch.
-pub struct InstantStore {
+pub(crate) struct InstantStore {
     sink: CompletionSink<()>,
     batches: mpsc::UnboundedSender<usize>,
 }
@@ -155,7 +155,7 @@ impl Store for InstantStore {
 
     fn submit(&mut self, batch: Vec<Submission<u64, ()>>) {
         // A test that has seen enough does not listen any more.
-        drop(self.batches.send(batch.len()));
+        let _gone = self.batches.send(batch.len());
         (self.sink)(
             batch
                 .into_iter()
@@ -170,39 +170,39 @@ impl Store for InstantStore {
     }
 }
 
-pub struct Server {
-    pub handle: Handle<Probe>,
-    pub seen: mpsc::UnboundedReceiver<Seen>,
-    pub batches: mpsc::UnboundedReceiver<usize>,
-    pub addresses: Vec<SocketAddr>,
+pub(crate) struct Server {
+    pub(crate) handle: Handle<Probe>,
+    pub(crate) seen: mpsc::UnboundedReceiver<Seen>,
+    pub(crate) batches: mpsc::UnboundedReceiver<usize>,
+    pub(crate) addresses: Vec<SocketAddr>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-pub struct Setup {
-    pub listeners: Vec<ListenerConfig>,
-    pub options: Option<Options>,
-    pub dns: Vec<SocketAddr>,
-    pub client_tls: Option<Arc<TlsClient>>,
+pub(crate) struct Setup {
+    pub(crate) listeners: Vec<ListenerConfig>,
+    pub(crate) options: Option<Options>,
+    pub(crate) dns: Vec<SocketAddr>,
+    pub(crate) client_tls: Option<Arc<TlsClient>>,
 }
 
 impl Setup {
-    pub fn listen(transport: Transport) -> Setup {
+    pub(crate) fn listen(transport: Transport) -> Setup {
         Setup { listeners: vec![listener(transport, Ipv4Addr::LOCALHOST.into())], ..Setup::default() }
     }
 
-    pub fn listen_tls(transport: Transport, tls: &Arc<TlsServer>) -> Setup {
+    pub(crate) fn listen_tls(transport: Transport, tls: &Arc<TlsServer>) -> Setup {
         let mut setup = Setup::listen(transport);
         setup.listeners[0].tls = Some(Arc::clone(tls));
         setup
     }
 
-    pub fn options(mut self, change: impl FnOnce(&mut Options)) -> Setup {
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Setup {
         change(self.options.get_or_insert_with(Options::standard));
         self
     }
 
-    pub fn start(self) -> Server {
+    pub(crate) fn start(self) -> Server {
         let bound: Vec<Bound> =
             self.listeners.iter().map(|l| Bound::bind(l).expect("loopback has free ports")).collect();
         let addresses = bound.iter().map(|b| b.listener().address).collect();
@@ -225,42 +225,42 @@ impl Setup {
     }
 }
 
-pub fn listener(transport: Transport, ip: IpAddr) -> ListenerConfig {
+pub(crate) fn listener(transport: Transport, ip: IpAddr) -> ListenerConfig {
     let advertised_host = "localhost".to_owned();
     ListenerConfig { transport, address: (ip, 0).into(), advertised_host, tls: None, origins: Vec::new() }
 }
 
 impl Server {
-    pub async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> Seen {
         patient(self.seen.recv()).await.expect("the driver runs")
     }
 
-    pub async fn connected(&mut self) -> (ConnectionId, Peer) {
+    pub(crate) async fn connected(&mut self) -> (ConnectionId, Peer) {
         match self.next().await {
             Seen::Connected(id, peer, _) => (id, peer),
             other => panic!("no connection but {other:?}"),
         }
     }
 
-    pub async fn closed(&mut self) -> (ConnectionId, CloseReason) {
+    pub(crate) async fn closed(&mut self) -> (ConnectionId, CloseReason) {
         match self.next().await {
             Seen::Closed(id, reason) => (id, reason),
             other => panic!("not closed but {other:?}"),
         }
     }
 
-    pub async fn received(&mut self) -> (Flow, Bytes) {
+    pub(crate) async fn received(&mut self) -> (Flow, Bytes) {
         match self.next().await {
             Seen::Received(flow, bytes) => (flow, bytes),
             other => panic!("no message but {other:?}"),
         }
     }
 
-    pub async fn command(&self, command: Command) {
+    pub(crate) async fn command(&self, command: Command) {
         patient(self.handle.call(command)).await.expect("the driver runs");
     }
 
-    pub async fn metric(&self, line_start: &str) -> f64 {
+    pub(crate) async fn metric(&self, line_start: &str) -> f64 {
         let text = patient(self.handle.metrics()).await.expect("the driver runs");
         let line = text
             .lines()
@@ -269,36 +269,36 @@ impl Server {
         line.rsplit(' ').next().expect("a line has a value").parse().expect("a value is a number")
     }
 
-    pub async fn stop(mut self) -> mpsc::UnboundedReceiver<Seen> {
+    pub(crate) async fn stop(mut self) -> mpsc::UnboundedReceiver<Seen> {
         patient(self.handle.shutdown()).await;
         self.thread.take().expect("stopped once").join().expect("the driver does not panic");
         std::mem::replace(&mut self.seen, mpsc::unbounded_channel().1)
     }
 }
 
-pub async fn patient<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn patient<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it does not hang")
 }
 
 /// A message of the given body.
-pub fn message(body: &str) -> Vec<u8> {
+pub(crate) fn message(body: &str) -> Vec<u8> {
     format!("MESSAGE sip:bob@example.com SIP/2.0\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
-pub async fn write(stream: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) {
+pub(crate) async fn write(stream: &mut (impl AsyncWriteExt + Unpin), octets: &[u8]) {
     patient(stream.write_all(octets)).await.expect("the server reads");
     patient(stream.flush()).await.expect("the server reads");
 }
 
-pub async fn expect(stream: &mut (impl AsyncReadExt + Unpin), octets: &[u8]) {
+pub(crate) async fn expect(stream: &mut (impl AsyncReadExt + Unpin), octets: &[u8]) {
     let mut buffer = vec![0; octets.len()];
     patient(stream.read_exact(&mut buffer)).await.expect("the server answers");
     assert_eq!(String::from_utf8_lossy(&buffer), String::from_utf8_lossy(octets));
 }
 
 /// Reads until the server's end, which may be a reset.
-pub async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+pub(crate) async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = patient(stream.read(&mut buffer)).await {
@@ -308,40 +308,40 @@ pub async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
 }
 
 /// A certificate authority of the test's own.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are legal names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("keys are made"));
         Authority { issuer: issuer.expect("an authority is made") }
     }
 
-    pub fn roots(&self) -> String {
+    pub(crate) fn roots(&self) -> String {
         self.issuer.pem()
     }
 
     /// Chain and key, PEM.
-    pub fn issue(&self, names: &[&str]) -> (String, String) {
+    pub(crate) fn issue(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let key = KeyPair::generate().expect("keys are made");
         let params = CertificateParams::new(names).expect("the names are legal");
         (params.signed_by(&key, &self.issuer).expect("it signs").pem(), key.serialize_pem())
     }
 
-    pub fn server(&self, names: &[&str]) -> Arc<TlsServer> {
+    pub(crate) fn server(&self, names: &[&str]) -> Arc<TlsServer> {
         let (chain, key) = self.issue(names);
         Arc::new(TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).expect("the certificate is good"))
     }
 
-    pub fn client(&self) -> Arc<TlsClient> {
+    pub(crate) fn client(&self) -> Arc<TlsClient> {
         Arc::new(TlsClient::from_pem_roots(self.roots().as_bytes()).expect("the roots are good"))
     }
 
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         address: SocketAddr,
         versions: &[&'static rustls::SupportedProtocolVersion],

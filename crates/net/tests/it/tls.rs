@@ -129,7 +129,6 @@ async fn garbage_is_answered_with_an_alert_and_shown_to_nobody() {
         let mut client = TcpStream::connect(server.addresses[0]).await.expect("the server listens");
         write(&mut client, octets).await;
         client.shutdown().await.expect("it is connected");
-        eprintln!("garbage {octets:?}");
         let answer = read_to_end(&mut client).await;
         assert!(answer.is_empty() || answer[0] == 0x15, "an alert or nothing: {answer:?}");
     }
