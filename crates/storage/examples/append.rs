@@ -49,6 +49,12 @@ fn main() {
     store.submit(vec![load]);
     bench.receiver.recv().expect("rows");
     println!("Load: {:.0} us", writer_cpu() - loading);
+
+    let (began, commits) = (writer_cpu(), store.metrics().commits);
+    let all = Change::Prune { messages_before_unix_ms: u64::MAX, devices_before_unix_ms: 0 };
+    bench.submit(&mut store, vec![all]);
+    let steps = store.metrics().commits - commits;
+    println!("Prune: {steps} steps, {:.0} us each", (writer_cpu() - began) / steps as f64);
 }
 
 struct Bench {

@@ -10,13 +10,13 @@ use records::{Change, Query};
 
 use crate::metrics::Counters;
 
-/// Submissions that may wait for the writer. At 100,000 changes a second this is more than half a second of work, and
-/// with messages of 1 KiB about 64 MiB; a server that is further behind must refuse.
+/// Submissions that may wait for the writer: half a second of messages, and with 1 KiB each about 64 MiB. A server that
+/// is further behind must refuse.
 pub(crate) const QUEUE_SUBMISSIONS_MAX: usize = 65_536;
 
-/// Submissions in one transaction. At 5 µs each the first of them waits 5 ms for the last; the share of the commit is
-/// below 0.1 µs each, so that larger groups would save nothing.
-pub(crate) const GROUP_SUBMISSIONS_MAX: usize = 1_024;
+/// Submissions in one transaction. At some 10 µs each the first of them waits 5 ms for the last; the share of the
+/// commit is then below 0.2 µs each, so that larger groups would save nothing.
+pub(crate) const GROUP_SUBMISSIONS_MAX: usize = 512;
 
 /// One entry.
 pub(crate) type Entry = Submission<Change, Query>;
