@@ -50,7 +50,7 @@ const SIGNATURE_OCTETS: usize = 12;
 /// Octets that tell one boot from another: an earlier boot is taken for this one once in 2^32 restarts.
 const BOOT_OCTETS: usize = 4;
 /// Longest token that is read, in characters: of a datagram flow to a scoped IPv6 address.
-const FLOW_TOKEN_CHARACTERS_MAX: usize = 48;
+const FLOW_TOKEN_CHARACTERS_MAX: usize = 50;
 
 /// First octet of a flow token's content.
 mod kind {

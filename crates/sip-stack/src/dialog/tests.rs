@@ -1,1 +1,800 @@
+//! Subscriptions as conversations under a virtual clock.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+use node::Instant;
+use proptest::prelude::*;
+use sip_message::Message;
+
+use super::{
+    Dialog, Limits, NotifyResult, Policy, Standing, Subscribe, SubscriptionId, Subscriptions, Termination,
+    Watch,
+};
+
+const LIMITS: Limits = Limits { subscriptions_max: 6, per_watcher_max: 3, per_resource_max: 4 };
+const POLICY: Policy = Policy {
+    expires_seconds_default: 3600,
+    expires_seconds_min: 60,
+    expires_seconds_max: 7200,
+    interval_min: Duration::ZERO,
+};
+
+fn message(lines: &str) -> Message {
+    let text = format!(
+        "{}\r\nContent-Length: 0\r\n\r\n",
+        lines.trim().lines().map(str::trim).collect::<Vec<_>>().join("\r\n")
+    );
+    let message = Message::parse(Bytes::from(text)).expect("the test's message parses");
+    message.validate().expect("the test's message is valid");
+    message
+}
+
+/// A SUBSCRIBE of Bob's; `to_tag` makes it one within a dialog, `more` holds further header lines.
+fn subscribe(to_tag: &str, cseq: u32, more: &str) -> Message {
+    let to_tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+    message(&format!(
+        "SUBSCRIBE sip:alice@example.com SIP/2.0
+         Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{cseq}
+         Max-Forwards: 70
+         From: \"Bob\" <sip:bob@example.com>;tag=b
+         To: <sip:alice@example.com>{to_tag}
+         Call-ID: call
+         CSeq: {cseq} SUBSCRIBE
+         Contact: <sip:bob@192.0.2.1>
+         Event: reg
+         {more}"
+    ))
+}
+
+struct World {
+    table: Subscriptions,
+    now: Instant,
+    policy: Policy,
+    /// The tag of the last subscription that was accepted.
+    tag: String,
+    log: String,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            table: Subscriptions::new([5; 32], LIMITS),
+            now: Instant(0),
+            policy: POLICY,
+            tag: String::new(),
+            log: String::new(),
+        }
+    }
+
+    fn accept(&mut self, request: &Message) -> Option<SubscriptionId> {
+        self.accept_as(request, "alice", "bob", Standing::Active)
+    }
+
+    fn accept_as(
+        &mut self,
+        request: &Message,
+        resource: &str,
+        watcher: &str,
+        standing: Standing,
+    ) -> Option<SubscriptionId> {
+        let watch = Watch { resource, watcher, contact: "<sip:server.example.com>", standing };
+        let policy = self.policy;
+        let result = Subscribe::read(request).and_then(|s| self.table.accept(self.now, &s, &watch, &policy));
+        self.answered(result)
+    }
+
+    fn within(&mut self, request: &Message) -> Option<SubscriptionId> {
+        let result = Subscribe::read(request).and_then(|s| self.table.handle_subscribe(self.now, &s));
+        self.answered(result)
+    }
+
+    fn answered(&mut self, result: Result<super::Accepted, super::Refusal>) -> Option<SubscriptionId> {
+        match result {
+            Ok(accepted) => {
+                writeln!(self.log, "< 200, Expires {}", accepted.expires_seconds).unwrap();
+                self.tag = accepted.id.local_tag();
+                self.drain();
+                Some(accepted.id)
+            }
+            Err(refusal) => {
+                write!(self.log, "< {} {}", refusal.status, refusal.reason).unwrap();
+                if let Some(seconds) = refusal.min_expires_seconds {
+                    write!(self.log, ", Min-Expires {seconds}").unwrap();
+                }
+                if let Some(seconds) = refusal.retry_after_seconds {
+                    write!(self.log, ", Retry-After {seconds}").unwrap();
+                }
+                self.log.push('\n');
+                self.drain();
+                None
+            }
+        }
+    }
+
+    fn note(&mut self, text: &str) -> &mut World {
+        writeln!(self.log, "{text}").unwrap();
+        self
+    }
+
+    fn changed(&mut self) -> &mut World {
+        self.note("changed");
+        self.table.changed(self.now, "alice");
+        self.drain();
+        self
+    }
+
+    fn result(&mut self, id: SubscriptionId, result: NotifyResult) -> &mut World {
+        match result {
+            NotifyResult::Response { status, retry_after_seconds: None } => self.note(&format!("> {status}")),
+            NotifyResult::Response { status, retry_after_seconds: Some(s) } => {
+                self.note(&format!("> {status}, Retry-After {s}"))
+            }
+            other => self.note(&format!("> {other:?}")),
+        };
+        self.table.handle_notify_result(self.now, id, result);
+        self.drain();
+        self
+    }
+
+    fn status(&mut self, id: SubscriptionId, status: u16) -> &mut World {
+        self.result(id, NotifyResult::Response { status, retry_after_seconds: None })
+    }
+
+    fn pass(&mut self, seconds: u64) -> &mut World {
+        let end = self.now + Duration::from_secs(seconds);
+        while let Some(due) = self.table.next_deadline().filter(|due| *due <= end) {
+            self.now = due;
+            self.table.handle_timer(due);
+            let before = self.log.len();
+            self.drain();
+            if self.log.len() > before {
+                self.log.insert_str(before, &format!("at {} s\n", due.0 / 1_000_000));
+            }
+        }
+        self.now = end;
+        self
+    }
+
+    fn drain(&mut self) {
+        while let Some(due) = self.table.poll_due(self.now) {
+            let notify = self.table.notify(self.now, due.id).expect("what is due is there");
+            assert_eq!(self.table.notify(self.now, due.id), None, "one NOTIFY in flight");
+            writeln!(self.log, "  NOTIFY {} {}", notify.cseq, notify.subscription_state).unwrap();
+        }
+        while let Some(ended) = self.table.poll_ended() {
+            writeln!(self.log, "  ended: {} of {}: {:?}", ended.resource, ended.watcher, ended.reason)
+                .unwrap();
+        }
+    }
+
+    fn check(&self, expected: Expect) {
+        expected.assert_eq(&self.log);
+    }
+}
+
+#[test]
+fn a_life_from_subscribe_to_unsubscribe() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.status(id, 200).pass(10).changed().status(id, 200).pass(300);
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.status(id, 200).pass(500);
+    w.within(&subscribe(&tag, 3, "Expires: 0"));
+    w.status(id, 200);
+    w.within(&subscribe(&tag, 4, "Expires: 600"));
+    assert!(w.table.is_empty() && w.table.next_deadline().is_none());
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+        changed
+          NOTIFY 2 active;expires=590
+        > 200
+        < 200, Expires 600
+          NOTIFY 3 active;expires=600
+        > 200
+        < 200, Expires 0
+          NOTIFY 4 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+        > 200
+        < 481 the subscription does not exist
+    "#]]);
+}
+
+#[test]
+fn a_fetch_is_one_notify() {
+    let mut w = World::new();
+    w.accept(&subscribe("", 1, "Expires: 0"));
+    assert!(w.table.is_empty());
+    w.check(expect![[r#"
+        < 200, Expires 0
+          NOTIFY 1 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+    "#]]);
+}
+
+#[test]
+fn expiry_ends_with_a_last_notify() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 60")).unwrap();
+    w.status(id, 200).pass(59).changed().status(id, 200).pass(10);
+    w.check(expect![[r#"
+        < 200, Expires 60
+          NOTIFY 1 active;expires=60
+        > 200
+        changed
+          NOTIFY 2 active;expires=1
+        > 200
+        at 60 s
+          NOTIFY 3 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+    "#]]);
+}
+
+#[test]
+fn durations_are_bounded() {
+    let mut w = World::new();
+    w.accept(&subscribe("", 1, ""));
+    w.accept(&subscribe("", 2, "Expires: 4294967295"));
+    w.accept(&subscribe("", 3, "Expires: 59"));
+    w.check(expect![[r#"
+        < 200, Expires 3600
+          NOTIFY 1 active;expires=3600
+        < 200, Expires 7200
+          NOTIFY 1 active;expires=7200
+        < 423 the interval is too brief, Min-Expires 60
+    "#]]);
+}
+
+#[test]
+fn changes_while_a_notify_is_in_flight_become_one() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.changed().changed().changed().status(id, 200).status(id, 200).status(id, 200);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        changed
+        changed
+        changed
+        > 200
+          NOTIFY 2 active;expires=600
+        > 200
+        > 200
+    "#]]);
+}
+
+#[test]
+fn changes_wait_for_the_interval_but_a_refresh_does_not() {
+    let mut w = World::new();
+    w.policy.interval_min = Duration::from_secs(5);
+    let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.status(id, 200).changed().pass(2).changed().pass(10).status(id, 200).changed();
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.status(id, 200);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+        changed
+        changed
+        at 5 s
+          NOTIFY 2 active;expires=595
+        > 200
+        changed
+          NOTIFY 3 active;expires=588
+        < 200, Expires 600
+        > 200
+          NOTIFY 4 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn expiry_and_unsubscribing_wait_for_the_notify_in_flight() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 60")).unwrap();
+    let tag = w.tag.clone();
+    w.pass(60).note("expired");
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.status(id, 200);
+    w.note("another");
+    let id = w.accept(&subscribe("", 1, "Expires: 60")).unwrap();
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 0"));
+    w.changed().status(id, 200).status(id, 481);
+    w.check(expect![[r#"
+        < 200, Expires 60
+          NOTIFY 1 active;expires=60
+        expired
+        < 481 the subscription does not exist
+        > 200
+          NOTIFY 2 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+        another
+        < 200, Expires 60
+          NOTIFY 1 active;expires=60
+        < 200, Expires 0
+        changed
+        > 200
+          NOTIFY 2 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+        > 481
+    "#]]);
+}
+
+#[test]
+fn what_the_watcher_answers_decides() {
+    let mut w = World::new();
+    let begin = |w: &mut World, text: &str| {
+        w.note(text);
+        w.accept(&subscribe("", 1, "Expires: 600")).unwrap()
+    };
+    let id = begin(&mut w, "- gone");
+    w.status(id, 481);
+    let id = begin(&mut w, "- silent");
+    w.result(id, NotifyResult::TimedOut);
+    let id = begin(&mut w, "- unreachable");
+    w.result(id, NotifyResult::Unreachable);
+    let id = begin(&mut w, "- result lost");
+    w.pass(100);
+    assert!(w.table.get(id).is_none());
+    let id = begin(&mut w, "- busy for a while");
+    w.result(id, NotifyResult::Response { status: 503, retry_after_seconds: Some(30) })
+        .pass(60)
+        .status(id, 200);
+    let id2 = begin(&mut w, "- refuses each");
+    w.status(id2, 500).changed().status(id2, 500).changed().status(id2, 500);
+    assert_eq!(w.table.len(), 1);
+    w.check(expect![[r#"
+        - gone
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 481
+          ended: alice of bob: Refused(481)
+        - silent
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > TimedOut
+          ended: alice of bob: Silent
+        - unreachable
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > Unreachable
+          ended: alice of bob: Silent
+        - result lost
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        at 64 s
+          ended: alice of bob: Silent
+        - busy for a while
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 503, Retry-After 30
+        at 130 s
+          NOTIFY 2 active;expires=570
+        > 200
+        - refuses each
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 500
+        changed
+          NOTIFY 3 active;expires=540
+          NOTIFY 2 active;expires=600
+        > 500
+        changed
+          NOTIFY 3 active;expires=600
+        > 500
+          ended: alice of bob: Refused(500)
+    "#]]);
+}
+
+#[test]
+fn pending_watchers_see_no_change_until_they_may() {
+    let mut w = World::new();
+    let id = w.accept_as(&subscribe("", 1, "Expires: 600"), "alice", "bob", Standing::Pending).unwrap();
+    w.status(id, 200).changed().note("allowed");
+    w.table.set_standing(w.now, id, Standing::Active);
+    w.drain();
+    w.status(id, 200).note("rejected");
+    w.table.terminate(w.now, id, Termination::Rejected);
+    w.drain();
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 pending;expires=600
+        > 200
+        changed
+        allowed
+          NOTIFY 2 active;expires=600
+        > 200
+        rejected
+          NOTIFY 3 terminated;reason=rejected
+          ended: alice of bob: Terminated(Rejected)
+    "#]]);
+}
+
+#[test]
+fn terminations_name_their_reason() {
+    let mut w = World::new();
+    for termination in [
+        Termination::Deactivated,
+        Termination::Probation(30),
+        Termination::Rejected,
+        Termination::TimedOut,
+        Termination::GaveUp,
+        Termination::NoResource,
+    ] {
+        let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+        w.status(id, 200);
+        w.table.terminate_resource(w.now, "alice", termination);
+        w.drain();
+    }
+    w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.table.terminate_watcher(w.now, "bob", Termination::Rejected);
+    w.drain();
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=deactivated
+          ended: alice of bob: Terminated(Deactivated)
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=probation;retry-after=30
+          ended: alice of bob: Terminated(Probation(30))
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=rejected
+          ended: alice of bob: Terminated(Rejected)
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=giveup
+          ended: alice of bob: Terminated(GaveUp)
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+          NOTIFY 2 terminated;reason=noresource
+          ended: alice of bob: Terminated(NoResource)
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn requests_outside_their_dialog_are_refused() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 10, "Expires: 600")).unwrap();
+    w.status(id, 200);
+    let tag = w.tag.clone();
+    w.note("older CSeq").within(&subscribe(&tag, 9, "Expires: 600"));
+    w.note("foreign tag").within(&subscribe("0123456789abcdef", 11, ""));
+    w.note("our tag in capitals").within(&subscribe(&tag.to_uppercase(), 11, ""));
+    w.note("other event id");
+    let other = subscribe(&tag, 11, "Expires: 600");
+    let text = String::from_utf8(other.bytes().to_vec()).unwrap();
+    let replaced = |from: &str, to: &str| Message::parse(Bytes::from(text.replace(from, to))).unwrap();
+    w.within(&replaced("Event: reg", "Event: reg;id=2"));
+    w.note("other package").within(&replaced("Event: reg", "Event: presence"));
+    w.note("other call").within(&replaced("Call-ID: call", "Call-ID: Call"));
+    w.note("other remote tag").within(&replaced(";tag=b", ";tag=c"));
+    w.note("too brief").within(&replaced("Expires: 600", "Expires: 6"));
+    w.note("no event").within(&replaced("Event: reg\r\n", ""));
+    w.note("bad event").within(&replaced("Event: reg", "Event: ;id=1"));
+    w.note("its own").within(&other);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+        older CSeq
+        < 500 CSeq is older than the last one
+        foreign tag
+        < 481 the subscription does not exist
+        our tag in capitals
+        < 481 the subscription does not exist
+        other event id
+        < 481 the subscription does not exist
+        other package
+        < 481 the subscription does not exist
+        other call
+        < 481 the subscription does not exist
+        other remote tag
+        < 481 the subscription does not exist
+        too brief
+        < 423 the interval is too brief, Min-Expires 60
+        no event
+        < 489 Event is missing
+        bad event
+        < 400 Event is malformed
+        its own
+        < 200, Expires 600
+          NOTIFY 2 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn tables_are_bounded_and_room_comes_back() {
+    let mut w = World::new();
+    let request = subscribe("", 1, "Expires: 600");
+    for _ in 0..3 {
+        w.accept(&request);
+    }
+    w.note("a fourth of the same watcher").accept(&request);
+    w.accept_as(&request, "alice", "carol", Standing::Active);
+    w.note("a fifth of the same resource").accept_as(&request, "alice", "dave", Standing::Active);
+    w.accept_as(&request, "erin", "carol", Standing::Active);
+    w.accept_as(&request, "erin", "carol", Standing::Active);
+    w.note("a seventh").accept_as(&request, "frank", "frank", Standing::Active);
+    w.table.terminate_watcher(w.now, "bob", Termination::TimedOut);
+    w.drain();
+    let ids: Vec<_> = w.table.of_resource("alice").map(|(id, _)| id).collect();
+    for id in ids {
+        w.table.handle_notify_result(w.now, id, NotifyResult::TimedOut);
+    }
+    w.drain();
+    w.note("later").accept(&request);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        a fourth of the same watcher
+        < 403 the watcher has too many subscriptions
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        a fifth of the same resource
+        < 503 the resource has too many watchers, Retry-After 60
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        a seventh
+        < 503 there are too many subscriptions, Retry-After 60
+          ended: alice of carol: Silent
+          ended: alice of bob: Silent
+          ended: alice of bob: Silent
+          ended: alice of bob: Silent
+        later
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn a_notify_is_a_request_of_the_dialog() {
+    let mut w = World::new();
+    let request = subscribe(
+        "",
+        1,
+        "Record-Route: <sip:p1.example.com;lr>, <sip:p2.example.com;lr>
+         Record-Route: <sip:p3.example.com;lr>
+         Accept: application/reginfo+xml",
+    );
+    let text = String::from_utf8(request.bytes().to_vec()).unwrap().replace("Event: reg", "Event: reg;id=7");
+    let request = Message::parse(Bytes::from(text)).unwrap();
+    let facts = Subscribe::read(&request).unwrap();
+    let watch = Watch {
+        resource: "alice",
+        watcher: "bob",
+        contact: "<sip:here.example.com>",
+        standing: Standing::Active,
+    };
+    let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
+    let subscription = w.table.get(id).unwrap();
+    assert_eq!((subscription.package(), subscription.event_id()), ("reg", Some("7")));
+    assert_eq!(subscription.accept(), Some("application/reginfo+xml"));
+    let notify = w.table.notify(w.now, id).unwrap();
+    assert_eq!(notify.next_hop(), "sip:p1.example.com;lr");
+    let bytes = notify.build(
+        "SIP/2.0/UDP here.example.com;branch=z9hG4bK1",
+        Some(("application/reginfo+xml", b"<reginfo/>")),
+    );
+    Message::parse(bytes.clone()).unwrap().validate().unwrap();
+    expect![[r#"
+        NOTIFY sip:bob@192.0.2.1 SIP/2.0
+        Via: SIP/2.0/UDP here.example.com;branch=z9hG4bK1
+        Max-Forwards: 70
+        Route: <sip:p1.example.com;lr>
+        Route: <sip:p2.example.com;lr>
+        Route: <sip:p3.example.com;lr>
+        From: <sip:alice@example.com>;tag=96aeae390ee27154
+        To: "Bob" <sip:bob@example.com>;tag=b
+        Call-ID: call
+        CSeq: 1 NOTIFY
+        Contact: <sip:here.example.com>
+        Event: reg;id=7
+        Subscription-State: active;expires=3600
+        Content-Type: application/reginfo+xml
+        Content-Length: 10
+
+        <reginfo/>"#]].assert_eq(&String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n"));
+}
+
+#[test]
+fn a_refresh_moves_the_target() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.table.handle_notify_result(
+        w.now,
+        id,
+        NotifyResult::Response { status: 200, retry_after_seconds: None },
+    );
+    let text = String::from_utf8(subscribe(&w.tag, 2, "Expires: 600").bytes().to_vec()).unwrap();
+    let moved = Message::parse(Bytes::from(text.replace("bob@192.0.2.1", "bob@192.0.2.99"))).unwrap();
+    w.table.handle_subscribe(w.now, &Subscribe::read(&moved).unwrap()).unwrap();
+    let notify = w.table.notify(w.now, id).unwrap();
+    assert_eq!(
+        (notify.request_uri.as_str(), notify.next_hop()),
+        ("sip:bob@192.0.2.99", "sip:bob@192.0.2.99")
+    );
+}
+
+#[test]
+fn both_ends_compute_the_same_dialog() {
+    let request = subscribe("", 7, "Record-Route: <sip:p2.example.com;lr>, <sip:p1.example.com;lr>");
+    let response = message(
+        "SIP/2.0 200 OK
+         Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK7
+         From: \"Bob\" <sip:bob@example.com>;tag=b
+         To: <sip:alice@example.com>;tag=a
+         Call-ID: call
+         CSeq: 7 SUBSCRIBE
+         Contact: <sip:server.example.com>
+         Record-Route: <sip:p2.example.com;lr>, <sip:p1.example.com;lr>",
+    );
+    let answering = Dialog::answering(&request, "a").unwrap();
+    let asking = Dialog::asking(&request, &response).unwrap();
+    assert_eq!((&answering.local, &answering.remote), (&asking.remote, &asking.local));
+    assert_eq!((&answering.local_tag, &answering.remote_tag), (&asking.remote_tag, &asking.local_tag));
+    let (uri, route) = answering.request_uri_and_route();
+    assert_eq!(
+        (uri, route.join(" ")),
+        ("sip:bob@192.0.2.1", "<sip:p2.example.com;lr> <sip:p1.example.com;lr>".into())
+    );
+    let (uri, route) = asking.request_uri_and_route();
+    assert_eq!(
+        (uri, route.join(" ")),
+        ("sip:server.example.com", "<sip:p1.example.com;lr> <sip:p2.example.com;lr>".into())
+    );
+    assert_eq!((answering.remote_cseq, asking.local_cseq), (Some(7), 7));
+}
+
+#[test]
+fn a_strict_router_takes_the_request_uri() {
+    let request = subscribe("", 1, "Record-Route: <sip:old.example.com>, <sip:p1.example.com;lr>");
+    let dialog = Dialog::answering(&request, "a").unwrap();
+    let (uri, route) = dialog.request_uri_and_route();
+    assert_eq!(uri, "sip:old.example.com");
+    assert_eq!(route.join(" "), "<sip:p1.example.com;lr> <sip:bob@192.0.2.1>");
+}
+
+#[test]
+fn long_or_strange_dialogs_are_refused() {
+    let mut w = World::new();
+    let with = |from: &str, to: &str| {
+        let text = String::from_utf8(subscribe("", 1, "Expires: 600").bytes().to_vec()).unwrap();
+        Message::parse(Bytes::from(text.replace(from, to))).unwrap()
+    };
+    w.accept(&with("Contact: <sip:bob@192.0.2.1>\r\n", ""));
+    w.accept(&with("Contact: <sip:bob@192.0.2.1>", "Contact: *"));
+    w.accept(&with("Contact: <sip:bob@192.0.2.1>", "Contact: <mailto:bob@example.com>"));
+    w.accept(&with("Contact: <sip:bob@192.0.2.1>", "Contact: <sip:a@192.0.2.1>, <sip:b@192.0.2.1>"));
+    w.accept(&with("Call-ID: call", &format!("Call-ID: {}", "c".repeat(5000))));
+    w.accept(&with("Event: reg", &format!("Event: {}", "e".repeat(600))));
+    w.accept(&with("Event: reg", &format!("Event: reg\r\nAccept: {}", "e".repeat(600))));
+    assert!(w.table.is_empty());
+    w.check(expect![[r#"
+        < 400 Contact is missing
+        < 400 Contact must be a URI
+        < 400 Contact is no sip or sips URI
+        < 400 there must be one Contact
+        < 400 the dialog's headers are too long
+        < 400 Event or Accept is too long
+        < 400 Event or Accept is too long
+    "#]]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept { watcher: u8, expires: u32 },
+    Within { which: usize, cseq: u32, expires: u32 },
+    Result { which: usize, status: u16, retry_after: Option<u32> },
+    Silent { which: usize },
+    Changed,
+    Terminate { which: usize },
+    Pass { seconds: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let expires = prop_oneof![Just(0), Just(60), Just(600), any::<u32>()];
+    let which = 0..8usize;
+    let step = prop_oneof![
+        (0..4u8, expires.clone()).prop_map(|(watcher, expires)| Step::Accept { watcher, expires }),
+        (which.clone(), 0..5u32, expires).prop_map(|(which, cseq, expires)| Step::Within {
+            which,
+            cseq,
+            expires
+        }),
+        (which.clone(), 200..700u16, prop::option::of(any::<u32>()))
+            .prop_map(|(which, status, retry_after)| Step::Result { which, status, retry_after }),
+        which.clone().prop_map(|which| Step::Silent { which }),
+        Just(Step::Changed),
+        which.prop_map(|which| Step::Terminate { which }),
+        (0..400u64).prop_map(|seconds| Step::Pass { seconds }),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+proptest! {
+    /// Whatever the order: one NOTIFY in flight, CSeq counts by one, every subscription ends once, the tables agree, and
+    /// when all is answered and time has passed nothing is left.
+    #[test]
+    fn races_leave_nothing_behind(steps in steps()) {
+        let mut w = World::new();
+        let mut ids: Vec<SubscriptionId> = Vec::new();
+        let mut begun = 0;
+        let mut ended = 0;
+        let pick = |ids: &[SubscriptionId], which: usize| ids.get(which % ids.len().max(1)).copied();
+        for step in steps.into_iter().chain([Step::Pass { seconds: 8000 }]) {
+            match step {
+                Step::Accept { watcher, expires } => {
+                    let request = subscribe("", 1, &format!("Expires: {expires}"));
+                    let facts = Subscribe::read(&request).unwrap();
+                    let watcher = format!("w{watcher}");
+                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active };
+                    if let Ok(accepted) = w.table.accept(w.now, &facts, &watch, &POLICY) {
+                        ids.push(accepted.id);
+                        begun += 1;
+                    }
+                }
+                Step::Within { which, cseq, expires } => {
+                    if let Some(id) = pick(&ids, which) {
+                        let request = subscribe(&id.local_tag(), cseq, &format!("Expires: {expires}"));
+                        let _ = w.table.handle_subscribe(w.now, &Subscribe::read(&request).unwrap());
+                    }
+                }
+                Step::Result { which, status, retry_after } => {
+                    if let Some(id) = pick(&ids, which) {
+                        let result = NotifyResult::Response { status, retry_after_seconds: retry_after };
+                        w.table.handle_notify_result(w.now, id, result);
+                    }
+                }
+                Step::Silent { which } => {
+                    if let Some(id) = pick(&ids, which) {
+                        w.table.handle_notify_result(w.now, id, NotifyResult::TimedOut);
+                    }
+                }
+                Step::Changed => w.table.changed(w.now, "alice"),
+                Step::Terminate { which } => {
+                    if let Some(id) = pick(&ids, which) {
+                        w.table.terminate(w.now, id, Termination::Deactivated);
+                    }
+                }
+                Step::Pass { seconds } => {
+                    w.pass(seconds);
+                }
+            }
+            w.drain();
+            ended = w.log.matches("  ended: ").count();
+            prop_assert_eq!(begun, ended + w.table.len());
+            prop_assert!(w.table.len() <= LIMITS.per_resource_max);
+            prop_assert_eq!(w.table.of_resource("alice").count(), w.table.len());
+        }
+        prop_assert!(w.table.is_empty(), "{}", w.log);
+        prop_assert_eq!(begun, ended);
+        prop_assert_eq!(w.table.next_deadline(), None);
+    }
+}
