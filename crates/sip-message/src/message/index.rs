@@ -36,7 +36,7 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
         .then_some(Fault { status: TOO_LARGE, reason: "message too large" });
 
     let block = &bytes[..bytes.len().min(HEADER_BLOCK_OCTETS_MAX)];
-    let mut lines = Lines { block, at: 0, fault: None };
+    let mut lines = Lines { block, at: 0, is_torn: false };
     let Some(first_line) = lines.next_line() else {
         return Err(ParseError { status: 400, reason: "no SIP message", answerable: None });
     };
@@ -71,9 +71,14 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
             } else {
                 bad("no empty line behind the headers")
             };
-            fault = fault.or(lines.fault).or(Some(end_fault));
+            fault = fault.or(Some(end_fault));
             break (line_start, line_start);
         };
+        if lines.is_torn {
+            // Not indexed, lest it tear the answer as well.
+            fault = fault.or(Some(bad("CR or LF alone in the headers")));
+            continue;
+        }
         let Some(slot) = header_line(line, line_start) else {
             fault = fault.or(Some(bad("malformed header line")));
             continue;
@@ -92,7 +97,6 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
         }
         slots.push(slot);
     };
-    fault = fault.or(lines.fault);
 
     let body_available = bytes.len() - body_start;
     match content_length {
@@ -123,13 +127,15 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
 struct Lines<'a> {
     block: &'a [u8],
     at: usize,
-    fault: Option<Fault>,
+    /// Whether the line read last holds a CR or LF that ends nothing.
+    is_torn: bool,
 }
 
 impl<'a> Lines<'a> {
     /// The next line without its CRLF; `None` where no CRLF is left.
     fn next_line(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
+        self.is_torn = false;
         let mut search = start;
         loop {
             let end = search + memchr2(b'\r', b'\n', self.block.get(search..)?)?;
@@ -145,7 +151,7 @@ impl<'a> Lines<'a> {
             } else if end + 1 == self.block.len() && self.block[end] == b'\r' {
                 return None;
             } else {
-                self.fault = self.fault.or(Some(bad("CR or LF alone in the headers")));
+                self.is_torn = true;
                 search = end + 1;
             }
         }

@@ -185,6 +185,10 @@ fn a_fault_leaves_what_can_be_answered() {
     assert_eq!(request.call_id(), Ok("c"));
     assert_eq!(request.header(HeaderId::Timestamp), Some(&b"1"[..]));
 
+    let torn = text.replacen("Call-ID: c", "Call-ID: c\nX-Evil: 1", 1);
+    let request = parse(&torn).unwrap_err().answerable.expect("a request with a Via");
+    assert_eq!(request.header(HeaderId::CallId), None, "nothing that would tear the answer");
+
     let version = text.replacen("SIP/2.0\r\n", "SIP/3.0\r\n", 1);
     let error = parse(&version).unwrap_err();
     assert_eq!((error.status, error.answerable.is_some()), (505, true));
