@@ -1,11 +1,33 @@
 //! The Front End: registers users, proxies for them, and keeps their messages.
 //!
-//! A [`FrontEnd`] is a pure [`node::Node`]. A request's life in it is the list of steps in `pipeline`; what a step decides about
-//! stands in the module of that name.
+//! A [`FrontEnd`] is a pure [`node::Node`]: fed messages, facts and the time, drained of what to send, store and tell. A request's life in
+//! it is the list of steps in `pipeline`; what a step decides stands in the module of its name:
+//!
+//! - `pipeline`: from octets to a service, step by step, and every refusal;
+//! - `auth`: Digest, nonces, and slowing those who guess;
+//! - `users`, `binding`: live state of the users of this home;
+//! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
+//! - `router`: where a request goes, calls and everything else that is forwarded;
+//! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
+//! - `reg_event`: who watches registrations (RFC 3680);
+//! - `operator`: calls of administrators; `metrics`: what is counted.
 //!
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
 
 pub mod admin;
+mod auth;
+mod binding;
 mod config;
+mod frontend;
+mod messaging;
+mod metrics;
+mod operator;
+mod pipeline;
+mod registrar;
+mod registration;
+mod router;
+mod users;
 
 pub use config::{AuthenticationPolicy, Challenge, Config, MessagingLimits, RegistrationLimits};
+pub use frontend::FrontEnd;
+pub use operator::secrets;

@@ -114,11 +114,6 @@ pub enum HeaderChange {
 /// What the user of the stack must know.
 #[derive(Debug)]
 pub enum Event {
-    /// The upstream user gave up (CANCEL) an INVITE that has not been forwarded: to be ended with 487.
-    Cancelled {
-        /// The INVITE.
-        server: ServerId,
-    },
     /// A forwarded request is answered for good.
     Completed {
         /// Which.
@@ -857,7 +852,11 @@ impl Stack {
 
     fn cancel(&mut self, now: Instant, invite: ServerId, reason: Option<&[u8]>) {
         let Some(id) = self.cancellable.get(&invite).copied() else {
-            return self.events.push_back(Event::Cancelled { server: invite });
+            // Nothing was sent for it yet: only its own answer is missing.
+            if let (Some(request), Some(arrival)) = (self.transactions.request(invite).cloned(), self.transactions.arrival(invite)) {
+                self.respond(now, invite, 487, ResponseBuilder::new(&request, 487).to_tag("cancel"), arrival, &request);
+            }
+            return;
         };
         let Some(context) = self.live(id) else { return };
         context.cancelled = true;

@@ -1,0 +1,173 @@
+//! Digest authentication (RFC 3261 §22, RFC 7616, RFC 8760): challenges, and what an answer to one proves.
+//!
+//! A stranger cannot tell a known account from an unknown one: both cost the same arithmetic and get the same answer.
+
+mod nonce;
+mod throttle;
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use directory::{DigestSecrets, UserId};
+use node::{Now, UnixMillis};
+use sip_message::AuthParams;
+use sip_message::digest::{Algorithm, Ha1, ResponseInput, verify};
+use siphasher::sip::SipHasher13;
+
+use self::nonce::{Nonces, Used, Worth};
+use self::throttle::Throttle;
+use crate::users::{AddressKey, Users};
+
+/// Challenges, and judges what answers them.
+pub(crate) struct Authenticator {
+    nonces: Nonces,
+    throttle: Throttle,
+    /// Stands in for the secrets of accounts that do not exist.
+    nobody: DigestSecrets,
+    fingerprint_key: [u8; 16],
+}
+
+/// A request that carries credentials.
+pub(crate) struct Attempt<'a> {
+    /// The realm that was asked for: one of our domains.
+    pub(crate) realm: &'a str,
+    /// The request's method.
+    pub(crate) method: &'a str,
+    /// The credentials.
+    pub(crate) credentials: AuthParams<'a>,
+    /// The request's body, for `auth-int`.
+    pub(crate) body: &'a [u8],
+    /// Where it came from.
+    pub(crate) source: IpAddr,
+    /// Call-ID and CSeq: what a retransmission has in common with its first.
+    pub(crate) identity: (&'a str, u32),
+}
+
+/// What credentials prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The sender is this user.
+    User(UserId),
+    /// Nothing, but the nonce was only too old: ask again with `stale`.
+    Stale,
+    /// Nothing.
+    Wrong(&'static str),
+    /// Too many wrong passwords came before; this one was not looked at.
+    Wait(Duration),
+}
+
+impl Authenticator {
+    pub(crate) fn new(secret: &[u8; 32], nonce_lifetime: Duration, start: UnixMillis) -> Authenticator {
+        let derive = |purpose: u8| -> [u8; 32] {
+            use sha2::{Digest, Sha256};
+            Sha256::new().chain_update(secret).chain_update([purpose]).finalize().into()
+        };
+        let half = |key: [u8; 32]| -> [u8; 16] { key[..16].try_into().expect("32 octets have 16") };
+        Authenticator {
+            nonces: Nonces::new(half(derive(b'n')), nonce_lifetime, start),
+            throttle: Throttle::default(),
+            nobody: DigestSecrets { md5: half(derive(b'm')), sha256: derive(b's') },
+            fingerprint_key: half(derive(b'f')),
+        }
+    }
+
+    /// The values of WWW-Authenticate or Proxy-Authenticate, the stronger first (RFC 8760 §2.3).
+    pub(crate) fn challenges(&mut self, now: UnixMillis, realm: &str, stale: bool) -> [String; 2] {
+        let nonce = self.nonces.make(now);
+        let stale = if stale { ", stale=true" } else { "" };
+        ["SHA-256", "MD5"].map(|algorithm| {
+            format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
+        })
+    }
+
+    /// Judges an attempt.
+    pub(crate) fn judge(&mut self, now: Now, users: &Users, attempt: &Attempt<'_>) -> Proof {
+        let get = |name| attempt.credentials.get(name);
+        let (Some(username), Some(nonce), Some(uri), Some(response)) =
+            (get("username"), get("nonce"), get("uri"), get("response"))
+        else {
+            return Proof::Wrong("credentials lack username, nonce, uri or response");
+        };
+        if let Some(wait) = self.throttle.wait(now.monotonic, attempt.source, &username) {
+            return Proof::Wait(wait);
+        }
+        let algorithm = match get("algorithm").as_deref() {
+            None => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case("MD5") => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
+            Some(_) => return Proof::Wrong("an algorithm that was not offered"),
+        };
+        let worth = self.nonces.judge(now.wall, &nonce);
+        if worth == Worth::Forged {
+            return Proof::Wrong("the nonce is not ours");
+        }
+        let account = users.find_enabled(&AddressKey::new(&username, attempt.realm));
+        let secrets = account.and_then(|a| a.user.secrets.as_ref());
+        let known = secrets.unwrap_or(&self.nobody);
+        let ha1 = match algorithm {
+            Algorithm::Md5 => Ha1::Md5(known.md5),
+            _ => Ha1::Sha256(known.sha256),
+        };
+        let (qop, nc, cnonce) = (get("qop"), get("nc"), get("cnonce"));
+        let input = ResponseInput {
+            method: attempt.method,
+            uri: &uri,
+            nonce: &nonce,
+            qop: qop.as_deref(),
+            nc: nc.as_deref().unwrap_or(""),
+            cnonce: cnonce.as_deref().unwrap_or(""),
+            body: attempt.body,
+        };
+        let is_right = verify(&ha1, &input, &response);
+        let (true, Some(account), Some(_)) = (is_right, account, secrets) else {
+            self.throttle.failed(now.monotonic, attempt.source, &username);
+            return Proof::Wrong("wrong password, or no such account");
+        };
+        let Worth::Good(nonce) = worth else { return Proof::Stale };
+        let count = match (&qop, &nc) {
+            (None, _) => 1,
+            (Some(_), Some(nc)) => match u32::from_str_radix(nc, 16) {
+                Ok(count) if nc.len() == 8 => count,
+                _ => return Proof::Wrong("the nonce count is no number of 8 digits"),
+            },
+            (Some(_), None) => return Proof::Wrong("qop without a nonce count"),
+        };
+        let fingerprint = self.fingerprint(attempt, &response);
+        match self.nonces.spend(now.wall, nonce, count, fingerprint) {
+            Used::Fresh => {
+                self.throttle.succeeded(attempt.source, &username);
+                Proof::User(account.user.id)
+            }
+            Used::Again => Proof::User(account.user.id),
+            Used::Replayed => Proof::Stale,
+        }
+    }
+
+    fn fingerprint(&self, attempt: &Attempt<'_>, response: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.fingerprint_key);
+        let (call_id, cseq) = attempt.identity;
+        for part in [call_id, attempt.method, response] {
+            hasher.write(part.as_bytes());
+            hasher.write_u8(0);
+        }
+        hasher.write_u32(cseq);
+        hasher.finish()
+    }
+
+    /// When a client that must wait may try again, in whole seconds.
+    pub(crate) fn retry_after(wait: Duration) -> u64 {
+        wait.as_secs().max(1)
+    }
+}
+
+/// The first Digest credentials for a realm among several values (RFC 3261 §22.3: a request may carry some for other proxies too).
+pub(crate) fn credentials_for<'a>(
+    values: impl Iterator<Item = &'a [u8]>,
+    realm: &str,
+) -> Option<AuthParams<'a>> {
+    values
+        .filter_map(|value| AuthParams::parse(value).ok())
+        .filter(|params| params.scheme.eq_ignore_ascii_case("Digest"))
+        .find(|params| params.get("realm").is_some_and(|r| r.eq_ignore_ascii_case(realm)))
+}

@@ -1,0 +1,193 @@
+//! Slowing those who guess passwords, without locking out those who own them.
+//!
+//! Failures are counted in leaky buckets, one for each pair of source and account, one for each source, and one for each account. A bucket that is full means that
+//! the password is not even looked at. The account's bucket (many sources guessing at one account) does not count for sources from which the account has
+//! signed in before: its owner gets in while the guessing goes on. Unknown accounts are counted like known ones.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use node::Instant;
+
+/// Failures one source may have with one account at once, and how fast they are forgotten: a person who mistypes never meets it, a guesser gets 360 tries an hour.
+const PAIR: Bucket = Bucket { size: 10, leak: Duration::from_secs(10) };
+/// Failures one source may have with all accounts: an office behind one address has many people who mistype.
+const SOURCE: Bucket = Bucket { size: 100, leak: Duration::from_secs(1) };
+/// Failures that one account may have from sources that it never signed in from.
+const ACCOUNT: Bucket = Bucket { size: 50, leak: Duration::from_secs(10) };
+/// Buckets that are kept; when there are more, those that have leaked empty go, then the lowest.
+const BUCKETS_MAX: usize = 50_000;
+/// Sources from which an account has signed in that are remembered for it.
+const KNOWN_SOURCES_MAX: usize = 8;
+/// Accounts for which they are remembered.
+const KNOWN_ACCOUNTS_MAX: usize = 100_000;
+
+struct Bucket {
+    size: u32,
+    leak: Duration,
+}
+
+/// The counts. Keys are in order, so that strangers cannot make them collide.
+#[derive(Default)]
+pub(crate) struct Throttle {
+    levels: BTreeMap<Key, Level>,
+    known: BTreeMap<Box<str>, Vec<IpAddr>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Pair(IpAddr, Box<str>),
+    Source(IpAddr),
+    Account(Box<str>),
+}
+
+/// How full a bucket was, when.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    failures: u32,
+    at: Instant,
+}
+
+impl Throttle {
+    /// How long `source` must wait before a password for `account` (a user name as given, known or not) is looked at; `None` if it need not.
+    pub(crate) fn wait(&self, now: Instant, source: IpAddr, account: &str) -> Option<Duration> {
+        let source = network(source);
+        let is_known = self.known.get(account).is_some_and(|sources| sources.contains(&source));
+        let pair = self.full(now, &Key::Pair(source, account.into()), &PAIR);
+        let all = self.full(now, &Key::Source(source), &SOURCE);
+        let account = if is_known { None } else { self.full(now, &Key::Account(account.into()), &ACCOUNT) };
+        [pair, all, account].into_iter().flatten().max()
+    }
+
+    /// A password was wrong.
+    pub(crate) fn failed(&mut self, now: Instant, source: IpAddr, account: &str) {
+        let source = network(source);
+        self.add(now, Key::Pair(source, account.into()), &PAIR);
+        self.add(now, Key::Source(source), &SOURCE);
+        self.add(now, Key::Account(account.into()), &ACCOUNT);
+    }
+
+    /// A password was right.
+    pub(crate) fn succeeded(&mut self, source: IpAddr, account: &str) {
+        let source = network(source);
+        if !self.levels.is_empty() {
+            self.levels.remove(&Key::Pair(source, account.into()));
+        }
+        if let Some(sources) = self.known.get_mut(account) {
+            if !sources.contains(&source) {
+                sources.truncate(KNOWN_SOURCES_MAX - 1);
+                sources.insert(0, source);
+            }
+        } else if self.known.len() < KNOWN_ACCOUNTS_MAX {
+            self.known.insert(account.into(), vec![source]);
+        }
+    }
+
+    fn full(&self, now: Instant, key: &Key, bucket: &Bucket) -> Option<Duration> {
+        let level = self.levels.get(key)?;
+        let left = level.left(now, bucket);
+        (left >= bucket.size).then(|| bucket.leak * (left - bucket.size + 1))
+    }
+
+    fn add(&mut self, now: Instant, key: Key, bucket: &Bucket) {
+        if self.levels.len() >= BUCKETS_MAX && !self.levels.contains_key(&key) {
+            self.make_room(now);
+        }
+        let level = self.levels.entry(key).or_insert(Level { failures: 0, at: now });
+        *level = Level { failures: level.left(now, bucket).saturating_add(1).min(bucket.size), at: now };
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.levels.retain(|key, level| level.left(now, key.bucket()) > 0);
+        if self.levels.len() >= BUCKETS_MAX {
+            let mut lowest: Vec<_> =
+                self.levels.iter().map(|(k, l)| (l.left(now, k.bucket()), k.clone())).collect();
+            lowest.sort();
+            for (_, key) in lowest.into_iter().take(BUCKETS_MAX / 10) {
+                self.levels.remove(&key);
+            }
+        }
+    }
+}
+
+impl Key {
+    fn bucket(&self) -> &'static Bucket {
+        match self {
+            Key::Pair(..) => &PAIR,
+            Key::Source(_) => &SOURCE,
+            Key::Account(_) => &ACCOUNT,
+        }
+    }
+}
+
+impl Level {
+    /// What has not leaked yet.
+    fn left(&self, now: Instant, bucket: &Bucket) -> u32 {
+        let leaked = now.since(self.at).as_micros() / bucket.leak.as_micros();
+        self.failures.saturating_sub(u32::try_from(leaked).unwrap_or(u32::MAX))
+    }
+}
+
+/// What one guesser has: an IPv4 address, or a /64 of IPv6.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUESSER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66));
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_guesser_is_slowed_and_others_are_not() {
+        let mut throttle = Throttle::default();
+        for _ in 0..PAIR.size {
+            assert_eq!(throttle.wait(at(0), GUESSER, "alice"), None);
+            throttle.failed(at(0), GUESSER, "alice");
+        }
+        assert_eq!(throttle.wait(at(0), GUESSER, "alice"), Some(PAIR.leak));
+        assert_eq!(throttle.wait(at(0), GUESSER, "bob"), None);
+        assert_eq!(throttle.wait(at(0), HOME, "alice"), None);
+        assert_eq!(throttle.wait(at(11), GUESSER, "alice"), None, "one try has leaked");
+    }
+
+    #[test]
+    fn many_guessers_slow_strangers_but_not_the_owner() {
+        let mut throttle = Throttle::default();
+        throttle.succeeded(HOME, "alice");
+        for n in 0..ACCOUNT.size {
+            throttle.failed(at(0), IpAddr::V4((0x0a00_0000 + n).into()), "alice");
+        }
+        assert!(throttle.wait(at(0), GUESSER, "alice").is_some());
+        assert_eq!(throttle.wait(at(0), HOME, "alice"), None);
+    }
+
+    #[test]
+    fn an_ipv6_guesser_cannot_hop_within_its_network() {
+        let mut throttle = Throttle::default();
+        for n in 0..u128::from(PAIR.size) {
+            throttle.failed(at(0), IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n)), "alice");
+        }
+        let next = IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xffff));
+        assert!(throttle.wait(at(0), next, "alice").is_some());
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut throttle = Throttle::default();
+        for n in 0..BUCKETS_MAX as u32 {
+            throttle.failed(at(0), IpAddr::V4(n.into()), "alice");
+        }
+        assert!(throttle.levels.len() <= BUCKETS_MAX);
+    }
+}

@@ -1,0 +1,152 @@
+//! Bindings: where a user's devices are (RFC 3261 §10, RFC 5626 §6, RFC 5627).
+
+use std::net::SocketAddr;
+
+use directory::UserId;
+use node::{Flow, Instant, Transport, UnixMillis};
+use sip_message::Uri;
+use sip_stack::stack::{NextHop, Target};
+use sip_stack::timer::TimerId;
+
+use crate::messaging::mailbox::DeviceId;
+
+/// Names a binding within this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BindingId(pub(crate) u64);
+
+/// One contact of one user.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub(crate) id: BindingId,
+    /// What tells it from the user's others: instance and reg-id, or the contact's URI.
+    pub(crate) key: Box<str>,
+    /// The contact's URI.
+    pub(crate) uri: Box<str>,
+    /// Its header parameters without expires, q and GRUUs, as they are shown in answers.
+    pub(crate) params: Box<str>,
+    pub(crate) q: Option<u16>,
+    /// How the REGISTER came in.
+    pub(crate) flow: Flow,
+    pub(crate) transport: Transport,
+    pub(crate) remote: SocketAddr,
+    pub(crate) reach: Reach,
+    /// Route values to the device, topmost first (RFC 3327).
+    pub(crate) path: Vec<Box<str>>,
+    /// `+sip.instance` without its brackets.
+    pub(crate) instance: Option<Box<str>>,
+    /// `reg-id`, where the client does outbound.
+    pub(crate) reg_id: Option<u32>,
+    pub(crate) call_id: Box<str>,
+    pub(crate) cseq: u32,
+    pub(crate) user_agent: Box<str>,
+    pub(crate) expires_at: Instant,
+    /// The same on the wall clock, for storage.
+    pub(crate) expires_wall: UnixMillis,
+    pub(crate) timer: TimerId,
+    pub(crate) durability: Durability,
+    /// The mailbox's name for the device.
+    pub(crate) device: DeviceId,
+}
+
+/// How a device is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Over the flow that it registered on and no other: outbound, WebSocket, TLS, or behind a NAT.
+    Flow,
+    /// Over that connection while it lives, else at its contact's address.
+    FlowElseContact,
+    /// At its contact's address, or along its path.
+    Contact,
+}
+
+/// Whether a binding is written to storage: those die with their connection that cannot be used without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    Volatile,
+    /// To be written within a second.
+    Unwritten,
+    Written,
+}
+
+/// A user's bindings, in order of registration.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings(pub(crate) Vec<Binding>);
+
+impl Binding {
+    /// How to forward to it. `cookie` carries its user and its own name back.
+    pub(crate) fn target(&self) -> Target {
+        let hop = match self.reach {
+            Reach::Flow => NextHop::Flow(self.flow),
+            Reach::FlowElseContact => NextHop::FlowElseUri(self.flow),
+            Reach::Contact => NextHop::Uri,
+        };
+        Target {
+            uri: self.uri.to_string(),
+            routes: self.path.iter().map(|p| p.to_string()).collect(),
+            hop,
+            q: self.q.unwrap_or(1000),
+            cookie: self.id.0,
+            alternatives: Vec::new(),
+        }
+    }
+
+    /// Whether it is of use without the connection that made it.
+    pub(crate) fn outlives_connection(&self) -> bool {
+        self.reach != Reach::Flow || !self.transport.is_reliable()
+    }
+
+    /// The record that storage keeps.
+    pub(crate) fn record(&self, user: UserId) -> records::Binding {
+        let datagram_flow = match self.flow {
+            Flow::Datagram { listener, remote } => Some((listener.0, remote)),
+            Flow::Connection(_) => None,
+        };
+        records::Binding {
+            user,
+            key: self.key.to_string(),
+            contact: format!("<{}>{}", self.uri, self.params).into_bytes(),
+            path: self.path.iter().map(|p| p.as_bytes().to_vec()).collect(),
+            call_id: self.call_id.as_bytes().to_vec(),
+            cseq: self.cseq,
+            q: self.q.unwrap_or(1000),
+            expires_unix_ms: self.expires_wall.0,
+            datagram_flow,
+            user_agent: self.user_agent.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl Bindings {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Binding> {
+        self.0.iter()
+    }
+
+    pub(crate) fn by_key(&self, key: &str) -> Option<&Binding> {
+        self.0.iter().find(|b| &*b.key == key)
+    }
+
+    pub(crate) fn remove(&mut self, id: BindingId) -> Option<Binding> {
+        let at = self.0.iter().position(|b| b.id == id)?;
+        Some(self.0.remove(at))
+    }
+
+    /// One target for each device: of a device with several flows the one registered last, the others behind it (RFC 5626 §7).
+    pub(crate) fn targets<'a>(&'a self, wanted: impl Fn(&Binding) -> bool + 'a) -> Vec<Target> {
+        let mut targets: Vec<(&Binding, Target)> = Vec::new();
+        // The one registered last stands last.
+        for binding in self.0.iter().rev().filter(|b| wanted(b)) {
+            let same_device =
+                |b: &Binding| b.reg_id.is_some() && b.instance.is_some() && b.instance == binding.instance;
+            match targets.iter_mut().find(|(b, _)| same_device(b)) {
+                Some((_, target)) => target.alternatives.push(binding.target()),
+                None => targets.push((binding, binding.target())),
+            }
+        }
+        targets.into_iter().map(|(_, target)| target).collect()
+    }
+
+    /// The binding whose contact is what a request within a dialog asks for.
+    pub(crate) fn by_contact(&self, uri: &Uri<'_>) -> Option<&Binding> {
+        self.0.iter().rev().find(|b| Uri::parse(&b.uri).is_ok_and(|u| u.is_equivalent(uri)))
+    }
+}

@@ -1,0 +1,477 @@
+//! The node: its state, its inputs, its outputs, its timers.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use directory::UserId;
+use hashbrown::HashMap;
+use node::{
+    CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Level, Metric, Node, Now, Outcome, Output,
+    Peer, PersistToken, QueryToken, Report, RequestId, StoreError, UnixMillis, Urgency,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use records::{Change, Query, Rows};
+use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
+use sip_stack::timer::{TimerId, Timers};
+use sip_stack::transaction::{Limits, TimerValues};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::admin::{Answer, Call};
+use crate::auth::Authenticator;
+use crate::binding::BindingId;
+use crate::config::Config;
+use crate::messaging::mailbox::DeviceId;
+use crate::messaging::{AcceptId, Accepting, Delivery};
+use crate::metrics::Counters;
+use crate::users::Users;
+
+/// How long a connection may stay without anybody having signed in on it (design section 11).
+const SIGN_IN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a binding that outlives its connection may stay unwritten.
+const WRITE_BINDINGS_AFTER: Duration = Duration::from_secs(1);
+/// How long a cursor may stay unwritten: a crash repeats what was delivered in this time.
+const WRITE_MARKS_AFTER: Duration = Duration::from_millis(50);
+/// How often old messages are dropped from storage.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// How long a device that does not come back is remembered: then it gets only what nobody has taken.
+const DEVICE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long after a failed read the users are asked for again.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// RFC 3261 Table 4.
+const TIMERS: TimerValues =
+    TimerValues { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };
+/// Some 1 KiB each: 256 MiB at the most, and far more than a server answers within a client's patience.
+const TRANSACTIONS: Limits =
+    Limits { server_pending_max: 131_072, client_pending_max: 131_072, ended_max: 131_072 };
+
+/// The Front End. Make it with [`FrontEnd::new`], then drive it as [`node::Node`] says; its first output asks storage for its users.
+pub struct FrontEnd {
+    pub(crate) config: Config,
+    pub(crate) stack: Stack,
+    pub(crate) users: Users,
+    pub(crate) auth: Authenticator,
+    pub(crate) counters: Counters,
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) state: State,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    /// Users who registered from a datagram's source, while they are registered from there.
+    pub(crate) datagram_users: HashMap<Flow, SmallVec<[UserId; 1]>, foldhash::quality::FixedState>,
+    pub(crate) binding_owners: HashMap<BindingId, UserId, foldhash::fast::FixedState>,
+    pub(crate) unwritten_bindings: BTreeSet<(UserId, BindingId)>,
+    pub(crate) unwritten_marks: Vec<UserId>,
+    pub(crate) accepting: Slab<Accepting>,
+    pub(crate) accepting_by_identity: BTreeMap<(UserId, [u8; 16]), AcceptId>,
+    pub(crate) accepting_by_place: BTreeMap<(UserId, records::Sequence), AcceptId>,
+    pub(crate) deliveries: Slab<Delivery>,
+    pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
+    pub(crate) querying: BTreeMap<QueryToken, Querying>,
+    pub(crate) timers: Timers<Due>,
+    pub(crate) outputs: VecDeque<Output<FrontEnd>>,
+    pub(crate) storage_healthy: bool,
+    pub(crate) started: Option<Instant>,
+    pub(crate) now: Now,
+    write_bindings: Option<TimerId>,
+    write_marks: Option<TimerId>,
+    next_id: u64,
+    next_request: u64,
+}
+
+/// Whether the users are known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Loading,
+    Running,
+}
+
+/// A stream connection.
+pub(crate) struct Connection {
+    /// Who has signed in on it.
+    pub(crate) users: SmallVec<[UserId; 1]>,
+    pub(crate) deadline: Option<TimerId>,
+}
+
+/// What a change that somebody waits for was about.
+pub(crate) enum Persisting {
+    Message(AcceptId),
+    /// A copy for the sender's other devices.
+    Copy {
+        owner: UserId,
+        sequence: records::Sequence,
+        message: sip_message::Message,
+        origin: Option<DeviceId>,
+    },
+    Call(CallToken, Box<Call>, Change),
+}
+
+/// What a query was about.
+pub(crate) enum Querying {
+    Users,
+    Page { owner: UserId, device: DeviceId },
+}
+
+/// Timers of the front end itself.
+pub(crate) enum Due {
+    SignIn(ConnectionId),
+    BindingExpires(UserId, BindingId),
+    AnswerSender(AcceptId),
+    RetryDevice(UserId, DeviceId),
+    WriteBindings,
+    WriteMarks,
+    Prune,
+    LoadAgain,
+}
+
+impl FrontEnd {
+    /// A front end that knows nobody yet.
+    pub fn new(config: Config) -> FrontEnd {
+        assert!(
+            !config.domains.is_empty() && !config.listeners.is_empty(),
+            "a front end has a domain and a listener"
+        );
+        let mut names: Vec<String> = config.domains.iter().map(|d| d.as_str().to_owned()).collect();
+        names.extend(config.aliases.iter().cloned());
+        let stack = Stack::new(StackConfig {
+            listeners: config.listeners.clone(),
+            names,
+            timers: TIMERS,
+            limits: TRANSACTIONS,
+            secret: config.secret,
+            seed: config.seed,
+        });
+        let seed = u64::from_le_bytes(config.seed[..8].try_into().expect("a seed has 32 octets"));
+        let fast = foldhash::fast::FixedState::with_seed(seed);
+        let now = Now { monotonic: Instant(0), wall: UnixMillis(0) };
+        let mut front_end = FrontEnd {
+            stack,
+            users: Users::new(seed),
+            auth: Authenticator::new(&config.secret, config.authentication.nonce_lifetime, UnixMillis(0)),
+            counters: Counters::default(),
+            rng: ChaCha20Rng::from_seed(config.seed),
+            state: State::Loading,
+            connections: BTreeMap::new(),
+            datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            binding_owners: HashMap::with_hasher(fast.clone()),
+            unwritten_bindings: BTreeSet::new(),
+            unwritten_marks: Vec::new(),
+            accepting: Slab::new(),
+            accepting_by_identity: BTreeMap::new(),
+            accepting_by_place: BTreeMap::new(),
+            deliveries: Slab::new(),
+            persisting: HashMap::with_hasher(fast),
+            querying: BTreeMap::new(),
+            timers: Timers::new(),
+            outputs: VecDeque::new(),
+            storage_healthy: true,
+            started: None,
+            now,
+            write_bindings: None,
+            write_marks: None,
+            next_id: 1,
+            next_request: 1,
+            config,
+        };
+        front_end.query(Query::Load, Querying::Users);
+        front_end
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    /// Persists a change that nobody waits for.
+    pub(crate) fn persist_soon(&mut self, change: Change) {
+        let token = PersistToken(self.next_id());
+        self.outputs.push_back(Output::Persist { token, change, urgency: Urgency::Soon });
+    }
+
+    pub(crate) fn persist(&mut self, change: Change, what: Persisting) {
+        let token = PersistToken(self.next_id());
+        self.persisting.insert(token, what);
+        self.outputs.push_back(Output::Persist { token, change, urgency: Urgency::Now });
+    }
+
+    pub(crate) fn query(&mut self, query: Query, what: Querying) {
+        let token = QueryToken(self.next_id());
+        self.querying.insert(token, what);
+        self.outputs.push_back(Output::Query { token, query });
+    }
+
+    pub(crate) fn report(
+        &mut self,
+        level: Level,
+        event: &'static str,
+        request: Option<RequestId>,
+        reason: impl Into<Cow<'static, str>>,
+        fields: Vec<(&'static str, String)>,
+    ) {
+        self.outputs.push_back(Output::Report(Report {
+            level,
+            event,
+            request,
+            reason: reason.into(),
+            fields,
+        }));
+    }
+
+    /// Asks that unwritten bindings be written within a second.
+    pub(crate) fn write_bindings_soon(&mut self) {
+        if self.write_bindings.is_none() {
+            self.write_bindings =
+                Some(self.timers.insert(self.now.monotonic + WRITE_BINDINGS_AFTER, Due::WriteBindings));
+        }
+    }
+
+    /// Asks that cursors of a user be written soon.
+    pub(crate) fn write_marks_soon(&mut self, user: UserId) {
+        self.unwritten_marks.push(user);
+        if self.write_marks.is_none() {
+            self.write_marks =
+                Some(self.timers.insert(self.now.monotonic + WRITE_MARKS_AFTER, Due::WriteMarks));
+        }
+    }
+
+    fn write_marks(&mut self) {
+        self.write_marks = None;
+        let mut users = std::mem::take(&mut self.unwritten_marks);
+        users.sort_unstable();
+        users.dedup();
+        let seen_unix_ms = self.now.wall.0;
+        for owner in users {
+            let Some(account) = self.users.get_mut(owner) else { continue };
+            let marks = account.mailbox.take_marks();
+            if let Some(through) = marks.taken {
+                self.persist_soon(Change::AdvanceTaken { owner, through });
+            }
+            for (device, through) in marks.cursors {
+                self.persist_soon(Change::AdvanceCursor { owner, device, through, seen_unix_ms });
+            }
+        }
+    }
+
+    fn connected(&mut self, connection: ConnectionId, peer: &Peer, token: Option<node::ConnectToken>) {
+        self.stack.handle_connected(self.now.monotonic, connection, peer, token);
+        let deadline = token
+            .is_none()
+            .then(|| self.timers.insert(self.now.monotonic + SIGN_IN_DEADLINE, Due::SignIn(connection)));
+        self.connections.insert(connection, Connection { users: SmallVec::new(), deadline });
+    }
+
+    fn closed(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.stack.handle_closed(self.now.monotonic, connection);
+        let Some(gone) = self.connections.remove(&connection) else { return };
+        if let Some(timer) = gone.deadline {
+            self.timers.cancel(timer);
+        }
+        for user in gone.users {
+            self.drop_bindings_of_flow(user, Flow::Connection(connection), reason);
+        }
+    }
+
+    fn persisted(&mut self, token: PersistToken, outcome: Outcome) {
+        self.storage_healthy = true;
+        match self.persisting.remove(&token) {
+            Some(Persisting::Message(accept)) => self.message_persisted(accept, outcome),
+            Some(Persisting::Copy { owner, sequence, message, origin }) => {
+                self.copy_persisted(owner, sequence, message, origin)
+            }
+            Some(Persisting::Call(call_token, call, change)) => {
+                self.call_persisted(call_token, *call, change, outcome)
+            }
+            None => {}
+        }
+    }
+
+    fn persist_failed(&mut self, token: PersistToken, error: &StoreError) {
+        self.storage_healthy = false;
+        self.counters.storage_failures += 1;
+        self.report(Level::Error, "storage-failed", None, describe(error), Vec::new());
+        match self.persisting.remove(&token) {
+            Some(Persisting::Message(accept)) => self.message_not_persisted(accept, error),
+            Some(Persisting::Call(call_token, ..)) => {
+                let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
+                self.outputs.push_back(Output::Answer { token: call_token, answer });
+            }
+            Some(Persisting::Copy { .. }) | None => {}
+        }
+    }
+
+    fn rows(&mut self, token: QueryToken, rows: Result<Rows, StoreError>) {
+        let Some(what) = self.querying.remove(&token) else { return };
+        match (what, rows) {
+            (Querying::Users, Ok(Rows::Loaded(users))) => self.load(users),
+            (Querying::Page { owner, device }, Ok(Rows::Messages(messages))) => {
+                self.page_read(owner, device, Some(messages))
+            }
+            (what, Ok(_)) => unreachable!("storage answers the question that was asked: {}", what.name()),
+            (what, Err(error)) => {
+                self.storage_healthy = false;
+                self.counters.storage_failures += 1;
+                self.report(
+                    Level::Error,
+                    "storage-failed",
+                    None,
+                    describe(&error),
+                    vec![("query", what.name().to_owned())],
+                );
+                match what {
+                    Querying::Users => {
+                        self.timers.insert(self.now.monotonic + LOAD_AGAIN_AFTER, Due::LoadAgain);
+                    }
+                    Querying::Page { owner, device } => self.page_read(owner, device, None),
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, users: Vec<records::UserRecord>) {
+        for record in users {
+            self.load_user(record);
+        }
+        self.state = State::Running;
+        self.timers.insert(self.now.monotonic + PRUNE_EVERY, Due::Prune);
+        self.report(
+            Level::Info,
+            "running",
+            None,
+            "users are loaded",
+            vec![("users", self.users.len().to_string())],
+        );
+    }
+
+    fn timer(&mut self) {
+        self.stack.handle_timer(self.now.monotonic);
+        while let Some(due) = self.timers.pop(self.now.monotonic) {
+            match due {
+                Due::SignIn(connection) => self.sign_in_missed(connection),
+                Due::BindingExpires(user, binding) => self.binding_expired(user, binding),
+                Due::AnswerSender(accept) => self.answer_sender_in_time(accept),
+                Due::RetryDevice(user, device) => self.retry_device(user, device),
+                Due::WriteBindings => {
+                    self.write_bindings = None;
+                    self.write_bindings();
+                }
+                Due::WriteMarks => self.write_marks(),
+                Due::Prune => self.prune(),
+                Due::LoadAgain => self.query(Query::Load, Querying::Users),
+            }
+        }
+    }
+
+    fn sign_in_missed(&mut self, connection: ConnectionId) {
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        open.deadline = None;
+        if open.users.is_empty() {
+            self.counters.sign_in_missed += 1;
+            self.outputs.push_back(Output::Close { connection });
+        }
+    }
+
+    fn prune(&mut self) {
+        let before = |age: Duration| {
+            self.now.wall.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+        };
+        let change = Change::Prune {
+            messages_before_unix_ms: before(self.config.messaging.retention),
+            devices_before_unix_ms: before(DEVICE_RETENTION),
+        };
+        self.persist_soon(change);
+        self.timers.insert(self.now.monotonic + PRUNE_EVERY, Due::Prune);
+    }
+
+    /// Works off what the stack has to tell.
+    fn settle(&mut self) {
+        while let Some(event) = self.stack.poll_event() {
+            match event {
+                Event::Completed { status, .. } => self.counters.forwarded(status),
+                Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
+                Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
+            }
+        }
+        while let Some(output) = self.stack.poll_output() {
+            self.outputs.push_back(match output {
+                StackOutput::Send(flow, bytes) => Output::Send { flow, bytes },
+                StackOutput::Resolve(token, question) => Output::Resolve { token, question },
+                StackOutput::Connect(token, target) => Output::Connect { token, target },
+            });
+        }
+    }
+}
+
+impl Node for FrontEnd {
+    type Change = Change;
+    type Query = Query;
+    type Rows = Rows;
+    type Call = Call;
+    type Answer = Answer;
+
+    fn handle(&mut self, now: Now, input: Input<FrontEnd>) {
+        self.now = now;
+        if self.started.is_none() {
+            self.started = Some(now.monotonic);
+            self.auth =
+                Authenticator::new(&self.config.secret, self.config.authentication.nonce_lifetime, now.wall);
+        }
+        match input {
+            Input::Connected { connection, peer, token } => self.connected(connection, &peer, token),
+            Input::ConnectFailed { token, error } => {
+                self.stack.handle_connect_failed(now.monotonic, token, &error)
+            }
+            Input::Closed { connection, reason } => self.closed(connection, reason),
+            Input::Received { flow, bytes } => self.received(flow, bytes),
+            Input::Unframed { connection, bytes, status, reason } => {
+                self.unframed(connection, bytes, status, reason)
+            }
+            Input::Ping { connection } => {
+                self.stack.send_raw(Flow::Connection(connection), Bytes::from_static(b"\r\n"));
+            }
+            Input::Resolved { token, answer } => self.stack.handle_resolved(now.monotonic, token, answer),
+            Input::Persisted { token, outcome } => self.persisted(token, outcome),
+            Input::PersistFailed { token, error } => self.persist_failed(token, &error),
+            Input::Rows { token, rows } => self.rows(token, rows),
+            Input::Called { token, call } => self.called(token, call),
+            Input::Timer => self.timer(),
+        }
+        self.settle();
+    }
+
+    fn poll_output(&mut self) -> Option<Output<FrontEnd>> {
+        self.outputs.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.stack.next_deadline(), self.timers.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn visit_metrics(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        self.counters.visit(visit);
+        self.visit_gauges(visit);
+    }
+}
+
+impl Querying {
+    fn name(&self) -> &'static str {
+        match self {
+            Querying::Users => "users",
+            Querying::Page { .. } => "messages",
+        }
+    }
+}
+
+pub(crate) fn describe(error: &StoreError) -> String {
+    match error {
+        StoreError::Full => "the disk is full".to_owned(),
+        StoreError::Corrupt(detail) => format!("the database is damaged: {detail}"),
+        StoreError::Io(detail) => detail.clone(),
+    }
+}

@@ -1,0 +1,364 @@
+//! MESSAGE (RFC 3428, design section 6): committed at the recipient's home before it is accepted, delivered to each device oldest first, at least once.
+//!
+//! The life of a message here: [`FrontEnd::message`] allots its place and asks storage to keep it; when it is durable it is delivered to the devices that are
+//! there; the sender gets 200 when the first took it, else 202 in time, or the refusal if all of them refused it.
+
+pub(crate) mod identity;
+pub(crate) mod mailbox;
+
+use directory::UserId;
+use node::{Level, Outcome, RequestId, StoreError};
+use records::{Change, Direction, Query, Sequence, StoredMessage};
+use sip_message::{Edit, HeaderId, Message, ResponseBuilder};
+use sip_stack::stack::{Forwarding, HeaderChange, Target};
+use sip_stack::timer::TimerId;
+use sip_stack::transaction::{Arrival, ServerId};
+
+use self::mailbox::{DeviceId, Next, PAGE};
+use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
+use crate::pipeline::{Refusal, Request, Sender};
+use crate::registration::{device_on_flow, http_date};
+use crate::router::Recipient;
+
+/// How long a device that did not answer is left alone, unless it registers before.
+const RETRY_DEVICE_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
+/// Resends of one message that are answered together while it is being accepted.
+const WAITERS_MAX: usize = 8;
+
+/// Names a message whose sender waits.
+pub(crate) type AcceptId = usize;
+
+/// A message whose sender waits for an answer.
+pub(crate) struct Accepting {
+    id: RequestId,
+    owner: UserId,
+    identity: [u8; 16],
+    sequence: Sequence,
+    /// As it is kept and delivered.
+    message: Message,
+    /// The transactions to answer: the first, and resends that came meanwhile.
+    waiters: Vec<Waiter>,
+    timer: Option<TimerId>,
+    /// The best refusal of a device so far.
+    refusal: Option<u16>,
+}
+
+struct Waiter {
+    server: ServerId,
+    message: Message,
+    arrival: Arrival,
+}
+
+/// A message on its way to a device.
+pub(crate) struct Delivery {
+    owner: UserId,
+    device: DeviceId,
+    sequence: Sequence,
+}
+
+// Accepting.
+impl FrontEnd {
+    pub(crate) fn message(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        let Sender::User(from) = sender else {
+            return Err(Refusal::new(403, "a MESSAGE needs a sender who signed in"));
+        };
+        if !FrontEnd::is_kept(request.message) {
+            return self.route(request, sender);
+        }
+        let to = match self.recipient(request.message) {
+            Recipient::User(to, _) => to,
+            Recipient::Nobody => return Err(Refusal::new(404, "no such user")),
+            Recipient::Server => {
+                return Err(Refusal::new(405, "a method that the server itself does not take"));
+            }
+            Recipient::Foreign => return Err(Refusal::new(403, "the domain is not federated with us")),
+        };
+        let server = request.server.expect("a MESSAGE has a transaction");
+        let waiter = Waiter { server, message: request.message.clone(), arrival: request.arrival };
+        let sender_address = self.users.get(from).expect("who signed in exists").user.address.clone();
+        let identity = identity::identity(request.message, sender_address.as_str());
+        if let Some(accept) = self.accepting_by_identity.get(&(to, identity)) {
+            let accepting = &mut self.accepting[*accept];
+            if accepting.waiters.len() < WAITERS_MAX {
+                accepting.waiters.push(waiter);
+            }
+            return Ok(());
+        }
+        let account = self.users.get_mut(to).expect("the recipient was just found");
+        if account.mailbox.waiting() >= self.config.messaging.waiting_per_user_max {
+            return Err(Refusal::new(480, "the mailbox of the user is full"));
+        }
+        let sequence = account.mailbox.allot();
+        let recipient_address = account.user.address.clone();
+        let kept = self.as_kept(
+            request.message,
+            request.own_routes.count,
+            recipient_address.as_str(),
+            sender_address.as_str(),
+        );
+        let stored = StoredMessage {
+            owner: to,
+            sequence,
+            direction: Direction::Received,
+            peer: sender_address,
+            identity,
+            received_unix_ms: self.now.wall.0,
+            request: kept.bytes().to_vec(),
+        };
+        let accept = self.accepting.insert(Accepting {
+            id: request.id,
+            owner: to,
+            identity,
+            sequence,
+            message: kept.clone(),
+            waiters: vec![waiter],
+            timer: None,
+            refusal: None,
+        });
+        self.accepting_by_identity.insert((to, identity), accept);
+        self.accepting_by_place.insert((to, sequence), accept);
+        self.persist(Change::AppendMessage(stored), Persisting::Message(accept));
+        self.copy_to_sender(request, from, recipient_address, identity, kept);
+        Ok(())
+    }
+
+    /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
+    fn as_kept(&self, message: &Message, own_routes: usize, to: &str, from: &str) -> Message {
+        let uri = format!("sip:{to}");
+        let mut edit = Edit::new(message);
+        edit.request_uri(&uri)
+            .remove(HeaderId::Via)
+            .remove(HeaderId::ProxyAuthorization)
+            .remove(HeaderId::Authorization);
+        edit.remove(HeaderId::RecordRoute)
+            .remove(HeaderId::PPreferredIdentity)
+            .remove_named("Chancery-Origin");
+        if own_routes > 0 {
+            edit.remove(HeaderId::Route);
+        }
+        edit.set(HeaderId::PAssertedIdentity, format!("<sip:{from}>"));
+        if message.header(HeaderId::Date).is_none() {
+            edit.append(HeaderId::Date, http_date(self.now.wall));
+        }
+        Message::parse(edit.write()).expect("an edited message is a message")
+    }
+
+    /// The sender's other devices see what was sent (design section 6).
+    fn copy_to_sender(
+        &mut self,
+        request: &Request<'_>,
+        from: UserId,
+        to: directory::SipAddress,
+        identity: [u8; 16],
+        message: Message,
+    ) {
+        let account = self.users.get_mut(from).expect("who signed in exists");
+        let origin = device_on_flow(account, request.arrival.flow);
+        if !account.mailbox.has_other_devices(origin) {
+            return;
+        }
+        let sequence = account.mailbox.allot();
+        let stored = StoredMessage {
+            owner: from,
+            sequence,
+            direction: Direction::Sent,
+            peer: to,
+            identity,
+            received_unix_ms: self.now.wall.0,
+            request: message.bytes().to_vec(),
+        };
+        self.persist(
+            Change::AppendMessage(stored),
+            Persisting::Copy { owner: from, sequence, message, origin },
+        );
+    }
+
+    pub(crate) fn message_persisted(&mut self, accept: AcceptId, outcome: Outcome) {
+        let Accepting { owner, sequence, id, .. } = self.accepting[accept];
+        if outcome == Outcome::AlreadyThere {
+            self.counters.messages_repeated += 1;
+            self.report(Level::Debug, "repeated", Some(id), "the message was accepted before", Vec::new());
+            return self.answer_sender(accept, 202);
+        }
+        self.counters.messages_accepted += 1;
+        let message = self.accepting[accept].message.clone();
+        // The user may be gone by now, and the mailbox with it.
+        let Some(account) = self.users.get_mut(owner) else { return self.answer_sender(accept, 404) };
+        account.mailbox.stored(sequence, message);
+        if !account.mailbox.has_devices() {
+            return self.answer_sender(accept, 202);
+        }
+        let within = self.config.messaging.answer_within;
+        self.accepting[accept].timer =
+            Some(self.timers.insert(self.now.monotonic + within, Due::AnswerSender(accept)));
+        self.deliver_to_devices(owner);
+    }
+
+    pub(crate) fn message_not_persisted(&mut self, accept: AcceptId, error: &StoreError) {
+        let id = self.accepting[accept].id;
+        self.report(Level::Error, "message-not-kept", Some(id), describe(error), Vec::new());
+        self.answer_sender(accept, 500);
+    }
+
+    pub(crate) fn copy_persisted(
+        &mut self,
+        owner: UserId,
+        sequence: Sequence,
+        message: Message,
+        origin: Option<DeviceId>,
+    ) {
+        let Some(account) = self.users.get_mut(owner) else { return };
+        account.mailbox.stored(sequence, message);
+        if let Some(origin) = origin {
+            account.mailbox.skip(origin, sequence);
+        }
+        self.deliver_to_devices(owner);
+    }
+
+    pub(crate) fn answer_sender_in_time(&mut self, accept: AcceptId) {
+        if let Some(accepting) = self.accepting.get_mut(accept) {
+            accepting.timer = None;
+            self.answer_sender(accept, 202);
+        }
+    }
+
+    /// Answers the sender, and all its resends, for good.
+    fn answer_sender(&mut self, accept: AcceptId, status: u16) {
+        let accepting = self.accepting.remove(accept);
+        self.accepting_by_identity.remove(&(accepting.owner, accepting.identity));
+        self.accepting_by_place.remove(&(accepting.owner, accepting.sequence));
+        if let Some(timer) = accepting.timer {
+            self.timers.cancel(timer);
+        }
+        for Waiter { server, message, arrival } in accepting.waiters {
+            let mut response = ResponseBuilder::new(&message, status);
+            response.to_tag(&self.tag(&message));
+            self.stack.respond(self.now.monotonic, server, status, &mut response, arrival, &message);
+        }
+    }
+}
+
+// Delivering.
+impl FrontEnd {
+    pub(crate) fn deliver_to_devices(&mut self, user: UserId) {
+        let Some(account) = self.users.get(user) else { return };
+        let devices: smallvec::SmallVec<[DeviceId; 4]> = account.mailbox.devices().collect();
+        for device in devices {
+            self.deliver(user, device);
+        }
+    }
+
+    fn deliver(&mut self, owner: UserId, device: DeviceId) {
+        let Some(account) = self.users.get_mut(owner) else { return };
+        match account.mailbox.next(device) {
+            Next::Nothing => {}
+            Next::Fetch(after) => {
+                self.query(Query::Messages { owner, after, limit: PAGE }, Querying::Page { owner, device });
+            }
+            Next::Deliver(sequence, message) => {
+                let target = account.bindings.targets(|b| b.device == device).into_iter().next();
+                match target {
+                    Some(target) => {
+                        self.send_to_device(Delivery { owner, device, sequence }, &message, target)
+                    }
+                    None => account.mailbox.unreachable(device, sequence),
+                }
+            }
+        }
+    }
+
+    fn send_to_device(&mut self, delivery: Delivery, message: &Message, target: Target) {
+        let own = self.deliveries.insert(delivery);
+        let changes = vec![HeaderChange::Remove(HeaderId::MaxBreadth)];
+        let forwarding = Forwarding { own_routes: 0, record_route: false, changes };
+        let own = u64::try_from(own).expect("an index fits");
+        self.stack.send_own(self.now.monotonic, own, message, target, forwarding);
+    }
+
+    pub(crate) fn page_read(&mut self, owner: UserId, device: DeviceId, rows: Option<Vec<StoredMessage>>) {
+        let is_last = rows.as_ref().is_none_or(|rows| rows.len() < PAGE as usize);
+        let failed = rows.is_none();
+        let page = rows.map(|rows| {
+            let readable =
+                rows.into_iter().filter_map(|m| Some((m.sequence, Message::parse(m.request.into()).ok()?)));
+            readable.collect()
+        });
+        let Some(account) = self.users.get_mut(owner) else { return };
+        account.mailbox.fetched(device, page, is_last);
+        if failed {
+            self.timers.insert(self.now.monotonic + RETRY_DEVICE_AFTER, Due::RetryDevice(owner, device));
+        }
+        self.deliver(owner, device);
+    }
+
+    /// A device answered, or did not.
+    pub(crate) fn own_completed(&mut self, own: u64, outcome: Result<Message, u16>) {
+        let index = usize::try_from(own).expect("an index fits");
+        let Some(Delivery { owner, device, sequence }) = self.deliveries.try_remove(index) else { return };
+        let status = match &outcome {
+            Ok(response) => response.status().unwrap_or(500),
+            Err(status) => *status,
+        };
+        match Taken::from_status(status) {
+            Taken::Yes => {
+                self.counters.messages_delivered += 1;
+                let Some(account) = self.users.get_mut(owner) else { return };
+                account.mailbox.took(device, sequence);
+                self.write_marks_soon(owner);
+                if let Some(accept) = self.accepting_by_place.get(&(owner, sequence)).copied() {
+                    self.answer_sender(accept, 200);
+                }
+            }
+            Taken::Never => self.device_refused(owner, device, sequence, status),
+            Taken::NotNow => {
+                let Some(account) = self.users.get_mut(owner) else { return };
+                account.mailbox.unreachable(device, sequence);
+                self.timers.insert(self.now.monotonic + RETRY_DEVICE_AFTER, Due::RetryDevice(owner, device));
+            }
+        }
+        self.deliver(owner, device);
+    }
+
+    fn device_refused(&mut self, owner: UserId, device: DeviceId, sequence: Sequence, status: u16) {
+        let Some(account) = self.users.get_mut(owner) else { return };
+        let others_may_take_it = account.mailbox.refused(device, sequence);
+        self.write_marks_soon(owner);
+        let Some(accept) = self.accepting_by_place.get(&(owner, sequence)).copied() else { return };
+        let accepting = &mut self.accepting[accept];
+        let best = accepting.refusal.map_or(status, |s| s.min(status));
+        accepting.refusal = Some(best);
+        if !others_may_take_it {
+            // Nobody will see it, and the sender is told so: it must not appear later on another device.
+            self.counters.messages_refused += 1;
+            self.persist_soon(Change::WithdrawMessage { owner, sequence });
+            self.answer_sender(accept, best);
+        }
+    }
+
+    pub(crate) fn retry_device(&mut self, owner: UserId, device: DeviceId) {
+        if let Some(account) = self.users.get_mut(owner) {
+            account.mailbox.retry(device);
+            self.deliver(owner, device);
+        }
+    }
+}
+
+/// What a device's final status says about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// It understood, and does not want it: another try would bring the same.
+    Never,
+    /// It is not there, or too busy.
+    NotNow,
+}
+
+impl Taken {
+    fn from_status(status: u16) -> Taken {
+        match status {
+            200..300 => Taken::Yes,
+            408 | 410 | 430 | 480 | 481 | 500 | 502..=504 => Taken::NotNow,
+            _ => Taken::Never,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What is counted. Labels come from closed sets.
+
+use node::{Metric, MetricKind};
+use sip_message::Method;
+
+use crate::frontend::FrontEnd;
+
+const METHODS: [&str; 15] = [
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "REGISTER",
+    "OPTIONS",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "REFER",
+    "INFO",
+    "PRACK",
+    "UPDATE",
+    "other",
+];
+/// Statuses of refusals are counted one by one up to 699.
+const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
+
+/// Counters of the front end.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    requests: [u64; METHODS.len()],
+    forwarded: [u64; CLASSES.len()],
+    refused: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) malformed: u64,
+    pub(crate) stray_responses: u64,
+    pub(crate) challenges: u64,
+    pub(crate) sign_ins: u64,
+    pub(crate) sign_ins_refused: u64,
+    pub(crate) sign_ins_slowed: u64,
+    pub(crate) sign_in_missed: u64,
+    pub(crate) registrations: u64,
+    pub(crate) messages_accepted: u64,
+    pub(crate) messages_repeated: u64,
+    pub(crate) messages_delivered: u64,
+    pub(crate) messages_refused: u64,
+    pub(crate) storage_failures: u64,
+}
+
+impl Counters {
+    pub(crate) fn request(&mut self, method: Method<'_>) {
+        let at = METHODS.iter().position(|m| *m == method.as_str()).unwrap_or(METHODS.len() - 1);
+        self.requests[at] += 1;
+    }
+
+    pub(crate) fn forwarded(&mut self, status: u16) {
+        let class = usize::from(status / 100).clamp(2, 6) - 2;
+        self.forwarded[class] += 1;
+    }
+
+    /// `reason` is a constant of the code: the set is closed.
+    pub(crate) fn refused(&mut self, reason: &'static str) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        let mut counter = |name, help, labels: &[(&'static str, &str)], value: u64| {
+            #[allow(clippy::cast_precision_loss, reason = "a metric is a float by its format")]
+            visit(Metric { name, help, kind: MetricKind::Counter, labels, value: value as f64 });
+        };
+        for (method, value) in METHODS.iter().zip(self.requests) {
+            counter(
+                "chancery_sip_requests_total",
+                "SIP requests received, by method",
+                &[("method", method)],
+                value,
+            );
+        }
+        for (class, value) in CLASSES.iter().zip(self.forwarded) {
+            counter(
+                "chancery_sip_forwarded_total",
+                "Forwarded requests that were answered, by class of status",
+                &[("status", class)],
+                value,
+            );
+        }
+        for (reason, value) in &self.refused {
+            counter(
+                "chancery_sip_refused_total",
+                "Requests refused, by reason",
+                &[("reason", reason)],
+                *value,
+            );
+        }
+        for (name, help, value) in [
+            ("chancery_sip_malformed_total", "Messages that were no SIP", self.malformed),
+            (
+                "chancery_sip_stray_responses_total",
+                "Responses that belonged to no request",
+                self.stray_responses,
+            ),
+            ("chancery_sip_challenges_total", "Requests answered with a challenge", self.challenges),
+            ("chancery_sign_ins_total", "Digest answers that were right", self.sign_ins),
+            ("chancery_sign_ins_refused_total", "Digest answers that were wrong", self.sign_ins_refused),
+            (
+                "chancery_sign_ins_slowed_total",
+                "Digest answers not looked at after too many wrong ones",
+                self.sign_ins_slowed,
+            ),
+            (
+                "chancery_sign_ins_missed_total",
+                "Connections closed because nobody signed in",
+                self.sign_in_missed,
+            ),
+            ("chancery_registrations_total", "REGISTER requests that changed a binding", self.registrations),
+            ("chancery_messages_accepted_total", "Messages made durable", self.messages_accepted),
+            (
+                "chancery_messages_repeated_total",
+                "Messages recognised as sent before",
+                self.messages_repeated,
+            ),
+            ("chancery_messages_delivered_total", "Messages taken by a device", self.messages_delivered),
+            ("chancery_messages_refused_total", "Messages that every device refused", self.messages_refused),
+            (
+                "chancery_storage_failures_total",
+                "Changes and queries that storage failed",
+                self.storage_failures,
+            ),
+        ] {
+            counter(name, help, &[], value);
+        }
+    }
+}
+
+impl FrontEnd {
+    pub(crate) fn visit_gauges(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        #[allow(clippy::cast_precision_loss, reason = "a metric is a float by its format")]
+        for (name, help, value) in [
+            ("chancery_users", "Accounts", self.users.len() as f64),
+            ("chancery_bindings", "Registered contacts in force", self.binding_owners.len() as f64),
+            ("chancery_sip_transactions", "Transactions under way", self.stack.pending() as f64),
+            (
+                "chancery_sip_contexts",
+                "Forwarded requests under way or remembered",
+                self.stack.contexts() as f64,
+            ),
+            (
+                "chancery_messages_accepting",
+                "Messages whose sender waits for an answer",
+                self.accepting.len() as f64,
+            ),
+            (
+                "chancery_storage_healthy",
+                "1 while the last write succeeded",
+                f64::from(u8::from(self.storage_healthy)),
+            ),
+        ] {
+            visit(Metric { name, help, kind: MetricKind::Gauge, labels: &[], value });
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Calls of administrators.
+
+use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
+use node::{CallToken, Flow, Level, Outcome, Output};
+use rand::Rng;
+use records::{Change, MailboxRecord, UserRecord};
+use sip_message::digest::{Algorithm, Ha1, ha1};
+
+use crate::admin::{
+    Answer, Call, Device, PASSWORD_CHARACTERS_MIN, Refusal, Status, UserDetails, UserSummary,
+};
+use crate::frontend::{FrontEnd, Persisting, State};
+use crate::users::Account;
+
+/// Most users that one answer lists.
+const LIST_MAX: usize = 1000;
+
+impl FrontEnd {
+    pub(crate) fn called(&mut self, token: CallToken, call: Call) {
+        if self.state == State::Loading && call != Call::Status {
+            return self.answer_call(token, Answer::Refused(Refusal::Starting));
+        }
+        match self.begin(&call) {
+            Ok(Begun::Answer(answer)) => self.answer_call(token, answer),
+            Ok(Begun::Change(change)) => {
+                self.persist(change.clone(), Persisting::Call(token, Box::new(call), change))
+            }
+            Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
+        }
+    }
+
+    fn begin(&mut self, call: &Call) -> Result<Begun, Refusal> {
+        Ok(match call {
+            Call::AddUser { address, display_name, password, role } => {
+                self.check_domain(address)?;
+                check_password(password)?;
+                if self.users.find_address(address).is_some() {
+                    return Err(Refusal::Exists(address.clone()));
+                }
+                Begun::Change(Change::AddUser(User {
+                    // Never given twice, also after a removal: 2^62 are not met again. Positive in every database.
+                    id: UserId(self.rng.random_range(1..1 << 62)),
+                    address: address.clone(),
+                    display_name: display_name.clone(),
+                    state: UserState::Enabled,
+                    role: *role,
+                    secrets: Some(secrets(address, password)),
+                }))
+            }
+            Call::SetUserState(address, state) => {
+                Begun::Change(Change::SetUserState { user: self.known(address)?, state: *state })
+            }
+            Call::SetPassword(address, password) => {
+                check_password(password)?;
+                Begun::Change(Change::SetUserSecrets {
+                    user: self.known(address)?,
+                    secrets: secrets(address, password),
+                })
+            }
+            Call::RemoveUser(address) => Begun::Change(Change::RemoveUser(self.known(address)?)),
+            Call::ListUsers { containing, after, limit } => {
+                Begun::Answer(Answer::Users(self.list(containing.as_deref(), after.as_ref(), *limit)))
+            }
+            Call::ShowUser(address) => {
+                let account = self.users.get(self.known(address)?).expect("it was just found");
+                Begun::Answer(Answer::User(Box::new(self.details(account))))
+            }
+            Call::Status => Begun::Answer(Answer::Status(self.status())),
+        })
+    }
+
+    /// The change is durable: now it is done here, and the caller is told.
+    pub(crate) fn call_persisted(&mut self, token: CallToken, call: Call, change: Change, outcome: Outcome) {
+        if let (Outcome::AlreadyThere, Call::AddUser { address, .. }) = (outcome, &call) {
+            return self.answer_call(token, Answer::Refused(Refusal::Exists(address.clone())));
+        }
+        match change {
+            Change::AddUser(user) => {
+                self.load_user(UserRecord { user, bindings: Vec::new(), mailbox: MailboxRecord::default() });
+            }
+            Change::SetUserState { user, state } => {
+                if let Some(account) = self.users.get_mut(user) {
+                    account.user.state = state;
+                }
+                if state == UserState::Disabled {
+                    self.cut_off(user);
+                }
+            }
+            Change::SetUserSecrets { user, secrets } => {
+                if let Some(account) = self.users.get_mut(user) {
+                    account.user.secrets = Some(secrets);
+                }
+                self.cut_off(user);
+            }
+            Change::RemoveUser(user) => {
+                self.cut_off(user);
+                self.users.remove(user);
+            }
+            _ => {}
+        }
+        self.report(
+            Level::Info,
+            "administered",
+            None,
+            "an administrator's change is in force",
+            vec![("call", format!("{call:?}"))],
+        );
+        self.answer_call(token, Answer::Done);
+    }
+
+    fn answer_call(&mut self, token: CallToken, answer: Answer) {
+        self.outputs.push_back(Output::Answer { token, answer });
+    }
+
+    fn known(&self, address: &SipAddress) -> Result<UserId, Refusal> {
+        self.users.find_address(address).ok_or_else(|| Refusal::NoSuchUser(address.clone()))
+    }
+
+    fn check_domain(&self, address: &SipAddress) -> Result<(), Refusal> {
+        if self.config.domains.iter().any(|d| d.as_str() == address.domain()) {
+            return Ok(());
+        }
+        let ours = self.config.domains.iter().map(ToString::to_string).collect();
+        Err(Refusal::ForeignDomain { domain: address.domain().to_owned(), ours })
+    }
+
+    fn list(&self, containing: Option<&str>, after: Option<&SipAddress>, limit: usize) -> Vec<UserSummary> {
+        let containing = containing.map(str::to_lowercase);
+        let matches = |a: &&Account| {
+            let is_behind = after.is_none_or(|after| a.user.address > *after);
+            let holds = |text: &str| containing.as_deref().is_none_or(|c| text.to_lowercase().contains(c));
+            is_behind && (holds(a.user.address.as_str()) || holds(&a.user.display_name))
+        };
+        let mut accounts: Vec<&Account> = self.users.iter().filter(matches).collect();
+        accounts.sort_by(|a, b| a.user.address.cmp(&b.user.address));
+        accounts.into_iter().take(limit.min(LIST_MAX)).map(summary).collect()
+    }
+
+    fn details(&self, account: &Account) -> UserDetails {
+        let devices = account.bindings.iter().map(|b| Device {
+            contact: b.uri.to_string(),
+            transport: b.transport.name(),
+            remote: match b.flow {
+                Flow::Connection(node::ConnectionId(u64::MAX)) => String::new(),
+                _ => b.remote.to_string(),
+            },
+            user_agent: b.user_agent.to_string(),
+            instance: b.instance.as_ref().map(ToString::to_string),
+            expires_seconds: b.expires_at.since(self.now.monotonic).as_secs(),
+        });
+        UserDetails { summary: summary(account), devices: devices.collect() }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            users: self.users.len(),
+            bindings: self.binding_owners.len(),
+            connections: self.connections.len(),
+            transactions: self.stack.pending(),
+            storage_healthy: self.storage_healthy,
+            uptime_seconds: self.started.map_or(0, |s| self.now.monotonic.since(s).as_secs()),
+        }
+    }
+}
+
+enum Begun {
+    Answer(Answer),
+    Change(Change),
+}
+
+fn summary(account: &Account) -> UserSummary {
+    UserSummary {
+        address: account.user.address.clone(),
+        display_name: account.user.display_name.clone(),
+        state: account.user.state,
+        role: account.user.role,
+        devices: account.bindings.0.len(),
+        waiting_messages: account.mailbox.waiting(),
+    }
+}
+
+fn check_password(password: &str) -> Result<(), Refusal> {
+    if password.chars().count() < PASSWORD_CHARACTERS_MIN { Err(Refusal::WeakPassword) } else { Ok(()) }
+}
+
+/// What Digest is checked against (RFC 7616 §3.4.2): the user name is the user part of the address, the realm its domain.
+pub fn secrets(address: &SipAddress, password: &str) -> DigestSecrets {
+    let of = |algorithm| ha1(algorithm, address.user(), address.domain(), password);
+    match (of(Algorithm::Md5), of(Algorithm::Sha256)) {
+        (Ha1::Md5(md5), Ha1::Sha256(sha256)) => DigestSecrets { md5, sha256 },
+        _ => unreachable!("ha1 gives the variant of its algorithm"),
+    }
+}

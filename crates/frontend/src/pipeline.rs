@@ -1,0 +1,436 @@
+//! A request's life, step by step: parse, limits, provenance, loop and hop checks, authenticate, assert identity, and then a service.
+//!
+//! Each step goes on, answers, or drops. Every refusal says why to the operator, and to the stranger no more than its status.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use directory::UserId;
+use node::{ConnectionId, Flow, Level, Output, RequestId};
+use sip_message::build::reason_phrase;
+use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme};
+use sip_stack::route::OwnRoutes;
+use sip_stack::transaction::{Arrival, Incoming, ServerId};
+use siphasher::sip::SipHasher13;
+
+use crate::auth::{Attempt, Authenticator, Proof, credentials_for};
+use crate::config::Challenge;
+use crate::frontend::{FrontEnd, State};
+use crate::users::AddressKey;
+
+/// What we answer to OPTIONS and 405 (RFC 3261 §20.5): what is taken or passed on here.
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, REGISTER, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, INFO, PRACK, UPDATE";
+/// Extensions that this server takes part in.
+pub(crate) const SUPPORTED: &str = "path, outbound, gruu";
+/// Extensions that a request may demand of a proxy here (Proxy-Require).
+const PROXY_SUPPORTED: [&str; 0] = [];
+/// Retry-After while the users are being loaded, and when tables are full.
+const RETRY_AFTER_SECONDS: u64 = 2;
+
+/// A request on its way through the steps.
+pub(crate) struct Request<'m> {
+    pub(crate) id: RequestId,
+    pub(crate) message: &'m Message,
+    pub(crate) arrival: Arrival,
+    /// Its transaction; `None` for those that are answered without one.
+    pub(crate) server: Option<ServerId>,
+    pub(crate) own_routes: OwnRoutes,
+}
+
+/// Who sent a request, as far as its flow and its credentials prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// A user of ours, signed in on this flow or by this request's credentials.
+    User(UserId),
+    /// A party of a dialog that runs through us, known by our own Route entry.
+    Party,
+}
+
+/// How a request is answered when a step does not let it pass.
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// For the operator; a constant, so that it can be counted.
+    pub(crate) reason: &'static str,
+    pub(crate) headers: Vec<(HeaderId, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, reason: &'static str) -> Refusal {
+        Refusal { status, reason, headers: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, id: HeaderId, value: impl Into<String>) -> Refusal {
+        self.headers.push((id, value.into()));
+        self
+    }
+}
+
+// From octets to a request.
+impl FrontEnd {
+    pub(crate) fn received(&mut self, flow: Flow, bytes: Bytes) {
+        if let Flow::Datagram { .. } = flow {
+            // Keep-alives of clients that send line ends over UDP.
+            if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
+                return;
+            }
+        }
+        let Some((transport, remote)) = self.stack.hops().flow_facts(flow) else { return };
+        let arrival = Arrival { flow, transport, remote };
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request(message, arrival),
+            Ok(message) => self.response(message),
+            Err(error) => self.malformed(&error, arrival),
+        }
+    }
+
+    /// A stream that cannot be followed any further: what can be seen of its last message is answered, and the driver closes it.
+    pub(crate) fn unframed(
+        &mut self,
+        connection: ConnectionId,
+        bytes: Bytes,
+        status: u16,
+        reason: &'static str,
+    ) {
+        let flow = Flow::Connection(connection);
+        if let Some((transport, remote)) = self.stack.hops().flow_facts(flow) {
+            let arrival = Arrival { flow, transport, remote };
+            let answerable = match Message::parse(bytes) {
+                Ok(message) => Some(Box::new(message)),
+                Err(error) => error.answerable,
+            };
+            self.malformed(&ParseError { status, reason, answerable }, arrival);
+        }
+        self.outputs.push_back(Output::Close { connection });
+    }
+
+    fn malformed(&mut self, error: &ParseError, arrival: Arrival) {
+        self.counters.malformed += 1;
+        let fields = vec![("transport", arrival.transport.name().to_owned())];
+        self.report(Level::Debug, "malformed", None, error.reason, fields);
+        let Some(message) =
+            error.answerable.as_deref().filter(|m| m.is_request() && m.method() != Method::Ack)
+        else {
+            return;
+        };
+        let mut response = ResponseBuilder::new(message, error.status);
+        response.to_tag(&self.tag(message));
+        self.stack.respond_stateless(None, &mut response, arrival, message);
+    }
+
+    fn response(&mut self, message: Message) {
+        if message.validate().is_err() {
+            self.counters.malformed += 1;
+            return;
+        }
+        if !self.stack.handle_response(self.now.monotonic, message) {
+            self.counters.stray_responses += 1;
+        }
+    }
+
+    fn request(&mut self, message: Message, arrival: Arrival) {
+        self.counters.request(message.method());
+        let id = self.next_request();
+        let mut request = Request {
+            id,
+            message: &message,
+            arrival,
+            server: None,
+            own_routes: OwnRoutes { count: 0, destination: None, sender_is_party: false },
+        };
+        if let Err(rejection) = message.validate() {
+            return self.refuse(&request, Refusal::new(rejection.status, rejection.reason));
+        }
+        request.own_routes = self.stack.routes().own_routes(&message, arrival.flow);
+        // A REGISTER changes nothing when it comes twice, so that it needs no transaction.
+        if message.method() != Method::Register {
+            match self.stack.handle_request(self.now.monotonic, &message, arrival) {
+                Incoming::New(server) => request.server = Some(server),
+                Incoming::Ack => return self.forward_ack(&request),
+                Incoming::Absorbed | Incoming::Cancel { .. } => return,
+                Incoming::Overload => {
+                    let refusal = Refusal::new(503, "the table of transactions is full");
+                    return self.refuse(
+                        &request,
+                        refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()),
+                    );
+                }
+            }
+        }
+        if let Err(refusal) = self.steps(&request) {
+            self.refuse(&request, refusal);
+        }
+    }
+
+    fn steps(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        self.check_scheme(request)?;
+        self.check_hops(request)?;
+        self.check_extensions(request)?;
+        if self.state == State::Loading {
+            let refusal = Refusal::new(503, "the users are not loaded yet");
+            return Err(refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()));
+        }
+        if self.is_for_this_server(request) && request.message.method() == Method::Options {
+            return self.options(request);
+        }
+        let sender = self.authenticate(request)?;
+        self.check_identity(request, sender)?;
+        match request.message.method() {
+            Method::Register => self.register(request, sender),
+            Method::Message if request.own_routes.destination.is_none() => self.message(request, sender),
+            _ => self.route(request, sender),
+        }
+    }
+}
+
+// The steps.
+impl FrontEnd {
+    /// RFC 3261 §16.3 step 2.
+    fn check_scheme(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        match request.message.request_uri().map(|u| u.scheme()) {
+            Ok(Scheme::Sip | Scheme::Sips) => Ok(()),
+            _ => Err(Refusal::new(416, "the scheme of the Request-URI is not known here")),
+        }
+    }
+
+    /// RFC 3261 §16.3 steps 3 and 4, RFC 5393 §4.2.
+    fn check_hops(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if request.message.max_forwards() == Ok(Some(0)) && !self.is_for_this_server(request) {
+            return Err(Refusal::new(483, "Max-Forwards is used up"));
+        }
+        if self.stack.is_loop(request.message) {
+            return Err(Refusal::new(482, "the request was here before"));
+        }
+        Ok(())
+    }
+
+    /// RFC 3261 §16.3 step 5, and §8.2.2.3 where we are the end.
+    fn check_extensions(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let unsupported = |id: HeaderId, known: &[&str]| {
+            let tags = request.message.elements(id).filter_map(|t| std::str::from_utf8(t).ok());
+            let unknown: Vec<&str> =
+                tags.filter(|t| !known.iter().any(|k| k.eq_ignore_ascii_case(t))).collect();
+            (!unknown.is_empty()).then(|| unknown.join(", "))
+        };
+        if let Some(tags) = unsupported(HeaderId::ProxyRequire, &PROXY_SUPPORTED) {
+            return Err(Refusal::new(420, "Proxy-Require demands an extension that is not known here")
+                .with(HeaderId::Unsupported, tags));
+        }
+        let we_are_the_end = request.message.method() == Method::Register || self.is_for_this_server(request);
+        if we_are_the_end {
+            if let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"]) {
+                return Err(Refusal::new(420, "Require demands an extension that is not known here")
+                    .with(HeaderId::Unsupported, tags));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who sent it: by our own Route entry, by its flow, or by its credentials (RFC 3261 §22).
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Sender, Refusal> {
+        let message = request.message;
+        let is_register = message.method() == Method::Register;
+        let claimed = if is_register { message.to() } else { message.from() };
+        let claimed = claimed.ok().and_then(|a| AddressKey::from_uri(&a.uri));
+        if !is_register {
+            if request.own_routes.sender_is_party {
+                return Ok(Sender::Party);
+            }
+            if let Some(user) = self.signed_in(request.arrival.flow, claimed.as_ref()) {
+                return Ok(Sender::User(user));
+            }
+        }
+        let realm = self.realm(claimed.as_ref())?;
+        let header = if is_register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
+        let values = message
+            .headers()
+            .filter(|h| h.id == header || (!is_register && h.id == HeaderId::Authorization))
+            .map(|h| h.value);
+        let Some(credentials) = credentials_for(values, &realm) else {
+            return Err(self.challenge(is_register, &realm, false, "no credentials yet"));
+        };
+        let attempt = Attempt {
+            realm: &realm,
+            method: message.method().as_str(),
+            credentials,
+            body: message.body(),
+            source: request.arrival.remote.ip(),
+            identity: (message.call_id().unwrap_or(""), message.cseq().map_or(0, |c| c.number)),
+        };
+        match self.auth.judge(self.now, &self.users, &attempt) {
+            Proof::User(user) => {
+                self.counters.sign_ins += 1;
+                self.sign_in(request.arrival.flow, user);
+                Ok(Sender::User(user))
+            }
+            Proof::Stale => Err(self.challenge(is_register, &realm, true, "the nonce is stale")),
+            Proof::Wrong(reason) => {
+                self.counters.sign_ins_refused += 1;
+                let fields = vec![("source", request.arrival.remote.ip().to_string())];
+                self.report(Level::Info, "sign-in-refused", Some(request.id), reason, fields);
+                Err(self.challenge(is_register, &realm, false, reason))
+            }
+            Proof::Wait(wait) => {
+                self.counters.sign_ins_slowed += 1;
+                Err(self.slow_down(wait, request.arrival.remote.ip(), request.id))
+            }
+        }
+    }
+
+    /// Identity is From: what the sender proved must cover it, on every method (design section 3).
+    fn check_identity(&self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        let Sender::User(user) = sender else { return Ok(()) };
+        let address = self.users.get(user).map(|a| AddressKey::of(&a.user.address));
+        let from = request.message.from().ok().and_then(|f| AddressKey::from_uri(&f.uri));
+        if address.is_none() || from != address {
+            return Err(Refusal::new(403, "From is not the identity that signed in"));
+        }
+        Ok(())
+    }
+}
+
+// What the steps ask.
+impl FrontEnd {
+    /// Whether the request is for the server itself: its Request-URI has no user and names one of our domains or hosts.
+    pub(crate) fn is_for_this_server(&self, request: &Request<'_>) -> bool {
+        let Ok(uri) = request.message.request_uri() else { return false };
+        uri.user().is_none()
+            && request.own_routes.destination.is_none()
+            && self.stack.routes().names().is_self(&uri)
+    }
+
+    pub(crate) fn is_our_domain(&self, host: Host<'_>) -> bool {
+        match host {
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                self.config.domains.iter().any(|d| d.as_str().eq_ignore_ascii_case(name))
+            }
+            Host::Address(_) => false,
+        }
+    }
+
+    /// A user who signed in on this flow before and is who the request claims to come from. With several on one flow the claim chooses; a claim that is
+    /// nobody's of them proves nothing about them, and is asked for credentials.
+    fn signed_in(&self, flow: Flow, claimed: Option<&AddressKey>) -> Option<UserId> {
+        let (policy, users) = match flow {
+            Flow::Connection(connection) => {
+                (self.config.authentication.connections, self.connections.get(&connection).map(|c| &c.users))
+            }
+            Flow::Datagram { .. } => (self.config.authentication.datagrams, self.datagram_users.get(&flow)),
+        };
+        if policy == Challenge::EveryRequest {
+            return None;
+        }
+        let users = users?;
+        let is_claimed = |id: &UserId| {
+            self.users.get(*id).is_some_and(|a| Some(&AddressKey::of(&a.user.address)) == claimed)
+        };
+        users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))
+    }
+
+    /// Remembers on a connection who signed in on it. Datagrams are remembered with their registration.
+    fn sign_in(&mut self, flow: Flow, user: UserId) {
+        let Flow::Connection(connection) = flow else { return };
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        if let Some(timer) = open.deadline.take() {
+            self.timers.cancel(timer);
+        }
+        if !open.users.contains(&user) {
+            open.users.push(user);
+        }
+    }
+
+    /// The realm is the domain of who the sender claims to be. Nobody here can vouch for other domains.
+    fn realm(&self, claimed: Option<&AddressKey>) -> Result<String, Refusal> {
+        let domain = claimed.and_then(|c| c.as_str().rsplit_once('@')).map(|(_, domain)| domain);
+        match domain {
+            Some(domain) if self.is_our_domain(Host::Name(domain)) => Ok(domain.to_owned()),
+            _ => Err(Refusal::new(403, "the sender claims an address that is not of our domains")),
+        }
+    }
+
+    fn challenge(&mut self, is_register: bool, realm: &str, stale: bool, reason: &'static str) -> Refusal {
+        self.counters.challenges += 1;
+        let (status, header) =
+            if is_register { (401, HeaderId::WwwAuthenticate) } else { (407, HeaderId::ProxyAuthenticate) };
+        let [first, second] = self.auth.challenges(self.now.wall, realm, stale);
+        Refusal { status, reason, headers: vec![(header, first), (header, second)] }
+    }
+
+    fn slow_down(&mut self, wait: Duration, source: IpAddr, id: RequestId) -> Refusal {
+        let reason = "too many wrong passwords";
+        self.report(Level::Warn, "sign-in-slowed", Some(id), reason, vec![("source", source.to_string())]);
+        Refusal::new(503, reason).with(HeaderId::RetryAfter, Authenticator::retry_after(wait).to_string())
+    }
+
+    /// RFC 3261 §11.2.
+    fn options(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        let headers = [(HeaderId::Allow, ALLOW), (HeaderId::Supported, SUPPORTED), (HeaderId::Accept, "*/*")];
+        self.answer(request, 200, &headers.map(|(id, value)| (id, value.to_owned())));
+        Ok(())
+    }
+}
+
+// Answers.
+impl FrontEnd {
+    /// Answers for good, in the request's transaction if it has one.
+    pub(crate) fn answer(&mut self, request: &Request<'_>, status: u16, headers: &[(HeaderId, String)]) {
+        let mut response = ResponseBuilder::new(request.message, status);
+        response.to_tag(&self.tag(request.message));
+        for (id, value) in headers {
+            response.header(*id, value);
+        }
+        match request.server {
+            Some(server) => {
+                self.stack.respond(
+                    self.now.monotonic,
+                    server,
+                    status,
+                    &mut response,
+                    request.arrival,
+                    request.message,
+                );
+            }
+            None => self.stack.respond_stateless(None, &mut response, request.arrival, request.message),
+        }
+    }
+
+    /// Refuses without keeping anything: a stranger's requests cost no memory.
+    pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: Refusal) {
+        if request.message.method() == Method::Ack {
+            return;
+        }
+        let Refusal { status, reason, headers } = refusal;
+        self.counters.refused(reason);
+        // Challenges are everyday life; the rest is for the operator.
+        if !matches!(status, 401 | 407) {
+            let fields = vec![
+                ("status", status.to_string()),
+                ("method", request.message.method().as_str().to_owned()),
+                ("transport", request.arrival.transport.name().to_owned()),
+                ("source", request.arrival.remote.ip().to_string()),
+            ];
+            self.report(Level::Info, "refused", Some(request.id), reason, fields);
+        }
+        let mut response = ResponseBuilder::new(request.message, status);
+        response.reason(reason_phrase(status)).to_tag(&self.tag(request.message));
+        for (id, value) in &headers {
+            response.header(*id, value);
+        }
+        if status == 405 {
+            response.header(HeaderId::Allow, ALLOW);
+        }
+        self.stack.respond_stateless(request.server, &mut response, request.arrival, request.message);
+    }
+
+    /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).
+    pub(crate) fn tag(&self, message: &Message) -> String {
+        let key = self.config.secret[..16].try_into().expect("a secret has 32 octets");
+        let mut hasher = SipHasher13::new_with_key(&key);
+        hasher.write(message.header(HeaderId::CallId).unwrap_or(b""));
+        hasher.write(message.header(HeaderId::From).unwrap_or(b""));
+        format!("{:016x}", hasher.finish())
+    }
+}

@@ -1,0 +1,452 @@
+//! Doing what a REGISTER asks for, and what ends a binding.
+
+use std::fmt::Write as _;
+
+use directory::{UserId, UserState};
+use node::{CloseReason, Flow, Level, Transport, UnixMillis};
+use records::{Change, DeviceKey};
+use sip_message::{HeaderId, Uri};
+use sip_stack::stack::TargetFailure;
+
+use crate::binding::{Binding, BindingId, Durability, Reach};
+use crate::frontend::{Due, FrontEnd};
+use crate::messaging::mailbox::{DeviceId, Mailbox};
+use crate::pipeline::{Refusal, Request, Sender};
+use crate::registrar::{self, NewBinding, Plan, Wish};
+use crate::users::{Account, AddressKey};
+
+/// Flow-Timer of RFC 5626 §4.4.1, in seconds: a client of outbound sends a keep-alive at least so often, and takes a flow as dead when none comes back.
+const FLOW_TIMER_SECONDS: u32 = 120;
+
+impl FrontEnd {
+    pub(crate) fn register(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        let message = request.message;
+        let Sender::User(user) = sender else {
+            return Err(Refusal::new(403, "a REGISTER needs credentials"));
+        };
+        let to = message.to().ok().and_then(|to| AddressKey::from_uri(&to.uri));
+        let Some(to) = to else { return Err(Refusal::new(400, "To of a REGISTER is no address")) };
+        if self.users.find(&to) != Some(user) {
+            return Err(Refusal::new(403, "To of a REGISTER is another user"));
+        }
+        let account = self.users.get(user).expect("who signed in exists");
+        let to_refusal = |r: registrar::Refusal| Refusal::new(r.status, r.reason);
+        let plan = registrar::plan(
+            message,
+            &account.bindings,
+            &self.config.registration,
+            request.arrival.transport,
+            request.arrival.remote,
+        );
+        let plan = match plan {
+            Err(r) if r.status == 423 => {
+                let min = self.config.registration.expires_min.as_secs();
+                return Err(to_refusal(r).with(HeaderId::MinExpires, min.to_string()));
+            }
+            other => other.map_err(to_refusal)?,
+        };
+        let path = registrar::path(message).map_err(to_refusal)?;
+        match plan {
+            Plan::Fetch | Plan::Repeated => {}
+            Plan::RemoveAll => {
+                let all: Vec<BindingId> = account.bindings.iter().map(|b| b.id).collect();
+                for id in all {
+                    self.remove_binding(user, id);
+                }
+                self.registration_changed(user, request);
+            }
+            Plan::Change(wishes) => {
+                for wish in wishes {
+                    match wish {
+                        Wish::Remove(key) => {
+                            let id = self.users.get(user).and_then(|a| a.bindings.by_key(&key)).map(|b| b.id);
+                            if let Some(id) = id {
+                                self.remove_binding(user, id);
+                            }
+                        }
+                        Wish::Put(new) => self.put_binding(user, request, *new, &path),
+                    }
+                }
+                self.registration_changed(user, request);
+            }
+        }
+        self.answer_register(user, request);
+        self.deliver_to_devices(user);
+        Ok(())
+    }
+
+    fn registration_changed(&mut self, user: UserId, request: &Request<'_>) {
+        self.counters.registrations += 1;
+        let Some(account) = self.users.get(user) else { return };
+        let fields = vec![
+            ("user", account.user.address.to_string()),
+            ("devices", account.bindings.0.len().to_string()),
+            ("transport", request.arrival.transport.name().to_owned()),
+        ];
+        self.report(Level::Debug, "registered", Some(request.id), "bindings changed", fields);
+        self.bindings_changed(user);
+    }
+
+    fn put_binding(&mut self, user: UserId, request: &Request<'_>, new: NewBinding, path: &[Box<str>]) {
+        let message = request.message;
+        let old =
+            self.users.get(user).and_then(|a| a.bindings.by_key(&new.key)).map(|b| (b.id, b.device, b.flow));
+        let id = old.map_or_else(|| BindingId(self.next_id()), |(id, ..)| id);
+        let expires_at = self.now.monotonic + new.expires;
+        let timer = self.timers.insert(expires_at, Due::BindingExpires(user, id));
+        let device = self.device_of(user, &new, old.map(|(_, device, _)| device));
+        let mut binding = Binding {
+            id,
+            key: new.key,
+            uri: new.uri,
+            params: new.params,
+            q: new.q,
+            flow: request.arrival.flow,
+            transport: request.arrival.transport,
+            remote: request.arrival.remote,
+            reach: new.reach,
+            path: path.to_vec(),
+            instance: new.instance,
+            reg_id: new.reg_id,
+            call_id: message.call_id().unwrap_or("").into(),
+            cseq: message.cseq().map_or(0, |c| c.number),
+            user_agent: registrar::user_agent(message),
+            expires_at,
+            expires_wall: self.now.wall + new.expires,
+            timer,
+            durability: Durability::Volatile,
+            device,
+        };
+        if binding.outlives_connection() {
+            binding.durability = Durability::Unwritten;
+            self.unwritten_bindings.insert((user, id));
+            self.write_bindings_soon();
+        }
+        let account = self.users.get_mut(user).expect("who signed in exists");
+        match account.bindings.remove(id) {
+            Some(gone) => {
+                self.timers.cancel(gone.timer);
+                if gone.flow != binding.flow {
+                    self.leave_flow(user, gone.flow);
+                }
+                if gone.durability == Durability::Written && binding.durability == Durability::Volatile {
+                    self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
+                }
+            }
+            None => {
+                self.binding_owners.insert(id, user);
+            }
+        }
+        if matches!(binding.flow, Flow::Datagram { .. }) {
+            let users = self.datagram_users.entry(binding.flow).or_default();
+            if !users.contains(&user) {
+                users.push(user);
+            }
+        }
+        let device_key = binding.instance.as_deref().map(|i| DeviceKey(i.to_owned()));
+        let account = self.users.get_mut(user).expect("who signed in exists");
+        account.bindings.0.push(binding);
+        account.mailbox.attach(device, device_key);
+        self.write_marks_soon(user);
+    }
+
+    /// The device that a binding belongs to: known by its instance, else the binding is a device of its own.
+    fn device_of(&mut self, user: UserId, new: &NewBinding, old: Option<DeviceId>) -> DeviceId {
+        if let Some(device) = old {
+            return device;
+        }
+        let account = self.users.get(user).expect("who signed in exists");
+        let same = |b: &&Binding| new.instance.is_some() && b.instance == new.instance;
+        let known = account.bindings.iter().find(same).map(|b| b.device);
+        known.unwrap_or_else(|| DeviceId(self.next_id()))
+    }
+
+    /// RFC 3261 §10.3 step 8, RFC 3608, RFC 5626 §6, RFC 5627 §5.2.
+    fn answer_register(&mut self, user: UserId, request: &Request<'_>) {
+        let message = request.message;
+        let account = self.users.get(user).expect("who signed in exists");
+        let wants_gruu = message.has_option(HeaderId::Supported, "gruu");
+        let mut headers = Vec::new();
+        for binding in account.bindings.iter() {
+            headers.push((HeaderId::Contact, self.contact_value(account, binding, wants_gruu)));
+        }
+        let does_outbound =
+            account.bindings.iter().any(|b| b.reg_id.is_some() && b.flow == request.arrival.flow);
+        if does_outbound {
+            headers.push((HeaderId::Require, "outbound".to_owned()));
+            headers.push((HeaderId::FlowTimer, FLOW_TIMER_SECONDS.to_string()));
+        }
+        for entry in message.elements(HeaderId::Path) {
+            headers.push((HeaderId::Path, String::from_utf8_lossy(entry).into_owned()));
+        }
+        if let Some(sent_by) = self.stack.hops().sent_by(request.arrival.flow) {
+            let transport = request.arrival.transport.uri_parameter();
+            headers.push((HeaderId::ServiceRoute, format!("<sip:{sent_by};transport={transport};lr>")));
+        }
+        headers.push((HeaderId::Supported, crate::pipeline::SUPPORTED.to_owned()));
+        headers.push((HeaderId::Date, http_date(self.now.wall)));
+        self.answer(request, 200, &headers);
+    }
+
+    fn contact_value(&self, account: &Account, binding: &Binding, wants_gruu: bool) -> String {
+        let mut value = format!("<{}>{}", binding.uri, binding.params);
+        if let Some(q) = binding.q {
+            let _ = write!(value, ";q={}.{:03}", q / 1000, q % 1000);
+        }
+        if let (true, Some(instance)) = (wants_gruu, binding.instance.as_deref()) {
+            let address = account.user.address.as_str();
+            let public = sip_stack::outbound::public_gruu(address, instance);
+            let user = self.stack.routes().tokens().temporary_gruu(
+                address,
+                instance,
+                &binding.call_id,
+                u64::from(binding.cseq),
+            );
+            let domain = account.user.address.domain();
+            let _ = write!(value, ";pub-gruu=\"{public}\";temp-gruu=\"sip:{user}@{domain};gr\"");
+        }
+        let left = binding.expires_at.since(self.now.monotonic).as_secs();
+        let _ = write!(value, ";expires={left}");
+        value
+    }
+}
+
+// What ends a binding.
+impl FrontEnd {
+    pub(crate) fn remove_binding(&mut self, user: UserId, id: BindingId) {
+        let Some(account) = self.users.get_mut(user) else { return };
+        let Some(gone) = account.bindings.remove(id) else { return };
+        if !account.bindings.iter().any(|b| b.device == gone.device) {
+            account.mailbox.detach(gone.device);
+        }
+        self.timers.cancel(gone.timer);
+        self.binding_owners.remove(&id);
+        self.unwritten_bindings.remove(&(user, id));
+        if gone.durability != Durability::Volatile {
+            self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
+        }
+        self.leave_flow(user, gone.flow);
+    }
+
+    /// Forgets a datagram's source once nobody is registered from there.
+    fn leave_flow(&mut self, user: UserId, flow: Flow) {
+        if !matches!(flow, Flow::Datagram { .. }) {
+            return;
+        }
+        if self.users.get(user).is_some_and(|a| a.bindings.iter().any(|b| b.flow == flow)) {
+            return;
+        }
+        if let Some(users) = self.datagram_users.get_mut(&flow) {
+            users.retain(|u| *u != user);
+            if users.is_empty() {
+                self.datagram_users.remove(&flow);
+            }
+        }
+    }
+
+    pub(crate) fn binding_expired(&mut self, user: UserId, id: BindingId) {
+        self.remove_binding(user, id);
+        self.bindings_changed(user);
+    }
+
+    /// A connection is gone: bindings that need it go with it.
+    pub(crate) fn drop_bindings_of_flow(&mut self, user: UserId, flow: Flow, reason: CloseReason) {
+        let Some(account) = self.users.get(user) else { return };
+        let gone: Vec<BindingId> = account
+            .bindings
+            .iter()
+            .filter(|b| b.flow == flow && b.reach == Reach::Flow)
+            .map(|b| b.id)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for id in gone {
+            self.remove_binding(user, id);
+        }
+        let address = self.users.get(user).map(|a| a.user.address.to_string()).unwrap_or_default();
+        self.report(
+            Level::Debug,
+            "flow-closed",
+            None,
+            "bindings ended with their connection",
+            vec![("user", address), ("why", format!("{reason:?}"))],
+        );
+        self.bindings_changed(user);
+    }
+
+    /// A device could not be reached: a flow that failed is no binding any more (RFC 5626 §5.3.1: 430 removes it). One that only did not answer may be back.
+    pub(crate) fn target_failed(&mut self, id: BindingId, reason: TargetFailure) {
+        let Some(user) = self.binding_owners.get(&id).copied() else { return };
+        let is_dead = match reason {
+            TargetFailure::FlowFailed | TargetFailure::Unreachable => true,
+            TargetFailure::TimedOut => false,
+        };
+        if is_dead {
+            self.remove_binding(user, id);
+            self.bindings_changed(user);
+        }
+    }
+
+    pub(crate) fn write_bindings(&mut self) {
+        for (user, id) in std::mem::take(&mut self.unwritten_bindings) {
+            let Some(account) = self.users.get_mut(user) else { continue };
+            let Some(binding) = account.bindings.0.iter_mut().find(|b| b.id == id) else { continue };
+            binding.durability = Durability::Written;
+            let record = binding.record(user);
+            self.persist_soon(Change::PutBinding(record));
+        }
+    }
+
+    /// Ends everything that a user has open here: bindings and connections.
+    pub(crate) fn cut_off(&mut self, user: UserId) {
+        let bindings: Vec<BindingId> =
+            self.users.get(user).map(|a| a.bindings.iter().map(|b| b.id).collect()).unwrap_or_default();
+        for id in bindings {
+            self.remove_binding(user, id);
+        }
+        let connections: Vec<_> =
+            self.connections.iter().filter(|(_, c)| c.users.contains(&user)).map(|(id, _)| *id).collect();
+        for connection in connections {
+            let open = self.connections.get_mut(&connection).expect("it was just seen");
+            open.users.retain(|u| *u != user);
+            if open.users.is_empty() {
+                self.outputs.push_back(node::Output::Close { connection });
+            }
+        }
+        self.bindings_changed(user);
+    }
+
+    /// Puts a user in place as storage knows it, with the bindings that outlived the last start.
+    pub(crate) fn load_user(&mut self, record: records::UserRecord) {
+        let user = record.user.id;
+        let is_enabled = record.user.state == UserState::Enabled;
+        let mailbox = Mailbox::load(record.mailbox);
+        self.users.insert(Account { user: record.user, bindings: Default::default(), mailbox });
+        for stored in record.bindings.into_iter().filter(|_| is_enabled) {
+            self.load_binding(user, stored);
+        }
+    }
+
+    fn load_binding(&mut self, user: UserId, stored: records::Binding) {
+        let expires_wall = UnixMillis(stored.expires_unix_ms);
+        let left = expires_wall.saturating_since(self.now.wall);
+        let contact = String::from_utf8_lossy(&stored.contact).into_owned();
+        let parsed = contact.strip_prefix('<').and_then(|c| c.split_once('>'));
+        let Some((uri, params)) = parsed.filter(|(uri, _)| !left.is_zero() && Uri::parse(uri).is_ok()) else {
+            return self.persist_soon(Change::RemoveBinding { user, key: stored.key });
+        };
+        let id = BindingId(self.next_id());
+        let instance_text = sip_message::Params { text: params }
+            .get_unquoted("+sip.instance")
+            .map(|i| i.trim_matches(['<', '>']).to_owned());
+        let reg_id =
+            stored.key.rsplit_once('#').and_then(|(_, n)| n.parse().ok()).filter(|_| instance_text.is_some());
+        let (flow, transport, remote, reach) = match stored.datagram_flow {
+            Some((listener, remote)) => {
+                let flow = Flow::Datagram { listener: node::ListenerId(listener), remote };
+                (
+                    flow,
+                    Transport::Udp,
+                    remote,
+                    if stored.path.is_empty() { Reach::Flow } else { Reach::Contact },
+                )
+            }
+            // The connection is of the last start; the contact stands on its own.
+            None => {
+                let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+                (Flow::Connection(node::ConnectionId(u64::MAX)), Transport::Tcp, nowhere, Reach::Contact)
+            }
+        };
+        let device = DeviceId(self.next_id());
+        let expires_at = self.now.monotonic + left;
+        let timer = self.timers.insert(expires_at, Due::BindingExpires(user, id));
+        let instance: Option<Box<str>> = instance_text.map(Into::into);
+        let binding = Binding {
+            id,
+            key: stored.key.into(),
+            uri: uri.into(),
+            params: params.into(),
+            q: Some(stored.q).filter(|q| *q != 1000),
+            flow,
+            transport,
+            remote,
+            reach,
+            path: stored.path.iter().map(|p| String::from_utf8_lossy(p).into()).collect(),
+            instance: instance.clone(),
+            reg_id,
+            call_id: String::from_utf8_lossy(&stored.call_id).into(),
+            cseq: stored.cseq,
+            user_agent: String::from_utf8_lossy(&stored.user_agent).into(),
+            expires_at,
+            expires_wall,
+            timer,
+            durability: Durability::Written,
+            device,
+        };
+        self.binding_owners.insert(id, user);
+        if let Flow::Datagram { .. } = flow {
+            self.datagram_users.entry(flow).or_default().push(user);
+        }
+        let account = self.users.get_mut(user).expect("it was just inserted");
+        let known =
+            account.bindings.iter().find(|b| instance.is_some() && b.instance == instance).map(|b| b.device);
+        let device = known.unwrap_or(device);
+        account.bindings.0.push(Binding { device, ..binding });
+        account.mailbox.attach(device, instance.map(|i| DeviceKey(i.into())));
+        self.deliver_to_devices(user);
+    }
+
+    /// Whoever watches registrations is told.
+    pub(crate) fn bindings_changed(&mut self, _user: UserId) {}
+}
+
+/// A date as RFC 3261 §20.17 writes it.
+pub(crate) fn http_date(at: UnixMillis) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = at.0 / 1000;
+    let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, in eras of 400 years, so that a leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12;
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let index = |n: u64| usize::try_from(n).expect("a small number");
+    format!(
+        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
+        DAYS[index(days % 7)],
+        MONTHS[index(month)],
+        second_of_day / 3600,
+        second_of_day / 60 % 60,
+        second_of_day % 60
+    )
+}
+
+/// The device that a flow belongs to.
+pub(crate) fn device_on_flow(account: &Account, flow: Flow) -> Option<DeviceId> {
+    account.bindings.iter().find(|b| b.flow == flow).map(|b| b.device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_the_rfc_does() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_289_692_245, "Sat, 13 Nov 2010 23:50:45 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(UnixMillis(seconds * 1000)), text);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Where a request goes: to the other party of a dialog, to a user's devices, or nowhere (RFC 3261 §16.4, §16.5).
+
+use directory::UserId;
+use sip_message::{HeaderId, Host, Message, Method, Uri};
+use sip_stack::outbound::TokenError;
+use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
+
+use crate::frontend::FrontEnd;
+use crate::messaging::identity::{Kind, kind};
+use crate::pipeline::{Refusal, Request, Sender};
+use crate::users::AddressKey;
+
+/// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
+const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
+
+/// Whom a Request-URI means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recipient {
+    /// A user, with all devices or one instance (a GRUU, RFC 5627 §5.1).
+    User(UserId, Option<String>),
+    /// An address of ours that nobody has.
+    Nobody,
+    /// The server itself.
+    Server,
+    /// Another organisation.
+    Foreign,
+}
+
+impl FrontEnd {
+    /// Forwards a request, or does for it what only this server can.
+    pub(crate) fn route(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        if let Some(destination) = &request.own_routes.destination {
+            let flow = destination.ok();
+            if *destination == Err(TokenError::Forged) {
+                return Err(Refusal::new(403, "a Route entry bears no signature of ours"));
+            }
+            let target = self.dialog_target(request.message, flow);
+            let target = target.ok_or(Refusal::new(430, "the flow of the other party is gone"))?;
+            self.forward(request, sender, vec![target]);
+            return Ok(());
+        }
+        let Sender::User(user) = sender else {
+            return Err(Refusal::new(403, "a party of a dialog may not leave it"));
+        };
+        let method = request.message.method();
+        let recipient = self.recipient(request.message);
+        if matches!(method, Method::Subscribe | Method::Publish) {
+            return self.subscribe(request, user, &recipient);
+        }
+        match recipient {
+            Recipient::User(callee, instance) => {
+                let targets = self.devices_of(callee, instance.as_deref());
+                if targets.is_empty() {
+                    return Err(Refusal::new(480, "no device of the user is registered"));
+                }
+                self.forward(request, sender, targets);
+                Ok(())
+            }
+            Recipient::Nobody => Err(Refusal::new(404, "no such user")),
+            Recipient::Server if matches!(method, Method::Other(_)) => {
+                Err(Refusal::new(501, "a method that is not known here"))
+            }
+            Recipient::Server => Err(Refusal::new(405, "a method that the server itself does not take")),
+            Recipient::Foreign => Err(Refusal::new(403, "the domain is not federated with us")),
+        }
+    }
+
+    /// Whom the Request-URI means.
+    pub(crate) fn recipient(&self, message: &Message) -> Recipient {
+        let Ok(uri) = message.request_uri() else { return Recipient::Foreign };
+        let is_our_host = self.stack.routes().names().is_self(&uri);
+        let is_our_domain = self.is_our_domain(uri.host());
+        if !is_our_host && !is_our_domain {
+            return Recipient::Foreign;
+        }
+        let Some(name) = uri.user_unescaped() else { return Recipient::Server };
+        let gr = uri.params().get_unquoted("gr");
+        if gr.as_deref() == Some("") {
+            return self.temporary_gruu(&name);
+        }
+        let key = match uri.host() {
+            Host::Name(host) if is_our_domain => AddressKey::new(&name, host),
+            // A client that knows only our address means our first domain.
+            _ => AddressKey::new(&name, self.config.domains[0].as_str()),
+        };
+        match self.users.find_enabled(&key) {
+            Some(account) => Recipient::User(account.user.id, gr.map(std::borrow::Cow::into_owned)),
+            None => Recipient::Nobody,
+        }
+    }
+
+    /// RFC 5627 §5.1: good while the registration lives that it was made in.
+    fn temporary_gruu(&self, user: &str) -> Recipient {
+        let tokens = self.stack.routes().tokens();
+        let Ok(gruu) = tokens.read_temporary_gruu(user) else { return Recipient::Nobody };
+        let Some((name, domain)) = gruu.address.rsplit_once('@') else { return Recipient::Nobody };
+        let Some(account) = self.users.find_enabled(&AddressKey::new(name, domain)) else {
+            return Recipient::Nobody;
+        };
+        let is_of_this_registration = |call_id: &str| tokens.call_id_digest(call_id) == gruu.call_id_digest;
+        let instance = Some(gruu.instance.as_str());
+        let is_valid = account
+            .bindings
+            .iter()
+            .any(|b| b.instance.as_deref() == instance && is_of_this_registration(&b.call_id));
+        if is_valid { Recipient::User(account.user.id, Some(gruu.instance)) } else { Recipient::Nobody }
+    }
+
+    pub(crate) fn devices_of(&self, user: UserId, instance: Option<&str>) -> Vec<Target> {
+        let Some(account) = self.users.get(user) else { return Vec::new() };
+        account.bindings.targets(|b| instance.is_none() || b.instance.as_deref() == instance)
+    }
+
+    /// The other party of a dialog: on its flow, or where its device is registered now if that flow is gone.
+    fn dialog_target(&self, message: &Message, flow: Option<node::Flow>) -> Option<Target> {
+        let target = |hop, routes| Target {
+            uri: message.request_uri_text().to_owned(),
+            routes,
+            hop,
+            q: 1000,
+            cookie: 0,
+            alternatives: Vec::new(),
+        };
+        if let Some(flow) = flow.filter(|f| self.stack.hops().flow_facts(*f).is_some()) {
+            return Some(target(NextHop::Flow(flow), Vec::new()));
+        }
+        let to = message.to().ok()?;
+        let account = self.users.find_enabled(&AddressKey::from_uri(&to.uri)?)?;
+        let uri = message.request_uri().ok()?;
+        let binding = account.bindings.by_contact(&uri).or_else(|| self.by_gruu(account, &uri))?;
+        let now = binding.target();
+        Some(target(now.hop, now.routes))
+    }
+
+    fn by_gruu<'a>(
+        &self,
+        account: &'a crate::users::Account,
+        uri: &Uri<'_>,
+    ) -> Option<&'a crate::binding::Binding> {
+        let gr = uri.params().get_unquoted("gr")?;
+        let instance = match gr.as_ref() {
+            "" => self.stack.routes().tokens().read_temporary_gruu(uri.user()?).ok()?.instance,
+            public => public.to_owned(),
+        };
+        account.bindings.iter().rev().find(|b| b.instance.as_deref() == Some(&*instance))
+    }
+
+    /// Typing and everything that is not kept goes the way of calls.
+    pub(crate) fn is_kept(message: &Message) -> bool {
+        kind(message) == Kind::Kept
+    }
+
+    pub(crate) fn forward(&mut self, request: &Request<'_>, sender: Sender, targets: Vec<Target>) {
+        let server = request.server.expect("what is forwarded has a transaction");
+        let forwarding = self.forwarding(request, sender);
+        self.stack.forward(self.now.monotonic, server, request.message, targets, forwarding);
+    }
+
+    /// What is changed on the way: our credentials and routes go, identity is asserted (RFC 3325 §5).
+    fn forwarding(&self, request: &Request<'_>, sender: Sender) -> Forwarding {
+        let mut changes = vec![
+            HeaderChange::Remove(HeaderId::ProxyAuthorization),
+            HeaderChange::Remove(HeaderId::PPreferredIdentity),
+        ];
+        changes.extend(TRUST_HEADERS.map(HeaderChange::RemoveNamed));
+        let asserted = match sender {
+            Sender::User(user) => self.users.get(user).map(|a| format!("<sip:{}>", a.user.address)),
+            Sender::Party => None,
+        };
+        changes.push(match asserted {
+            Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value),
+            None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
+        });
+        let record_route =
+            matches!(request.message.method(), Method::Invite | Method::Subscribe | Method::Refer);
+        Forwarding { own_routes: request.own_routes.count, record_route, changes }
+    }
+
+    /// An ACK of a 2xx follows its dialog; any other belongs to a refusal that nobody remembers (RFC 3261 §16.11).
+    pub(crate) fn forward_ack(&mut self, request: &Request<'_>) {
+        if !request.own_routes.sender_is_party {
+            return;
+        }
+        let Some(Ok(flow)) = request.own_routes.destination else { return };
+        let Some(target) = self.dialog_target(request.message, Some(flow)) else { return };
+        let forwarding = self.forwarding(request, Sender::Party);
+        self.stack.forward_ack(self.now.monotonic, request.message, target, forwarding);
+    }
+
+    fn subscribe(
+        &mut self,
+        _request: &Request<'_>,
+        _user: UserId,
+        _recipient: &Recipient,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, "reg"))
+    }
+}

@@ -1,0 +1,132 @@
+//! The users of this home, with all their live state: account, bindings, mailbox. Plain owned data; one writer.
+
+use directory::{SipAddress, User, UserId, UserState};
+use hashbrown::HashMap;
+use sip_message::{Host, Scheme, Uri};
+use smallvec::SmallVec;
+
+use crate::binding::Bindings;
+use crate::messaging::mailbox::Mailbox;
+
+/// One user.
+pub(crate) struct Account {
+    pub(crate) user: User,
+    pub(crate) bindings: Bindings,
+    pub(crate) mailbox: Mailbox,
+}
+
+/// An address as it stands in a URI, normalised for a lookup without an allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddressKey(SmallVec<[u8; 64]>);
+
+/// All users, found by address and by id.
+pub(crate) struct Users {
+    accounts: HashMap<UserId, Box<Account>, foldhash::quality::FixedState>,
+    addresses: HashMap<Box<[u8]>, UserId, foldhash::quality::FixedState>,
+}
+
+impl AddressKey {
+    /// The address of a sip or sips URI with a user part; `None` for any other. Parameters, port and password do not belong to an address.
+    pub(crate) fn from_uri(uri: &Uri<'_>) -> Option<AddressKey> {
+        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) {
+            return None;
+        }
+        let user = uri.user_unescaped()?;
+        let Host::Name(host) = uri.host() else { return None };
+        Some(AddressKey::new(&user, host))
+    }
+
+    /// From a user part, unescaped, and a host.
+    pub(crate) fn new(user: &str, host: &str) -> AddressKey {
+        let mut key = SmallVec::new();
+        if user.is_ascii() {
+            key.extend(user.bytes().map(|b| b.to_ascii_lowercase()));
+        } else {
+            key.extend_from_slice(user.to_lowercase().as_bytes());
+        }
+        key.push(b'@');
+        key.extend(host.trim_end_matches('.').bytes().map(|b| b.to_ascii_lowercase()));
+        AddressKey(key)
+    }
+
+    /// From an address.
+    pub(crate) fn of(address: &SipAddress) -> AddressKey {
+        AddressKey(SmallVec::from_slice(address.as_str().as_bytes()))
+    }
+
+    /// `user@domain` in lower case.
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a key is made of texts")
+    }
+}
+
+impl Users {
+    /// Nobody. The seed keeps strangers from choosing colliding addresses.
+    pub(crate) fn new(seed: u64) -> Users {
+        let hasher = foldhash::quality::FixedState::with_seed(seed);
+        Users { accounts: HashMap::with_hasher(hasher.clone()), addresses: HashMap::with_hasher(hasher) }
+    }
+
+    pub(crate) fn insert(&mut self, account: Account) {
+        let id = account.user.id;
+        self.addresses.insert(account.user.address.as_str().as_bytes().into(), id);
+        self.accounts.insert(id, Box::new(account));
+    }
+
+    pub(crate) fn remove(&mut self, id: UserId) -> Option<Box<Account>> {
+        let account = self.accounts.remove(&id)?;
+        self.addresses.remove(account.user.address.as_str().as_bytes());
+        Some(account)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: UserId) -> Option<&mut Account> {
+        self.accounts.get_mut(&id).map(|account| &mut **account)
+    }
+
+    pub(crate) fn get(&self, id: UserId) -> Option<&Account> {
+        self.accounts.get(&id).map(|account| &**account)
+    }
+
+    pub(crate) fn find(&self, key: &AddressKey) -> Option<UserId> {
+        self.addresses.get(key.0.as_slice()).copied()
+    }
+
+    /// A user who may be called and may sign in.
+    pub(crate) fn find_enabled(&self, key: &AddressKey) -> Option<&Account> {
+        self.find(key).and_then(|id| self.get(id)).filter(|a| a.user.state == UserState::Enabled)
+    }
+
+    pub(crate) fn find_address(&self, address: &SipAddress) -> Option<UserId> {
+        self.addresses.get(address.as_str().as_bytes()).copied()
+    }
+
+    /// In no order that may be shown.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values().map(|account| &**account)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(uri: &str) -> Option<String> {
+        AddressKey::from_uri(&Uri::parse(uri).unwrap()).map(|k| k.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_uri_gives_the_same_key_as_its_address() {
+        assert_eq!(key("sip:Alice@Contoso.Example").as_deref(), Some("alice@contoso.example"));
+        assert_eq!(
+            key("sips:al%69ce@contoso.example.:5061;transport=tcp?x=y").as_deref(),
+            Some("alice@contoso.example")
+        );
+        assert_eq!(key("sip:contoso.example"), None);
+        assert_eq!(key("sip:alice@192.0.2.1"), None);
+        assert_eq!(key("tel:+15551234"), None);
+    }
+}
