@@ -7,23 +7,35 @@
 //! - [`World`]: machines, devices and what lies between them.
 //! - [`device`]: a small, honest SIP client.
 //! - [`event`]: the record of all that happened.
+//! - [`check`]: the checkers, one promise each.
+//! - [`random`]: whole worlds from a seed.
 //! - [`ladder`]: that record as text, for scenario tests.
 //!
 //! What this crate is not: it opens no socket and no file, asks no clock, and knows nothing of `net`.
 
+pub mod check;
 pub mod device;
 pub mod disk;
 mod dns;
 pub mod event;
+mod home;
 pub mod ladder;
 mod link;
+pub mod random;
 mod role;
 mod world;
 
 pub use dns::Zone;
+pub use home::{config, front_ends};
 pub use link::Conditions;
+pub use random::Report;
 pub use role::{Home, Role};
 pub use world::{Boot, Factory, World};
+
+/// Runs the random world of a seed on front ends with default limits.
+pub fn run_seed(seed: u64) -> Report {
+    random::run_seed_with(seed, front_ends(random::DOMAIN))
+}
 
 #[cfg(test)]
 mod tests;

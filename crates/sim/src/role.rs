@@ -4,26 +4,7 @@
 use node::{Input, Instant, Node, Now, Output};
 
 /// The node whose vocabulary (changes, queries, calls) the machines of this world speak.
-pub enum Home {}
-impl Node for Home {
-    type Change = records::Change;
-    type Query = records::Query;
-    type Rows = records::Rows;
-    type Call = frontend::admin::Call;
-    type Answer = frontend::admin::Answer;
-    fn handle(&mut self, _: Now, _: Input<Self>) {
-        match *self {}
-    }
-    fn poll_output(&mut self) -> Option<Output<Self>> {
-        match *self {}
-    }
-    fn next_deadline(&self) -> Option<Instant> {
-        match *self {}
-    }
-    fn visit_metrics(&self, _: &mut dyn FnMut(node::Metric<'_>)) {
-        match *self {}
-    }
-}
+pub type Home = frontend::FrontEnd;
 
 /// [`Node`] with the vocabulary of a [`Home`], usable behind a `Box`.
 pub trait Role {

@@ -26,6 +26,7 @@ use sip_message::Message;
 use sip_message::digest::{self, Algorithm, Ha1};
 use sip_message::framing::{Frame, next_frame};
 
+use crate::check::Resident;
 use crate::device::{Device, DeviceConfig, Effect, Happening};
 use crate::disk::{Disk, DiskMode, Done};
 use crate::dns::Zone;
@@ -499,11 +500,49 @@ impl World {
 
     /// The ladder of the events from `from` on, with a column for each machine and device.
     pub fn ladder(&self, from: usize) -> String {
+        ladder::print(&self.events[from.min(self.events.len())..], &self.columns())
+    }
+
+    /// The ladder of everything up to `until`.
+    pub fn ladder_until(&self, until: Instant) -> String {
+        let events: Vec<Event> = self.events.iter().filter(|e| e.at <= until).cloned().collect();
+        ladder::print(&events, &self.columns())
+    }
+
+    /// The ladder of the messages that contain `text`, with all crashes and faults.
+    pub fn ladder_about(&self, text: &str) -> String {
+        let about = |event: &&Event| match &event.what {
+            What::Sent { payload: Payload::Sip(message), .. } => {
+                message.bytes().windows(text.len()).any(|w| w == text.as_bytes())
+            }
+            _ => true,
+        };
+        let events: Vec<Event> = self.events.iter().filter(about).cloned().collect();
+        ladder::print(&events, &self.columns())
+    }
+
+    /// The world's seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Whose device a device is.
+    pub fn resident(&self, device: usize) -> Resident {
+        let config = &self.devices[device].device.config;
+        Resident {
+            name: config.name.clone(),
+            user: config.user.clone(),
+            domain: config.domain.clone(),
+            instance: config.instance.clone(),
+        }
+    }
+
+    /// The first device stands left of the machines, all others right of them.
+    fn columns(&self) -> Vec<(Party, String)> {
         let machines = self.machines.iter().enumerate().map(|(i, m)| (Party::Machine(i), m.name.clone()));
         let devices = self.devices.iter().enumerate();
         let devices = devices.map(|(i, d)| (Party::Device(i), d.device.config.name.clone()));
-        let columns: Vec<_> = devices.clone().take(1).chain(machines).chain(devices.skip(1)).collect();
-        ladder::print(&self.events[from.min(self.events.len())..], &columns)
+        devices.clone().take(1).chain(machines).chain(devices.skip(1)).collect()
     }
 
     fn command<T>(&mut self, device: usize, act: impl FnOnce(&mut Device, Instant) -> T) -> T

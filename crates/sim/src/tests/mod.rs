@@ -1,2 +1,7 @@
+mod dishonest;
 mod framework;
+mod planted;
+mod random_worlds;
+mod scenarios;
+mod support;
 mod toy;

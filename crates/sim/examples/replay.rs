@@ -1,0 +1,37 @@
+//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT]`.
+//!
+//! `--ladder` prints everything that crossed the world, `--about TEXT` only messages that contain the text (a user, a
+//! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults. With two seeds, all from the first to the second
+//! are run, and only those that fail are told of at length.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let seeds: Vec<u64> = arguments.iter().map_while(|a| a.parse().ok()).collect();
+    let about = arguments.iter().position(|a| a == "--about").and_then(|at| arguments.get(at + 1));
+    let (first, last) = match seeds[..] {
+        [one] => (one, one),
+        [first, last] => (first, last),
+        _ => {
+            eprintln!("usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT]");
+            return ExitCode::from(2);
+        }
+    };
+    let mut failed = 0;
+    for seed in first..=last {
+        let report = sim::run_seed(seed);
+        if arguments.iter().any(|a| a == "--ladder") {
+            print!("{}", report.world.ladder(0));
+        }
+        if let Some(text) = about {
+            print!("{}", report.world.ladder_about(text));
+        }
+        if !report.violations.is_empty() || first == last {
+            print!("{report}");
+        }
+        failed += u64::from(!report.violations.is_empty());
+    }
+    println!("{failed} of {} seeds failed", last - first + 1);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

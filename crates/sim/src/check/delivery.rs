@@ -1,0 +1,232 @@
+//! An accepted MESSAGE reaches its recipient's devices, or is still stored; no device gets it twice without need.
+//!
+//! "Without need" is design section 6: a second copy exists only where a crash (or a failed write) fell between a
+//! device's 200 and its cursor's commit. A copy whose 200 never reached the process that had sent it was not taken
+//! as far as anybody could know, and is sent again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use directory::UserId;
+use node::{Instant, Outcome};
+use records::{Change, Direction, Query, Rows, Sequence};
+
+use super::{Checker, End, Resident, message_branch};
+use crate::event::{Event, Fact, Mark, Party, Payload, What};
+
+/// See the module.
+pub struct Delivery {
+    residents: Vec<Resident>,
+    ids: BTreeMap<String, UserId>,
+    registered: BTreeMap<usize, Instant>,
+    wrote: BTreeMap<Mark, Instant>,
+    accepted: BTreeMap<Mark, u16>,
+    sequences: BTreeMap<(UserId, Mark), Sequence>,
+    taken: BTreeMap<UserId, Sequence>,
+    cursors: BTreeMap<(UserId, String), Sequence>,
+    copies: BTreeMap<(usize, Mark), Copies>,
+    sent: BTreeMap<String, (Instant, u32)>,
+    boots: BTreeMap<usize, u32>,
+    found: Vec<(Instant, String)>,
+}
+
+/// What is known of a message at one device.
+#[derive(Default)]
+struct Copies {
+    branches: BTreeSet<String>,
+    /// It gave a final answer to a copy.
+    handled: bool,
+    /// A 200 reached the process that had sent the copy.
+    told_at: Option<Instant>,
+    /// Something fell between that and the cursor's commit.
+    excused: bool,
+}
+
+impl Delivery {
+    /// For these devices.
+    pub fn new(residents: &[Resident]) -> Delivery {
+        Delivery {
+            residents: residents.to_vec(),
+            ids: BTreeMap::new(),
+            registered: BTreeMap::new(),
+            wrote: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn owner(&self, device: usize) -> Option<UserId> {
+        self.ids.get(&self.residents[device].user).copied()
+    }
+
+    /// Whether the disk knows that this device has the message.
+    fn is_committed(&self, device: usize, mark: &Mark) -> bool {
+        let Some(owner) = self.owner(device) else { return false };
+        let Some(sequence) = self.sequences.get(&(owner, mark.clone())) else { return false };
+        let through = match &self.residents[device].instance {
+            Some(instance) => self.cursors.get(&(owner, instance.clone())),
+            None => self.taken.get(&owner),
+        };
+        through.is_some_and(|through| through >= sequence)
+    }
+
+    /// What a device took and the disk does not know may be sent again.
+    fn excuse(&mut self, whose: Option<UserId>) {
+        let keys: Vec<(usize, Mark)> = self.copies.keys().cloned().collect();
+        for key in keys {
+            let concerned = whose.is_none() || self.owner(key.0) == whose;
+            if concerned && !self.is_committed(key.0, &key.1) {
+                self.copies.get_mut(&key).expect("its own key").excused = true;
+            }
+        }
+    }
+
+    fn durable(&mut self, change: &Change, outcome: Outcome) {
+        match change {
+            Change::AddUser(user) => {
+                self.ids.insert(user.address.user().to_owned(), user.id);
+            }
+            Change::AppendMessage(message) if outcome == Outcome::Applied => {
+                if let Some(mark) = Mark::find(&message.request) {
+                    self.sequences.insert((message.owner, mark), message.sequence);
+                }
+            }
+            Change::AdvanceTaken { owner, through } => {
+                let taken = self.taken.entry(*owner).or_default();
+                *taken = (*taken).max(*through);
+            }
+            Change::AdvanceCursor { owner, device, through, .. } => {
+                let cursor = self.cursors.entry((*owner, device.0.clone())).or_default();
+                *cursor = (*cursor).max(*through);
+            }
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, at: Instant, device: usize, mark: &Mark, branch: &str) {
+        let sent_at = self.sent.get(branch).map_or(at, |(at, _)| *at);
+        let copies = self.copies.entry((device, mark.clone())).or_default();
+        let known = copies.told_at.filter(|told| *told < sent_at);
+        if copies.branches.insert(branch.to_owned()) && known.is_some() {
+            if !copies.excused {
+                let name = &self.residents[device].name;
+                self.found.push((at, format!("{name} got {mark} again although its 200 had been received")));
+            }
+            copies.told_at = None;
+            copies.excused = false;
+        }
+    }
+
+    /// A device's 200 reached a machine.
+    fn told(&mut self, at: Instant, machine: usize, branch: &str) {
+        let boot = self.boots.get(&machine).copied().unwrap_or_default();
+        if self.sent.get(branch).is_none_or(|(_, sent_by)| *sent_by != boot) {
+            return;
+        }
+        if let Some(copies) = self.copies.values_mut().find(|c| c.branches.contains(branch)) {
+            copies.told_at.get_or_insert(at);
+        }
+    }
+
+    fn holds(end: &End<'_>, owner: UserId, mark: &Mark) -> bool {
+        let query = Query::Messages { owner, after: Sequence(0), limit: u32::MAX };
+        end.tables.iter().any(|tables| match tables.query(&query) {
+            Rows::Messages(messages) => messages
+                .iter()
+                .any(|m| m.direction == Direction::Received && Mark::find(&m.request).as_ref() == Some(mark)),
+            _ => false,
+        })
+    }
+}
+
+impl Checker for Delivery {
+    fn name(&self) -> &'static str {
+        "delivery"
+    }
+
+    fn observe(&mut self, event: &Event) {
+        match &event.what {
+            What::Started { party: Party::Machine(m) } => *self.boots.entry(*m).or_default() += 1,
+            What::Stopped { party: Party::Machine(_), .. } => self.excuse(None),
+            What::Durable { change, outcome, .. } => self.durable(change, *outcome),
+            What::Refused { change, .. } => {
+                if let Change::AdvanceCursor { owner, .. }
+                | Change::AdvanceTaken { owner, .. }
+                | Change::WithdrawMessage { owner, .. } = &**change
+                {
+                    self.excuse(Some(*owner));
+                } else if let Change::AppendMessage(message) = &**change {
+                    self.excuse(Some(message.owner));
+                } else if let Change::PutBinding(binding) = &**change {
+                    self.excuse(Some(binding.user));
+                }
+            }
+            What::Sent { from: Party::Machine(m), payload: Payload::Sip(message), .. }
+                if message.is_request() =>
+            {
+                if let Some(branch) = message_branch(message) {
+                    let boot = self.boots.get(m).copied().unwrap_or_default();
+                    self.sent.entry(branch).or_insert((event.at, boot));
+                }
+            }
+            What::Arrived { to: Party::Machine(m), payload: Payload::Sip(message), .. }
+                if message.status().is_some_and(|s| (200..300).contains(&s)) =>
+            {
+                if let Some(branch) = message_branch(message) {
+                    self.told(event.at, *m, &branch);
+                }
+            }
+            What::Fact { device, fact } => match fact {
+                Fact::Registered { .. } => {
+                    self.registered.entry(*device).or_insert(event.at);
+                }
+                Fact::Wrote { mark, .. } => {
+                    self.wrote.insert(mark.clone(), event.at);
+                }
+                Fact::Concluded { mark, status } if (200..300).contains(status) => {
+                    self.accepted.insert(mark.clone(), *status);
+                }
+                Fact::Received { mark, branch, .. } => self.received(event.at, *device, mark, branch),
+                Fact::Replied { mark, .. } => {
+                    self.copies.entry((*device, mark.clone())).or_default().handled = true;
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)> {
+        let mut found = std::mem::take(&mut self.found);
+        for mark in self.accepted.keys() {
+            let handled = |d: usize| self.copies.get(&(d, mark.clone())).is_some_and(|c| c.handled);
+            let mine: Vec<usize> =
+                (0..end.devices.len()).filter(|d| end.devices[*d].resident.user == mark.to).collect();
+            let stored = self.ids.get(&mark.to).is_some_and(|owner| Self::holds(end, *owner, mark));
+            if !mine.iter().any(|d| handled(*d)) {
+                if !stored {
+                    found
+                        .push((end.now, format!("{mark} was accepted, and is neither delivered nor stored")));
+                } else if mine.iter().any(|d| end.devices[*d].is_registered) {
+                    found.push((end.now, format!("{mark} was accepted, and no registered device has it")));
+                }
+                continue;
+            }
+            for device in mine {
+                let there = &end.devices[device];
+                let before = self.registered.get(&device).is_some_and(|at| Some(at) < self.wrote.get(mark));
+                let known = there.resident.instance.is_some() && before;
+                if known && there.is_registered && !handled(device) {
+                    let name = &there.resident.name;
+                    found.push((end.now, format!("{mark} was accepted, and {name} never got it")));
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,55 @@
+//! Nobody receives a message that is not theirs, and From is who really wrote it.
+
+use std::collections::BTreeSet;
+
+use node::Instant;
+
+use super::{Checker, End, Resident};
+use crate::event::{Event, Fact, Mark, What};
+
+/// See the module.
+pub struct Identity {
+    residents: Vec<Resident>,
+    forged: BTreeSet<Mark>,
+    found: Vec<(Instant, String)>,
+}
+
+impl Identity {
+    /// For these devices.
+    pub fn new(residents: &[Resident]) -> Identity {
+        Identity { residents: residents.to_vec(), forged: BTreeSet::new(), found: Vec::new() }
+    }
+}
+
+impl Checker for Identity {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+
+    fn observe(&mut self, event: &Event) {
+        let What::Fact { device, fact } = &event.what else { return };
+        let resident = &self.residents[*device];
+        let name = &resident.name;
+        match fact {
+            Fact::Wrote { mark, forged: true } => {
+                self.forged.insert(mark.clone());
+            }
+            Fact::Concluded { mark, status } if self.forged.contains(mark) && *status != 403 => {
+                self.found.push((event.at, format!("{mark} with a stolen From was answered {status}")));
+            }
+            Fact::Received { mark, from, .. } => {
+                if mark.to != resident.user && mark.from != resident.user {
+                    self.found.push((event.at, format!("{name} got {mark}")));
+                }
+                if *from != format!("{}@{}", mark.from, resident.domain) {
+                    self.found.push((event.at, format!("{name} got {mark} with From {from}")));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, _end: &End<'_>) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.found)
+    }
+}

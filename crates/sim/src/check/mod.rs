@@ -1,0 +1,147 @@
+//! Checkers: independent observers of a world, each with one promise to hold it to.
+//!
+//! A checker is fed with every event in order and gives its verdict at the end. It knows nothing of how nodes or
+//! devices work inside; what it believes, it saw on the wire, on a disk, or heard from a device about itself.
+//! Each has a test that plants a fault which it finds.
+
+mod calls;
+mod delivery;
+mod durability;
+mod identity;
+mod order;
+mod settled;
+
+use std::fmt;
+
+use frontend::admin::Status;
+use node::Instant;
+use records::memory::Tables;
+use sip_message::{HeaderId, Message, Method};
+
+use crate::event::Event;
+use crate::world::World;
+
+pub use calls::CallsAgree;
+pub use delivery::Delivery;
+pub use durability::Durability;
+pub use identity::Identity;
+pub use order::MailboxOrder;
+pub use settled::Settled;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker says so.
+    pub checker: &'static str,
+    /// When it was seen.
+    pub at: Instant,
+    /// What was wrong.
+    pub what: String,
+}
+
+/// An observer with a promise.
+pub trait Checker {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Looks at the next event.
+    fn observe(&mut self, event: &Event);
+    /// What was wrong, now that all is over.
+    fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)>;
+}
+
+/// The state of a world when all is over.
+pub struct End<'w> {
+    /// World time.
+    pub now: Instant,
+    /// What is durable on each machine.
+    pub tables: Vec<&'w Tables>,
+    /// Each device.
+    pub devices: Vec<DeviceEnd>,
+    /// Each machine, as far as it could be asked.
+    pub machines: Vec<MachineEnd>,
+}
+
+/// A device, when all is over.
+#[derive(Clone, Debug)]
+pub struct DeviceEnd {
+    /// See [`Resident`].
+    pub resident: Resident,
+    /// Whether it runs, wants to be registered, and nothing stands between it and its server.
+    pub should_be_registered: bool,
+    /// Whether it believes that it is registered.
+    pub is_registered: bool,
+    /// Messages that have no final answer.
+    pub unconcluded: usize,
+    /// Calls that are not over.
+    pub calls: usize,
+}
+
+/// A machine, when all is over.
+#[derive(Clone, Debug)]
+pub struct MachineEnd {
+    /// Its answer while its devices were still there.
+    pub busy: Option<Status>,
+    /// Streams that were open at its end at the same time.
+    pub streams: usize,
+    /// Its answer after all devices had been silent for longer than any transaction lives.
+    pub idle: Option<Status>,
+}
+
+/// Whose device a device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// Its name.
+    pub name: String,
+    /// Its user.
+    pub user: String,
+    /// The user's domain.
+    pub domain: String,
+    /// Its `+sip.instance`.
+    pub instance: Option<String>,
+}
+
+/// All checkers.
+pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(Delivery::new(residents)),
+        Box::new(MailboxOrder::new(residents)),
+        Box::new(CallsAgree::new(residents)),
+        Box::new(Identity::new(residents)),
+        Box::new(Settled),
+        Box::new(Durability::default()),
+    ]
+}
+
+/// Shows a world's events and end to all checkers.
+pub fn check(world: &World, machines: Vec<MachineEnd>, devices: Vec<DeviceEnd>) -> Vec<Violation> {
+    let tables = (0..world.machine_count()).map(|m| world.tables(m)).collect();
+    let residents: Vec<Resident> = devices.iter().map(|d| d.resident.clone()).collect();
+    let end = End { now: world.now(), tables, devices, machines };
+    let mut violations = Vec::new();
+    for mut checker in all(&residents) {
+        for event in world.events() {
+            checker.observe(event);
+        }
+        let name = checker.name();
+        violations.extend(checker.finish(&end).into_iter().map(|(at, what)| Violation {
+            checker: name,
+            at,
+            what,
+        }));
+    }
+    violations
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} ms: {}", self.checker, self.at.0 / 1000, self.what)
+    }
+}
+
+/// Branch of the topmost Via of a MESSAGE or of its answer.
+fn message_branch(message: &Message) -> Option<String> {
+    if message.header(HeaderId::CSeq).is_none() || message.method() != Method::Message {
+        return None;
+    }
+    message.top_via().ok()?.branch().map(str::to_owned)
+}

@@ -1,0 +1,50 @@
+//! When the faults are over, everything comes to rest in bounded time.
+
+use node::Instant;
+
+use super::{Checker, End};
+use crate::event::Event;
+
+/// See the module.
+pub struct Settled;
+
+impl Checker for Settled {
+    fn name(&self) -> &'static str {
+        "settled"
+    }
+
+    fn observe(&mut self, _event: &Event) {}
+
+    fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)> {
+        let mut found = Vec::new();
+        for device in &end.devices {
+            let name = &device.resident.name;
+            if device.should_be_registered && !device.is_registered {
+                found.push(format!("{name} is not registered"));
+            }
+            if device.unconcluded > 0 {
+                found.push(format!("{name} has {} messages without a final answer", device.unconcluded));
+            }
+            if device.calls > 0 {
+                found.push(format!("{name} has {} calls that do not end", device.calls));
+            }
+        }
+        for (index, machine) in end.machines.iter().enumerate() {
+            let (Some(busy), Some(idle)) = (&machine.busy, &machine.idle) else {
+                found.push(format!("machine {index} does not answer its administrator"));
+                continue;
+            };
+            if busy.connections != machine.streams {
+                let (known, open) = (busy.connections, machine.streams);
+                found.push(format!("machine {index} knows {known} connections, and {open} are open"));
+            }
+            if !idle.storage_healthy {
+                found.push(format!("machine {index} believes that its disk is ill"));
+            }
+            if idle.transactions > 0 {
+                found.push(format!("machine {index} has {} transactions that do not end", idle.transactions));
+            }
+        }
+        found.into_iter().map(|what| (end.now, what)).collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! How a machine gets its front end.
+
+use directory::DomainName;
+use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
+
+use crate::world::{Boot, Factory};
+
+/// Front ends for `domain` with default limits.
+pub fn front_ends(domain: &str) -> Factory {
+    let domain = DomainName::parse(domain).expect("a domain name");
+    Box::new(move |boot| Box::new(FrontEnd::new(config(&domain, boot))))
+}
+
+/// The configuration of a front end for `domain` at this start.
+pub fn config(domain: &DomainName, boot: &Boot) -> Config {
+    Config {
+        domains: vec![domain.clone()],
+        listeners: boot.listeners.clone(),
+        aliases: Vec::new(),
+        registration: RegistrationLimits::default(),
+        authentication: AuthenticationPolicy::default(),
+        messaging: MessagingLimits::default(),
+        secret: boot.secret,
+        seed: boot.seed,
+    }
+}

@@ -1,0 +1,350 @@
+//! Random worlds: a few users with a few devices each live for some virtual minutes among faults, all from one seed;
+//! then the faults end, everything comes to rest, and the checkers look.
+
+use std::fmt;
+use std::time::Duration;
+
+use frontend::admin::{Answer, Call, Status};
+use node::{Instant, Transport};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use records::Change;
+use sip_message::digest::Algorithm;
+
+use crate::check::{DeviceEnd, MachineEnd, Violation, check};
+use crate::device::{CallPlan, DeviceConfig, Reaction, Script};
+use crate::disk::DiskMode;
+use crate::event::{Crash, Fact, What};
+use crate::link::Conditions;
+use crate::world::{Factory, World};
+
+/// The domain of all users.
+pub const DOMAIN: &str = "contoso.example";
+/// How long there are actions and faults.
+const TROUBLE: std::ops::Range<u64> = 120..240;
+/// How long the world has to come to rest: the longest registration (240 s), the ring of a forgotten call (110 s)
+/// and a transaction's end all fit, one behind another where they can follow.
+const REST: Duration = Duration::from_secs(420);
+/// How long devices are silent before a node must have no transaction left: longer than 64*T1 and timer K.
+const SILENCE: Duration = Duration::from_secs(75);
+/// Rows of the ladder that a failure shows.
+const TAIL_ROWS: usize = 60;
+
+/// What came of a random world.
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Promises that were broken.
+    pub violations: Vec<Violation>,
+    /// See [`World::trace`].
+    pub trace: u64,
+    /// Messages that were accepted.
+    pub accepted: usize,
+    /// Calls that were answered.
+    pub answered_calls: usize,
+    /// Crashes of the server.
+    pub crashes: usize,
+    /// The world, to be looked at.
+    pub world: World,
+}
+
+/// Something that is mended later.
+enum Mend {
+    Line(usize),
+    Device(usize),
+    Server,
+    Disk,
+    Registration(usize),
+    Script(usize),
+}
+
+struct Life {
+    world: World,
+    rng: ChaCha8Rng,
+    users: Vec<String>,
+    mends: Vec<(Instant, Mend)>,
+}
+
+/// Runs the world of a seed on nodes that `factory` makes.
+pub fn run_seed_with(seed: u64, factory: Factory) -> Report {
+    let mut life = Life::begin(seed, factory);
+    let trouble = Duration::from_secs(life.rng.random_range(TROUBLE));
+    let until = life.world.now() + trouble;
+    while life.world.now() < until {
+        let pause = Duration::from_millis(life.rng.random_range(20..2_500));
+        life.live(pause);
+        life.act();
+    }
+    life.rest()
+}
+
+impl Life {
+    fn begin(seed: u64, factory: Factory) -> Life {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let conditions = if rng.random_bool(0.3) { Conditions::calm() } else { Conditions::rough() };
+        let mut world = World::new(seed, conditions);
+        world.add_machine("home", DOMAIN, factory);
+        let names = ["alice", "bob", "carol", "dave", "erin"];
+        let users: Vec<String> =
+            names[..rng.random_range(2..=names.len())].iter().map(|n| (*n).into()).collect();
+        for user in &users {
+            world.provision_user(0, user, DOMAIN, &password(user));
+            for number in 1..=rng.random_range(1..=3) {
+                let config = random_device(&mut rng, &world, user, number);
+                world.add_device(config);
+            }
+        }
+        world.start(0);
+        let mut life = Life { world, rng, users, mends: Vec::new() };
+        for device in 0..life.world.device_count() {
+            if life.rng.random_bool(0.8) {
+                life.world.register(device);
+            }
+        }
+        life
+    }
+
+    /// Lets time pass, mending what is due.
+    fn live(&mut self, time: Duration) {
+        let until = self.world.now() + time;
+        loop {
+            let due = self.mends.iter().enumerate().filter(|(_, m)| m.0 <= until).min_by_key(|(_, m)| m.0);
+            let Some((index, _)) = due else { break };
+            let (at, mend) = self.mends.remove(index);
+            let pause = at - self.world.now();
+            self.world.run_for(pause);
+            self.mend(&mend);
+        }
+        self.world.run_for(until - self.world.now());
+    }
+
+    fn mend(&mut self, mend: &Mend) {
+        match mend {
+            Mend::Line(device) => self.world.set_cut(*device, false),
+            Mend::Device(device) => self.world.start_device(*device),
+            Mend::Server if !self.world.is_running(0) => self.world.start(0),
+            Mend::Server => {}
+            Mend::Disk => self.world.set_disk(0, DiskMode::Healthy),
+            Mend::Registration(device) => self.world.register(*device),
+            Mend::Script(device) => self.world.script(*device).on_message = Reaction::Take,
+        }
+    }
+
+    fn mend_later(&mut self, seconds: std::ops::Range<f64>, mend: Mend) {
+        let after = Duration::from_secs_f64(self.rng.random_range(seconds));
+        self.mends.push((self.world.now() + after, mend));
+    }
+
+    fn act(&mut self) {
+        let device = self.rng.random_range(0..self.world.device_count());
+        match self.rng.random_range(0..100) {
+            0..52 => self.write(device, false),
+            52..55 => self.write(device, true),
+            55..66 => self.call(device),
+            66..71 => {
+                self.world.unregister(device);
+                self.mend_later(1.0..60.0, Mend::Registration(device));
+            }
+            71..76 => {
+                let crash = self.any_crash();
+                self.world.crash_device(device, crash);
+                self.mend_later(0.1..40.0, Mend::Device(device));
+            }
+            76..81 => {
+                self.world.set_cut(device, true);
+                self.mend_later(0.5..50.0, Mend::Line(device));
+            }
+            81..85 => self.world.break_streams(device),
+            85..90 => self.change_reaction(device),
+            90..95 => {
+                let crash = self.any_crash();
+                self.world.crash(0, crash);
+                self.mend_later(0.05..8.0, Mend::Server);
+            }
+            95..98 => {
+                let which: fn(&Change) -> bool = match self.rng.random_range(0..3) {
+                    0 => |c| matches!(c, Change::AppendMessage(_)),
+                    1 => |c| matches!(c, Change::AdvanceCursor { .. } | Change::AdvanceTaken { .. }),
+                    _ => |_| true,
+                };
+                let count = self.rng.random_range(1..4);
+                self.world.set_disk(0, DiskMode::FailNext { count, which });
+            }
+            98 => {
+                self.world.set_disk(0, DiskMode::Full);
+                self.mend_later(0.5..10.0, Mend::Disk);
+            }
+            _ => {
+                let hour = 3_600_000;
+                let by = self.rng.random_range(-hour..hour);
+                self.world.step_clock(0, by);
+            }
+        }
+    }
+
+    fn write(&mut self, device: usize, forged: bool) {
+        let me = self.world.device(device).config.user.clone();
+        let others: Vec<String> = self.users.iter().filter(|u| **u != me).cloned().collect();
+        let (Some(to), Some(other)) = (others.choose(&mut self.rng), others.choose(&mut self.rng)) else {
+            return;
+        };
+        let forged = forged.then(|| format!("{other}@{DOMAIN}"));
+        self.world.send_message(device, &format!("{to}@{DOMAIN}"), forged.as_deref());
+    }
+
+    fn call(&mut self, device: usize) {
+        let me = self.world.device(device).config.user.clone();
+        let others: Vec<&String> = self.users.iter().filter(|u| **u != me).collect();
+        let Some(callee) = others.choose(&mut self.rng).map(|u| format!("{u}@{DOMAIN}")) else { return };
+        for other in 0..self.world.device_count() {
+            let plan = match self.rng.random_range(0..10) {
+                0..6 => CallPlan::Answer(Duration::from_millis(self.rng.random_range(0..8_000))),
+                6..8 => CallPlan::Ring,
+                8 => CallPlan::Refuse(486),
+                _ => CallPlan::Refuse(480),
+            };
+            self.world.script(other).on_invite = plan;
+        }
+        let cancel = self.rng.random_bool(0.4).then(|| self.rng.random_range(0..9_000));
+        let talk = Duration::from_millis(self.rng.random_range(100..20_000));
+        self.world.call(device, &callee, cancel.map(Duration::from_millis), talk);
+    }
+
+    fn change_reaction(&mut self, device: usize) {
+        self.world.script(device).on_message = match self.rng.random_range(0..4) {
+            0 => Reaction::Silent,
+            1 => Reaction::Refuse(*[415, 486, 500, 603].choose(&mut self.rng).expect("there are some")),
+            _ => Reaction::TakeLate(Duration::from_millis(self.rng.random_range(1..15_000))),
+        };
+        self.mend_later(1.0..40.0, Mend::Script(device));
+    }
+
+    fn any_crash(&mut self) -> Crash {
+        if self.rng.random_bool(0.5) { Crash::Killed } else { Crash::PowerLost }
+    }
+
+    /// Ends all faults, waits, and looks.
+    fn rest(mut self) -> Report {
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            self.mend(&mend);
+        }
+        self.world.set_disk(0, DiskMode::Healthy);
+        self.world.conditions = Conditions::calm();
+        for device in 0..self.world.device_count() {
+            self.world.register(device);
+        }
+        self.live(Duration::from_secs(60));
+        // A last message of everybody, which nothing disturbs.
+        for device in 0..self.world.device_count() {
+            self.write(device, false);
+        }
+        self.live(REST);
+        let devices = device_ends(&self.world);
+        let busy = status(&mut self.world);
+        let streams = self.world.open_streams(0);
+        for device in 0..self.world.device_count() {
+            self.world.crash_device(device, Crash::Killed);
+        }
+        self.live(SILENCE);
+        let idle = status(&mut self.world);
+        let violations = check(&self.world, vec![MachineEnd { busy, streams, idle }], devices);
+        Report::new(self.world, violations)
+    }
+}
+
+/// Each device as it is now, for the checkers.
+pub fn device_ends(world: &World) -> Vec<DeviceEnd> {
+    let end = |index: usize| {
+        let device = world.device(index);
+        DeviceEnd {
+            resident: world.resident(index),
+            should_be_registered: device.wants_registration() && world.is_reachable(index),
+            is_registered: device.is_registered(),
+            unconcluded: device.unconcluded(),
+            calls: device.calls_under_way(),
+        }
+    };
+    (0..world.device_count()).map(end).collect()
+}
+
+/// What the first machine says of itself.
+pub fn status(world: &mut World) -> Option<Status> {
+    match world.ask(0, Call::Status) {
+        Some(Answer::Status(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// The password of a simulated user.
+pub fn password(user: &str) -> String {
+    format!("secret-of-{user}")
+}
+
+fn random_device(rng: &mut ChaCha8Rng, world: &World, user: &str, number: u32) -> DeviceConfig {
+    let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].choose(rng).expect("there are three");
+    let server = world.server_address(0, transport);
+    let instance =
+        rng.random_bool(0.8).then(|| format!("urn:uuid:00000000-0000-4000-8000-{user:0>8}{number:04}"));
+    let flows = if transport.is_reliable() && instance.is_some() && rng.random_bool(0.4) { 2 } else { 1 };
+    DeviceConfig {
+        name: format!("{user}-{number}"),
+        user: user.into(),
+        domain: DOMAIN.into(),
+        password: password(user),
+        transport,
+        servers: vec![server; flows],
+        instance,
+        algorithm: if rng.random_bool(0.5) { Algorithm::Sha256 } else { Algorithm::Md5 },
+        expires_seconds: rng.random_range(30..240),
+        keep_alive: Duration::from_secs(rng.random_range(10..30)),
+        cpim: rng.random_bool(0.8),
+        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring },
+    }
+}
+
+impl Report {
+    fn new(world: World, violations: Vec<Violation>) -> Report {
+        let facts = |which: fn(&Fact) -> bool| {
+            world
+                .events()
+                .iter()
+                .filter(|e| matches!(&e.what, What::Fact { fact, .. } if which(fact)))
+                .count()
+        };
+        let accepted = facts(|f| matches!(f, Fact::Concluded { status: 200..=299, .. }));
+        let answered_calls = facts(|f| matches!(f, Fact::LegUp { chosen: true, .. }));
+        let stopped = |e: &&crate::event::Event| {
+            matches!(e.what, What::Stopped { party: crate::event::Party::Machine(_), .. })
+        };
+        let crashes = world.events().iter().filter(stopped).count();
+        let (seed, trace) = (world.seed(), world.trace());
+        Report { seed, violations, trace, accepted, answered_calls, crashes, world }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { seed, accepted, answered_calls, crashes, .. } = self;
+        writeln!(
+            f,
+            "seed {seed}: {accepted} messages accepted, {answered_calls} calls answered, {crashes} crashes, \
+             trace {:016x}",
+            self.trace
+        )?;
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        for violation in &self.violations {
+            writeln!(f, "  {violation}")?;
+        }
+        writeln!(f, "replay with: cargo run -p sim --example replay -- {seed} --ladder")?;
+        let ladder = self.world.ladder_until(self.violations[0].at);
+        let rows: Vec<&str> = ladder.lines().collect();
+        writeln!(f, "{}", rows.first().unwrap_or(&""))?;
+        for row in &rows[rows.len().saturating_sub(TAIL_ROWS).max(1)..] {
+            writeln!(f, "{row}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Each checker finds the fault that it is there for, and finds nothing in the same world without it.
+
+use node::Transport;
+
+use super::dishonest::{Plant, planted};
+use super::support::{MINUTE, address, device, device_with, ms, register, violations, world};
+use crate::device::{CallPlan, Reaction};
+use crate::disk::DiskMode;
+use crate::event::Crash;
+use crate::random::DOMAIN;
+use crate::{Factory, World, front_ends};
+
+/// Runs `story` on an honest home, where nothing may be found, and on one with `plant`, where `checker` must say
+/// something that contains `words`.
+fn check(plant: Plant, checker: &str, words: &str, story: fn(Factory) -> World) {
+    let honest = violations(&mut story(front_ends(DOMAIN)));
+    assert!(honest.is_empty(), "the honest home: {honest:?}");
+    expect_violation(&mut story(planted(front_ends(DOMAIN), plant)), checker, words);
+}
+
+fn expect_violation(world: &mut World, checker: &str, words: &str) {
+    let found = violations(world);
+    let named = found.iter().any(|v| v.checker == checker && v.what.contains(words));
+    assert!(named, "{checker} did not say {words:?}: {found:?}\n{}", world.ladder(0));
+}
+
+/// Alice writes three messages to Bob; Carol is there as well.
+fn three_messages(factory: Factory) -> World {
+    let mut world = world(factory, &["alice", "bob", "carol"]);
+    let devices = ["alice", "bob", "carol"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    for _ in 0..3 {
+        world.send_message(0, &address("bob"), None);
+    }
+    world.run_for(MINUTE);
+    world
+}
+
+/// Alice calls Bob, who answers on one of his two devices and hangs up on nobody.
+fn forked_call(factory: Factory) -> World {
+    let mut world = world(factory, &["alice", "bob"]);
+    let devices = ["alice", "bob-1", "bob-2"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    world.script(2).on_invite = CallPlan::Ring;
+    world.call(0, &address("bob"), None, ms(2_000));
+    world.run_for(MINUTE * 3);
+    world
+}
+
+#[test]
+fn a_lost_delivery_is_found() {
+    check(Plant::LosesDeliveries, "delivery", "no", three_messages);
+}
+
+#[test]
+fn a_second_copy_is_found() {
+    check(Plant::DeliversTwice, "delivery", "again although its 200 had been received", three_messages);
+}
+
+#[test]
+fn a_wrong_order_is_found() {
+    check(Plant::Reorders, "mailbox order", "behind", three_messages);
+}
+
+#[test]
+fn a_leak_is_found() {
+    check(Plant::Leaks, "identity", "carol got alice to bob", three_messages);
+}
+
+#[test]
+fn a_wrong_sender_is_found() {
+    check(Plant::Impersonates, "identity", "with From mallory", three_messages);
+}
+
+#[test]
+fn a_loser_that_rings_on_is_found() {
+    check(Plant::SwallowsCancel, "calls", "after the call was decided", forked_call);
+}
+
+#[test]
+fn a_call_that_ends_on_one_side_is_found() {
+    check(Plant::SwallowsBye, "calls", "disagree", forked_call);
+}
+
+#[test]
+fn clients_that_cannot_register_are_found() {
+    let story = |factory: Factory| {
+        let mut world = world(factory, &["alice"]);
+        device(&mut world, "alice", Transport::Tcp);
+        world.register(0);
+        world.run_for(MINUTE);
+        world
+    };
+    check(Plant::IgnoresRegistrations, "settled", "alice is not registered", story);
+}
+
+#[test]
+fn messages_without_an_answer_are_found() {
+    check(Plant::IgnoresSenders, "settled", "without a final answer", three_messages);
+}
+
+#[test]
+fn transactions_that_do_not_end_are_found() {
+    let story = |factory: Factory| {
+        let mut world = world(factory, &["alice", "bob"]);
+        let alice = device(&mut world, "alice", Transport::Tcp);
+        let silent =
+            device_with(&mut world, "bob", Transport::Udp, |c| c.script.on_message = Reaction::Silent);
+        register(&mut world, &[alice, silent]);
+        world.send_message(0, &address("bob"), None);
+        world.run_for(ms(20_000));
+        world.script(silent).on_message = Reaction::Take;
+        world.run_for(MINUTE);
+        world
+    };
+    check(Plant::Oversleeps, "settled", "transactions that do not end", story);
+}
+
+#[test]
+fn a_promise_before_its_time_is_found() {
+    let mut world = world(front_ends(DOMAIN), &["alice", "bob"]);
+    let devices = ["alice", "bob"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    world.set_disk(0, DiskMode::Lying);
+    world.send_message(0, &address("bob"), None);
+    world.run_for(MINUTE);
+    expect_violation(&mut world, "durability", "before it was durable");
+}
+
+#[test]
+fn what_a_lying_disk_loses_is_found() {
+    let mut world = world(front_ends(DOMAIN), &["alice", "bob"]);
+    let alice = device(&mut world, "alice", Transport::Tcp);
+    device(&mut world, "bob", Transport::Tcp);
+    register(&mut world, &[alice]);
+    world.set_disk(0, DiskMode::Lying);
+    world.send_message(alice, &address("bob"), None);
+    world.run_for(ms(200));
+    world.crash(0, Crash::PowerLost);
+    world.set_disk(0, DiskMode::Healthy);
+    world.start(0);
+    world.run_for(MINUTE);
+    expect_violation(&mut world, "delivery", "neither delivered nor stored");
+}

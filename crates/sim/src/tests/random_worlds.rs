@@ -1,0 +1,53 @@
+//! Two hundred random worlds, cut into tests so that they run side by side.
+
+use crate::run_seed;
+
+/// Worlds of one test.
+const WORLDS: u64 = 20;
+
+fn run(part: u64) {
+    for seed in part * WORLDS..(part + 1) * WORLDS {
+        let report = run_seed(seed);
+        assert!(report.violations.is_empty(), "{report}");
+    }
+}
+
+macro_rules! parts {
+    ($($name:ident $part:literal)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run($part);
+            }
+        )*
+    };
+}
+
+parts! {
+    seeds_0_to_19 0
+    seeds_20_to_39 1
+    seeds_40_to_59 2
+    seeds_60_to_79 3
+    seeds_80_to_99 4
+    seeds_100_to_119 5
+    seeds_120_to_139 6
+    seeds_140_to_159 7
+    seeds_160_to_179 8
+    seeds_180_to_199 9
+}
+
+#[test]
+fn a_seed_is_one_world() {
+    let traces = [run_seed(1_000).trace, run_seed(1_000).trace, run_seed(1_001).trace];
+    assert_eq!(traces[0], traces[1]);
+    assert_ne!(traces[0], traces[2]);
+}
+
+#[test]
+fn random_worlds_are_not_empty() {
+    let reports: Vec<_> = (0..10).map(run_seed).collect();
+    let sum = |count: fn(&crate::Report) -> usize| reports.iter().map(count).sum::<usize>();
+    assert!(sum(|r| r.accepted) > 200, "{} messages", sum(|r| r.accepted));
+    assert!(sum(|r| r.answered_calls) > 20, "{} calls", sum(|r| r.answered_calls));
+    assert!(sum(|r| r.crashes) > 10, "{} crashes", sum(|r| r.crashes));
+}
