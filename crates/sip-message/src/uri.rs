@@ -62,6 +62,9 @@ enum Kind {
     Other,
 }
 
+/// Most parameters, and most headers, of a URI. To compare two URIs costs the product of theirs; real ones have up to ten.
+const COMPONENTS_MAX: usize = 64;
+
 // A URI stands in a header block, and offsets are kept as u16.
 const _: () = assert!(HEADER_BLOCK_OCTETS_MAX <= u16::MAX as usize);
 
@@ -108,6 +111,9 @@ impl<'a> Uri<'a> {
         let params_start = at;
         let params_end = params_end(bytes, at)?;
         if let Some((mark, headers)) = bytes[params_end..].split_first() {
+            if memchr::memchr_iter(b'&', headers).count() >= COMPONENTS_MAX {
+                return Err(UriError("URI of too many headers"));
+            }
             if *mark != b'?' || headers.is_empty() || span_escaped(headers, URI_HEADER) != headers.len() {
                 return Err(UriError("malformed end of URI"));
             }
@@ -348,7 +354,12 @@ fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
 /// Where `*( ";" uri-parameter )` that begins at `at` ends.
 fn params_end(bytes: &[u8], mut at: usize) -> Result<usize, UriError> {
     const MALFORMED: UriError = UriError("malformed parameter in URI");
+    let mut count = 0;
     while bytes.get(at) == Some(&b';') {
+        count += 1;
+        if count > COMPONENTS_MAX {
+            return Err(UriError("URI of too many parameters"));
+        }
         at += 1;
         let name = span_escaped(&bytes[at..], URI_PARAM);
         if name == 0 {

@@ -45,11 +45,11 @@ fn are_hosts_equivalent(a: Host<'_>, b: Host<'_>) -> bool {
 fn covers(a: Params<'_>, b: Params<'_>) -> bool {
     const IN_BOTH: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
     a.iter().all(|(name, value)| {
-        let found = b.iter().find(|(other, _)| is_same_name(name, other));
-        match found {
-            Some((_, other)) => octets(value).eq_by_case(octets(other)),
-            None => !IN_BOTH.iter().any(|required| is_same_name(name, required)),
+        let mut same_name = b.iter().filter(|(other, _)| is_same_name(name, other)).peekable();
+        if same_name.peek().is_none() {
+            return !IN_BOTH.iter().any(|required| is_same_name(name, required));
         }
+        same_name.any(|(_, other)| octets(value).eq_by_case(octets(other)))
     })
 }
 

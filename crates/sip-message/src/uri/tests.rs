@@ -97,6 +97,11 @@ fn what_is_no_uri() {
         assert!(Uri::parse(text).is_err(), "{text}");
     }
     assert!(Uri::parse(&format!("sip:{}", "a".repeat(HEADER_BLOCK_OCTETS_MAX))).is_err());
+    for (count, is_uri) in [(COMPONENTS_MAX, true), (COMPONENTS_MAX + 1, false)] {
+        assert_eq!(Uri::parse(&format!("sip:h{}", ";a".repeat(count))).is_ok(), is_uri);
+        assert_eq!(Uri::parse(&format!("tel:1{}", ";a".repeat(count))).is_ok(), is_uri);
+        assert_eq!(Uri::parse(&format!("sip:h?a{}", "&a".repeat(count - 1))).is_ok(), is_uri);
+    }
 }
 
 #[test]
@@ -130,6 +135,7 @@ fn equivalence() {
             "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
         ),
         ("SIP:alice@atlanta.com", "sip:alice@atlanta.com"),
+        ("sip:a.example;x=1;x=2", "sip:a.example;x=2;x=1"),
         ("sip:alice@[2001:db8::1]", "sip:alice@[2001:DB8:0::1]"),
         ("tel:+1-201-555-0123", "tel:+12015550123"),
         ("tel:7042;phone-context=example.com;ext=1", "tel:70-42;EXT=1;phone-context=Example.com"),
