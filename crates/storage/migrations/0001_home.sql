@@ -53,7 +53,8 @@ CREATE TABLE devices (
     PRIMARY KEY (owner, device_key)
 ) STRICT, WITHOUT ROWID;
 
--- Rows stand in order of arrival, not by owner: a group of messages to many owners then fills few pages.
+-- Rows stand in order of arrival, not by owner: a group of messages to many owners then fills few pages (it is half the
+-- work of a table in order of owner and sequence).
 CREATE TABLE messages (
     id               INTEGER PRIMARY KEY,
     owner            INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
