@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// JsSIP and SIP.js through a SIP server over WebSocket (RFC 7118). `npm ci` here first; Node 20.
+//
+//   node ws_pair.mjs --url wss://localhost:5081/ --ca ca.pem --domain example.test --a alice:pw --b bob:pw
+//                    [--skip call,presence,jssip,sipjs]
+
+import fs from 'node:fs';
+import { parseArgs } from 'node:util';
+import WebSocket from 'ws';
+import { check, finish } from './checks.mjs';
+
+// Above the sum of what the checks may wait.
+const TIME_LIMIT_MILLISECONDS = 120_000;
+
+const { values } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    ca: { type: 'string' },
+    domain: { type: 'string', default: 'example.test' },
+    a: { type: 'string', default: 'alice:alice-secret' },
+    b: { type: 'string', default: 'bob:bob-secret' },
+    skip: { type: 'string', default: '' },
+  },
+});
+if (!values.url) {
+  console.error('usage: ws_pair.mjs --url ws://HOST:PORT/ ...');
+  process.exit(2);
+}
+const account = (text) => {
+  const [user, ...rest] = text.split(':');
+  return [user, rest.join(':')];
+};
+const options = { ...values, a: account(values.a), b: account(values.b), skip: new Set(values.skip.split(',')) };
+
+// Both libraries use the browser's class, and find it when they are imported.
+const tls = values.ca ? { ca: fs.readFileSync(values.ca) } : {};
+globalThis.WebSocket = class extends WebSocket {
+  constructor(url, protocols) {
+    super(url, protocols, tls);
+  }
+};
+
+setTimeout(() => {
+  check('the driver ends in time', false);
+  finish();
+}, TIME_LIMIT_MILLISECONDS).unref();
+try {
+  if (!options.skip.has('jssip')) await (await import('./jssip.mjs')).jssip(options);
+  if (!options.skip.has('sipjs')) await (await import('./sipjs.mjs')).sipjs(options);
+} catch (error) {
+  check('the driver ran to its end', false, error?.stack ?? error);
+}
+finish();
