@@ -12,19 +12,35 @@ use sip_stack::transaction::{Arrival, Incoming, Limits, Outgoing, Owner, TimerVa
 
 /// Rounds whose transactions overlap; their messages are made beforehand.
 const BATCH: usize = 200;
+/// Batches before the measurement, so that tables have grown and memories end as fast as they are made: 40 s of virtual time.
+const WARM_UP: usize = 400;
 const BATCHES: usize = 2_000;
-/// Virtual time between two batches: 20,000 MESSAGEs a second, so that 640,000 answers are remembered over UDP.
-const BATCH_PERIOD: Duration = Duration::from_millis(10);
+/// Virtual time between two batches: 2,000 MESSAGEs a second, so that 64,000 answers are remembered over UDP.
+const BATCH_PERIOD: Duration = Duration::from_millis(100);
+
+/// What is timed, one loop over the batch each.
+const STEPS: [&str; 6] = ["timers", "handle_request", "reserve", "send", "handle_response", "respond"];
+type Spent = [Duration; STEPS.len()];
 
 fn main() {
     for transport in [Transport::Udp, Transport::Tls] {
-        let spent = measure(transport);
-        let rounds = (BATCH * BATCHES) as u32;
-        println!("{:>4}: {:>5} ns a round", transport.name(), (spent / rounds).as_nanos());
+        let batches = measure(transport).split_off(WARM_UP);
+        // The median of the batches: others may use the machine at the same time.
+        let median = |spent: &dyn Fn(&Spent) -> Duration| {
+            let mut all: Vec<Duration> = batches.iter().map(spent).collect();
+            all.sort_unstable();
+            (all[all.len() / 2] / BATCH as u32).as_nanos()
+        };
+        print!("{}: {} ns a round:", transport.name(), median(&|spent| spent.iter().sum()));
+        for (step, name) in STEPS.iter().enumerate() {
+            print!(" {name} {}", median(&|spent| spent[step]));
+        }
+        println!();
     }
 }
 
-fn measure(transport: Transport) -> Duration {
+/// The time that each batch took.
+fn measure(transport: Transport) -> Vec<Spent> {
     let limits = Limits { server_pending_max: 100_000, client_pending_max: 100_000, ended_max: 1_000_000 };
     let mut layer = Transactions::new([1; 32], TimerValues::STANDARD, limits);
     let remote = ([192, 0, 2, 1], 5060).into();
@@ -34,49 +50,63 @@ fn measure(transport: Transport) -> Duration {
     };
     let arrival = Arrival { flow, transport, remote };
     let mut now = Instant(0);
-    let mut spent = Duration::ZERO;
-    for batch in 0..BATCHES {
+    let mut batches = Vec::new();
+    for batch in 0..WARM_UP + BATCHES {
         let requests: Vec<Message> =
             (0..BATCH).map(|place| parse(request(&format!("c{batch}x{place}")))).collect();
+        let mut servers = Vec::with_capacity(BATCH);
+        let mut clients = Vec::with_capacity(BATCH);
+        let mut spent = Spent::default();
 
         let began = Clock::now();
         layer.handle_timer(now);
-        let mut rounds = Vec::with_capacity(BATCH);
-        for message in &requests {
-            let Incoming::New(server) = layer.handle_request(now, message, arrival) else {
-                panic!("every request is new")
-            };
-            let (client, branch) = layer.reserve();
-            rounds.push((server, client, branch));
-        }
-        spent += began.elapsed();
-
-        let forwarded: Vec<Bytes> = rounds.iter().map(|(_, _, branch)| request(&branch[7..])).collect();
-        let responses: Vec<Message> =
-            rounds.iter().map(|(_, _, branch)| parse(response(&branch[7..]))).collect();
-        let answer = response("c");
+        spent[0] = began.elapsed();
 
         let began = Clock::now();
-        for (place, (_, client, _)) in rounds.iter().enumerate() {
-            let outgoing = Outgoing {
-                flow,
-                transport,
-                bytes: forwarded[place].clone(),
-                invite: false,
-                owner: Owner(place as u64),
-            };
-            layer.send(now, *client, outgoing);
+        for message in &requests {
+            match layer.handle_request(now, message, arrival) {
+                Incoming::New(server) => servers.push(server),
+                other => panic!("every request is new, not {other:?}"),
+            }
+        }
+        spent[1] = began.elapsed();
+
+        let began = Clock::now();
+        for _ in 0..BATCH {
+            clients.push(layer.reserve());
+        }
+        spent[2] = began.elapsed();
+
+        let forwarded: Vec<Bytes> = clients.iter().map(|(_, branch)| request(&branch[7..])).collect();
+        let responses: Vec<Message> =
+            clients.iter().map(|(_, branch)| parse(response(&branch[7..]))).collect();
+        let answers: Vec<Bytes> = (0..BATCH).map(|_| response("c")).collect();
+
+        let began = Clock::now();
+        for (place, (bytes, (client, _))) in forwarded.into_iter().zip(&clients).enumerate() {
+            let owner = Owner(place as u64);
+            layer.send(now, *client, Outgoing { flow, transport, bytes, invite: false, owner });
             layer.poll_send().expect("the request leaves");
         }
+        spent[3] = began.elapsed();
+
+        let began = Clock::now();
         for response in &responses {
-            let (_, owner) = layer.handle_response(now, response).expect("the response is ours");
-            layer.respond(now, rounds[owner.0 as usize].0, 200, answer.clone());
+            layer.handle_response(now, response).expect("the response is ours");
+        }
+        spent[4] = began.elapsed();
+
+        let began = Clock::now();
+        for (server, answer) in servers.iter().zip(answers) {
+            layer.respond(now, *server, 200, answer);
             layer.poll_send().expect("the response leaves");
         }
-        spent += began.elapsed();
+        spent[5] = began.elapsed();
+
+        batches.push(spent);
         now = now + BATCH_PERIOD;
     }
-    spent
+    batches
 }
 
 fn request(branch: &str) -> Bytes {

@@ -189,7 +189,7 @@ impl Transactions {
     pub fn handle_response(&mut self, now: Instant, message: &Message) -> Option<(ClientId, Owner)> {
         self.latest = now;
         let status = message.status()?;
-        let branch = Branch::read(message.top_via().ok()?.branch()?)?;
+        let branch = Branch::of_response(message)?;
         let method = message.cseq().ok()?.method;
         let client =
             self.clients.get_mut(branch.index as usize).filter(|client| client.nonce == branch.nonce)?;

@@ -1,6 +1,6 @@
 //! What finds a transaction: keys of server transactions, branches of client transactions, methods.
 
-use sip_message::{Message, Method, Via};
+use sip_message::{HeaderId, Message, Method, Via};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
@@ -105,12 +105,24 @@ impl Branch {
     pub(super) fn write(self) -> String {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let number = u128::from(self.index) << 64 | u128::from(self.nonce);
-        let mut text = String::with_capacity(MAGIC_COOKIE.len() + Branch::DIGITS);
-        text.push_str(MAGIC_COOKIE);
-        text.extend(
-            (0..Branch::DIGITS).rev().map(|digit| char::from(HEX[(number >> (4 * digit)) as usize & 15])),
-        );
-        text
+        let mut text = [0; MAGIC_COOKIE.len() + Branch::DIGITS];
+        text[..MAGIC_COOKIE.len()].copy_from_slice(MAGIC_COOKIE.as_bytes());
+        for (place, octet) in text[MAGIC_COOKIE.len()..].iter_mut().rev().enumerate() {
+            *octet = HEX[(number >> (4 * place)) as usize & 15];
+        }
+        std::str::from_utf8(&text).expect("hexadecimal digits are ASCII").to_owned()
+    }
+
+    /// The branch of a response's topmost Via. Peers return our Via as we wrote it, so that it is looked for as it was written first; what is
+    /// found so is still worth nothing without the right nonce.
+    pub(super) fn of_response(response: &Message) -> Option<Branch> {
+        let value = response.header(HeaderId::Via)?;
+        let plain = value.split(|octet| matches!(octet, b',' | b'"')).next().unwrap_or_default();
+        let written = plain.split(|&octet| octet == b';').find_map(|param| param.strip_prefix(b"branch="));
+        match written.and_then(|branch| std::str::from_utf8(branch).ok()).and_then(Branch::read) {
+            Some(branch) => Some(branch),
+            None => Branch::read(response.top_via().ok()?.branch()?),
+        }
     }
 
     pub(super) fn read(text: &str) -> Option<Branch> {

@@ -21,6 +21,7 @@ use sip_message::{HeaderId, Message, Method, NameAddr, ResponseBuilder, Via};
 
 use super::chain::Link;
 use super::matching::{Key, is_rfc2543};
+use super::via::response_flow;
 use super::{
     Arrival, Event, Incoming, ServerId, Side, TRYING_AFTER, Transactions, index_u32, name, split_name,
 };
@@ -106,7 +107,7 @@ impl Transactions {
         if self.is_full() {
             return Incoming::Overload;
         }
-        Incoming::New(self.open_server(now, key, message, arrival))
+        Incoming::New(self.open_server(now, key, message, &via, arrival))
     }
 
     /// A CANCEL that means something is let in even when the table is full: it makes room, and each INVITE has at most one.
@@ -123,7 +124,7 @@ impl Transactions {
         if invite.is_none() && self.is_full() {
             return Incoming::Overload;
         }
-        Incoming::Cancel { cancel: self.open_server(now, key, message, arrival), invite }
+        Incoming::Cancel { cancel: self.open_server(now, key, message, via, arrival), invite }
     }
 
     fn handle_ack(&mut self, now: Instant, message: &Message, via: &Via<'_>) -> Incoming {
@@ -294,8 +295,14 @@ impl Transactions {
         }
     }
 
-    fn open_server(&mut self, now: Instant, key: Key, message: &Message, arrival: Arrival) -> ServerId {
-        let flow = Transactions::response_flow(message, &arrival);
+    fn open_server(
+        &mut self,
+        now: Instant,
+        key: Key,
+        message: &Message,
+        via: &Via<'_>,
+        arrival: Arrival,
+    ) -> ServerId {
         let (kind, timer) = match message.method() {
             Method::Invite => (Kind::Invite, now + TRYING_AFTER),
             _ => {
@@ -311,7 +318,7 @@ impl Transactions {
             reliable: arrival.transport.is_reliable(),
             timer: None,
             link: None,
-            flow,
+            flow: response_flow(via, &arrival),
             state: State::Pending(Pending { waiting, kind, provisional: None }),
         }));
         let servers = &self.servers;

@@ -48,14 +48,17 @@ impl Transactions {
     /// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4): the flow itself; over UDP without `rport` the port of sent-by. `maddr` is not
     /// followed: a stranger could aim us with it.
     pub fn response_flow(message: &Message, arrival: &Arrival) -> Flow {
-        let Flow::Datagram { listener, mut remote } = arrival.flow else {
-            return arrival.flow;
-        };
-        match message.top_via() {
-            Ok(via) if !via.params.has("rport") => remote.set_port(via.port.unwrap_or(SIP_PORT)),
-            _ => {}
+        message.top_via().map_or(arrival.flow, |via| response_flow(&via, arrival))
+    }
+}
+
+pub(super) fn response_flow(via: &Via<'_>, arrival: &Arrival) -> Flow {
+    match arrival.flow {
+        Flow::Datagram { listener, mut remote } if !via.params.has("rport") => {
+            remote.set_port(via.port.unwrap_or(SIP_PORT));
+            Flow::Datagram { listener, remote }
         }
-        Flow::Datagram { listener, remote }
+        flow => flow,
     }
 }
 

@@ -70,6 +70,31 @@ fn branches_are_read_as_they_were_written() {
 }
 
 #[test]
+fn our_branch_is_found_however_the_peer_writes_our_via() {
+    let ours = Branch { index: 1, nonce: 2 }.write();
+    let spellings = [
+        format!("SIP/2.0/UDP us.example;branch={ours}"),
+        format!("SIP/2.0/UDP us.example;branch={ours};received=192.0.2.1"),
+        format!("SIP/2.0/UDP us.example;rport=5;branch={ours}, SIP/2.0/UDP b.example;branch=z9hG4bK1"),
+        format!("SIP / 2.0 / UDP us.example ; BRANCH = {ours} ;x"),
+        format!("SIP/2.0/UDP us.example;x=\"a;b,c\";branch={ours}"),
+    ];
+    for via in spellings {
+        let response = parse(&request("MESSAGE", &via, ""));
+        assert_eq!(Branch::of_response(&response), Some(Branch { index: 1, nonce: 2 }), "{via}");
+    }
+    let strange = [
+        format!("SIP/2.0/UDP b.example;branch=z9hG4bK1, SIP/2.0/UDP us.example;branch={ours}"),
+        format!("SIP/2.0/UDP b.example, SIP/2.0/UDP us.example;branch={ours}"),
+        format!("SIP/2.0/UDP b.example;x=\";branch={ours};\""),
+        format!("SIP/2.0/UDP b.example;xbranch={ours}"),
+    ];
+    for via in strange {
+        assert_eq!(Branch::of_response(&parse(&request("MESSAGE", &via, ""))), None, "{via}");
+    }
+}
+
+#[test]
 fn chosen_keys_depend_on_the_seed() {
     let message = parse(&modern("MESSAGE", "1"));
     let via = message.top_via().expect("a Via");
