@@ -1,1 +1,48 @@
-fn main() {}
+//! The server: command line, configuration and wiring.
+//!
+//! What this crate is: the outermost layer. It reads the configuration, makes certificates and first accounts, opens
+//! sockets and storage, gives them to `net`'s driver together with a front end, and lets administrators speak with
+//! the running server. Serialisation derives (JSON of the control socket) live here and nowhere further in. What it is
+//! not: it decides nothing about SIP, users or storage.
+
+mod check;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod demo;
+mod exit;
+mod files;
+mod init;
+mod locate;
+mod logging;
+mod offline;
+mod secrets;
+mod serve;
+mod server;
+mod tls;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::User(command) => user::run(command),
+        Command::Status(arguments) => user::status(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("chancery: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::LogFormat;
+use crate::exit::EXIT_CODES;
+
+/// Chancery: presence, instant messages, voice and video signalling for an organisation, over SIP.
+#[derive(Parser)]
+#[command(
+    name = "chancery",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "See `chancery COMMAND --help` for examples.",
+    after_long_help = EXIT_CODES
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Write a new configuration, a private CA, a server certificate and a first administrator.
+    Init(InitArguments),
+    /// Run the server.
+    Serve(ServeArguments),
+    /// Prove a configuration and the world that it needs, and say how to mend each fault.
+    Check(CheckArguments),
+    /// Manage the accounts of the running server.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Show how the running server does.
+    Status(StatusArguments),
+    /// Try Chancery: a server with sample users that needs no configuration.
+    Demo(DemoArguments),
+}
+
+/// Write a new configuration, a private CA, a server certificate and a first administrator.
+///
+/// In the folder appear chancery.toml (each key explained), ca.pem with ca.key, server.pem with server.key, and the
+/// data folder with the administrator's account. The administrator's password is shown once and stored nowhere.
+/// Nothing that exists is overwritten, unless --force is given: then configuration and certificates are made anew, and
+/// the data folder stays.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery init --domain contoso.example --host sip.contoso.example\n  \
+    chancery init --dir /etc/chancery --domain a.example --domain b.example --admin root@a.example\n\n\
+    Then: chancery check --config DIR/chancery.toml; chancery serve --config DIR/chancery.toml")]
+pub(crate) struct InitArguments {
+    /// The folder to write to; it is made where it is absent.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// A SIP domain of the organisation (repeatable). The first one is the administrator's.
+    #[arg(long = "domain", value_name = "DOMAIN", required = true)]
+    pub(crate) domains: Vec<String>,
+    /// A host name or address that clients reach this server by (repeatable). The first one is advertised.
+    /// Default: sip.DOMAIN of the first domain.
+    #[arg(long = "host", value_name = "NAME")]
+    pub(crate) hosts: Vec<String>,
+    /// The first administrator. Default: admin@DOMAIN.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
+    /// Replace configuration and certificates that are there already.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Run the server in the foreground.
+///
+/// SIGHUP reads the configuration again: certificate and log level are taken over, what needs a restart is said in
+/// the log, and a wrong file changes nothing. A certificate that changes on disk is taken over within seconds, without
+/// closing a connection. SIGTERM and SIGINT end the server in order. Under systemd it reports readiness and feeds the
+/// watchdog.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery serve --config /etc/chancery/chancery.toml\n  \
+    RUST_LOG=debug chancery serve --log-format json")]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
+    /// The shape of the log, instead of the configured one.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// Prove a configuration and the world that it needs.
+///
+/// One line for each thing that was looked at: ok, warn or fail, with a mend. Looked at are the configuration file,
+/// the certificate (chain, names, dates, key, file modes), the ports (free, or held by the running server), the data
+/// folder (writable, free space), the clock, and the SRV records of the domains in DNS (warnings only).
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery check --config /etc/chancery/chancery.toml\n  \
+    chancery check --json | jq '.checks[] | select(.result != \"ok\")'\n\n\
+    Ends with 0 where nothing failed, with 1 where something did, and with 3 where the configuration is wrong.")]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
+    /// One JSON object instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask no DNS server.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigArgument {
+    /// The configuration. Default: ./chancery.toml, else /etc/chancery/chancery.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How the running server is found.
+#[derive(Args)]
+pub(crate) struct ServerArguments {
+    /// The configuration of the running server. Default: ./chancery.toml, else /etc/chancery/chancery.toml.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "socket"])]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of the running server: that of `chancery demo`, or of its chancery.toml.
+    #[arg(long, value_name = "DIR", conflicts_with = "socket")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The control socket of the running server.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show how the running server does.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery status\n  \
+    chancery status --dir ./chancery-demo --json")]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Manage the accounts of the running server, over its local socket.
+///
+/// Addresses are written user@domain. A password comes from a prompt, from standard input (--password-stdin) or is made up
+/// (--generate); never from the command line, where other people of the machine could read it.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user add erin@contoso.example --name 'Erin Example' --generate\n  \
+    chancery user list --containing contoso --json\n  \
+    chancery user disable erin@contoso.example\n  \
+    chancery user list --dir ./chancery-demo")]
+pub(crate) enum UserCommand {
+    /// Create an account.
+    Add(UserAddArguments),
+    /// List accounts, in order of their addresses.
+    List(UserListArguments),
+    /// Show an account with its devices.
+    Show(UserArguments),
+    /// Disable an account: its registrations and connections end at once.
+    Disable(UserArguments),
+    /// Enable an account again.
+    Enable(UserArguments),
+    /// Set a new password; registrations made with the old one end.
+    SetPassword(UserPasswordArguments),
+    /// Remove an account with everything that it owns here.
+    Remove(UserRemoveArguments),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user add erin@contoso.example --name 'Erin Example'\n  \
+    pass show erin | chancery user add erin@contoso.example --password-stdin\n  \
+    chancery user add root@contoso.example --role administrator --generate")]
+pub(crate) struct UserAddArguments {
+    /// The new address, user@domain.
+    pub(crate) address: String,
+    /// The name that people see.
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// What the account may do to the server.
+    #[arg(long, default_value = "person")]
+    pub(crate) role: RoleArgument,
+    #[command(flatten)]
+    pub(crate) password: PasswordArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum RoleArgument {
+    /// Nothing.
+    Person,
+    /// Everything, in the Console.
+    Administrator,
+}
+
+#[derive(Args)]
+pub(crate) struct UserListArguments {
+    /// Only accounts whose address or name contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) containing: Option<String>,
+    /// Only accounts behind this address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) after: Option<String>,
+    /// At most this many; without it, all.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct UserArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct UserPasswordArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) password: PasswordArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct UserRemoveArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// Do not ask back.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Where a password comes from; without either, from a prompt.
+#[derive(Args)]
+pub(crate) struct PasswordArguments {
+    /// Read the password from the first line of standard input.
+    #[arg(long, conflicts_with = "generate")]
+    pub(crate) password_stdin: bool,
+    /// Make a password up and show it once.
+    #[arg(long)]
+    pub(crate) generate: bool,
+}
+
+/// Try Chancery: a server with sample users that needs no configuration.
+///
+/// Runs in the foreground until Ctrl-C. On its first start it makes a private CA, a certificate and the sample users in its
+/// folder; started again on the same folder it continues from what is stored there, and adds users that are new.
+/// Its passwords are known to everybody: it listens on loopback unless told otherwise.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery demo\n  \
+    chancery demo --domain lab.example --user erin:a-secret-of-erin --listen 192.0.2.1\n  \
+    chancery demo --dir /tmp/d --port-base 0 --json      one JSON line when ready, for scripts\n\n\
+    Ports, counted from the base: udp and tcp +0, tls +1, ws +20, wss +21, http (metrics, health) +30.")]
+pub(crate) struct DemoArguments {
+    /// The folder of the demo.
+    #[arg(long, default_value = "./chancery-demo")]
+    pub(crate) dir: PathBuf,
+    /// The SIP domain.
+    #[arg(long, default_value = "contoso.example")]
+    pub(crate) domain: String,
+    /// A user, NAME:PASSWORD (repeatable), instead of alice, bob, carol and dave.
+    #[arg(long = "user", value_name = "NAME:PASSWORD")]
+    pub(crate) users: Vec<String>,
+    /// A file with a line NAME:PASSWORD for each user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) users_file: Option<PathBuf>,
+    /// An address to listen on (repeatable). Default: 127.0.0.1 and ::1.
+    #[arg(long = "listen", value_name = "ADDRESS")]
+    pub(crate) listen: Vec<IpAddr>,
+    /// The first port. 0 takes ports that are free. Default: 5060, or the next base that is free.
+    #[arg(long, value_name = "N")]
+    pub(crate) port_base: Option<u16>,
+    /// Single ports instead of those counted from the base, such as udp=5070,tls=5071; 0 takes a free one.
+    #[arg(long, value_name = "NAME=PORT", value_delimiter = ',', value_parser = port)]
+    pub(crate) ports: Vec<(String, u16)>,
+    /// Print one JSON line when ready.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Believe a UDP address on which a user has registered, as if it were a connection.
+    #[arg(long, conflicts_with = "challenge_all")]
+    pub(crate) trust_flows: bool,
+    /// Challenge every request outside of a dialog, also on connections.
+    #[arg(long)]
+    pub(crate) challenge_all: bool,
+    /// A certificate (PEM) instead of the demo's own.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key (PEM) of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The shape of the log.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Names that `--ports` knows.
+pub(crate) const PORT_NAMES: [&str; 6] = ["udp", "tcp", "tls", "ws", "wss", "http"];
+
+fn port(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.split_once('=').ok_or("write NAME=PORT")?;
+    if !PORT_NAMES.contains(&name) {
+        return Err(format!("{name:?} is none of {}", PORT_NAMES.join(", ")));
+    }
+    let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
+    Ok((name.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_named() {
+        assert_eq!(port("udp=0"), Ok(("udp".to_owned(), 0)));
+        assert!(port("sctp=1").is_err() && port("udp=70000").is_err() && port("udp").is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Every key of the configuration, with its default and its documentation. The reader, the template and the manual
+//! agree because a test holds them against this table.
+
+/// A section of the file.
+pub(super) struct Section {
+    /// As written in brackets; empty for the top of the file.
+    pub(super) name: &'static str,
+    /// Whether it is written `[[name]]` and may occur several times.
+    pub(super) repeats: bool,
+    pub(super) doc: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// A key.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// What holds where the key is absent, in TOML.
+    pub(super) default: &'static str,
+    pub(super) doc: &'static str,
+}
+
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        name: "",
+        repeats: false,
+        doc: "",
+        keys: &[Key {
+            name: "domains",
+            default: "[]",
+            doc: "The SIP domains of this server: what stands behind the @ of its users' addresses. At least one;\n\
+                  the first is the one that is shown where one is needed.",
+        }],
+    },
+    Section {
+        name: "server",
+        repeats: false,
+        doc: "The server itself.",
+        keys: &[
+            Key {
+                name: "host",
+                default: "\"\"",
+                doc: "The host name that other programs reach this server by; it appears in Via and Record-Route.\n\
+                      It must resolve, and the certificate must name it. Default: the first domain.",
+            },
+            Key {
+                name: "aliases",
+                default: "[]",
+                doc: "Further names under which requests may address the server itself.",
+            },
+            Key {
+                name: "data_dir",
+                default: "\"data\"",
+                doc: "The folder of the database. Relative paths count from the folder of this file.",
+            },
+            Key {
+                name: "control_socket",
+                default: "\"\"",
+                doc: "The local socket of `chancery user` and `chancery status`.\n\
+                      Default: control.sock in the data folder.",
+            },
+        ],
+    },
+    Section {
+        name: "listener",
+        repeats: true,
+        doc: "The sockets to listen on, one section each. At least one.",
+        keys: &[
+            Key {
+                name: "transport",
+                default: "",
+                doc: "\"udp\", \"tcp\", \"tls\", \"ws\" (WebSocket, RFC 7118) or \"wss\" (secure WebSocket).",
+            },
+            Key {
+                name: "address",
+                default: "",
+                doc: "Address and port, such as \"192.0.2.1:5060\"; \"0.0.0.0:5060\" is every IPv4 address of the machine,\n\
+                      \"[::]:5060\" every IPv6 address.",
+            },
+            Key {
+                name: "advertised_host",
+                default: "\"\"",
+                doc: "The host that peers of this listener are shown, where it is not the server's.",
+            },
+        ],
+    },
+    Section {
+        name: "tls",
+        repeats: false,
+        doc: "The certificate for the transports tls and wss. A changed file is taken over within seconds, without\n\
+              closing a connection.",
+        keys: &[
+            Key {
+                name: "certificate_file",
+                default: "\"server.pem\"",
+                doc: "PEM: the server's certificate first, then intermediate ones.",
+            },
+            Key {
+                name: "key_file",
+                default: "\"server.key\"",
+                doc: "PEM: its private key. Only the server's account may read it (mode 0600).",
+            },
+            Key {
+                name: "authority_file",
+                default: "\"\"",
+                doc: "PEM: the CAs that the certificates of other servers must lead to. Without it no certificate of\n\
+                      another server is believed.",
+            },
+        ],
+    },
+    Section {
+        name: "http",
+        repeats: false,
+        doc: "Metrics for Prometheus at /metrics, health at /health. Plain HTTP, without sign-in: keep it on loopback or\n\
+              an inner network.",
+        keys: &[Key {
+            name: "addresses",
+            default: "[\"127.0.0.1:5090\"]",
+            doc: "Where to serve them; [] switches it off.",
+        }],
+    },
+    Section {
+        name: "registration",
+        repeats: false,
+        doc: "Bounds of registrations (RFC 3261 section 10.3).",
+        keys: &[
+            Key {
+                name: "expires_default_seconds",
+                default: "3600",
+                doc: "Granted to a client that asks for no time of its own.",
+            },
+            Key {
+                name: "expires_min_seconds",
+                default: "60",
+                doc: "Less is refused with 423 (Interval Too Brief).",
+            },
+            Key { name: "expires_max_seconds", default: "7200", doc: "More is cut to this." },
+            Key {
+                name: "bindings_per_user_max",
+                default: "16",
+                doc: "Devices that a user may have registered at once, 1 to 1000.",
+            },
+        ],
+    },
+    Section {
+        name: "authentication",
+        repeats: false,
+        doc: "When users must prove who they are. REGISTER is always challenged.",
+        keys: &[
+            Key {
+                name: "nonce_lifetime_seconds",
+                default: "300",
+                doc: "How long the nonce of a challenge may be used, 10 to 86400.",
+            },
+            Key {
+                name: "connections",
+                default: "\"once-per-flow\"",
+                doc: "On TCP, TLS and WebSocket: \"once-per-flow\" believes a connection on which the user has registered;\n\
+                      \"every-request\" challenges each request outside of a dialog.",
+            },
+            Key {
+                name: "datagrams",
+                default: "\"every-request\"",
+                doc: "On UDP, whose source addresses can be forged.",
+            },
+        ],
+    },
+    Section {
+        name: "messaging",
+        repeats: false,
+        doc: "Bounds of instant messages.",
+        keys: &[
+            Key {
+                name: "answer_within_seconds",
+                default: "8",
+                doc: "How long a sender waits for a device to take the message before it is told \"202 Accepted\", 1 to 30.",
+            },
+            Key {
+                name: "retention_days",
+                default: "7",
+                doc: "How long a message is kept for devices that are away, and a resend is recognised, 1 to 365.",
+            },
+            Key {
+                name: "waiting_per_user_max",
+                default: "10000",
+                doc: "Messages that may wait for one user; more are refused with 480.",
+            },
+        ],
+    },
+    Section {
+        name: "log",
+        repeats: false,
+        doc: "The log, on standard error.",
+        keys: &[
+            Key {
+                name: "level",
+                default: "\"info\"",
+                doc: "\"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a filter such as \"info,net=debug\".\n\
+                      The variable RUST_LOG overrides it.",
+            },
+            Key { name: "format", default: "\"text\"", doc: "\"text\" for people, \"json\" for collectors." },
+        ],
+    },
+];
+
+/// All keys with their sections, such as `registration.expires_min_seconds`.
+#[cfg(test)]
+pub(super) fn all_names() -> impl Iterator<Item = String> {
+    SECTIONS.iter().flat_map(|s| s.keys.iter().map(|k| full_name(s.name, k.name)))
+}
+
+pub(super) fn full_name(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}

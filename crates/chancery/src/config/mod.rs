@@ -1,0 +1,129 @@
+//! The configuration file: what it may say ([`keys`]), how it is read ([`read`]) and how a new one is written
+//! ([`template`]).
+//!
+//! A file is read as a whole: every fault is found in one go, each with its line, its key, the reason and a mend.
+//! Whatever [`Settings::load`] returns is right in itself; whether the world agrees with it (files, ports,
+//! certificates) is for `chancery check` and `chancery serve` to find out.
+
+mod keys;
+mod problem;
+mod read;
+mod template;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use directory::DomainName;
+use frontend::{AuthenticationPolicy, MessagingLimits, RegistrationLimits};
+use node::Transport;
+
+pub(crate) use problem::{ConfigError, Problem};
+pub(crate) use template::{Filling, template};
+
+/// Name of the configuration file in its folder.
+pub(crate) const FILE_NAME: &str = "chancery.toml";
+/// Where a packaged server has its configuration.
+pub(crate) const SYSTEM_FILE: &str = "/etc/chancery/chancery.toml";
+/// Name of the control socket in the data folder, unless configured otherwise.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
+
+/// Everything that the configuration file says, checked, with defaults filled in and paths made absolute (relative
+/// ones count from the file's folder).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    /// SIP domains; never empty.
+    pub(crate) domains: Vec<DomainName>,
+    /// The host that peers are shown.
+    pub(crate) host: String,
+    /// Further names of this server.
+    pub(crate) aliases: Vec<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) control_socket: PathBuf,
+    /// Never empty.
+    pub(crate) listeners: Vec<ListenerSettings>,
+    /// Present where a listener speaks TLS.
+    pub(crate) tls: Option<TlsSettings>,
+    /// Where metrics and health are served; may be empty.
+    pub(crate) http_addresses: Vec<SocketAddr>,
+    pub(crate) registration: RegistrationLimits,
+    pub(crate) authentication: AuthenticationPolicy,
+    pub(crate) messaging: MessagingLimits,
+    pub(crate) log: LogSettings,
+}
+
+/// A socket to listen on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ListenerSettings {
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+    /// IPv6 in brackets.
+    pub(crate) advertised_host: String,
+}
+
+/// Where the certificate stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TlsSettings {
+    pub(crate) certificate_file: PathBuf,
+    pub(crate) key_file: PathBuf,
+    /// The CAs that other servers' certificates must lead to.
+    pub(crate) authority_file: Option<PathBuf>,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LogSettings {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+/// The shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    pub(crate) fn load(file: &Path) -> Result<Settings, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+        let absolute = std::path::absolute(file)
+            .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        Settings::parse(&text, file, folder)
+    }
+
+    /// Reads and checks a text; `file` is what problems name, `folder` what relative paths count from.
+    pub(crate) fn parse(text: &str, file: &Path, folder: &Path) -> Result<Settings, ConfigError> {
+        read::settings(text, file, folder)
+    }
+
+    /// What a running server cannot take over from `new`, by section: everything but the certificate and the log.
+    pub(crate) fn restart_needed_for(&self, new: &Settings) -> Vec<&'static str> {
+        let mut sections = Vec::new();
+        let mut compare = |name, same: bool| {
+            if !same {
+                sections.push(name);
+            }
+        };
+        compare("domains", self.domains == new.domains);
+        let server =
+            |s: &Settings| (s.host.clone(), s.aliases.clone(), s.data_dir.clone(), s.control_socket.clone());
+        compare("[server]", server(self) == server(new));
+        compare("[[listener]]", self.listeners == new.listeners);
+        let authority = |s: &Settings| s.tls.as_ref().map(|tls| tls.authority_file.clone());
+        compare("[tls] authority_file", authority(self) == authority(new));
+        compare("[http]", self.http_addresses == new.http_addresses);
+        compare("[registration]", self.registration == new.registration);
+        compare("[authentication]", self.authentication == new.authentication);
+        compare("[messaging]", self.messaging == new.messaging);
+        compare("[log] format", self.log.format == new.log.format);
+        sections
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,533 @@
+//! From text to [`Settings`], with every fault on the way.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use directory::DomainName;
+use frontend::{AuthenticationPolicy, Challenge, MessagingLimits, RegistrationLimits};
+use node::Transport;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, SECTIONS};
+use super::{
+    CONTROL_SOCKET, ConfigError, ListenerSettings, LogFormat, LogSettings, Problem, Settings, TlsSettings,
+};
+
+/// Most listeners: `node::ListenerId` has 16 bits, and no machine needs more sockets than this.
+const LISTENERS_MAX: usize = 64;
+/// Most domains: they stand in one certificate.
+const DOMAINS_MAX: usize = pki::NAMES_MAX;
+/// Longest registration, in seconds: a day. Longer ones would keep a lost phone ringing.
+const EXPIRES_SECONDS_MAX: u64 = 86_400;
+/// Shortest registration, in seconds; less is a denial of service by configuration.
+const EXPIRES_SECONDS_MIN: u64 = 10;
+/// How alike a misspelt word and the one that is suggested must be at least (Jaro-Winkler, 1 is the same).
+const SIMILARITY_MIN: f64 = 0.85;
+/// One wrong, missing or swapped letter is forgiven for each so many.
+const LETTERS_PER_SLIP: usize = 3;
+
+const SECONDS_PER_DAY: u64 = 24 * 3600;
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+pub(super) fn settings(text: &str, file: &Path, folder: &Path) -> Result<Settings, ConfigError> {
+    let document = Document { text, file, problems: RefCell::default(), asked: RefCell::default() };
+    let root = match DeTable::parse(text) {
+        Ok(root) => root,
+        Err(error) => {
+            let at = error.span().unwrap_or(0..0);
+            document.problem(at, "", error.message(), Some("the file must be TOML 1.0"));
+            return Err(document.wrong());
+        }
+    };
+    let root = Table { document: &document, section: "", table: Some(root.get_ref()), at: 0..0 };
+    document.report_unknown(&root);
+    let settings = read(&document, &root, folder);
+    if document.problems.borrow().is_empty() {
+        Ok(settings.expect("a file without problems has all settings"))
+    } else {
+        Err(document.wrong())
+    }
+}
+
+/// The keys that reading a file with every section asks for.
+#[cfg(test)]
+pub(super) fn keys_asked_for(text: &str) -> BTreeSet<String> {
+    let document =
+        Document { text, file: Path::new(""), problems: RefCell::default(), asked: RefCell::default() };
+    let root = DeTable::parse(text).expect("a test's text is TOML");
+    let root = Table { document: &document, section: "", table: Some(root.get_ref()), at: 0..0 };
+    read(&document, &root, Path::new("/"));
+    document.asked.take()
+}
+
+/// `None` only where a problem was noted.
+fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Settings> {
+    let domains = domains(root);
+    let server = root.table("server");
+    let first_domain = domains.first().map_or("", DomainName::as_str);
+    let host = server.host("host", first_domain);
+    let data_dir = server.path("data_dir", folder).unwrap_or_else(|| folder.join("data"));
+    let control_socket =
+        server.path("control_socket", folder).unwrap_or_else(|| data_dir.join(CONTROL_SOCKET));
+    let aliases = server.strings("aliases").into_iter().filter_map(|(name, at)| {
+        is_host(&name).then(|| name.to_ascii_lowercase()).or_else(|| {
+            server.problem(at, "aliases", format!("{name:?} is neither a host name nor an address"), None)
+        })
+    });
+    let aliases = aliases.collect();
+    let listeners = listeners(document, root, &host);
+    let tls = tls(root, folder, &listeners);
+    let http = root.table("http");
+    let http_addresses = match http.has("addresses") {
+        true => http.strings("addresses").iter().filter_map(|v| http.address("addresses", v)).collect(),
+        false => vec![SocketAddr::from(([127, 0, 0, 1], 5090))],
+    };
+    Some(Settings {
+        domains: (!domains.is_empty()).then_some(domains)?,
+        host,
+        aliases,
+        data_dir,
+        control_socket,
+        listeners: (!listeners.is_empty()).then_some(listeners)?,
+        tls,
+        http_addresses,
+        registration: registration(&root.table("registration")),
+        authentication: authentication(&root.table("authentication")),
+        messaging: messaging(&root.table("messaging")),
+        log: log(&root.table("log")),
+    })
+}
+
+fn domains(root: &Table<'_>) -> Vec<DomainName> {
+    let values = root.strings("domains");
+    let mut domains: Vec<DomainName> = Vec::new();
+    for (text, at) in &values {
+        match DomainName::parse(text) {
+            Ok(_) if text.parse::<IpAddr>().is_ok() => {
+                let mend = "a SIP domain is a name, such as \"contoso.example\"";
+                root.problem::<()>(at.clone(), "domains", format!("{text:?} is an IP address"), Some(mend));
+            }
+            Ok(domain) if domains.contains(&domain) => {
+                let mend = "name each domain once";
+                root.problem::<()>(at.clone(), "domains", format!("{domain} stands here twice"), Some(mend));
+            }
+            Ok(domain) => domains.push(domain),
+            Err(_) => {
+                let mend = "write the part behind @ of the users' addresses, such as \"contoso.example\"";
+                root.problem::<()>(at.clone(), "domains", format!("{text:?} is no domain name"), Some(mend));
+            }
+        }
+    }
+    if values.is_empty() && !root.has_other_type("domains") {
+        let mend = "domains = [\"contoso.example\"], above the first section";
+        root.problem::<()>(root.key_at("domains"), "domains", "no SIP domain is given", Some(mend));
+    }
+    if domains.len() > DOMAINS_MAX {
+        let reason = format!("{} domains are more than {DOMAINS_MAX}", domains.len());
+        root.problem::<()>(root.key_at("domains"), "domains", reason, None);
+    }
+    domains
+}
+
+fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<ListenerSettings> {
+    let tables = root.tables("listener");
+    if tables.is_empty() && !root.has_other_type("listener") {
+        let mend = "add a section: [[listener]] with transport = \"udp\" and address = \"0.0.0.0:5060\"";
+        document.problem(root.key_at("listener"), "listener", "there is no listener", Some(mend));
+    }
+    if tables.len() > LISTENERS_MAX {
+        let reason = format!("{} listeners are more than {LISTENERS_MAX}", tables.len());
+        document.problem(root.key_at("listener"), "listener", reason, None);
+    }
+    let mut listeners: Vec<ListenerSettings> = Vec::new();
+    // UDP and stream transports have separate ports; among themselves all streams are TCP.
+    let mut taken: BTreeMap<(bool, SocketAddr), usize> = BTreeMap::new();
+    for table in &tables {
+        let choices = [
+            ("udp", Transport::Udp),
+            ("tcp", Transport::Tcp),
+            ("tls", Transport::Tls),
+            ("ws", Transport::Ws),
+            ("wss", Transport::Wss),
+        ];
+        let transport = table.required("transport").then(|| table.choice("transport", &choices)).flatten();
+        let address = table.required("address").then(|| table.string("address")).flatten();
+        let at = address.as_ref().map(|(_, at)| at.clone());
+        let address = address.and_then(|value| table.address("address", &value));
+        let advertised_host = table.host("advertised_host", host);
+        let (Some(transport), Some(address), Some(at)) = (transport, address, at) else { continue };
+        if let Some(line) = taken.insert((transport == Transport::Udp, address), document.line(at.start)) {
+            let reason = format!("{address} is taken by the listener of line {line}");
+            table.problem::<()>(at, "address", reason, Some("give each listener a port of its own"));
+        }
+        listeners.push(ListenerSettings { transport, address, advertised_host });
+    }
+    listeners
+}
+
+fn tls(root: &Table<'_>, folder: &Path, listeners: &[ListenerSettings]) -> Option<TlsSettings> {
+    let table = root.table("tls");
+    let certificate_file =
+        table.path("certificate_file", folder).unwrap_or_else(|| folder.join("server.pem"));
+    let key_file = table.path("key_file", folder).unwrap_or_else(|| folder.join("server.key"));
+    let authority_file = table.path("authority_file", folder);
+    let wanted = table.table.is_some() || listeners.iter().any(|l| l.transport.is_secure());
+    wanted.then_some(TlsSettings { certificate_file, key_file, authority_file })
+}
+
+fn registration(table: &Table<'_>) -> RegistrationLimits {
+    let default = RegistrationLimits::default();
+    let range = EXPIRES_SECONDS_MIN..=EXPIRES_SECONDS_MAX;
+    let seconds = |key, default| table.seconds(key, range.clone(), default);
+    let limits = RegistrationLimits {
+        expires_default: seconds("expires_default_seconds", default.expires_default),
+        expires_min: seconds("expires_min_seconds", default.expires_min),
+        expires_max: seconds("expires_max_seconds", default.expires_max),
+        bindings_per_user_max: usize::try_from(table.integer(
+            "bindings_per_user_max",
+            1..=1000,
+            default.bindings_per_user_max as u64,
+        ))
+        .unwrap_or(usize::MAX),
+    };
+    let order = [
+        ("expires_min_seconds", limits.expires_min, "expires_max_seconds", limits.expires_max),
+        ("expires_min_seconds", limits.expires_min, "expires_default_seconds", limits.expires_default),
+        ("expires_default_seconds", limits.expires_default, "expires_max_seconds", limits.expires_max),
+    ];
+    for (lower, lower_value, upper, upper_value) in order {
+        if lower_value > upper_value {
+            // The fault is shown at the key that the file sets; the other may be a default.
+            let key = if table.has(lower) { lower } else { upper };
+            let reason = format!(
+                "{lower} ({}) is more than {upper} ({})",
+                lower_value.as_secs(),
+                upper_value.as_secs()
+            );
+            let mend = "they must rise: expires_min_seconds, expires_default_seconds, expires_max_seconds";
+            table.problem::<()>(table.key_at(key), key, reason, Some(mend));
+            break;
+        }
+    }
+    limits
+}
+
+fn authentication(table: &Table<'_>) -> AuthenticationPolicy {
+    let default = AuthenticationPolicy::default();
+    let choices = [("every-request", Challenge::EveryRequest), ("once-per-flow", Challenge::OncePerFlow)];
+    AuthenticationPolicy {
+        nonce_lifetime: table.seconds("nonce_lifetime_seconds", 10..=SECONDS_PER_DAY, default.nonce_lifetime),
+        connections: table.choice("connections", &choices).unwrap_or(default.connections),
+        datagrams: table.choice("datagrams", &choices).unwrap_or(default.datagrams),
+    }
+}
+
+fn messaging(table: &Table<'_>) -> MessagingLimits {
+    let default = MessagingLimits::default();
+    let days = table.integer("retention_days", 1..=365, default.retention.as_secs() / SECONDS_PER_DAY);
+    MessagingLimits {
+        // RFC 3261 §17.1.2.2: a client gives a request up after 32 seconds.
+        answer_within: table.seconds("answer_within_seconds", 1..=30, default.answer_within),
+        retention: Duration::from_secs(days * SECONDS_PER_DAY),
+        waiting_per_user_max: table.integer(
+            "waiting_per_user_max",
+            1..=1_000_000,
+            default.waiting_per_user_max,
+        ),
+    }
+}
+
+fn log(table: &Table<'_>) -> LogSettings {
+    let mut level = "info".to_owned();
+    if let Some((text, at)) = table.string("level") {
+        if text.split(',').all(is_level_directive) {
+            level = text;
+        } else {
+            let mend = match nearest(&text, LEVELS) {
+                Some(level) => format!("did you mean {level:?}?"),
+                None => format!("one of {}, or a filter such as \"info,net=debug\"", LEVELS.join(", ")),
+            };
+            table.problem::<()>(at, "level", format!("{text:?} is no log level"), Some(&mend));
+        }
+    }
+    let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    LogSettings { level, format: table.choice("format", &choices).unwrap_or(LogFormat::Text) }
+}
+
+/// `level` or `crate=level`. A bare word that is no level would be a crate's name to tracing, and silence the rest.
+fn is_level_directive(directive: &str) -> bool {
+    let (target, level) = directive.split_once('=').unwrap_or(("all", directive));
+    let is_path = target.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
+    !target.is_empty() && is_path && LEVELS.contains(&level)
+}
+
+/// A host for Via: a DNS name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => DomainName::parse(text).is_ok(),
+    }
+}
+
+/// The candidate that `word` was probably meant to be: some letters wrong, by their number, or the same beginning.
+fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let near = |candidate: &str| {
+        let slips = strsim::damerau_levenshtein(&word, candidate);
+        slips <= candidate.len() / LETTERS_PER_SLIP
+            || strsim::jaro_winkler(&word, candidate) >= SIMILARITY_MIN
+    };
+    let near = candidates.into_iter().filter(|candidate| near(candidate));
+    near.min_by_key(|candidate| strsim::damerau_levenshtein(&word, candidate))
+}
+
+struct Document<'a> {
+    text: &'a str,
+    file: &'a Path,
+    problems: RefCell<Vec<Problem>>,
+    /// Every key that was looked for: the test's view.
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl Document<'_> {
+    fn problem(&self, at: Range<usize>, key: &str, reason: impl Into<String>, suggestion: Option<&str>) {
+        self.problems.borrow_mut().push(Problem {
+            file: self.file.to_owned(),
+            line: self.line(at.start),
+            key: key.to_owned(),
+            reason: reason.into(),
+            suggestion: suggestion.map(str::to_owned),
+        });
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count()
+    }
+
+    fn wrong(&self) -> ConfigError {
+        let mut problems = self.problems.take();
+        problems.sort_by_key(|problem| problem.line);
+        // A section of the wrong type is met twice: when its keys are listed, and when they are read.
+        problems.dedup();
+        ConfigError::Wrong(problems)
+    }
+
+    fn report_unknown(&self, root: &Table<'_>) {
+        root.report_unknown_keys(SECTIONS.iter().map(|s| s.name).filter(|name| !name.is_empty()));
+        for section in SECTIONS.iter().filter(|s| !s.name.is_empty()) {
+            let tables = match section.repeats {
+                true => root.tables(section.name),
+                false => vec![root.table(section.name)],
+            };
+            for table in tables {
+                table.report_unknown_keys([]);
+            }
+        }
+    }
+}
+
+/// A section of the file; every look at an absent one finds nothing.
+struct Table<'a> {
+    document: &'a Document<'a>,
+    section: &'static str,
+    table: Option<&'a DeTable<'a>>,
+    at: Range<usize>,
+}
+
+impl<'a> Table<'a> {
+    fn report_unknown_keys(&self, subsections: impl IntoIterator<Item = &'static str>) {
+        let own = SECTIONS.iter().filter(|s| s.name == self.section).flat_map(|s| s.keys).map(|k| k.name);
+        let known: Vec<&str> = own.chain(subsections).collect();
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let elsewhere = SECTIONS.iter().find(|s| s.keys.iter().any(|k| k.name == name));
+            let mend = match (nearest(name, known.iter().copied()), elsewhere) {
+                (_, Some(section)) if section.name.is_empty() => {
+                    format!("`{name}` belongs above the first section")
+                }
+                (_, Some(section)) if section.repeats => format!("`{name}` belongs in [[{}]]", section.name),
+                (_, Some(section)) => format!("`{name}` belongs in [{}]", section.name),
+                (Some(near), None) => format!("did you mean `{near}`?"),
+                (None, None) => format!("known here: {}", known.join(", ")),
+            };
+            self.document.problem(
+                key.span(),
+                &keys::full_name(self.section, name),
+                "there is no such key",
+                Some(&mend),
+            );
+        }
+    }
+
+    /// Notes a problem; always `None`, for use at the end of a chain.
+    fn problem<T>(
+        &self,
+        at: Range<usize>,
+        key: &str,
+        reason: impl Into<String>,
+        suggestion: Option<&str>,
+    ) -> Option<T> {
+        self.document.problem(at, &keys::full_name(self.section, key), reason, suggestion);
+        None
+    }
+
+    fn get(&self, key: &str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
+        self.document.asked.borrow_mut().insert(keys::full_name(self.section, key));
+        let value = self.table?.get(key)?;
+        Some((value.get_ref(), value.span()))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.get(key).is_some())
+    }
+
+    /// Whether the key is there with a type that was reported already.
+    fn has_other_type(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(|value| !value.get_ref().is_array())
+    }
+
+    /// Where the key stands, or its section.
+    fn key_at(&self, key: &str) -> Range<usize> {
+        self.table.and_then(|table| table.get_key_value(key)).map_or(self.at.clone(), |(key, _)| key.span())
+    }
+
+    fn wrong_type<T>(&self, key: &str, value: &DeValue<'_>, at: Range<usize>, wanted: &str) -> Option<T> {
+        self.problem(at, key, format!("must be {wanted}, not a value of type {}", value.type_str()), None)
+    }
+
+    fn required(&self, key: &str) -> bool {
+        if !self.has(key) {
+            self.problem::<()>(self.at.clone(), key, "is missing", None);
+        }
+        self.has(key)
+    }
+
+    fn table(&self, section: &'static str) -> Table<'a> {
+        let none = Table { document: self.document, section, table: None, at: 0..0 };
+        let Some(value) = self.table.and_then(|table| table.get(section)) else { return none };
+        match value.get_ref().as_table() {
+            Some(table) => Table { table: Some(table), at: value.span(), ..none },
+            None => {
+                let mend = format!("write a line [{section}] and the section's keys below it");
+                self.problem::<()>(value.span(), section, "must be a section", Some(&mend));
+                none
+            }
+        }
+    }
+
+    fn tables(&self, section: &'static str) -> Vec<Table<'a>> {
+        let Some(value) = self.table.and_then(|table| table.get(section)) else { return Vec::new() };
+        let mend = format!("write [[{section}]], with two brackets, before each one");
+        let Some(array) = value.get_ref().as_array() else {
+            self.problem::<()>(value.span(), section, "must be a list of sections", Some(&mend));
+            return Vec::new();
+        };
+        let tables = array.iter().filter_map(|item| match item.get_ref().as_table() {
+            Some(table) => {
+                Some(Table { document: self.document, section, table: Some(table), at: item.span() })
+            }
+            None => self.problem(item.span(), section, "must be a list of sections", Some(&mend)),
+        });
+        tables.collect()
+    }
+
+    fn string(&self, key: &str) -> Option<(String, Range<usize>)> {
+        let (value, at) = self.get(key)?;
+        match value.as_str() {
+            Some(text) => Some((text.to_owned(), at)),
+            None => self.wrong_type(key, value, at, "a string in quotes"),
+        }
+    }
+
+    fn strings(&self, key: &str) -> Vec<(String, Range<usize>)> {
+        let Some((value, at)) = self.get(key) else { return Vec::new() };
+        let wanted = "a list of strings, such as [\"a\", \"b\"]";
+        let Some(array) = value.as_array() else {
+            self.wrong_type::<()>(key, value, at, wanted);
+            return Vec::new();
+        };
+        let strings = array.iter().filter_map(|item| match item.get_ref().as_str() {
+            Some(text) => Some((text.to_owned(), item.span())),
+            None => self.wrong_type(key, item.get_ref(), item.span(), wanted),
+        });
+        strings.collect()
+    }
+
+    fn integer(&self, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
+        let Some((value, at)) = self.get(key) else { return default };
+        let Some(integer) = value.as_integer() else {
+            return self.wrong_type(key, value, at, "a whole number without quotes").unwrap_or(default);
+        };
+        match u64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) if range.contains(&number) => number,
+            Ok(_) | Err(_) => {
+                let reason = format!("{} is not from {} to {}", integer.as_str(), range.start(), range.end());
+                let mend = format!("the default is {default}");
+                self.problem(at, key, reason, Some(&mend)).unwrap_or(default)
+            }
+        }
+    }
+
+    fn seconds(&self, key: &str, range: RangeInclusive<u64>, default: Duration) -> Duration {
+        Duration::from_secs(self.integer(key, range, default.as_secs()))
+    }
+
+    fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
+        let (text, at) = self.string(key)?;
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let mend = match nearest(&text, choices.iter().map(|(name, _)| *name)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("choose {}", names.join(", ")),
+        };
+        self.problem(at, key, format!("{text:?} is none of {}", names.join(", ")), Some(&mend))
+    }
+
+    /// A path, absolute or counted from `folder`; `None` where it is absent or empty.
+    fn path(&self, key: &str, folder: &Path) -> Option<PathBuf> {
+        let (text, _) = self.string(key)?;
+        (!text.is_empty()).then(|| folder.join(text))
+    }
+
+    fn host(&self, key: &str, default: &str) -> String {
+        match self.string(key) {
+            Some((text, at)) if !text.is_empty() && !is_host(&text) => {
+                let mend = match text.parse::<std::net::Ipv6Addr>() {
+                    Ok(address) => format!("write an IPv6 address in brackets: \"[{address}]\""),
+                    Err(_) => "write a name such as \"sip.contoso.example\", without port".to_owned(),
+                };
+                let reason = format!("{text:?} is neither a host name nor an address");
+                self.problem(at, key, reason, Some(&mend)).unwrap_or_default()
+            }
+            Some((text, _)) if !text.is_empty() => text.to_ascii_lowercase(),
+            Some(_) | None => default.to_owned(),
+        }
+    }
+
+    fn address(&self, key: &str, (text, at): &(String, Range<usize>)) -> Option<SocketAddr> {
+        let example = match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => format!("add the port: \"{ip}:5060\""),
+            Ok(IpAddr::V6(ip)) => format!("add brackets and the port: \"[{ip}]:5060\""),
+            Err(_) => "write address and port, such as \"0.0.0.0:5060\" or \"[::]:5060\"".to_owned(),
+        };
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => {
+                let reason = format!("{text:?} has no port that clients could find");
+                self.problem(at.clone(), key, reason, Some("write the port, such as 5060"))
+            }
+            Ok(address) => Some(address),
+            Err(_) => {
+                self.problem(at.clone(), key, format!("{text:?} is no address with a port"), Some(&example))
+            }
+        }
+    }
+}

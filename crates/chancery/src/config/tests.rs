@@ -1,0 +1,209 @@
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+
+use super::keys::{SECTIONS, all_names};
+use super::*;
+
+fn filling() -> Filling {
+    Filling {
+        domains: vec!["contoso.example".into()],
+        host: "sip.contoso.example".into(),
+        listeners: vec![(Transport::Udp, "0.0.0.0:5060".into()), (Transport::Tls, "[::]:5061".into())],
+        authority_file: None,
+    }
+}
+
+const MINIMAL: &str = "domains = [\"contoso.example\"]\n\
+    server.host = \"sip.contoso.example\"\n\
+    [[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n\
+    [[listener]]\ntransport = \"tls\"\naddress = \"[::]:5061\"\n";
+
+fn parse(text: &str) -> Result<Settings, ConfigError> {
+    Settings::parse(text, Path::new("chancery.toml"), Path::new("/etc/chancery"))
+}
+
+fn check(text: &str, expected: Expect) {
+    match parse(text) {
+        Ok(settings) => panic!("no problem was found: {settings:?}"),
+        Err(error) => expected.assert_eq(&error.to_string()),
+    }
+}
+
+/// The template with every commented key made a setting.
+fn uncommented() -> String {
+    let names: Vec<String> =
+        SECTIONS.iter().flat_map(|s| s.keys).map(|k| format!("# {} = ", k.name)).collect();
+    let uncomment = |line: &str| match names.iter().any(|name| line.starts_with(name)) {
+        true => line[2..].to_owned(),
+        false => line.to_owned(),
+    };
+    template(&filling()).lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_template_means_the_defaults() {
+    let minimal = parse(MINIMAL).unwrap();
+    assert_eq!(parse(&template(&filling())).unwrap(), minimal);
+    assert_eq!(parse(&uncommented()).unwrap(), minimal);
+}
+
+#[test]
+fn every_key_stands_in_the_template_and_is_read() {
+    let text = template(&filling());
+    for section in SECTIONS {
+        for key in section.keys {
+            let written = [format!("\n# {} = ", key.name), format!("\n{} = ", key.name)];
+            let explained = format!("#   {}: ", key.name);
+            let found =
+                written.iter().any(|w| text.contains(w)) || section.repeats && text.contains(&explained);
+            assert!(found, "{} is not in the template", key.name);
+        }
+    }
+    let asked = read::keys_asked_for(&uncommented());
+    let documented: std::collections::BTreeSet<String> = all_names().collect();
+    assert_eq!(asked, documented);
+}
+
+#[test]
+fn paths_count_from_the_folder_of_the_file() {
+    let settings = parse(&format!("{MINIMAL}[tls]\nkey_file = \"/run/key.pem\"\n")).unwrap();
+    let tls = settings.tls.unwrap();
+    assert_eq!(settings.data_dir, Path::new("/etc/chancery/data"));
+    assert_eq!(settings.control_socket, Path::new("/etc/chancery/data/control.sock"));
+    assert_eq!(tls.certificate_file, Path::new("/etc/chancery/server.pem"));
+    assert_eq!(tls.key_file, Path::new("/run/key.pem"));
+}
+
+#[test]
+fn the_host_is_the_first_domain_unless_given() {
+    let text = "domains = [\"a.example\", \"b.example\"]\n[[listener]]\ntransport=\"udp\"\naddress=\"[::1]:5060\"\n\
+        advertised_host = \"[2001:db8::1]\"\n";
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.host, "a.example");
+    assert_eq!(settings.listeners[0].advertised_host, "[2001:db8::1]");
+    assert_eq!(settings.tls, None, "no listener speaks TLS");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_right_one() {
+    check(
+        &format!("{MINIMAL}[registration]\nexpire_max_seconds = 60\nhost = \"x\"\nblah = 1\n[serverr]\n"),
+        expect![[r#"
+            chancery.toml:10: registration.expire_max_seconds: there is no such key
+              help: did you mean `expires_max_seconds`?
+            chancery.toml:11: registration.host: there is no such key
+              help: `host` belongs in [server]
+            chancery.toml:12: registration.blah: there is no such key
+              help: known here: expires_default_seconds, expires_min_seconds, expires_max_seconds, bindings_per_user_max
+            chancery.toml:13: serverr: there is no such key
+              help: did you mean `server`?"#]],
+    );
+    check(
+        "domain = [\"contoso.example\"]\n",
+        expect![[r#"
+        chancery.toml:1: domain: there is no such key
+          help: did you mean `domains`?
+        chancery.toml:1: domains: no SIP domain is given
+          help: domains = ["contoso.example"], above the first section
+        chancery.toml:1: listener: there is no listener
+          help: add a section: [[listener]] with transport = "udp" and address = "0.0.0.0:5060""#]],
+    );
+}
+
+#[test]
+fn wrong_values_are_all_reported_with_their_lines() {
+    check(
+        "domains = [\"contoso.example\", \"Contoso.example.\", \"192.0.2.1\", \"a b\"]\n\
+         [server]\nhost = \"sip contoso\"\naliases = [\"x y\"]\n\
+         [[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n\
+         [[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n\
+         [[listener]]\ntransport = \"tsl\"\naddress = \"::1\"\nadvertised_host = \"::1\"\n\
+         [[listener]]\naddress = \"192.0.2.1:0\"\n\
+         [registration]\nexpires_min_seconds = 9999\nexpires_max_seconds = -1\nbindings_per_user_max = \"many\"\n\
+         [authentication]\ndatagrams = \"never\"\n\
+         [log]\nlevel = \"inof\"\nformat = \"xml\"\n\
+         [http]\naddresses = [\"localhost\"]\n",
+        expect![[r#"
+            chancery.toml:1: domains: contoso.example stands here twice
+              help: name each domain once
+            chancery.toml:1: domains: "192.0.2.1" is an IP address
+              help: a SIP domain is a name, such as "contoso.example"
+            chancery.toml:1: domains: "a b" is no domain name
+              help: write the part behind @ of the users' addresses, such as "contoso.example"
+            chancery.toml:3: server.host: "sip contoso" is neither a host name nor an address
+              help: write a name such as "sip.contoso.example", without port
+            chancery.toml:4: server.aliases: "x y" is neither a host name nor an address
+            chancery.toml:10: listener.address: 0.0.0.0:5060 is taken by the listener of line 7
+              help: give each listener a port of its own
+            chancery.toml:12: listener.transport: "tsl" is none of "udp", "tcp", "tls", "ws", "wss"
+              help: did you mean "tls"?
+            chancery.toml:13: listener.address: "::1" is no address with a port
+              help: add brackets and the port: "[::1]:5060"
+            chancery.toml:14: listener.advertised_host: "::1" is neither a host name nor an address
+              help: write an IPv6 address in brackets: "[::1]"
+            chancery.toml:15: listener.transport: is missing
+            chancery.toml:16: listener.address: "192.0.2.1:0" has no port that clients could find
+              help: write the port, such as 5060
+            chancery.toml:18: registration.expires_min_seconds: expires_min_seconds (9999) is more than expires_max_seconds (7200)
+              help: they must rise: expires_min_seconds, expires_default_seconds, expires_max_seconds
+            chancery.toml:19: registration.expires_max_seconds: -1 is not from 10 to 86400
+              help: the default is 7200
+            chancery.toml:20: registration.bindings_per_user_max: must be a whole number without quotes, not a value of type string
+            chancery.toml:22: authentication.datagrams: "never" is none of "every-request", "once-per-flow"
+              help: choose "every-request", "once-per-flow"
+            chancery.toml:24: log.level: "inof" is no log level
+              help: did you mean "info"?
+            chancery.toml:25: log.format: "xml" is none of "text", "json"
+              help: choose "text", "json"
+            chancery.toml:27: http.addresses: "localhost" is no address with a port
+              help: write address and port, such as "0.0.0.0:5060" or "[::]:5060""#]],
+    );
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    check(
+        "",
+        expect![[r#"
+        chancery.toml:1: domains: no SIP domain is given
+          help: domains = ["contoso.example"], above the first section
+        chancery.toml:1: listener: there is no listener
+          help: add a section: [[listener]] with transport = "udp" and address = "0.0.0.0:5060""#]],
+    );
+    check(
+        "domains = \"contoso.example\"\nlistener = 5060\ntls = true\n",
+        expect![[r#"
+            chancery.toml:1: domains: must be a list of strings, such as ["a", "b"], not a value of type string
+            chancery.toml:2: listener: must be a list of sections
+              help: write [[listener]], with two brackets, before each one
+            chancery.toml:3: tls: must be a section
+              help: write a line [tls] and the section's keys below it"#]],
+    );
+    check(
+        "domains = [\n",
+        expect![[r#"
+        chancery.toml:1: unclosed array, expected `]`
+          help: the file must be TOML 1.0"#]],
+    );
+}
+
+#[test]
+fn bounds_must_rise() {
+    check(
+        &format!("{MINIMAL}[registration]\nexpires_max_seconds = 1800\n"),
+        expect![[r#"
+        chancery.toml:10: registration.expires_max_seconds: expires_default_seconds (3600) is more than expires_max_seconds (1800)
+          help: they must rise: expires_min_seconds, expires_default_seconds, expires_max_seconds"#]],
+    );
+}
+
+#[test]
+fn a_running_server_says_what_needs_a_restart() {
+    let old = parse(MINIMAL).unwrap();
+    let new = format!(
+        "{MINIMAL}[tls]\ncertificate_file = \"new.pem\"\n[log]\nlevel = \"debug\"\n[messaging]\nretention_days = 3\n"
+    );
+    assert_eq!(old.restart_needed_for(&parse(&new).unwrap()), ["[messaging]"]);
+    assert!(old.restart_needed_for(&old).is_empty());
+}

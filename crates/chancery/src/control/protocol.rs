@@ -1,0 +1,288 @@
+//! What stands in the lines of the control socket. The Rust names of calls and answers may change; these words may
+//! not, but by a new [`VERSION`].
+
+use directory::{Role, SipAddress, UserState};
+use frontend::admin::{Answer, Call, Device, Refusal, UserDetails, UserSummary};
+use serde::{Deserialize, Serialize};
+
+/// Both sides state it; a server refuses another one.
+pub(crate) const VERSION: u32 = 1;
+/// Longest request, in octets, its line end included: an address, a name and a password fit twenty times.
+pub(crate) const REQUEST_OCTETS_MAX: usize = 16 * 1024;
+/// Longest answer, in octets: [`USERS_PER_PAGE_MAX`] accounts with the longest addresses and names fit.
+pub(crate) const ANSWER_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Most accounts in one answer. A client asks for the next page behind the last address.
+pub(crate) const USERS_PER_PAGE_MAX: usize = 1000;
+/// Longest name and password, in octets.
+const TEXT_OCTETS_MAX: usize = 1024;
+
+/// A request line.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    #[serde(flatten)]
+    pub(crate) call: CallLine,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+pub(crate) enum CallLine {
+    UserAdd { address: String, name: String, role: RoleWord, password: String },
+    UserList { containing: Option<String>, after: Option<String>, limit: usize },
+    UserShow { address: String },
+    UserEnable { address: String },
+    UserDisable { address: String },
+    UserSetPassword { address: String, password: String },
+    UserRemove { address: String },
+    Status,
+}
+
+/// An answer line.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum AnswerLine {
+    Done,
+    /// `more`: the page is full, and there may be accounts behind it.
+    Users {
+        users: Vec<UserLine>,
+        more: bool,
+    },
+    User(UserDetailsLine),
+    Status(Box<StatusLine>),
+    Refused {
+        kind: RefusalKind,
+        message: String,
+    },
+}
+
+/// Why a call was refused, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RefusalKind {
+    Exists,
+    NoSuchUser,
+    ForeignDomain,
+    WeakPassword,
+    Storage,
+    Starting,
+    /// The request is not understood, or holds what cannot be an address.
+    BadRequest,
+    /// The other side speaks another version.
+    Version,
+    /// The server stops, or is overloaded.
+    Unavailable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserLine {
+    pub(crate) address: String,
+    pub(crate) name: String,
+    pub(crate) state: StateWord,
+    pub(crate) role: RoleWord,
+    /// Registered now.
+    pub(crate) devices: usize,
+    /// Taken by no device yet.
+    pub(crate) waiting_messages: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserDetailsLine {
+    #[serde(flatten)]
+    pub(crate) summary: UserLine,
+    pub(crate) registrations: Vec<DeviceLine>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceLine {
+    pub(crate) contact: String,
+    pub(crate) transport: String,
+    pub(crate) remote: String,
+    pub(crate) user_agent: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) expires_seconds: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatusLine {
+    pub(crate) users: usize,
+    pub(crate) bindings: usize,
+    pub(crate) connections: usize,
+    pub(crate) transactions: usize,
+    pub(crate) storage_healthy: bool,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) server: ServerFacts,
+}
+
+/// What the process adds to the node's own status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerFacts {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) domains: Vec<String>,
+    pub(crate) listeners: Vec<ListenerLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListenerLine {
+    /// `sip` or `http`.
+    pub(crate) role: String,
+    pub(crate) transport: String,
+    pub(crate) address: String,
+    pub(crate) port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RoleWord {
+    Person,
+    Administrator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StateWord {
+    Enabled,
+    Disabled,
+}
+
+impl Request {
+    pub(crate) fn new(call: CallLine) -> Request {
+        Request { version: VERSION, call }
+    }
+}
+
+impl CallLine {
+    /// The typed call, or why it is none.
+    pub(crate) fn into_call(self) -> Result<Call, String> {
+        Ok(match self {
+            CallLine::UserAdd { address, name, role, password } => Call::AddUser {
+                address: parse_address(&address)?,
+                display_name: bounded("the name", name)?,
+                password: bounded("the password", password)?,
+                role: role.into(),
+            },
+            CallLine::UserList { containing, after, limit } => Call::ListUsers {
+                containing,
+                after: after.as_deref().map(parse_address).transpose()?,
+                limit: limit.clamp(1, USERS_PER_PAGE_MAX),
+            },
+            CallLine::UserShow { address } => Call::ShowUser(parse_address(&address)?),
+            CallLine::UserEnable { address } => {
+                Call::SetUserState(parse_address(&address)?, UserState::Enabled)
+            }
+            CallLine::UserDisable { address } => {
+                Call::SetUserState(parse_address(&address)?, UserState::Disabled)
+            }
+            CallLine::UserSetPassword { address, password } => {
+                Call::SetPassword(parse_address(&address)?, bounded("the password", password)?)
+            }
+            CallLine::UserRemove { address } => Call::RemoveUser(parse_address(&address)?),
+            CallLine::Status => Call::Status,
+        })
+    }
+}
+
+impl AnswerLine {
+    pub(crate) fn refused(kind: RefusalKind, message: impl Into<String>) -> AnswerLine {
+        AnswerLine::Refused { kind, message: message.into() }
+    }
+
+    /// `limit` is that of the call, for pages.
+    pub(crate) fn new(answer: Answer, limit: Option<usize>, server: &ServerFacts) -> AnswerLine {
+        match answer {
+            Answer::Done => AnswerLine::Done,
+            Answer::Users(users) => {
+                let more = limit.is_some_and(|limit| users.len() >= limit);
+                AnswerLine::Users { users: users.into_iter().map(UserLine::from).collect(), more }
+            }
+            Answer::User(details) => AnswerLine::User(UserDetailsLine::from(*details)),
+            Answer::Status(status) => AnswerLine::Status(Box::new(StatusLine {
+                users: status.users,
+                bindings: status.bindings,
+                connections: status.connections,
+                transactions: status.transactions,
+                storage_healthy: status.storage_healthy,
+                uptime_seconds: status.uptime_seconds,
+                server: server.clone(),
+            })),
+            Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
+        }
+    }
+}
+
+/// Checked here, so that a wrong address is told in words before a server is asked.
+pub(crate) fn parse_address(text: &str) -> Result<SipAddress, String> {
+    SipAddress::parse(text).map_err(|error| format!("{text:?} is no SIP address: {error}"))
+}
+
+fn bounded(what: &str, text: String) -> Result<String, String> {
+    if text.len() > TEXT_OCTETS_MAX {
+        return Err(format!("{what} is longer than {TEXT_OCTETS_MAX} octets"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{what} holds a control character"));
+    }
+    Ok(text)
+}
+
+fn refusal_kind(refusal: &Refusal) -> RefusalKind {
+    match refusal {
+        Refusal::Exists(_) => RefusalKind::Exists,
+        Refusal::NoSuchUser(_) => RefusalKind::NoSuchUser,
+        Refusal::ForeignDomain { .. } => RefusalKind::ForeignDomain,
+        Refusal::WeakPassword => RefusalKind::WeakPassword,
+        Refusal::Storage(_) => RefusalKind::Storage,
+        Refusal::Starting => RefusalKind::Starting,
+    }
+}
+
+impl From<UserSummary> for UserLine {
+    fn from(summary: UserSummary) -> UserLine {
+        UserLine {
+            address: summary.address.as_str().to_owned(),
+            name: summary.display_name,
+            state: match summary.state {
+                UserState::Enabled => StateWord::Enabled,
+                UserState::Disabled => StateWord::Disabled,
+            },
+            role: match summary.role {
+                Role::Person => RoleWord::Person,
+                Role::Administrator => RoleWord::Administrator,
+            },
+            devices: summary.devices,
+            waiting_messages: summary.waiting_messages,
+        }
+    }
+}
+
+impl From<UserDetails> for UserDetailsLine {
+    fn from(details: UserDetails) -> UserDetailsLine {
+        UserDetailsLine {
+            summary: UserLine::from(details.summary),
+            registrations: details.devices.into_iter().map(DeviceLine::from).collect(),
+        }
+    }
+}
+
+impl From<Device> for DeviceLine {
+    fn from(device: Device) -> DeviceLine {
+        DeviceLine {
+            contact: device.contact,
+            transport: device.transport.to_owned(),
+            remote: device.remote,
+            user_agent: device.user_agent,
+            instance: device.instance,
+            expires_seconds: device.expires_seconds,
+        }
+    }
+}
+
+impl From<RoleWord> for Role {
+    fn from(word: RoleWord) -> Role {
+        match word {
+            RoleWord::Person => Role::Person,
+            RoleWord::Administrator => Role::Administrator,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The answering side.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use frontend::admin::{Answer, Call};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::protocol::{AnswerLine, REQUEST_OCTETS_MAX, RefusalKind, Request, ServerFacts, VERSION};
+use super::socket::ShortPath;
+use crate::files;
+
+/// Connections served at once; more wait. Administrators are few, and each connection may hold a page of accounts.
+const CONNECTIONS_MAX: usize = 16;
+/// How long a connection may be silent before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the node may take to answer a call, in seconds: a commit on a slow disk.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long accepting pauses after it failed, so that a lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Brings a call to the node and its answer back; `None` where the node is gone.
+pub(crate) type Caller = Rc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Option<Answer>>>>>;
+
+/// A bound control socket; its file goes when it is dropped.
+pub(crate) struct ControlServer {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlServer {
+    /// Binds the socket, for its owner only. A file that a killed server left behind is replaced; one that answers
+    /// belongs to a running server.
+    pub(crate) fn bind(path: &Path) -> anyhow::Result<ControlServer> {
+        if let Some(folder) = path.parent() {
+            files::create_secret_dir(folder)?;
+        }
+        let short = ShortPath::of(path).with_context(|| format!("cannot reach {}", path.display()))?;
+        if std::os::unix::net::UnixStream::connect(short.as_path()).is_ok() {
+            bail!(
+                "another server answers at {}\n  help: stop it first; `chancery status --socket {0}` shows it",
+                path.display()
+            );
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove the left-over {}", path.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(short.as_path())
+            .with_context(|| format!("cannot listen on the control socket {}", path.display()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(files::MODE_SECRET))
+            .with_context(|| format!("cannot protect {}", path.display()))?;
+        Ok(ControlServer { listener, path: path.to_owned() })
+    }
+
+    /// Serves until it is dropped. Runs on a local task set.
+    pub(crate) async fn run(&self, caller: Caller, facts: Rc<ServerFacts>) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let (caller, facts) = (Rc::clone(&caller), Rc::clone(&facts));
+                    tokio::task::spawn_local(async move {
+                        if let Err(error) = serve(stream, &caller, &facts).await {
+                            tracing::debug!(event = "control-closed", %error, "a control connection broke");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(event = "control-accept-failed", %error, "no control connection for a moment");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(event = "control-socket-left", path = %self.path.display(), %error, "it could not be removed");
+        }
+    }
+}
+
+async fn serve(stream: UnixStream, caller: &Caller, facts: &ServerFacts) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut stream).take(REQUEST_OCTETS_MAX as u64);
+        match tokio::time::timeout(IDLE_TIMEOUT, bounded.read_until(b'\n', &mut line)).await {
+            Ok(read) => read?,
+            Err(_) => return Ok(()),
+        };
+        let complete = line.last() == Some(&b'\n');
+        if line.is_empty() {
+            return Ok(());
+        }
+        let answer = match complete {
+            true => answer(&line, caller, facts).await,
+            false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
+        };
+        let mut answer = serde_json::to_vec(&answer)?;
+        answer.push(b'\n');
+        stream.get_mut().write_all(&answer).await?;
+        if !complete {
+            return Ok(());
+        }
+    }
+}
+
+async fn answer(line: &[u8], caller: &Caller, facts: &ServerFacts) -> AnswerLine {
+    let request: Request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => return unreadable(line, &error),
+    };
+    if request.version != VERSION {
+        return other_version(request.version.into());
+    }
+    let call = match request.call.into_call() {
+        Ok(call) => call,
+        Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
+    };
+    if !matches!(call, Call::ListUsers { .. } | Call::ShowUser(_) | Call::Status) {
+        tracing::info!(event = "administration", call = ?call, "asked over the control socket");
+    }
+    let limit = match call {
+        Call::ListUsers { limit, .. } => Some(limit),
+        _ => None,
+    };
+    match tokio::time::timeout(CALL_TIMEOUT, caller(call)).await {
+        Ok(Some(answer)) => AnswerLine::new(answer, limit, facts),
+        Ok(None) => AnswerLine::refused(RefusalKind::Unavailable, "the server is stopping"),
+        Err(_) => AnswerLine::refused(
+            RefusalKind::Unavailable,
+            format!("the server did not finish within {} seconds", CALL_TIMEOUT.as_secs()),
+        ),
+    }
+}
+
+/// A later version may have calls that cannot be read here: then the version is the better answer.
+fn unreadable(line: &[u8], error: &serde_json::Error) -> AnswerLine {
+    let version = serde_json::from_slice::<serde_json::Value>(line).ok().and_then(|v| v["version"].as_u64());
+    match version {
+        Some(version) if version != u64::from(VERSION) => other_version(version),
+        // The parser's own words may repeat a password.
+        _ => AnswerLine::refused(
+            RefusalKind::BadRequest,
+            format!("the request is not understood (column {})", error.column()),
+        ),
+    }
+}
+
+fn other_version(version: u64) -> AnswerLine {
+    let message = format!("the server speaks version {VERSION} of the control protocol, not {version}");
+    AnswerLine::refused(RefusalKind::Version, message)
+}

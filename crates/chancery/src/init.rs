@@ -1,0 +1,212 @@
+//! `chancery init`: everything that a first `chancery serve` needs.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use directory::{DomainName, Role, SipAddress};
+use node::Transport;
+use pki::{Authority, ServerNames};
+
+use crate::cli::InitArguments;
+use crate::config::{FILE_NAME, Filling, template};
+use crate::exit::{Exit, Failure};
+use crate::locate::{DATA_DIR, DATABASE};
+use crate::offline::{NewUser, Offline};
+use crate::{clock, files, secrets, user};
+
+pub(crate) const AUTHORITY_FILE: &str = "ca.pem";
+pub(crate) const AUTHORITY_KEY_FILE: &str = "ca.key";
+pub(crate) const CERTIFICATE_FILE: &str = "server.pem";
+pub(crate) const KEY_FILE: &str = "server.key";
+
+/// Where a new configuration listens. WSS has no registered port; 5443 needs no privilege.
+const LISTENERS: [(Transport, u16); 4] =
+    [(Transport::Udp, 5060), (Transport::Tcp, 5060), (Transport::Tls, 5061), (Transport::Wss, 5443)];
+/// All IPv4 and all IPv6 addresses of the machine.
+const ANY: [&str; 2] = ["0.0.0.0", "[::]"];
+
+/// What was asked for, checked before anything is written.
+struct Plan {
+    dir: PathBuf,
+    domains: Vec<String>,
+    hosts: Vec<String>,
+    addresses: Vec<IpAddr>,
+    /// The first host or address, as Via shows it.
+    advertised: String,
+    admin: SipAddress,
+}
+
+pub(crate) fn run(arguments: &InitArguments) -> Result<(), Failure> {
+    let plan = plan(arguments)?;
+    refuse_to_overwrite(&plan.dir, arguments.force)?;
+    let authority = write_certificates(&plan)?;
+    write_configuration(&plan)?;
+    let password = create_administrator(&plan)?;
+    user::print(&summary(&plan, &authority, password.as_deref()))
+}
+
+/// The CA of a folder, made on first use, and a server certificate of it.
+pub(crate) fn certificate_for(
+    dir: &Path,
+    authority_name: &str,
+    names: &ServerNames,
+    keep_authority: bool,
+) -> anyhow::Result<()> {
+    let (certificate, key) = (dir.join(AUTHORITY_FILE), dir.join(AUTHORITY_KEY_FILE));
+    let now = clock::unix_seconds();
+    let authority = if keep_authority && certificate.exists() && key.exists() {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        Authority::open(&read(&certificate)?, &read(&key)?)
+            .with_context(|| format!("the CA in {} cannot be used", dir.display()))?
+    } else {
+        let authority = Authority::create(authority_name, now)?;
+        files::write(&key, files::MODE_SECRET, authority.key_pem().as_bytes())?;
+        files::write(&certificate, files::MODE_PUBLIC, authority.certificate_pem().as_bytes())?;
+        authority
+    };
+    let issued = authority.issue_server(names, now)?;
+    files::write(&dir.join(KEY_FILE), files::MODE_SECRET, issued.key_pem.as_bytes())?;
+    files::write(&dir.join(CERTIFICATE_FILE), files::MODE_PUBLIC, issued.certificate_pem.as_bytes())
+}
+
+fn plan(arguments: &InitArguments) -> Result<Plan, Failure> {
+    let wrong = |text: String| Failure::text(Exit::Failed, text);
+    let mut domains: Vec<String> = Vec::new();
+    for text in &arguments.domains {
+        let domain = DomainName::parse(text).ok().filter(|_| text.parse::<IpAddr>().is_err());
+        let domain = domain.ok_or_else(|| {
+            wrong(format!("--domain {text:?} is no domain name\n  help: write it as contoso.example"))
+        })?;
+        if !domains.contains(&domain.as_str().to_owned()) {
+            domains.push(domain.as_str().to_owned());
+        }
+    }
+    let default_host = vec![format!("sip.{}", domains[0])];
+    let given = if arguments.hosts.is_empty() { &default_host } else { &arguments.hosts };
+    let (mut hosts, mut addresses, mut advertised) = (Vec::new(), Vec::new(), None);
+    for text in given {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let shown = match (bare.parse::<IpAddr>(), DomainName::parse(text)) {
+            (Ok(address), _) => {
+                addresses.push(address);
+                match address {
+                    IpAddr::V4(address) => address.to_string(),
+                    IpAddr::V6(address) => format!("[{address}]"),
+                }
+            }
+            (Err(_), Ok(name)) => {
+                hosts.push(name.as_str().to_owned());
+                name.as_str().to_owned()
+            }
+            (Err(_), Err(_)) => {
+                return Err(wrong(format!(
+                    "--host {text:?} is neither a host name nor an address\n  help: write it as sip.contoso.example"
+                )));
+            }
+        };
+        advertised.get_or_insert(shown);
+    }
+    let admin = arguments.admin.clone().unwrap_or_else(|| format!("admin@{}", domains[0]));
+    let admin = SipAddress::parse(&admin).map_err(|error| {
+        wrong(format!("--admin {admin:?} is no address: {error}\n  help: write admin@DOMAIN"))
+    })?;
+    if !domains.iter().any(|domain| domain == admin.domain()) {
+        return Err(wrong(format!(
+            "--admin {admin} is in none of the domains {}\n  help: give --domain {} too",
+            domains.join(", "),
+            admin.domain()
+        )));
+    }
+    let advertised = advertised.expect("there is at least one host");
+    Ok(Plan { dir: arguments.dir.clone(), domains, hosts, addresses, advertised, admin })
+}
+
+fn refuse_to_overwrite(dir: &Path, force: bool) -> Result<(), Failure> {
+    let names = [FILE_NAME, AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERTIFICATE_FILE, KEY_FILE];
+    let database = dir.join(DATA_DIR).join(DATABASE);
+    let existing = names.iter().map(|name| dir.join(name)).chain([database]).find(|path| path.exists());
+    match existing {
+        Some(path) if !force => Err(Failure::text(
+            Exit::Failed,
+            format!(
+                "{} exists already, nothing was written\n  help: choose another --dir, or replace configuration and \
+                 certificates with --force\n        (clients must then trust the new CA; accounts stay)",
+                path.display()
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn write_certificates(plan: &Plan) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(&plan.dir).with_context(|| format!("cannot create {}", plan.dir.display()))?;
+    let names = ServerNames {
+        domains: plan.domains.clone(),
+        hosts: plan.hosts.clone(),
+        addresses: plan.addresses.clone(),
+    };
+    certificate_for(&plan.dir, &authority_name(&plan.domains[0]), &names, false)?;
+    Ok(plan.dir.join(AUTHORITY_FILE))
+}
+
+/// Cut where it would not fit a common name (64 characters).
+pub(crate) fn authority_name(domain: &str) -> String {
+    format!("Chancery CA of {domain}").chars().take(64).collect()
+}
+
+fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
+    let listeners = LISTENERS.iter().flat_map(|(transport, port)| {
+        ANY.iter().map(move |address| (*transport, format!("{address}:{port}")))
+    });
+    let text = template(&Filling {
+        domains: plan.domains.clone(),
+        host: plan.advertised.clone(),
+        listeners: listeners.collect(),
+        authority_file: Some(AUTHORITY_FILE.to_owned()),
+    });
+    files::write(&plan.dir.join(FILE_NAME), files::MODE_PUBLIC, text.as_bytes())
+}
+
+/// The new administrator's password; `None` where the account is there already (`--force`).
+fn create_administrator(plan: &Plan) -> anyhow::Result<Option<String>> {
+    let data = plan.dir.join(DATA_DIR);
+    files::create_secret_dir(&data)?;
+    secrets::server_secret(&data)?;
+    let password = secrets::password()?;
+    let mut offline = Offline::open(&data.join(DATABASE))?;
+    let admin = NewUser {
+        address: plan.admin.clone(),
+        display_name: "Administrator".to_owned(),
+        role: Role::Administrator,
+        password: password.clone(),
+    };
+    let added = offline.add(&[admin], |_| {})?;
+    offline.close()?;
+    match added {
+        0 => Ok(None),
+        1 => Ok(Some(password)),
+        more => Err(anyhow!("one account was added {more} times")),
+    }
+}
+
+fn summary(plan: &Plan, authority: &Path, password: Option<&str>) -> String {
+    let dir = plan.dir.display();
+    let account = match password {
+        Some(password) => format!("password:      {password}\n               (shown once, stored nowhere)"),
+        None => "password:      unchanged: the account was there already".to_owned(),
+    };
+    format!(
+        "Wrote {dir}/{FILE_NAME}, a private CA, a certificate for {} and the data folder.\n\n\
+         administrator: {}\n{account}\n\n\
+         Next:\n  \
+         chancery check --config {dir}/{FILE_NAME}\n  \
+         chancery serve --config {dir}/{FILE_NAME}\n  \
+         Clients must trust {}; keep {dir}/{AUTHORITY_KEY_FILE} safe, the server does not need it.\n",
+        plan.advertised,
+        plan.admin,
+        authority.display()
+    )
+}

@@ -1,0 +1,112 @@
+//! `chancery serve`: the configured server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::ServeArguments;
+use crate::config::Settings;
+use crate::control::protocol::ServerFacts;
+use crate::exit::Failure;
+use crate::logging::LevelHandle;
+use crate::server::{self, OnReload, Operator, Plan, Server, Sockets};
+use crate::tls::Certificate;
+use crate::{locate, logging};
+
+pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
+    let file = locate::config_file(arguments.config.config.as_deref())?;
+    let settings = Settings::load(&file)?;
+    let level = logging::start(&settings.log.level, arguments.log_format.unwrap_or(settings.log.format))?;
+    server::raise_descriptor_limit();
+    let certificate = server::load_certificate(settings.tls.as_ref())?;
+    let sockets = bind(&settings, certificate.as_ref())?;
+    let server = Server::assemble(plan(&settings), sockets)?;
+    let operator = Operator {
+        certificate,
+        on_ready: Box::new(|facts| {
+            announce(facts);
+            Ok(())
+        }),
+        on_reload: reload(file, settings, level),
+    };
+    server.run(operator)?;
+    tracing::info!(event = "stopped", "bye");
+    Ok(())
+}
+
+fn bind(settings: &Settings, certificate: Option<&Certificate>) -> anyhow::Result<Sockets> {
+    let tls = certificate.map(Certificate::server);
+    let sip = settings.listeners.iter().map(|listener| Ok(server::bind(listener, tls.as_ref())?));
+    let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http(*address)?));
+    Ok(Sockets { sip: sip.collect::<anyhow::Result<_>>()?, http: http.collect::<anyhow::Result<_>>()? })
+}
+
+fn plan(settings: &Settings) -> Plan {
+    let mut aliases = settings.aliases.clone();
+    aliases.push(settings.host.clone());
+    Plan {
+        domains: settings.domains.clone(),
+        aliases,
+        registration: settings.registration.clone(),
+        authentication: settings.authentication.clone(),
+        messaging: settings.messaging.clone(),
+        data_dir: settings.data_dir.clone(),
+        control_socket: settings.control_socket.clone(),
+        authority_file: settings.tls.as_ref().and_then(|tls| tls.authority_file.clone()),
+    }
+}
+
+fn announce(facts: &ServerFacts) {
+    for listener in &facts.listeners {
+        let (role, transport, address) = (&listener.role, &listener.transport, &listener.address);
+        tracing::info!(event = "listening", role, transport, address, "open");
+    }
+    tracing::info!(
+        event = "ready",
+        version = facts.version,
+        pid = facts.pid,
+        domains = facts.domains.join(","),
+        "the users are loaded"
+    );
+}
+
+/// What SIGHUP means: the new file is validated as a whole; then certificate and log level are taken over, and what
+/// else has changed is named.
+fn reload(file: PathBuf, started_with: Settings, level: LevelHandle) -> OnReload {
+    let started_with = Arc::new(started_with);
+    Box::new(move |certificate| match Settings::load(&file) {
+        Ok(new) => apply(&file, &started_with, &new, certificate, &level),
+        Err(error) => {
+            tracing::error!(event = "reload-refused", "nothing was changed: {error}");
+        }
+    })
+}
+
+fn apply(
+    file: &Path,
+    started_with: &Settings,
+    new: &Settings,
+    certificate: Option<&mut Certificate>,
+    level: &LevelHandle,
+) {
+    let mut failed = false;
+    if let (Some(certificate), Some(files)) = (certificate, &new.tls)
+        && let Err(error) = certificate.reload(files)
+    {
+        failed = true;
+        tracing::error!(event = "certificate-refused", "the certificate in force stays: {error:#}");
+    }
+    if let Err(error) = level.set(&new.log.level) {
+        failed = true;
+        tracing::error!(event = "log-level-refused", "the log level stays: {error:#}");
+    }
+    let restart = started_with.restart_needed_for(new);
+    if !restart.is_empty() {
+        let sections = restart.join(", ");
+        tracing::warn!(event = "restart-needed", sections, "changes in {sections} need a restart");
+    }
+    let file = file.display();
+    match failed {
+        true => tracing::error!(event = "reloaded", %file, "in part"),
+        false => tracing::info!(event = "reloaded", %file, "certificate and log level are those of the file"),
+    }
+}

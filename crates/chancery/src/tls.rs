@@ -1,0 +1,138 @@
+//! The certificate of the running server: loaded, watched on disk, exchanged without closing a connection.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use net::{TlsClient, TlsServer};
+use pki::CertificateFacts;
+
+use crate::clock;
+use crate::config::TlsSettings;
+
+/// How often the files are looked at. Renewed certificates come weeks before the old ones end; seconds are for the
+/// person who waits at the terminal.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Days before its end from which a certificate is warned of: a monthly maintenance window fits.
+pub(crate) const EXPIRY_WARNING_DAYS: i64 = 30;
+/// How often the log repeats that a certificate ends.
+const EXPIRY_REMINDER: Duration = Duration::from_secs(24 * 3600);
+
+/// A certificate with its files.
+pub(crate) struct Certificate {
+    server: Arc<TlsServer>,
+    files: TlsSettings,
+    stamp: Stamp,
+    reminded: Option<std::time::Instant>,
+}
+
+/// What tells that a file was replaced. Contents are read only then.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp([Option<(SystemTime, u64, u64)>; 2]);
+
+impl Certificate {
+    pub(crate) fn load(files: &TlsSettings) -> anyhow::Result<Certificate> {
+        let stamp = Stamp::of(files);
+        let (chain, key) = read(files)?;
+        let server = TlsServer::from_pem(&chain, &key).with_context(|| described(files))?;
+        let mut certificate =
+            Certificate { server: Arc::new(server), files: files.clone(), stamp, reminded: None };
+        certificate.remind();
+        Ok(certificate)
+    }
+
+    /// What listeners are bound with.
+    pub(crate) fn server(&self) -> Arc<TlsServer> {
+        Arc::clone(&self.server)
+    }
+
+    /// Takes over other files, or the same ones anew. On error the certificate in force stays.
+    pub(crate) fn reload(&mut self, files: &TlsSettings) -> anyhow::Result<()> {
+        // Before reading: a file that changes meanwhile is seen by the next look.
+        self.stamp = Stamp::of(files);
+        self.files = files.clone();
+        let (chain, key) = read(files)?;
+        self.server.reload(&chain, &key).with_context(|| described(files))?;
+        tracing::info!(event = "certificate-reloaded", file = %files.certificate_file.display(), "in force");
+        self.reminded = None;
+        self.remind();
+        Ok(())
+    }
+
+    /// Looks at the files, and takes over what changed. A half-written pair is refused and looked at again when it
+    /// changes again.
+    pub(crate) fn poll(&mut self) {
+        if Stamp::of(&self.files) != self.stamp {
+            if let Err(error) = self.reload(&self.files.clone()) {
+                tracing::warn!(
+                    event = "certificate-refused",
+                    "the changed certificate is not used: {error:#}"
+                );
+            }
+        } else {
+            self.remind();
+        }
+    }
+
+    fn remind(&mut self) {
+        if self.reminded.is_some_and(|at| at.elapsed() < EXPIRY_REMINDER) {
+            return;
+        }
+        self.reminded = Some(std::time::Instant::now());
+        let file = self.files.certificate_file.display();
+        match facts(&self.files.certificate_file) {
+            Ok(facts) => {
+                let days = facts.days_left(clock::unix_seconds() as i64);
+                if days < EXPIRY_WARNING_DAYS {
+                    tracing::warn!(event = "certificate-ends", %file, days, "renew it: it ends in {days} days");
+                }
+            }
+            Err(error) => tracing::warn!(event = "certificate-unreadable", %file, "{error:#}"),
+        }
+    }
+}
+
+/// The roots for connections that we open; without a file nobody is believed.
+pub(crate) fn client(authority_file: Option<&Path>) -> anyhow::Result<Option<Arc<TlsClient>>> {
+    let Some(file) = authority_file else { return Ok(None) };
+    let roots = std::fs::read(file).with_context(|| format!("cannot read the CA file {}", file.display()))?;
+    let client = TlsClient::from_pem_roots(&roots)
+        .with_context(|| format!("the CA file {} cannot be used", file.display()))?;
+    Ok(Some(Arc::new(client)))
+}
+
+/// The facts of the first certificate in a file.
+pub(crate) fn facts(file: &Path) -> anyhow::Result<CertificateFacts> {
+    let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let chain = pki::certificates_in_pem(&pem).with_context(|| format!("in {}", file.display()))?;
+    Ok(CertificateFacts::read(&chain[0])?)
+}
+
+impl Stamp {
+    fn of(files: &TlsSettings) -> Stamp {
+        // An absent file is a state like others: its return is a change.
+        let of = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+        };
+        Stamp([of(&files.certificate_file), of(&files.key_file)])
+    }
+}
+
+fn read(files: &TlsSettings) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| {
+            format!(
+                "cannot read {}\n  help: `chancery init` makes a certificate; [tls] in the configuration names another",
+                path.display()
+            )
+        })
+    };
+    Ok((read(&files.certificate_file)?, read(&files.key_file)?))
+}
+
+fn described(files: &TlsSettings) -> String {
+    format!("{} with {}", files.certificate_file.display(), files.key_file.display())
+}

@@ -1,0 +1,342 @@
+//! `chancery user` and `chancery status`: calls over the control socket, answers for people or as JSON.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::json;
+
+use crate::cli::{
+    PasswordArguments, RoleArgument, ServerArguments, StatusArguments, UserAddArguments, UserCommand,
+    UserListArguments, UserPasswordArguments, UserRemoveArguments,
+};
+use crate::control::client::Client;
+use crate::control::protocol::{
+    AnswerLine, CallLine, DeviceLine, RefusalKind, RoleWord, StateWord, StatusLine, USERS_PER_PAGE_MAX,
+    UserDetailsLine, UserLine, parse_address,
+};
+use crate::exit::{Exit, Failure};
+use crate::{locate, secrets};
+
+/// Longest password read from standard input, in octets: more is a wrong file.
+const PASSWORD_OCTETS_MAX: u64 = 1024;
+
+pub(crate) fn run(command: UserCommand) -> Result<(), Failure> {
+    match command {
+        UserCommand::Add(arguments) => add(arguments),
+        UserCommand::List(arguments) => list(&arguments),
+        UserCommand::Show(arguments) => show(arguments.address, &arguments.server),
+        UserCommand::Disable(arguments) => {
+            let done = format!("{} is disabled", arguments.address);
+            simple(CallLine::UserDisable { address: arguments.address }, &arguments.server, &done)
+        }
+        UserCommand::Enable(arguments) => {
+            let done = format!("{} is enabled", arguments.address);
+            simple(CallLine::UserEnable { address: arguments.address }, &arguments.server, &done)
+        }
+        UserCommand::SetPassword(arguments) => set_password(arguments),
+        UserCommand::Remove(arguments) => remove(arguments),
+    }
+}
+
+pub(crate) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
+    match ask(&arguments.server, CallLine::Status)? {
+        AnswerLine::Status(status) if arguments.server.json => print_json(&*status),
+        AnswerLine::Status(status) => print(&status_text(&status)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn add(arguments: UserAddArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    let password = Password::obtain(&arguments.password, &address)?;
+    let role = match arguments.role {
+        RoleArgument::Person => RoleWord::Person,
+        RoleArgument::Administrator => RoleWord::Administrator,
+    };
+    let call = CallLine::UserAdd {
+        address: address.clone(),
+        name: arguments.name,
+        role,
+        password: password.text.clone(),
+    };
+    expect_done(ask(&arguments.server, call)?)?;
+    password.report(&arguments.server, &address, "added")
+}
+
+fn set_password(arguments: UserPasswordArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    let password = Password::obtain(&arguments.password, &address)?;
+    let call = CallLine::UserSetPassword { address: address.clone(), password: password.text.clone() };
+    expect_done(ask(&arguments.server, call)?)?;
+    password.report(&arguments.server, &address, "given a new password")
+}
+
+fn list(arguments: &UserListArguments) -> Result<(), Failure> {
+    let mut client = connect(&arguments.server)?;
+    let mut users: Vec<UserLine> = Vec::new();
+    let mut after = arguments.after.clone();
+    // One page after the other: the server's answers stay bounded however many accounts there are.
+    loop {
+        let wanted = arguments.limit.map_or(USERS_PER_PAGE_MAX, |limit| limit.saturating_sub(users.len()));
+        if wanted == 0 {
+            break;
+        }
+        let containing = arguments.containing.clone();
+        let call = CallLine::UserList { containing, after, limit: wanted.min(USERS_PER_PAGE_MAX) };
+        let (page, more) = match answered(client.ask(call)?)? {
+            AnswerLine::Users { users, more } => (users, more),
+            other => return Err(unexpected(&other)),
+        };
+        after = page.last().map(|user| user.address.clone());
+        users.extend(page);
+        if !more {
+            break;
+        }
+    }
+    if arguments.server.json {
+        return print_json(&json!({ "users": users }));
+    }
+    print(&users_text(&users))
+}
+
+fn show(address: String, server: &ServerArguments) -> Result<(), Failure> {
+    match ask(server, CallLine::UserShow { address: checked_address(&address)? })? {
+        AnswerLine::User(user) if server.json => print_json(&user),
+        AnswerLine::User(user) => print(&user_text(&user)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn remove(arguments: UserRemoveArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    if !arguments.yes {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::text(
+                Exit::Failed,
+                format!("removing {address} also removes its waiting messages\n  help: add --yes to do it"),
+            ));
+        }
+        eprint!("Remove {address} with its waiting messages? [y/N] ");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).context("no answer could be read")?;
+        if !matches!(line.trim(), "y" | "Y" | "yes") {
+            return Err(Failure::text(Exit::Failed, "nothing was removed"));
+        }
+    }
+    let done = format!("{address} is removed");
+    simple(CallLine::UserRemove { address }, &arguments.server, &done)
+}
+
+fn simple(call: CallLine, server: &ServerArguments, done: &str) -> Result<(), Failure> {
+    expect_done(ask(server, call)?)?;
+    match server.json {
+        true => print_json(&json!({ "result": "done" })),
+        false => print(&format!("{done}\n")),
+    }
+}
+
+/// A password and how it is told.
+struct Password {
+    text: String,
+    is_generated: bool,
+}
+
+impl Password {
+    fn obtain(arguments: &PasswordArguments, address: &str) -> anyhow::Result<Password> {
+        if arguments.generate {
+            return Ok(Password { text: secrets::password()?, is_generated: true });
+        }
+        let text = match arguments.password_stdin {
+            true => password_from_stdin()?,
+            false => password_from_prompt(address)?,
+        };
+        Ok(Password { text, is_generated: false })
+    }
+
+    fn report(&self, server: &ServerArguments, address: &str, done: &str) -> Result<(), Failure> {
+        match (server.json, self.is_generated) {
+            (true, true) => print_json(&json!({ "result": "done", "password": self.text })),
+            (true, false) => print_json(&json!({ "result": "done" })),
+            (false, true) => print(&format!(
+                "{address} is {done}\npassword: {}\n(shown once, stored nowhere)\n",
+                self.text
+            )),
+            (false, false) => print(&format!("{address} is {done}\n")),
+        }
+    }
+}
+
+fn password_from_stdin() -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let mut line = String::new();
+    let mut bounded = std::io::stdin().lock().take(PASSWORD_OCTETS_MAX + 1);
+    bounded.read_line(&mut line).context("no password could be read from standard input")?;
+    if line.len() as u64 > PASSWORD_OCTETS_MAX {
+        bail!("the first line of standard input is longer than {PASSWORD_OCTETS_MAX} octets: no password");
+    }
+    let line = line.trim_end_matches(['\r', '\n']);
+    if line.is_empty() {
+        bail!("standard input holds no password in its first line");
+    }
+    Ok(line.to_owned())
+}
+
+fn password_from_prompt(address: &str) -> anyhow::Result<String> {
+    let help = "\n  help: without a terminal, use --password-stdin or --generate";
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt).map_err(|e| anyhow!("no password could be asked for: {e}{help}"))
+    };
+    let first = ask(&format!("New password for {address}: "))?;
+    if first != ask("Again: ")? {
+        bail!("the two passwords differ; nothing was changed");
+    }
+    Ok(first)
+}
+
+fn connect(server: &ServerArguments) -> Result<Client, Failure> {
+    Client::connect(&locate::control_socket(server)?)
+}
+
+/// One call; a refusal becomes a failure.
+fn ask(server: &ServerArguments, call: CallLine) -> Result<AnswerLine, Failure> {
+    answered(connect(server)?.ask(call)?)
+}
+
+fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
+    match answer {
+        AnswerLine::Refused { kind, message } => {
+            let (exit, help) = match kind {
+                RefusalKind::Exists => (Exit::Failed, "`chancery user set-password` changes its password"),
+                RefusalKind::NoSuchUser => (Exit::Failed, "`chancery user list` shows all accounts"),
+                RefusalKind::ForeignDomain => {
+                    (Exit::Failed, "add the domain to `domains` in the configuration and restart")
+                }
+                RefusalKind::WeakPassword => (Exit::Failed, "--generate makes a good one up"),
+                RefusalKind::Storage => {
+                    (Exit::Failed, "the server's log says more; look at the disk's free space")
+                }
+                RefusalKind::Starting => (Exit::NoServer, "try again in a moment"),
+                RefusalKind::BadRequest => (Exit::Failed, "correct what the message names"),
+                RefusalKind::Version => (Exit::NoServer, "use the program that the server was started with"),
+                RefusalKind::Unavailable => (Exit::NoServer, "`chancery status` shows how the server does"),
+            };
+            Err(Failure::text(exit, format!("{message}\n  help: {help}")))
+        }
+        answer => Ok(answer),
+    }
+}
+
+fn expect_done(answer: AnswerLine) -> Result<(), Failure> {
+    match answer {
+        AnswerLine::Done => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(answer: &AnswerLine) -> Failure {
+    Failure::text(Exit::NoServer, format!("the server gave an answer to another question: {answer:?}"))
+}
+
+fn checked_address(text: &str) -> Result<String, Failure> {
+    let parsed = parse_address(text);
+    parsed.map(|address| address.as_str().to_owned()).map_err(|reason| {
+        Failure::text(Exit::Failed, format!("{reason}\n  help: write it as alice@contoso.example"))
+    })
+}
+
+fn users_text(users: &[UserLine]) -> String {
+    let widest =
+        |of: fn(&UserLine) -> usize, title: usize| users.iter().map(of).max().unwrap_or(0).max(title);
+    let address = widest(|u| u.address.chars().count(), "ADDRESS".len());
+    let name = widest(|u| u.name.chars().count(), "NAME".len());
+    let mut text =
+        format!("{:address$}  {:name$}  STATE     ROLE           DEVICES  WAITING\n", "ADDRESS", "NAME");
+    for user in users {
+        text += &format!(
+            "{:address$}  {:name$}  {:8}  {:13}  {:>7}  {:>7}\n",
+            user.address,
+            user.name,
+            state(user.state),
+            role(user.role),
+            user.devices,
+            user.waiting_messages
+        );
+    }
+    text + &format!("{} accounts\n", users.len())
+}
+
+fn user_text(user: &UserDetailsLine) -> String {
+    let summary = &user.summary;
+    let mut text = format!(
+        "address:   {}\nname:      {}\nstate:     {}\nrole:      {}\nwaiting:   {} messages\ndevices:   {}\n",
+        summary.address,
+        summary.name,
+        state(summary.state),
+        role(summary.role),
+        summary.waiting_messages,
+        user.registrations.len()
+    );
+    for DeviceLine { contact, transport, remote, user_agent, instance, expires_seconds } in
+        &user.registrations
+    {
+        text += &format!("  {contact}\n    {transport} from {remote}, for {expires_seconds} more seconds\n");
+        if !user_agent.is_empty() {
+            text += &format!("    {user_agent}\n");
+        }
+        if let Some(instance) = instance {
+            text += &format!("    instance {instance}\n");
+        }
+    }
+    text
+}
+
+fn status_text(status: &StatusLine) -> String {
+    let server = &status.server;
+    let mut text = format!(
+        "Chancery {}, process {}, up {} seconds\ndomains:       {}\nusers:         {}\nregistrations: {}\n\
+         connections:   {}\ntransactions:  {}\nstorage:       {}\n",
+        server.version,
+        server.pid,
+        status.uptime_seconds,
+        server.domains.join(", "),
+        status.users,
+        status.bindings,
+        status.connections,
+        status.transactions,
+        if status.storage_healthy { "healthy" } else { "FAILING (see the log)" }
+    );
+    for listener in &server.listeners {
+        text +=
+            &format!("{:14} {} {}\n", format!("{}:", listener.role), listener.transport, listener.address);
+    }
+    text
+}
+
+fn state(state: StateWord) -> &'static str {
+    match state {
+        StateWord::Enabled => "enabled",
+        StateWord::Disabled => "disabled",
+    }
+}
+
+fn role(role: RoleWord) -> &'static str {
+    match role {
+        RoleWord::Person => "person",
+        RoleWord::Administrator => "administrator",
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).context("the answer cannot be written as JSON")?;
+    print(&format!("{text}\n"))
+}
+
+/// Unlike `print!`, this does not panic where the reader (`head`) has gone.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output").into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
