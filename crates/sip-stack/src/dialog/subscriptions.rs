@@ -442,6 +442,13 @@ impl Subscriptions {
         ids.map(|id| (*id, &self.subscriptions[id]))
     }
 
+    /// The subscription whose dialog has this Call-ID and these tags (RFC 3261 §12): for requests of other methods within it.
+    pub fn of_dialog(&self, call_id: &str, local_tag: &str, remote_tag: &str) -> Option<SubscriptionId> {
+        let id = SubscriptionId::from_local_tag(local_tag)?;
+        let dialog = &self.subscriptions.get(&id)?.dialog;
+        (&*dialog.call_id == call_id && &*dialog.remote_tag == remote_tag).then_some(id)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.subscriptions.len()
@@ -455,14 +462,12 @@ impl Subscriptions {
     /// The subscription of a SUBSCRIBE within a dialog: Call-ID, both tags and the event must be its own. Several subscriptions
     /// in one dialog (RFC 6665 §4.5.1 no longer has them) are not offered.
     fn lookup(&self, subscribe: &Subscribe<'_>) -> Option<SubscriptionId> {
-        let id = SubscriptionId::from_local_tag(subscribe.to_tag?)?;
-        let subscription = self.subscriptions.get(&id)?;
-        let dialog = &subscription.dialog;
         let from = subscribe.message.from().ok()?;
-        let same = dialog.call_id.as_ref() == subscribe.message.call_id().ok()?
-            && dialog.remote_tag.as_ref() == from.tag().unwrap_or_default()
-            && subscription.package() == subscribe.package
-            && subscription.event_id() == subscribe.event_id;
+        let call_id = subscribe.message.call_id().ok()?;
+        let id = self.of_dialog(call_id, subscribe.to_tag?, from.tag().unwrap_or_default())?;
+        let subscription = &self.subscriptions[&id];
+        let same =
+            subscription.package() == subscribe.package && subscription.event_id() == subscribe.event_id;
         same.then_some(id)
     }
 

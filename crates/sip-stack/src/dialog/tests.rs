@@ -493,6 +493,13 @@ fn requests_outside_their_dialog_are_refused() {
     w.note("no event").within(&replaced("Event: reg\r\n", ""));
     w.note("bad event").within(&replaced("Event: reg", "Event: ;id=1"));
     w.note("its own").within(&other);
+    assert_eq!(w.table.of_dialog("call", &tag, "b"), Some(id));
+    assert_eq!(w.table.of_dialog("call", &tag, "c"), None);
+    assert!(
+        size_of::<super::Subscription>() <= 320,
+        "a subscription takes {} octets",
+        size_of::<super::Subscription>()
+    );
     w.check(expect![[r#"
         < 200, Expires 600
           NOTIFY 1 active;expires=600
@@ -620,7 +627,8 @@ fn a_notify_is_a_request_of_the_dialog() {
         Content-Type: application/reginfo+xml
         Content-Length: 10
 
-        <reginfo/>"#]].assert_eq(&String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n"));
+        <reginfo/>"#]]
+    .assert_eq(&String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use node::{
     Answers, ConnectError, ConnectToken, ConnectionId, Flow, Instant, Listener, ListenerId, Naptr, Peer,
     PeerIdentity, Question, ResolveError, ResolveToken, Srv, Transport,
 };
+use proptest::prelude::*;
 use sip_message::Uri;
 
 use super::{HopEvent, HopOutput, Hops, SearchId};
@@ -520,7 +521,8 @@ fn weights_are_drawn_in_proportion_and_by_seed() {
             192.0.2.3:5060: 96,
             192.0.2.4:5060: 9,
         }
-    "#]].assert_debug_eq(&first);
+    "#]]
+    .assert_debug_eq(&first);
 }
 
 #[test]
@@ -919,4 +921,153 @@ fn void_names_are_harmless() {
         77 failed
         77 = the target of an ended search cannot be reached
     "#]]);
+}
+
+/// What the world may do to a table, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Find { search: u64, uri: usize },
+    FindNext { search: u64 },
+    End { search: u64 },
+    Resolve { which: usize, answer: u8 },
+    Connect { which: usize, up: bool },
+    Accept { host: u8 },
+    Close { which: usize },
+    Pass { seconds: u64 },
+}
+
+const URIS: [&str; 8] = [
+    "sip:example.com",
+    "sips:example.com",
+    "sip:example.com;transport=tcp",
+    "sip:192.0.2.1;transport=tcp",
+    "sip:192.0.2.2",
+    "sip:a.example.com:5060;transport=tcp",
+    "sip:0.0.0.0",
+    "sip:example.com;transport=sctp",
+];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..6u64, 0..URIS.len()).prop_map(|(search, uri)| Step::Find { search, uri }),
+        2 => (0..6u64).prop_map(|search| Step::FindNext { search }),
+        1 => (0..6u64).prop_map(|search| Step::End { search }),
+        8 => (0..8usize, any::<u8>()).prop_map(|(which, answer)| Step::Resolve { which, answer }),
+        4 => (0..8usize, any::<bool>()).prop_map(|(which, up)| Step::Connect { which, up }),
+        1 => (0..4u8).prop_map(|host| Step::Accept { host }),
+        2 => (0..8usize).prop_map(|which| Step::Close { which }),
+        2 => (0..20u64).prop_map(|seconds| Step::Pass { seconds }),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+fn answer_to(question: &Question, answer: u8) -> Result<Answers, ResolveError> {
+    let srv = |priority, target: &str| Srv { priority, weight: 1, port: 5060, target: target.to_owned() };
+    match (answer % 4, question) {
+        (0, _) => Err(ResolveError::NotFound),
+        (1, _) => Err(ResolveError::Failed),
+        (_, Question::Naptr(_)) => Ok(Answers::Naptr(vec![Naptr {
+            order: 1,
+            preference: 1,
+            flags: "s".to_owned(),
+            service: if answer % 8 < 4 { "SIP+D2T" } else { "SIPS+D2T" }.to_owned(),
+            replacement: "_x._tcp.example.com".to_owned(),
+        }])),
+        (_, Question::Srv(_)) => {
+            Ok(Answers::Srv(vec![srv(1, "a.example.com"), srv(1, "b.example.com"), srv(2, "."), srv(3, "0")]))
+        }
+        (2, Question::Addresses(_)) => {
+            Ok(Answers::Addresses(vec!["192.0.2.1".parse().unwrap(), "::".parse().unwrap()]))
+        }
+        // Of the wrong kind, too: a table does not trust its driver's memory.
+        (_, Question::Addresses(_)) if answer > 250 => Ok(Answers::Srv(Vec::new())),
+        (_, Question::Addresses(_)) => {
+            Ok(Answers::Addresses(vec!["192.0.2.3".parse().unwrap(), "2001:db8::1".parse().unwrap()]))
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the order: each `find` and each `find_next` of a search that reached a hop has one event unless it is ended, the
+    /// flow of the event is there, and when time has passed no search waits.
+    #[test]
+    fn every_search_ends_once(steps in steps()) {
+        let mut w = World::new();
+        let mut open: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut asked: Vec<(ResolveToken, Question)> = Vec::new();
+        let mut connecting: Vec<(ConnectToken, node::ConnectTarget)> = Vec::new();
+        let mut up: Vec<ConnectionId> = Vec::new();
+        for step in steps.into_iter().chain([Step::Pass { seconds: 64 }]) {
+            match step {
+                Step::Find { search, uri } => {
+                    w.hops.find(w.now, SearchId(search), &Uri::parse(URIS[uri]).unwrap());
+                    open.insert(search, 1);
+                }
+                Step::FindNext { search } => {
+                    if !open.contains_key(&search) {
+                        w.hops.find_next(w.now, SearchId(search));
+                        open.insert(search, 1);
+                    }
+                }
+                Step::End { search } => {
+                    w.hops.end(SearchId(search));
+                    open.remove(&search);
+                }
+                Step::Resolve { which, answer } if !asked.is_empty() => {
+                    let (token, question) = asked.remove(which % asked.len());
+                    w.hops.handle_resolved(w.now, token, answer_to(&question, answer));
+                }
+                Step::Connect { which, up: true } if !connecting.is_empty() => {
+                    let (token, target) = connecting.remove(which % connecting.len());
+                    w.opened(token, &target);
+                    up.push(ConnectionId(w.last_connection));
+                }
+                Step::Connect { which, up: false } if !connecting.is_empty() => {
+                    let (token, _) = connecting.remove(which % connecting.len());
+                    w.hops.handle_connect_failed(w.now, token, &ConnectError::TimedOut);
+                }
+                Step::Accept { host } => {
+                    up.push(w.accept(Transport::Tcp, 2, &format!("192.0.2.{host}:5060"), &[]));
+                }
+                Step::Close { which } if !up.is_empty() => {
+                    let closed = up.remove(which % up.len());
+                    w.hops.handle_closed(closed);
+                }
+                Step::Pass { seconds } => {
+                    let end = w.now + Duration::from_secs(seconds);
+                    while let Some(due) = w.hops.next_deadline().filter(|due| *due <= end) {
+                        w.now = due;
+                        w.hops.handle_timer(due);
+                        prop_assert!(w.hops.next_deadline().is_none_or(|next| next > due));
+                    }
+                    w.now = end;
+                }
+                _ => {}
+            }
+            while let Some(HopEvent { search, result }) = w.hops.poll_event() {
+                prop_assert_eq!(open.remove(&search.0), Some(1), "an event that nobody waits for");
+                if let Ok(reached) = result {
+                    prop_assert_eq!(w.hops.flow_facts(reached.flow).map(|facts| facts.0), Some(reached.transport));
+                    prop_assert!(w.hops.sent_by(reached.flow).is_some());
+                }
+            }
+            while let Some(output) = w.hops.poll_output() {
+                match output {
+                    HopOutput::Resolve(token, question) => {
+                        prop_assert!(asked.iter().all(|(_, other)| *other != question), "asked twice");
+                        asked.push((token, question));
+                    }
+                    HopOutput::Connect(token, target) => {
+                        prop_assert!(connecting.iter().all(|(_, other)| *other != target), "opened twice");
+                        connecting.push((token, target));
+                    }
+                }
+            }
+        }
+        prop_assert!(open.is_empty(), "{open:?} wait");
+        prop_assert!(w.hops.deadlines.is_empty());
+        prop_assert!(w.hops.lookups.values().all(|lookup| lookup.waiting.is_empty()));
+        prop_assert!(w.hops.connects.values().all(|connect| connect.waiting.is_empty()));
+        prop_assert_eq!(w.hops.connections(), up.len());
+    }
 }
