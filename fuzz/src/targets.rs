@@ -75,8 +75,10 @@ pub fn edit(octets: &[u8]) {
     assert_eq!((top.transport, top.branch()), ("TLS", Some("z9hG4bKx")));
     assert_eq!(edited.elements(HeaderId::Via).count(), message.elements(HeaderId::Via).count() + 1);
     assert_eq!(edited.max_forwards(), Ok(Some(69)));
-    let kept: Vec<_> = message.elements(HeaderId::Route).skip(removed).collect();
-    assert_eq!(edited.elements(HeaderId::Route).collect::<Vec<_>>(), kept);
+    // An empty element, which no valid message has, is none where it is alone in its line.
+    let is_full = |element: &&[u8]| !element.is_empty();
+    let kept: Vec<_> = message.elements(HeaderId::Route).skip(removed).filter(is_full).collect();
+    assert_eq!(edited.elements(HeaderId::Route).filter(is_full).collect::<Vec<_>>(), kept);
     assert_eq!(edited.headers().filter(|header| header.name == b"X-Text").count(), {
         1 + message.headers().filter(|header| header.name == b"X-Text").count()
     });

@@ -295,11 +295,13 @@ pub fn reason_phrase(status: u16) -> &'static str {
         606 => "Not Acceptable",
         607 => "Unwanted",
         608 => "Rejected",
-        0..=199 => "Session Progress",
-        201..=299 => "OK",
-        301..=399 => "Multiple Choices",
-        401..=499 => "Bad Request",
-        501..=599 => "Server Internal Error",
-        _ => "Busy Everywhere",
+        _ => match status / 100 {
+            0 | 1 => "Session Progress",
+            2 => "OK",
+            3 => "Multiple Choices",
+            4 => "Bad Request",
+            5 => "Server Internal Error",
+            _ => "Busy Everywhere",
+        },
     }
 }

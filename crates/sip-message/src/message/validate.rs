@@ -41,15 +41,15 @@ pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
             }
             HeaderId::MaxForwards => {
                 seen.once(slot.id)?;
-                if !decimal(value).is_some_and(|number| number <= 255) {
+                if decimal(value).is_none_or(|number| number > 255) {
                     return Err(bad("Max-Forwards is malformed"));
                 }
             }
             HeaderId::Contact => check_contacts(value, &mut seen)?,
-            HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute => {
-                if !Elements::of(value).all(|element| NameAddr::parse(element).is_ok()) {
-                    return Err(bad("a Route, Record-Route, Path or Service-Route is malformed"));
-                }
+            HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute
+                if !Elements::of(value).all(|element| NameAddr::parse(element).is_ok()) =>
+            {
+                return Err(bad("a Route, Record-Route, Path or Service-Route is malformed"));
             }
             HeaderId::Date if !is_sip_date(value) => return Err(bad("Date is malformed")),
             _ => {}
