@@ -31,3 +31,6 @@ mod users;
 pub use config::{AuthenticationPolicy, Challenge, Config, MessagingLimits, RegistrationLimits};
 pub use frontend::FrontEnd;
 pub use operator::secrets;
+
+#[cfg(test)]
+mod tests;

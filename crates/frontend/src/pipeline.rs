@@ -71,7 +71,13 @@ impl Refusal {
 // From octets to a request.
 impl FrontEnd {
     pub(crate) fn received(&mut self, flow: Flow, bytes: Bytes) {
-        if let Flow::Datagram { .. } = flow {
+        if let Flow::Datagram { remote, .. } = flow {
+            if turn::is_stun(&bytes) {
+                if let Some(answer) = turn::answer_binding(&bytes, remote) {
+                    self.stack.send_raw(flow, answer);
+                }
+                return;
+            }
             // Keep-alives of clients that send line ends over UDP.
             if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
                 return;

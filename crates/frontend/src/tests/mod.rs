@@ -1,0 +1,6 @@
+//! Conversations with a front end: text in, text out, under a virtual clock.
+
+mod calls;
+mod messages;
+mod registration;
+mod world;
