@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
                 }
                 [b'a', b'=', value @ ..] => section.direction = section.direction.or(direction(value)),
                 [kind, b'=', ..] if kind.is_ascii_lowercase() => {}
-                // COMPAT: some clients leave an empty line behind the description.
+                // An empty line changes no meaning.
                 [] => {}
                 _ => return Err(SdpError("malformed line in session description")),
             }

@@ -142,8 +142,8 @@ impl<'a> Uri<'a> {
                 digits.iter().all(|byte| byte.is_ascii_digit() || is_visual(byte))
                     && digits.iter().any(u8::is_ascii_digit)
             }
-            // RFC 3966 §5.1.5 asks for a phone-context here. COMPAT: dialled numbers come without one from many
-            // phones, and whoever routes them knows what they mean.
+            // RFC 3966 §5.1.5 asks for a phone-context here. Without one it is a dialled number, and whether that means
+            // anything is for whoever routes it to say.
             digits => {
                 let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#');
                 digits.iter().all(|byte| is_digit(byte) || is_visual(byte)) && digits.iter().any(is_digit)

@@ -84,7 +84,7 @@ impl<'a> Iterator for Iter<'a> {
         let next = skip_lws(bytes, value_end);
         self.rest = match bytes.get(next) {
             None => "",
-            // COMPAT: some servers and clients leave a comma behind the last parameter.
+            // A comma behind the last parameter is tolerated: HTTP's lists allow it (RFC 9110 §5.6.1).
             Some(b',') => text[next + 1..].trim_start_matches([' ', '\t', '\r', '\n']),
             Some(_) => return None,
         };

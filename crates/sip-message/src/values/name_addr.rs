@@ -30,7 +30,7 @@ impl<'a> NameAddr<'a> {
     fn read(element: &'a [u8]) -> Option<NameAddr<'a>> {
         let display_end = match element.first()? {
             b'"' => quoted(element)?,
-            // COMPAT: linphone and others write UTF-8 display names without quotes.
+            // Octets beyond ASCII are no token, but a name in another script without quotes is no ambiguity either.
             _ => element.iter().position(|&byte| !is(byte, TOKEN | LWS) && byte.is_ascii())?,
         };
         let bracket = skip_lws(element, display_end);
