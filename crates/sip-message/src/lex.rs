@@ -13,8 +13,8 @@ pub(crate) const PASSWORD: u8 = 1 << 2;
 pub(crate) const URI_PARAM: u8 = 1 << 3;
 /// `hname` and `hvalue` of URI headers with `=` and `&`, but for escapes.
 pub(crate) const URI_HEADER: u8 = 1 << 4;
-/// What host names are made of, dots included.
-pub(crate) const HOST: u8 = 1 << 5;
+/// What the labels of host names are made of.
+pub(crate) const LABEL: u8 = 1 << 5;
 /// `gen-value` without quotes: a token, a host, and what else stands there unquoted in practice.
 pub(crate) const VALUE: u8 = 1 << 6;
 /// Linear white space, folds included.
@@ -24,7 +24,7 @@ static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
     let mut table = [0; 256];
-    table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | HOST | VALUE);
+    table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | LABEL | VALUE);
     table = mark(table, b"-.!%*_+`'~", TOKEN | VALUE);
     // `mark` of RFC 3261 §25.1.
     table = mark(table, b"-_.!~*'()", USER | PASSWORD | URI_PARAM | URI_HEADER);
@@ -33,7 +33,7 @@ const fn classes() -> [u8; 256] {
     table = mark(table, b"[]/:&+$", URI_PARAM);
     table = mark(table, b"[]/?:+$=&", URI_HEADER);
     // COMPAT: the underscore is no character of host names, yet Windows and container networks have such hosts.
-    table = mark(table, b"-._", HOST);
+    table = mark(table, b"-_", LABEL);
     // IPv6 with and without brackets (RFC 5118 §4.5), and unquoted URIs and base64 in extension parameters.
     table = mark(table, b"[]:/@=&$", VALUE);
     mark(table, b" \t\r\n", LWS)

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::HEADER_BLOCK_OCTETS_MAX;
-use crate::lex::{HOST, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, span, span_escaped};
+use crate::lex::{LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, span, span_escaped};
 use crate::values::Params;
 
 /// A parsed URI, borrowed from its text.
@@ -304,20 +304,29 @@ pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
         let address: Ipv6Addr = text[1..end].parse().ok()?;
         return Some((Host::Address(address.into()), end + 1));
     }
-    let length = span(bytes, HOST);
-    let name = &bytes[..length];
-    let (first, last) = (*name.first()?, *name.last()?);
-    if first.is_ascii_digit() && name.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.') {
-        return Some((Host::Address(ipv4(name)?.into()), length));
-    }
     // Labels between dots, perhaps a dot behind the last, no label with a hyphen at either end.
-    let is_bad_pair = |pair: &[u8]| {
-        let is_mark = |byte| (byte == b'.') | (byte == b'-');
-        is_mark(pair[0]) & is_mark(pair[1]) & !((pair[0] == b'-') & (pair[1] == b'-'))
-    };
-    let bad_pairs = name.windows(2).fold(false, |any, pair| any | is_bad_pair(pair));
-    if bad_pairs || matches!(first, b'.' | b'-') || last == b'-' {
-        return None;
+    let mut length = 0;
+    loop {
+        let label = span(&bytes[length..], LABEL);
+        if label == 0 {
+            // Nothing at all, two dots, or the end behind a last dot.
+            if length == 0 || bytes.get(length) == Some(&b'.') {
+                return None;
+            }
+            break;
+        }
+        if bytes[length] == b'-' || bytes[length + label - 1] == b'-' {
+            return None;
+        }
+        length += label;
+        if bytes.get(length) != Some(&b'.') {
+            break;
+        }
+        length += 1;
+    }
+    let name = &bytes[..length];
+    if name[0].is_ascii_digit() && name.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.') {
+        return Some((Host::Address(ipv4(name)?.into()), length));
     }
     Some((Host::Name(&text[..length]), length))
 }
