@@ -29,7 +29,8 @@ mod special;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
@@ -153,13 +154,14 @@ struct Connection {
 
 struct Search {
     /// The host of the URI: the name that errors tell and that TLS verifies (RFC 5922 §7.3: never an SRV target).
-    host: String,
+    host: Target,
     /// The URI was `sips:`.
     secure: bool,
     state: State,
     deadline: Option<Instant>,
     give_up: Instant,
-    steps: VecDeque<Step>,
+    /// What is yet to do; the next step last.
+    steps: SmallVec<[Step; 1]>,
     /// Marked candidates, for when there are no others.
     late: VecDeque<Address>,
     /// What is tried if no SRV record is found (RFC 3263 §4.2).
@@ -168,6 +170,12 @@ struct Search {
     looked_up: usize,
     /// What went wrong so far, for the error in the end.
     saw: Saw,
+}
+
+/// The host of a URI. Most requests go to an address that is known already: they need no text.
+enum Target {
+    Name(String),
+    Address(IpAddr),
 }
 
 #[derive(Default)]
@@ -313,7 +321,7 @@ impl Hops {
         match reused {
             Some(connection) if !self.connections.contains_key(&connection) => {
                 found.tried = found.tried.saturating_sub(1);
-                found.steps.push_front(Step::Try(address));
+                found.steps.push(Step::Try(address));
             }
             _ => self.mark(now, address),
         }
@@ -416,12 +424,12 @@ impl Hops {
         }
         let port = uri.port().unwrap_or(default_port(default));
         let mut search = Search {
-            host: String::new(),
+            host: Target::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             secure,
             state: State::Reached { address: (default, SocketAddr::from(([0; 4], 0))), reused: None },
             deadline: None,
             give_up: now + SEARCH_TIME_MAX,
-            steps: VecDeque::new(),
+            steps: SmallVec::new(),
             late: VecDeque::new(),
             fallback: None,
             tried: 0,
@@ -430,23 +438,22 @@ impl Hops {
         };
         let name = match uri.host() {
             Host::Address(ip) => {
-                search.host = special::plain(ip).to_string();
-                let address = SocketAddr::new(ip, port);
-                search.steps.push_back(Step::Try((default, address)));
+                search.host = Target::Address(special::plain(ip));
+                search.steps.push(Step::Try((default, SocketAddr::new(ip, port))));
                 return Ok(search);
             }
             Host::Name(name) => special::host_name(name).ok_or("the host is no name that DNS could know")?,
         };
-        search.host = name.clone();
+        search.host = Target::Name(name.clone());
         let host = Step::Host { transport: default, name, port };
         match (uri.port(), wanted) {
-            (Some(_), _) => search.steps.push_back(host),
+            (Some(_), _) => search.steps.push(host),
             (None, Some(transport)) => {
-                search.steps.push_back(service(transport, &search.host));
+                search.steps.push(service(transport, &search.host));
                 search.fallback = Some(host);
             }
             (None, None) => {
-                search.steps.push_back(Step::Naptr);
+                search.steps.push(Step::Naptr);
                 search.fallback = Some(host);
             }
         }
@@ -456,7 +463,7 @@ impl Hops {
     /// Takes a search's steps until it waits or ends.
     fn run(&mut self, now: Instant, id: SearchId, mut search: Search) {
         let end = loop {
-            let address = match search.steps.pop_front() {
+            let address = match search.steps.pop() {
                 Some(Step::Try(address)) => {
                     let address =
                         (address.0, SocketAddr::new(special::plain(address.1.ip()), address.1.port()));
@@ -472,7 +479,7 @@ impl Hops {
                 },
                 None => match search.fallback.take() {
                     Some(step) if !search.saw.dns_failure => {
-                        search.steps.push_back(step);
+                        search.steps.push(step);
                         continue;
                     }
                     _ => match search.late.pop_front() {
@@ -482,7 +489,7 @@ impl Hops {
                 },
             };
             if search.tried >= CANDIDATES_MAX {
-                break Some(Err(HopError::Unreachable(search.host.clone())));
+                break Some(Err(HopError::Unreachable(search.host.to_string())));
             }
             match self.attempt(id, &search, address) {
                 Attempt::Reached { reached, reused } => {
@@ -521,7 +528,7 @@ impl Hops {
         }
         search.looked_up += 1;
         let question = match &step {
-            Step::Naptr => Question::Naptr(search.host.clone()),
+            Step::Naptr => Question::Naptr(search.host.to_string()),
             Step::Srv { name, .. } => Question::Srv(name.clone()),
             Step::Host { name, .. } => Question::Addresses(name.clone()),
             Step::Try(_) => unreachable!("an address needs no lookup"),
@@ -562,9 +569,9 @@ impl Hops {
                 let secure = search.secure;
                 let chosen = order::naptr(records, |t| self.speaks(t) && (!secure || t.is_secure()));
                 if chosen.is_empty() {
-                    search.steps.extend(self.own_order(secure).map(|t| service(t, &search.host)));
+                    search.steps.extend(self.own_order(secure).rev().map(|t| service(t, &search.host)));
                 } else {
-                    let named = chosen.into_iter().filter_map(|(transport, name)| {
+                    let named = chosen.into_iter().rev().filter_map(|(transport, name)| {
                         Some(Step::Srv { transport, name: special::host_name(&name)? })
                     });
                     search.steps.extend(named);
@@ -579,14 +586,14 @@ impl Hops {
                 for Srv { port, target, .. } in ordered.into_iter().rev() {
                     match special::host_name(&target) {
                         Some(_) if port == 0 => search.saw.refusal = Some("port 0 is no destination"),
-                        Some(name) => search.steps.push_front(Step::Host { transport, name, port }),
+                        Some(name) => search.steps.push(Step::Host { transport, name, port }),
                         None => {}
                     }
                 }
             }
             (Step::Host { transport, port, .. }, Ok(Answers::Addresses(ips))) => {
                 for ip in ips.iter().take(CANDIDATES_MAX).rev() {
-                    search.steps.push_front(Step::Try((transport, SocketAddr::new(*ip, port))));
+                    search.steps.push(Step::Try((transport, SocketAddr::new(*ip, port))));
                 }
             }
             (_, Err(ResolveError::NotFound)) => {}
@@ -612,7 +619,7 @@ impl Hops {
             let flow = Flow::Datagram { listener: ListenerId(listener), remote: address };
             return Attempt::Reached { reached: Reached { flow, transport }, reused: None };
         }
-        let server_name = (transport == Transport::Tls).then(|| search.host.clone());
+        let server_name = (transport == Transport::Tls).then(|| search.host.to_string());
         if let Some(connection) = self.connection_to((transport, address), server_name.as_deref()) {
             let reached = Reached { flow: Flow::Connection(connection), transport };
             return Attempt::Reached { reached, reused: Some(connection) };
@@ -672,7 +679,7 @@ impl Hops {
             self.mark(now, address);
         }
         if search.give_up <= now {
-            let result = Err(HopError::Unreachable(search.host));
+            let result = Err(HopError::Unreachable(search.host.to_string()));
             self.events.push_back(HopEvent { search: id, result });
         } else {
             self.run(now, id, search);
@@ -755,7 +762,7 @@ impl Hops {
     }
 
     /// Transports to ask SRV for where DNS has no order of its own, best first.
-    fn own_order(&self, secure: bool) -> impl Iterator<Item = Transport> + use<'_> {
+    fn own_order(&self, secure: bool) -> impl DoubleEndedIterator<Item = Transport> + use<'_> {
         let all = [Transport::Tls, Transport::Tcp, Transport::Udp];
         all.into_iter().filter(move |t| self.speaks(*t) && (!secure || t.is_secure()))
     }
@@ -771,11 +778,20 @@ impl Search {
     /// Why it ends without a hop.
     fn error(&self) -> HopError {
         if self.tried > 0 || self.saw.dns_failure {
-            return HopError::Unreachable(self.host.clone());
+            return HopError::Unreachable(self.host.to_string());
         }
         match self.saw.refusal {
             Some(reason) => HopError::Unsupported(reason),
-            None => HopError::NotFound(self.host.clone()),
+            None => HopError::NotFound(self.host.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Name(name) => f.write_str(name),
+            Target::Address(ip) => ip.fmt(f),
         }
     }
 }
@@ -822,7 +838,7 @@ fn default_port(transport: Transport) -> u16 {
 }
 
 /// The SRV name of a transport (RFC 3263 §4.1).
-fn service(transport: Transport, domain: &str) -> Step {
+fn service(transport: Transport, domain: &Target) -> Step {
     let prefix = match transport {
         Transport::Udp => "_sip._udp",
         Transport::Tls => "_sips._tcp",

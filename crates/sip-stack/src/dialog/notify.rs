@@ -51,10 +51,13 @@ impl Notify {
         self.route_set.first().and_then(|route| uri_of(route)).unwrap_or(&self.request_uri)
     }
 
-    /// The request. `via` is a whole Via value; `body` is Content-Type and content.
-    pub fn build(&self, via: &str, body: Option<(&str, &[u8])>) -> Bytes {
+    /// The request. `via` is a whole Via value, `None` where whoever sends it puts its own; `body` is Content-Type and content.
+    pub fn build(&self, via: Option<&str>, body: Option<(&str, &[u8])>) -> Bytes {
         let mut request = RequestBuilder::new(Method::Notify, &self.request_uri);
-        request.header(HeaderId::Via, via).header(HeaderId::MaxForwards, MAX_FORWARDS);
+        if let Some(via) = via {
+            request.header(HeaderId::Via, via);
+        }
+        request.header(HeaderId::MaxForwards, MAX_FORWARDS);
         for route in &self.route_set {
             request.header(HeaderId::Route, route);
         }

@@ -1004,10 +1004,10 @@ proptest! {
                     open.insert(search, 1);
                 }
                 Step::FindNext { search } => {
-                    if !open.contains_key(&search) {
+                    open.entry(search).or_insert_with(|| {
                         w.hops.find_next(w.now, SearchId(search));
-                        open.insert(search, 1);
-                    }
+                        1
+                    });
                 }
                 Step::End { search } => {
                     w.hops.end(SearchId(search));
