@@ -606,10 +606,12 @@ fn a_notify_is_a_request_of_the_dialog() {
     let notify = w.table.notify(w.now, id).unwrap();
     assert_eq!(notify.next_hop(), "sip:p1.example.com;lr");
     let bytes = notify.build(
-        "SIP/2.0/UDP here.example.com;branch=z9hG4bK1",
+        Some("SIP/2.0/UDP here.example.com;branch=z9hG4bK1"),
         Some(("application/reginfo+xml", b"<reginfo/>")),
     );
     Message::parse(bytes.clone()).unwrap().validate().unwrap();
+    let bare = notify.build(None, None);
+    assert!(bare.starts_with(b"NOTIFY sip:bob@192.0.2.1 SIP/2.0\r\nMax-Forwards: 70\r\n"), "{bare:?}");
     expect![[r#"
         NOTIFY sip:bob@192.0.2.1 SIP/2.0
         Via: SIP/2.0/UDP here.example.com;branch=z9hG4bK1
