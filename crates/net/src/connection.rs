@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     pub(crate) sealed: Vec<u8>,
     /// An incomplete message, frame or handshake request, decrypted.
     pub(crate) partial: Vec<u8>,
+    /// Octets of `sealed`, `partial` and fragments, as the driver has added them to its sum.
+    pub(crate) held: usize,
     pub(crate) queue: Queue,
     /// Whether a whole message has come.
     pub(crate) heard: bool,
@@ -127,6 +129,15 @@ impl Connection {
         !self.sealed.is_empty()
             || self.partial.iter().any(|octet| !matches!(octet, b'\r' | b'\n'))
             || matches!(&self.framing, Framing::WebSocket(reader) if reader.is_open())
+    }
+
+    /// Octets of what is incomplete.
+    pub(crate) fn incomplete_octets(&self) -> usize {
+        let fragments = match &self.framing {
+            Framing::WebSocket(reader) => reader.held(),
+            _ => 0,
+        };
+        self.sealed.len() + self.partial.len() + fragments
     }
 
     pub(crate) fn wake(&self) {

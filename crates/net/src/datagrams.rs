@@ -1,6 +1,5 @@
 //! Datagram sockets.
 
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -72,7 +71,6 @@ impl<N: Node + 'static> World<N> {
                     traffic.messages_out += 1;
                     traffic.octets_out += datagram.bytes.len() as u64;
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => self.metrics.datagrams_dropped += 1,
                 Err(_) => self.metrics.datagrams_dropped += 1,
             }
         }

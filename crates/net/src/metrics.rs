@@ -73,6 +73,7 @@ pub(crate) struct Counters {
     pub(crate) handshakes_done: u64,
     pub(crate) handshakes_failed: u64,
     pub(crate) queue_overflows: u64,
+    pub(crate) incomplete_overflows: u64,
     pub(crate) datagrams_dropped: u64,
     pub(crate) reports_suppressed: u64,
 }
@@ -127,6 +128,8 @@ impl Counters {
         }
         let help = "Connections closed because their peer read too slowly";
         counter("chancery_net_queue_overflows_total", help, &[], self.queue_overflows);
+        let help = "Connections closed because too much was incomplete on all of them";
+        counter("chancery_net_incomplete_overflows_total", help, &[], self.incomplete_overflows);
         let help = "Datagrams that the kernel did not take";
         counter("chancery_net_datagrams_dropped_total", help, &[], self.datagrams_dropped);
         let help = "Log lines left out because their event came too often";

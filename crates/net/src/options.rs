@@ -19,6 +19,10 @@ pub const INCOMPLETE_MESSAGE_TIMEOUT: Duration = Duration::from_secs(32);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most octets that wait for one peer in our memory, beside what the kernel holds: four of the largest messages.
 pub const SEND_QUEUE_OCTETS_MAX: usize = 256 * 1024;
+/// Most octets of incomplete records, messages and frames that are held for all connections together: a thousand of
+/// the largest messages. Without it one source could fill its share of connections with beginnings. Beyond it a
+/// connection that leaves something incomplete is closed; a message that comes in one read needs none of it.
+pub const INCOMPLETE_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// How long a closing connection may take to drain what was sent, and then to see the peer's end: one retransmission
 /// on a bad link.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -40,6 +44,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// See [`SEND_QUEUE_OCTETS_MAX`].
     pub send_queue_octets_max: usize,
+    /// See [`INCOMPLETE_OCTETS_MAX`].
+    pub incomplete_octets_max: usize,
     /// See [`LINGER_TIMEOUT`].
     pub linger_timeout: Duration,
     /// See [`SHUTDOWN_TIMEOUT`].
@@ -56,6 +62,7 @@ impl Options {
             incomplete_message_timeout: INCOMPLETE_MESSAGE_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             send_queue_octets_max: SEND_QUEUE_OCTETS_MAX,
+            incomplete_octets_max: INCOMPLETE_OCTETS_MAX,
             linger_timeout: LINGER_TIMEOUT,
             shutdown_timeout: SHUTDOWN_TIMEOUT,
         }

@@ -132,6 +132,7 @@ impl<N: Node + 'static> World<N> {
             },
             sealed: Vec::new(),
             partial: Vec::new(),
+            held: 0,
             queue: Queue::default(),
             deadline: None,
             watched: None,
@@ -316,6 +317,26 @@ impl<N: Node + 'static> World<N> {
             Some(_) => self.sealed(id, octets),
         };
         self.watch_progress(id, heard);
+        self.count_held(id);
+    }
+
+    /// Keeps the sum of what is incomplete, and its limit.
+    fn count_held(&mut self, id: ConnectionId) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        let held = connection.incomplete_octets();
+        let grew = held > connection.held;
+        self.held = self.held - connection.held + held;
+        connection.held = held;
+        if grew && self.held > self.options.incomplete_octets_max {
+            self.metrics.incomplete_overflows += 1;
+            self.end(
+                id,
+                End::Reason(CloseReason::ProtocolError),
+                "too much is incomplete on all connections",
+            );
+        }
     }
 
     /// TLS records. Returns whether a message was heard in them.
@@ -780,6 +801,7 @@ impl<N: Node + 'static> World<N> {
         }
         let connection = self.connections.remove((id.0 & ((1 << SLOT_BITS) - 1)) as usize);
         self.metrics.traffic(connection.transport).connections -= 1;
+        self.held -= connection.held;
         if let Some(at) = connection.watched {
             self.watch.remove(&(at, id));
         }

@@ -230,14 +230,16 @@ impl Tls {
                 Tls::Server(tls) => match tls.process_tls_records(kept) {
                     UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
                         let written = fill(out, room, |space| job(Traffic::Server(&mut t), space))?;
-                        return Ok(out.truncate(start + written));
+                        out.truncate(start + written);
+                        return Ok(());
                     }
                     status => turn(status, &mut nothing, out, &mut advanced)?,
                 },
                 Tls::Client(tls) => match tls.process_tls_records(kept) {
                     UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
                         let written = fill(out, room, |space| job(Traffic::Client(&mut t), space))?;
-                        return Ok(out.truncate(start + written));
+                        out.truncate(start + written);
+                        return Ok(());
                     }
                     status => turn(status, &mut nothing, out, &mut advanced)?,
                 },

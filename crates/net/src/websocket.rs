@@ -177,6 +177,11 @@ impl Reader {
         self.open.is_some()
     }
 
+    /// Octets of a fragmented message that wait for its end.
+    pub(crate) fn held(&self) -> usize {
+        self.fragments.len()
+    }
+
     /// What can be refused before the payload has come.
     fn check(&self, header: &Header) -> Result<(), (u16, &'static str)> {
         match header.opcode {

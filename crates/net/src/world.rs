@@ -47,6 +47,8 @@ pub(crate) struct World<N: Node> {
     pub(crate) connections: Slab<Box<Connection>>,
     pub(crate) serial: u64,
     pub(crate) sources: HashMap<IpAddr, u32>,
+    /// Sum of what all connections hold of incomplete messages, in octets.
+    pub(crate) held: usize,
     pub(crate) connects: usize,
     pub(crate) client_tls: Option<Arc<TlsClient>>,
     /// The moment of this turn.
@@ -122,6 +124,7 @@ impl<N: Node + 'static> World<N> {
             connections: Slab::new(),
             serial: 0,
             sources: HashMap::new(),
+            held: 0,
             connects: 0,
             client_tls,
             now: Now { monotonic: Instant(0), wall: UnixMillis(0) },

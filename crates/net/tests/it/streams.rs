@@ -286,3 +286,35 @@ async fn a_stopping_server_closes_its_connections_in_order() {
     assert_eq!(patient(waiting).await.expect("it does not panic"), Err(net::CallError::Stopped));
     assert_eq!(handle.call(Command::Ignore).await, Err(net::CallError::Stopped));
 }
+
+#[tokio::test]
+async fn beginnings_on_many_connections_have_one_limit_and_whole_messages_pass() {
+    let mut server = Setup::listen(Transport::Tcp).options(|o| o.incomplete_octets_max = 100_000).start();
+    let beginning = &message(&"x".repeat(40_000))[..40_000];
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = connect(&server).await;
+        let (id, _) = server.connected().await;
+        write(&mut client, &[&message("first")[..], beginning].concat()).await;
+        server.received().await;
+        clients.push((client, id));
+    }
+    // Whoever comes last over the limit goes, whichever of the three it is.
+    let (gone, reason) = server.closed().await;
+    assert_eq!(reason, CloseReason::ProtocolError);
+    assert_eq!(server.metric("chancery_net_incomplete_overflows_total").await, 1.0);
+    // The others hold 80,000 octets, and a small message in one piece needs nothing of the rest.
+    let mut other = connect(&server).await;
+    server.connected().await;
+    write(&mut other, &message("whole")).await;
+    assert_eq!(server.received().await.1, message("whole"));
+    // An end gives back what was held.
+    clients.retain(|(_, id)| *id != gone);
+    drop(clients);
+    server.closed().await;
+    server.closed().await;
+    write(&mut other, beginning).await;
+    write(&mut other, &message(&"x".repeat(40_000))[40_000..]).await;
+    assert_eq!(server.received().await.1, message(&"x".repeat(40_000)));
+    server.stop().await;
+}
