@@ -333,3 +333,76 @@ impl From<TlsConfigError> for io::Error {
         io::Error::new(io::ErrorKind::InvalidInput, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that cuts its handshake messages into the smallest records, and a client of ours that is up.
+    fn pair() -> (rustls::ServerConnection, Tls) {
+        let made =
+            rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate is made");
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let server = TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).expect("the certificate is good");
+        let mut config = ServerConfig::clone(&server.config);
+        config.max_fragment_size = Some(32);
+        let mut server = rustls::ServerConnection::new(Arc::new(config)).expect("TLS begins");
+        let client = TlsClient::from_pem_roots(chain.as_bytes()).expect("the root is good");
+        let mut client = client.connect(Some("localhost"), ([127, 0, 0, 1], 1).into()).expect("TLS begins");
+        let (mut plain, mut received) = (Vec::new(), Vec::new());
+        while client.is_handshaking() {
+            let mut out = Vec::new();
+            let advanced = client.advance(&mut received, &mut plain, &mut out).expect("the server is right");
+            received.drain(..advanced.consumed);
+            give(&mut server, &out);
+            if client.is_handshaking() {
+                received.extend(take(&mut server));
+            }
+        }
+        assert!(received.is_empty(), "the last flight of the handshake is ours");
+        (server, client)
+    }
+
+    fn give(server: &mut rustls::ServerConnection, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            server.read_tls(&mut octets).expect("a slice can be read");
+            server.process_new_packets().expect("the client is right");
+        }
+    }
+
+    fn take(server: &mut rustls::ServerConnection) -> Vec<u8> {
+        let mut octets = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut octets).expect("a vector can be written");
+        }
+        octets
+    }
+
+    #[test]
+    fn sending_is_safe_wherever_a_handshake_message_of_the_peer_is_cut() {
+        let length = {
+            let (mut server, _client) = pair();
+            take(&mut server).len()
+        };
+        assert!(length > 100, "the server sends a ticket in several records");
+        for cut in 0..length {
+            let (mut server, mut client) = pair();
+            let ticket = take(&mut server);
+            let (before, after) = ticket.split_at(cut.min(ticket.len()));
+            let mut kept = before.to_vec();
+            let (mut plain, mut out) = (Vec::new(), Vec::new());
+            let advanced = client.advance(&mut kept, &mut plain, &mut out).expect("the server is right");
+            kept.drain(..advanced.consumed);
+            client.seal(&mut kept, b"hello", &mut out).expect("the handshake is over");
+            give(&mut server, &out);
+            let mut heard = [0; 5];
+            std::io::Read::read_exact(&mut server.reader(), &mut heard).expect("it has come");
+            assert_eq!(&heard, b"hello");
+            kept.extend_from_slice(after);
+            std::io::Write::write_all(&mut server.writer(), b"world").expect("a vector takes it");
+            kept.extend(take(&mut server));
+            client.advance(&mut kept, &mut plain, &mut out).expect("the server is right");
+            assert_eq!(plain, b"world");
+        }
+    }
+}
