@@ -14,6 +14,7 @@ use node::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows};
+use sip_stack::dialog::{SubscriptionId, Subscriptions};
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
 use sip_stack::timer::{TimerId, Timers};
 use sip_stack::transaction::{Limits, TimerValues};
@@ -25,7 +26,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::config::Config;
 use crate::messaging::mailbox::DeviceId;
-use crate::messaging::{AcceptId, Accepting, Delivery};
+use crate::messaging::{AcceptId, Accepting, Own};
 use crate::metrics::Counters;
 use crate::users::Users;
 
@@ -67,7 +68,10 @@ pub struct FrontEnd {
     pub(crate) accepting: Slab<Accepting>,
     pub(crate) accepting_by_identity: BTreeMap<(UserId, [u8; 16]), AcceptId>,
     pub(crate) accepting_by_place: BTreeMap<(UserId, records::Sequence), AcceptId>,
-    pub(crate) deliveries: Slab<Delivery>,
+    pub(crate) own_requests: Slab<Own>,
+    pub(crate) subscriptions: Subscriptions,
+    /// The flow that each watcher subscribed on.
+    pub(crate) watch_flows: BTreeMap<SubscriptionId, Flow>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
@@ -161,7 +165,9 @@ impl FrontEnd {
             accepting: Slab::new(),
             accepting_by_identity: BTreeMap::new(),
             accepting_by_place: BTreeMap::new(),
-            deliveries: Slab::new(),
+            own_requests: Slab::new(),
+            subscriptions: Subscriptions::new(derived_seed(&config.seed), crate::reg_event::LIMITS),
+            watch_flows: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),
             timers: Timers::new(),
@@ -351,6 +357,7 @@ impl FrontEnd {
 
     fn timer(&mut self) {
         self.stack.handle_timer(self.now.monotonic);
+        self.subscriptions.handle_timer(self.now.monotonic);
         while let Some(due) = self.timers.pop(self.now.monotonic) {
             match due {
                 Due::SignIn(connection) => self.sign_in_missed(connection),
@@ -391,11 +398,12 @@ impl FrontEnd {
 
     /// Works off what the stack has to tell.
     fn settle(&mut self) {
+        self.send_notifies();
         while let Some(event) = self.stack.poll_event() {
             match event {
                 Event::Completed { status, .. } => self.counters.forwarded(status),
                 Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
-                Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
+                Event::OwnCompleted { own, outcome } => self.own_completed(own, &outcome),
             }
         }
         while let Some(output) = self.stack.poll_output() {
@@ -450,7 +458,10 @@ impl Node for FrontEnd {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.stack.next_deadline(), self.timers.next_deadline()].into_iter().flatten().min()
+        [self.stack.next_deadline(), self.timers.next_deadline(), self.subscriptions.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn visit_metrics(&self, visit: &mut dyn FnMut(Metric<'_>)) {
@@ -466,6 +477,12 @@ impl Querying {
             Querying::Page { .. } => "messages",
         }
     }
+}
+
+/// A seed for local tags, apart from the one that the node itself draws from.
+fn derived_seed(seed: &[u8; 32]) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::new().chain_update(seed).chain_update(b"subscriptions").finalize().into()
 }
 
 pub(crate) fn describe(error: &StoreError) -> String {

@@ -23,6 +23,7 @@ mod messaging;
 mod metrics;
 mod operator;
 mod pipeline;
+mod reg_event;
 mod registrar;
 mod registration;
 mod router;

@@ -94,6 +94,8 @@ impl FrontEnd {
             }
             Change::RemoveUser(user) => {
                 self.cut_off(user);
+                self.stop_being_watched(user);
+                self.send_notifies();
                 self.users.remove(user);
             }
             _ => {}

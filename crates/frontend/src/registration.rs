@@ -314,6 +314,7 @@ impl FrontEnd {
                 self.outputs.push_back(node::Output::Close { connection });
             }
         }
+        self.stop_watching(user);
         self.bindings_changed(user);
     }
 
@@ -396,9 +397,6 @@ impl FrontEnd {
         account.mailbox.attach(device, instance.map(|i| DeviceKey(i.into())));
         self.deliver_to_devices(user);
     }
-
-    /// Whoever watches registrations is told.
-    pub(crate) fn bindings_changed(&mut self, _user: UserId) {}
 }
 
 /// A date as RFC 3261 §20.17 writes it.

@@ -186,13 +186,4 @@ impl FrontEnd {
         let forwarding = self.forwarding(request, Sender::Party);
         self.stack.forward_ack(self.now.monotonic, request.message, target, forwarding);
     }
-
-    fn subscribe(
-        &mut self,
-        _request: &Request<'_>,
-        _user: UserId,
-        _recipient: &Recipient,
-    ) -> Result<(), Refusal> {
-        Err(Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, "reg"))
-    }
 }

@@ -832,7 +832,7 @@ impl Stack {
                 self.transactions.respond(now, server, status, edit.write());
             }
             // A late 408 would only collide with the client's own timeout (RFC 4320 §4.2).
-            None if status == 408 && !invite => self.transactions.forget(server),
+            None if status == 408 && !invite => self.transactions.respond(now, server, status, Bytes::new()),
             _ => {
                 let Some(arrival) = self.transactions.arrival(server) else { return status };
                 let mut builder = ResponseBuilder::new(request, status);

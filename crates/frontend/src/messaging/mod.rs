@@ -10,6 +10,7 @@ use directory::UserId;
 use node::{Level, Outcome, RequestId, StoreError};
 use records::{Change, Direction, Query, Sequence, StoredMessage};
 use sip_message::{Edit, HeaderId, Message, ResponseBuilder};
+use sip_stack::dialog::SubscriptionId;
 use sip_stack::stack::{Forwarding, HeaderChange, Target};
 use sip_stack::timer::TimerId;
 use sip_stack::transaction::{Arrival, ServerId};
@@ -47,6 +48,12 @@ struct Waiter {
     server: ServerId,
     message: Message,
     arrival: Arrival,
+}
+
+/// A request of our own, under way.
+pub(crate) enum Own {
+    Delivery(Delivery),
+    Notify(SubscriptionId),
 }
 
 /// A message on its way to a device.
@@ -268,7 +275,7 @@ impl FrontEnd {
     }
 
     fn send_to_device(&mut self, delivery: Delivery, message: &Message, target: Target) {
-        let own = self.deliveries.insert(delivery);
+        let own = self.own_requests.insert(Own::Delivery(delivery));
         let changes = vec![HeaderChange::Remove(HeaderId::MaxBreadth)];
         let forwarding = Forwarding { own_routes: 0, record_route: false, changes };
         let own = u64::try_from(own).expect("an index fits");
@@ -291,11 +298,19 @@ impl FrontEnd {
         self.deliver(owner, device);
     }
 
-    /// A device answered, or did not.
-    pub(crate) fn own_completed(&mut self, own: u64, outcome: Result<Message, u16>) {
+    /// A request of our own was answered, or was not.
+    pub(crate) fn own_completed(&mut self, own: u64, outcome: &Result<Message, u16>) {
         let index = usize::try_from(own).expect("an index fits");
-        let Some(Delivery { owner, device, sequence }) = self.deliveries.try_remove(index) else { return };
-        let status = match &outcome {
+        match self.own_requests.try_remove(index) {
+            Some(Own::Delivery(delivery)) => self.delivery_completed(delivery, outcome),
+            Some(Own::Notify(id)) => self.notify_completed(id, outcome),
+            None => {}
+        }
+    }
+
+    fn delivery_completed(&mut self, delivery: Delivery, outcome: &Result<Message, u16>) {
+        let Delivery { owner, device, sequence } = delivery;
+        let status = match outcome {
             Ok(response) => response.status().unwrap_or(500),
             Err(status) => *status,
         };

@@ -243,3 +243,41 @@ fn administrators_are_told_what_was_wrong() {
     };
     assert!(matches!(world.call(foreign), Answer::Refused(Refusal::ForeignDomain { .. })));
 }
+
+#[test]
+fn a_device_watches_its_owners_registrations() {
+    let mut world = World::new();
+    let (pc, carol) = (world.sign_in("alice"), world.sign_in("carol"));
+    let subscribe = |world: &mut World, flow, from: &str, event: &str| {
+        let head = world.head("SUBSCRIBE", from, "sip:alice@contoso.example", "sip:alice@contoso.example");
+        world.receive(
+            flow,
+            &format!(
+                "{head}\nEvent: {event}\nExpires: 600\nContact: <sip:{from}@{from}-pc.invalid;transport=tls>"
+            ),
+            "",
+        );
+        world.sent_to(flow).unwrap()
+    };
+    let accepted = subscribe(&mut world, pc, "alice", "reg");
+    assert_eq!((accepted.status(), accepted.number(HeaderId::Expires)), (Some(200), Ok(Some(600))));
+    let first = world.sent_to(pc).unwrap();
+    let body = |m: &Message| String::from_utf8_lossy(m.body()).into_owned();
+    assert!(
+        body(&first).contains("version=\"0\"") && body(&first).matches("<contact ").count() == 1,
+        "{}",
+        body(&first)
+    );
+    world.respond(pc, &first, 200);
+    world.pass(Duration::from_secs(6));
+    let phone = world.connect(Transport::Tls);
+    world.register(phone, "alice", "Contact: <sip:a@phone.invalid>;+sip.instance=\"<urn:uuid:1>\"");
+    let second = world.sent_to(pc).unwrap();
+    assert!(
+        body(&second).contains("version=\"1\"") && body(&second).contains("&lt;urn:uuid:1&gt;"),
+        "{}",
+        body(&second)
+    );
+    assert_eq!(subscribe(&mut world, carol, "carol", "reg").status(), Some(403), "another's registrations");
+    assert_eq!(subscribe(&mut world, carol, "carol", "presence").status(), Some(489));
+}
