@@ -12,12 +12,12 @@ use node::store::Store;
 use node::{CloseReason, ConnectionId, ListenerId, Node};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{sleep, timeout};
 
 use crate::bind::BoundSocket;
 use crate::metrics::{End, render};
-use crate::world::{Listening, Shared, World, turns};
+use crate::world::{Listening, Shared, World, spawn, turns};
 use crate::{Bound, CompletionReceiver, Options, Resolver, TlsClient};
 
 /// Requests that wait for the driver's thread.
@@ -80,8 +80,21 @@ impl<N: Node + 'static> Driver<N> {
     /// Runs until [`Handle::shutdown`], on a current-thread runtime such as [`runtime`] makes. Then stops to read,
     /// waits for storage, lets what was sent leave, closes every connection, and returns. Errors are those of
     /// sockets that cannot be registered with the runtime.
+    ///
+    /// # Panics
+    ///
+    /// When the node or the driver breaks an invariant of its own, in whatever task.
     pub async fn run(self) -> io::Result<()> {
-        LocalSet::new().run_until(self.run_local()).await
+        let broken = Rc::clone(&self.world.broken);
+        LocalSet::new()
+            .run_until(async move {
+                tokio::select! {
+                    biased;
+                    () = broken.notified() => panic!("a task of the driver panicked"),
+                    result = self.run_local() => result,
+                }
+            })
+            .await
     }
 
     async fn run_local(self) -> io::Result<()> {
@@ -89,8 +102,9 @@ impl<N: Node + 'static> Driver<N> {
         let world = Rc::new(RefCell::new(world));
         world.borrow_mut().me = Rc::downgrade(&world);
         let listeners = listen(&world, sockets)?;
-        spawn_local(run_timer(Rc::clone(&world)));
-        spawn_local(run_completions(Rc::clone(&world), completions));
+        let broken = Rc::clone(&world.borrow().broken);
+        spawn(&broken, run_timer(Rc::clone(&world)));
+        spawn(&broken, run_completions(Rc::clone(&world), completions));
         {
             // What the node wanted from the start.
             let mut world = world.borrow_mut();
@@ -129,6 +143,7 @@ fn listen<N: Node + 'static>(
     sockets: Vec<BoundSocket>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let mut tasks = Vec::new();
+    let broken = Rc::clone(&world.borrow().broken);
     for (index, socket) in sockets.into_iter().enumerate() {
         let index = u16::try_from(index).map_err(|_| io::Error::other("more than 65,535 listeners"))?;
         let (listener, shared) = (ListenerId(index), Rc::clone(world));
@@ -136,11 +151,11 @@ fn listen<N: Node + 'static>(
             BoundSocket::Datagram(socket) => {
                 let socket = UdpSocket::from_std(socket)?;
                 world.borrow_mut().listeners[usize::from(index)].socket = Some(Rc::new(socket));
-                spawn_local(turns(shared, move |world, cx| world.poll_datagrams(listener, cx)))
+                spawn(&broken, turns(shared, move |world, cx| world.poll_datagrams(listener, cx)))
             }
             BoundSocket::Stream(socket) => {
                 let socket = TcpListener::from_std(socket)?;
-                spawn_local(run_accept(shared, listener, socket))
+                spawn(&broken, run_accept(shared, listener, socket))
             }
         });
     }

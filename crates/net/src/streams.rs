@@ -21,7 +21,7 @@ use crate::connection::{Asked, Connection, Farewell, Framing, Phase, Queue, sour
 use crate::metrics::{End, Refusal};
 use crate::tls::{SEALED_OCTETS_MAX, Tls};
 use crate::websocket::{self, Event, Upgrade};
-use crate::world::{Letter, World, turns};
+use crate::world::{Letter, World, spawn, turns};
 
 /// Connections accepted in one turn; then others have theirs.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -140,7 +140,7 @@ impl<N: Node + 'static> World<N> {
         }));
         self.metrics.traffic(transport).connections += 1;
         let world = self.me.upgrade().expect("the world lives while one of its tasks runs");
-        tokio::task::spawn_local(turns(world, move |world, cx| world.poll_connection(id, cx)));
+        spawn(&self.broken, turns(world, move |world, cx| world.poll_connection(id, cx)));
         id
     }
 }
@@ -162,7 +162,7 @@ impl<N: Node + 'static> World<N> {
         self.connects += 1;
         let deadline = self.now.monotonic + self.options.connect_timeout;
         let (world, timeout) = (self.me.clone(), self.options.connect_timeout);
-        tokio::task::spawn_local(async move {
+        spawn(&self.broken, async move {
             let result = match tokio::time::timeout(timeout, open(target.address)).await {
                 Ok(result) => result.map_err(|e| ConnectError::Unreachable(e.to_string())),
                 Err(_) => Err(ConnectError::TimedOut),

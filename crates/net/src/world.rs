@@ -16,7 +16,8 @@ use node::{
 };
 use slab::Slab;
 use tokio::net::UdpSocket;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::connection::Connection;
@@ -41,6 +42,8 @@ pub(crate) type Submit<N> = Box<dyn FnMut(Vec<Submission<<N as Node>::Change, <N
 pub(crate) struct World<N: Node> {
     pub(crate) node: N,
     pub(crate) me: Weak<RefCell<World<N>>>,
+    /// Told when a task panicked.
+    pub(crate) broken: Rc<Notify>,
     pub(crate) options: Options,
     pub(crate) metrics: Counters,
     pub(crate) listeners: Vec<Listening>,
@@ -118,6 +121,7 @@ impl<N: Node + 'static> World<N> {
         World {
             node,
             me: Weak::new(),
+            broken: Rc::new(Notify::new()),
             options,
             metrics: Counters::default(),
             listeners,
@@ -311,7 +315,7 @@ impl<N: Node + 'static> World<N> {
         }
         self.resolves += 1;
         let (world, resolver) = (self.me.clone(), self.resolver.clone());
-        tokio::task::spawn_local(async move {
+        spawn(&self.broken, async move {
             let answer = resolver.resolve(&question).await;
             let Some(world) = world.upgrade() else {
                 return;
@@ -331,4 +335,24 @@ pub(crate) async fn turns<N: Node>(
     mut turn: impl FnMut(&mut World<N>, &mut Context<'_>) -> Poll<()>,
 ) {
     std::future::poll_fn(|cx| turn(&mut world.borrow_mut(), cx)).await;
+}
+
+/// Starts a task of the driver. A broken invariant in it ends the whole driver, where tokio alone would end the task
+/// and leave a world half-way through a turn to all others.
+pub(crate) fn spawn(broken: &Rc<Notify>, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    let tell = TellPanic(Rc::clone(broken));
+    tokio::task::spawn_local(async move {
+        let _tell = tell;
+        task.await;
+    })
+}
+
+struct TellPanic(Rc<Notify>);
+
+impl Drop for TellPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify_one();
+        }
+    }
 }

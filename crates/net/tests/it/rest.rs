@@ -191,6 +191,14 @@ async fn a_timer_comes_at_its_time_and_an_earlier_one_overtakes() {
 }
 
 #[tokio::test]
+async fn a_broken_invariant_ends_the_driver_and_not_only_a_task() {
+    let server = Setup::listen(Transport::Udp).start();
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has free ports");
+    client.send_to(b"BREAK", server.addresses[0]).await.expect("loopback takes it");
+    assert!(server.end().await.is_err());
+}
+
+#[tokio::test]
 async fn the_monitor_sees_metrics_and_health() {
     let mut server = Setup::listen(Transport::Tcp).start();
     let _client = TcpStream::connect(server.addresses[0]).await.expect("the server listens");

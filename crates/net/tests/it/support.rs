@@ -74,6 +74,7 @@ impl Node for Probe {
             Input::ConnectFailed { token, error } => Seen::ConnectFailed(token, error),
             Input::Closed { connection, reason } => Seen::Closed(connection, reason),
             Input::Received { flow, bytes } => {
+                assert!(!bytes.starts_with(b"BREAK"), "an invariant is broken, as the test asked");
                 if bytes.starts_with(b"MESSAGE") {
                     self.outputs.push_back(Output::Send { flow, bytes: bytes.clone() });
                 }
@@ -267,6 +268,12 @@ impl Server {
             .find(|l| l.starts_with(line_start))
             .unwrap_or_else(|| panic!("no {line_start}: {text}"));
         line.rsplit(' ').next().expect("a line has a value").parse().expect("a value is a number")
+    }
+
+    /// How the driver's thread ended, by itself.
+    pub(crate) async fn end(mut self) -> std::thread::Result<()> {
+        let thread = self.thread.take().expect("stopped once");
+        patient(tokio::task::spawn_blocking(|| thread.join())).await.expect("joining does not panic")
     }
 
     pub(crate) async fn stop(mut self) -> mpsc::UnboundedReceiver<Seen> {
