@@ -49,7 +49,8 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     chancery init --domain contoso.example --host sip.contoso.example\n  \
-    chancery init --dir /etc/chancery --domain a.example --domain b.example --admin root@a.example\n\n\
+    chancery init --dir /etc/chancery --domain a.example --domain b.example --admin root@a.example \\\n        \
+    --data-dir /var/lib/chancery --control-socket /run/chancery/control.sock\n\n\
     Then: chancery check --config DIR/chancery.toml; chancery serve --config DIR/chancery.toml")]
 pub(crate) struct InitArguments {
     /// The folder to write to; it is made where it is absent.
@@ -65,6 +66,12 @@ pub(crate) struct InitArguments {
     /// The first administrator. Default: admin@DOMAIN.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
+    /// The folder of the database. Default: DIR/data.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The local socket of `chancery user`. Default: control.sock in the data folder.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control_socket: Option<PathBuf>,
     /// Replace configuration and certificates that are there already.
     #[arg(long)]
     pub(crate) force: bool,

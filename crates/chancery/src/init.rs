@@ -29,6 +29,9 @@ const ANY: [&str; 2] = ["0.0.0.0", "[::]"];
 /// What was asked for, checked before anything is written.
 struct Plan {
     dir: PathBuf,
+    /// Absolute, where it is not the default.
+    data_dir: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
     domains: Vec<String>,
     hosts: Vec<String>,
     addresses: Vec<IpAddr>,
@@ -39,7 +42,7 @@ struct Plan {
 
 pub(crate) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let plan = plan(arguments)?;
-    refuse_to_overwrite(&plan.dir, arguments.force)?;
+    refuse_to_overwrite(&plan, arguments.force)?;
     let authority = write_certificates(&plan)?;
     write_configuration(&plan)?;
     let password = create_administrator(&plan)?;
@@ -121,13 +124,31 @@ fn plan(arguments: &InitArguments) -> Result<Plan, Failure> {
         )));
     }
     let advertised = advertised.expect("there is at least one host");
-    Ok(Plan { dir: arguments.dir.clone(), domains, hosts, addresses, advertised, admin })
+    let absolute = |path: &Option<PathBuf>| {
+        path.as_ref().map(std::path::absolute).transpose().context("a path cannot be made absolute")
+    };
+    Ok(Plan {
+        dir: arguments.dir.clone(),
+        data_dir: absolute(&arguments.data_dir)?,
+        control_socket: absolute(&arguments.control_socket)?,
+        domains,
+        hosts,
+        addresses,
+        advertised,
+        admin,
+    })
 }
 
-fn refuse_to_overwrite(dir: &Path, force: bool) -> Result<(), Failure> {
+impl Plan {
+    fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| self.dir.join(DATA_DIR))
+    }
+}
+
+fn refuse_to_overwrite(plan: &Plan, force: bool) -> Result<(), Failure> {
     let names = [FILE_NAME, AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERTIFICATE_FILE, KEY_FILE];
-    let database = dir.join(DATA_DIR).join(DATABASE);
-    let existing = names.iter().map(|name| dir.join(name)).chain([database]).find(|path| path.exists());
+    let database = plan.data_dir().join(DATABASE);
+    let existing = names.iter().map(|name| plan.dir.join(name)).chain([database]).find(|path| path.exists());
     match existing {
         Some(path) if !force => Err(Failure::text(
             Exit::Failed,
@@ -165,6 +186,8 @@ fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
         domains: plan.domains.clone(),
         host: plan.advertised.clone(),
         listeners: listeners.collect(),
+        data_dir: plan.data_dir.as_ref().map(|path| path.display().to_string()),
+        control_socket: plan.control_socket.as_ref().map(|path| path.display().to_string()),
         authority_file: Some(AUTHORITY_FILE.to_owned()),
     });
     files::write(&plan.dir.join(FILE_NAME), files::MODE_PUBLIC, text.as_bytes())
@@ -172,7 +195,7 @@ fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
 
 /// The new administrator's password; `None` where the account is there already (`--force`).
 fn create_administrator(plan: &Plan) -> anyhow::Result<Option<String>> {
-    let data = plan.dir.join(DATA_DIR);
+    let data = plan.data_dir();
     files::create_secret_dir(&data)?;
     secrets::server_secret(&data)?;
     let password = secrets::password()?;

@@ -16,6 +16,7 @@ mod files;
 mod init;
 mod locate;
 mod logging;
+mod metrics;
 mod offline;
 mod secrets;
 mod serve;

@@ -15,13 +15,14 @@ use frontend::admin::{Answer, Call, Refusal};
 use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
 use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, TlsServer};
 use sd_notify::NotifyState;
-use storage::Sqlite;
+use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ListenerSettings, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Caller, ControlServer};
 use crate::locate::DATABASE;
+use crate::metrics::ProcessMetrics;
 use crate::tls::{self, Certificate};
 use crate::{files, offline, secrets};
 
@@ -54,6 +55,7 @@ pub(crate) struct Server {
     sockets: Vec<TcpListener>,
     facts: ServerFacts,
     control_socket: PathBuf,
+    storage: Meter,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -100,7 +102,6 @@ pub(crate) fn bind_http(address: SocketAddr) -> Result<TcpListener, BindError> {
 pub(crate) struct BindError {
     name: &'static str,
     address: SocketAddr,
-    #[source]
     pub(crate) error: std::io::Error,
 }
 
@@ -151,6 +152,7 @@ impl Server {
         let database = plan.data_dir.join(DATABASE);
         let storage = Sqlite::open(&database, storage::Options::default(), sink)
             .map_err(|error| offline::explain(&database, error))?;
+        let meter = storage.meter();
         let listeners: Vec<node::Listener> =
             sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
         let facts = facts(&plan.domains, &listeners, &sockets.http)?;
@@ -180,16 +182,25 @@ impl Server {
                 Options::standard(),
             )
         };
-        Ok(Server { driver, sockets: sockets.http, facts, control_socket: plan.control_socket, runtime })
+        Ok(Server {
+            driver,
+            sockets: sockets.http,
+            facts,
+            control_socket: plan.control_socket,
+            storage: meter,
+            runtime,
+        })
     }
 
     /// Runs until a signal ends it.
     pub(crate) fn run(self, operator: Operator) -> anyhow::Result<()> {
-        let Server { driver, sockets, facts, control_socket, runtime } = self;
+        let Server { driver, sockets, facts, control_socket, storage, runtime } = self;
         let handle = driver.handle();
+        let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
+        let metrics = Arc::new(ProcessMetrics { storage, certificate_end });
         let (failed, failure) = std::sync::mpsc::channel();
         let operations = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
-            let ended = operate(&handle, sockets, facts, &control_socket, operator);
+            let ended = operate(&handle, sockets, &metrics, facts, &control_socket, operator);
             // However the operator's side ended, the server does not go on without it.
             if let Err(error) = &ended {
                 tracing::error!(event = "operator-failed", "{error:#}");
@@ -210,6 +221,7 @@ impl Server {
 fn operate(
     handle: &Handle<FrontEnd>,
     http: Vec<TcpListener>,
+    metrics: &Arc<ProcessMetrics>,
     facts: ServerFacts,
     control_socket: &Path,
     operator: Operator,
@@ -221,7 +233,9 @@ fn operate(
         let signals = Signals::new()?;
         for listener in http {
             let listener = tokio::net::TcpListener::from_std(listener).context("the metrics' listener")?;
-            tokio::task::spawn_local(net::http::serve(listener, handle.clone()));
+            let metrics = Arc::clone(metrics);
+            let more = move |text: &mut net::Exposition| metrics.show(text);
+            tokio::task::spawn_local(net::http::serve_with(listener, handle.clone(), more));
         }
         let facts = Rc::new(facts);
         let for_control = Rc::clone(&facts);

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use pki::CertificateFacts;
 
 use crate::clock;
 use crate::config::TlsSettings;
+use crate::metrics::CertificateEnd;
 
 /// How often the files are looked at. Renewed certificates come weeks before the old ones end; seconds are for the
 /// person who waits at the terminal.
@@ -26,6 +28,7 @@ pub(crate) struct Certificate {
     files: TlsSettings,
     stamp: Stamp,
     reminded: Option<std::time::Instant>,
+    end: CertificateEnd,
 }
 
 /// What tells that a file was replaced. Contents are read only then.
@@ -37,8 +40,13 @@ impl Certificate {
         let stamp = Stamp::of(files);
         let (chain, key) = read(files)?;
         let server = TlsServer::from_pem(&chain, &key).with_context(|| described(files))?;
-        let mut certificate =
-            Certificate { server: Arc::new(server), files: files.clone(), stamp, reminded: None };
+        let mut certificate = Certificate {
+            server: Arc::new(server),
+            files: files.clone(),
+            stamp,
+            reminded: None,
+            end: CertificateEnd::default(),
+        };
         certificate.remind();
         Ok(certificate)
     }
@@ -46,6 +54,11 @@ impl Certificate {
     /// What listeners are bound with.
     pub(crate) fn server(&self) -> Arc<TlsServer> {
         Arc::clone(&self.server)
+    }
+
+    /// When it ends, for the metrics.
+    pub(crate) fn end(&self) -> CertificateEnd {
+        Arc::clone(&self.end)
     }
 
     /// Takes over other files, or the same ones anew. On error the certificate in force stays.
@@ -84,6 +97,7 @@ impl Certificate {
         let file = self.files.certificate_file.display();
         match facts(&self.files.certificate_file) {
             Ok(facts) => {
+                self.end.store(facts.not_after_unix_seconds, Relaxed);
                 let days = facts.days_left(clock::unix_seconds() as i64);
                 if days < EXPIRY_WARNING_DAYS {
                     tracing::warn!(event = "certificate-ends", %file, days, "renew it: it ends in {days} days");

@@ -19,7 +19,7 @@ use node::Node;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::Handle;
+use crate::{Exposition, Handle};
 
 /// Connections at one time; monitors keep one each.
 const CONNECTIONS_MAX: usize = 32;
@@ -39,7 +39,18 @@ pub fn default_address(port: u16) -> SocketAddr {
 
 /// Serves until it is dropped. Runs within a [`tokio::task::LocalSet`], on the driver's thread or another.
 pub async fn serve<N: Node + 'static>(listener: TcpListener, handle: Handle<N>) -> io::Result<Infallible> {
+    serve_with(listener, handle, |_| {}).await
+}
+
+/// Like [`serve`], with further samples (of the process, of storage) in each answer to `/metrics`. Their names are not
+/// those of the node or of the driver.
+pub async fn serve_with<N: Node + 'static>(
+    listener: TcpListener,
+    handle: Handle<N>,
+    more: impl Fn(&mut Exposition) + 'static,
+) -> io::Result<Infallible> {
     let handle = Rc::new(handle);
+    let more: Rc<dyn Fn(&mut Exposition)> = Rc::new(more);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
@@ -51,10 +62,10 @@ pub async fn serve<N: Node + 'static>(listener: TcpListener, handle: Handle<N>) 
                 continue;
             }
         };
-        let handle = Rc::clone(&handle);
+        let (handle, more) = (Rc::clone(&handle), Rc::clone(&more));
         tokio::task::spawn_local(async move {
             let _place = place;
-            let service = service_fn(|request| answer(Rc::clone(&handle), request));
+            let service = service_fn(|request| answer(Rc::clone(&handle), Rc::clone(&more), request));
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -70,6 +81,7 @@ pub async fn serve<N: Node + 'static>(listener: TcpListener, handle: Handle<N>) 
 
 async fn answer<N: Node>(
     handle: Rc<Handle<N>>,
+    more: Rc<dyn Fn(&mut Exposition)>,
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -83,7 +95,11 @@ async fn answer<N: Node>(
     }
     let metrics = tokio::time::timeout(ANSWER_TIMEOUT, handle.metrics()).await;
     Ok(match metrics {
-        Ok(Ok(text)) if path == "/metrics" => plain(StatusCode::OK, text),
+        Ok(Ok(text)) if path == "/metrics" => {
+            let mut others = Exposition::default();
+            more(&mut others);
+            plain(StatusCode::OK, text + &others.finish())
+        }
         Ok(Ok(_)) => plain(StatusCode::OK, "ok\n".into()),
         Ok(Err(error)) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
         Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the server does not answer\n".into()),

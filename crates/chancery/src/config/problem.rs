@@ -24,11 +24,7 @@ pub(crate) enum ConfigError {
         "the configuration {} cannot be read: {error}\n  help: `chancery init` writes one; `--config FILE` names another",
         file.display()
     )]
-    Unreadable {
-        file: PathBuf,
-        #[source]
-        error: std::io::Error,
-    },
+    Unreadable { file: PathBuf, error: std::io::Error },
     /// The file says something wrong. Never empty; in order of lines.
     #[error("{}", list(.0))]
     Wrong(Vec<Problem>),

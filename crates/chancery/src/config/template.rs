@@ -11,6 +11,10 @@ pub(crate) struct Filling {
     pub(crate) domains: Vec<String>,
     pub(crate) host: String,
     pub(crate) listeners: Vec<(Transport, String)>,
+    /// The data folder, where it is not the default.
+    pub(crate) data_dir: Option<String>,
+    /// The control socket, where it is not the default.
+    pub(crate) control_socket: Option<String>,
     /// Name of the CA's file, where there is one.
     pub(crate) authority_file: Option<String>,
 }
@@ -58,6 +62,8 @@ fn filled(section: &str, key: &str, filling: &Filling) -> Option<String> {
     match (section, key) {
         ("", "domains") => Some(format!("{:?}", filling.domains)),
         ("server", "host") => Some(format!("{:?}", filling.host)),
+        ("server", "data_dir") => filling.data_dir.as_ref().map(|dir| format!("{dir:?}")),
+        ("server", "control_socket") => filling.control_socket.as_ref().map(|path| format!("{path:?}")),
         ("tls", "authority_file") => filling.authority_file.as_ref().map(|file| format!("{file:?}")),
         _ => None,
     }
