@@ -129,7 +129,8 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 /// `init` in a new folder, with every port of the configuration replaced by one that is free.
 fn initialised(dir: &Path) -> PathBuf {
     let text = dir.to_str().unwrap();
-    let (code, _, error) = run(&["init", "--dir", text, "--domain", "contoso.example", "--host", "127.0.0.1"]);
+    let (code, _, error) =
+        run(&["init", "--dir", text, "--domain", "contoso.example", "--host", "127.0.0.1"]);
     assert_eq!((code, error.as_str()), (0, ""));
     let file = dir.join("chancery.toml");
     let mut config = std::fs::read_to_string(&file).unwrap();
@@ -167,7 +168,10 @@ fn init_writes_what_serve_and_check_need() {
     let output = run(&["init", "--dir", text, "--domain", "Contoso.example", "--domain", "fabrikam.example"]);
     let password = output.1.split("password:      ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
     assert_eq!(password.len(), 29);
-    check(&output, &[(text, "DIR"), (&password, "PASSWORD")], expect![[r#"
+    check(
+        &output,
+        &[(text, "DIR"), (&password, "PASSWORD")],
+        expect![[r#"
         Wrote DIR/chancery.toml, a private CA, a certificate for sip.contoso.example and the data folder.
 
         administrator: admin@contoso.example
@@ -179,7 +183,8 @@ fn init_writes_what_serve_and_check_need() {
           chancery serve --config DIR/chancery.toml
           Clients must trust DIR/ca.pem; keep DIR/ca.key safe, the server does not need it.
         exit 0
-    "#]]);
+    "#]],
+    );
 
     for secret in ["ca.key", "server.key", "data/chancery.db", "data/secret.key"] {
         assert_eq!(mode(&new.join(secret)), 0o600, "{secret}");
@@ -197,12 +202,16 @@ fn init_overwrites_nothing_unless_forced() {
     let init = ["init", "--dir", text, "--domain", "contoso.example"];
     assert_eq!(run(&init).0, 0);
     let before = std::fs::read(dir.path().join("ca.pem")).unwrap();
-    check(&run(&init), &[(text, "DIR")], expect![[r#"
+    check(
+        &run(&init),
+        &[(text, "DIR")],
+        expect![[r#"
         chancery: DIR/chancery.toml exists already, nothing was written
           help: choose another --dir, or replace configuration and certificates with --force
                 (clients must then trust the new CA; accounts stay)
         exit 1
-    "#]]);
+    "#]],
+    );
     assert_eq!(std::fs::read(dir.path().join("ca.pem")).unwrap(), before);
 
     let forced = run(&[&init[..], &["--force"]].concat());
@@ -217,21 +226,33 @@ fn init_refuses_what_cannot_work() {
     let text = dir.path().join("x");
     let text = text.to_str().unwrap();
     let init = |more: &[&str]| run(&[&["init", "--dir", text], more].concat());
-    check(&init(&["--domain", "192.0.2.1"]), &[], expect![[r#"
+    check(
+        &init(&["--domain", "192.0.2.1"]),
+        &[],
+        expect![[r#"
         chancery: --domain "192.0.2.1" is no domain name
           help: write it as contoso.example
         exit 1
-    "#]]);
-    check(&init(&["--domain", "a.example", "--host", "a b"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &init(&["--domain", "a.example", "--host", "a b"]),
+        &[],
+        expect![[r#"
         chancery: --host "a b" is neither a host name nor an address
           help: write it as sip.contoso.example
         exit 1
-    "#]]);
-    check(&init(&["--domain", "a.example", "--admin", "root@b.example"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &init(&["--domain", "a.example", "--admin", "root@b.example"]),
+        &[],
+        expect![[r#"
         chancery: --admin root@b.example is in none of the domains a.example
           help: give --domain b.example too
         exit 1
-    "#]]);
+    "#]],
+    );
     assert_eq!(init(&[]).0, 2);
     assert!(!Path::new(text).exists(), "nothing was written");
 }
@@ -243,7 +264,9 @@ fn check_proves_a_fresh_configuration() {
     let (code, out, error) = run(&["check", "--offline", "--config", file.to_str().unwrap()]);
     assert_eq!(code, 0, "{out}{error}");
     assert!(out.lines().all(|line| !line.starts_with("FAIL")), "{out}");
-    for looked_at in ["configuration", "clock", "key", "certificate", "names", "chain", "data", "space", "ports"] {
+    for looked_at in
+        ["configuration", "clock", "key", "certificate", "names", "chain", "data", "space", "ports"]
+    {
         assert!(out.contains(&format!("  {looked_at} ")), "{looked_at}: {out}");
     }
 }
@@ -290,7 +313,8 @@ fn check_says_what_is_wrong_and_how_to_mend_it() {
           create it: install -d -m 0700 -o chancery -g chancery DIR/data
         fail ports: http HTTP: Address already in use (os error 98)
           another program has the port: `ss -lntup 'sport = :PORT'` shows it; stop it, or change the port
-    "#]].assert_eq(&bad);
+    "#]]
+    .assert_eq(&bad);
 }
 
 #[test]
@@ -302,34 +326,50 @@ fn a_wrong_configuration_has_its_own_exit_code() {
     let line = 1 + config.lines().position(|line| line.starts_with("levl")).unwrap();
     std::fs::write(&file, config).unwrap();
     let at = format!("{text}:{line}");
-    check(&run(&["serve", "--config", text]), &[(&at, "FILE:LINE")], expect![[r#"
+    check(
+        &run(&["serve", "--config", text]),
+        &[(&at, "FILE:LINE")],
+        expect![[r#"
         chancery: FILE:LINE: log.levl: there is no such key
           help: did you mean `level`?
         exit 3
-    "#]]);
-    check(&run(&["check", "--config", text]), &[(&at, "FILE:LINE")], expect![[r#"
+    "#]],
+    );
+    check(
+        &run(&["check", "--config", text]),
+        &[(&at, "FILE:LINE")],
+        expect![[r#"
         FAIL  configuration FILE:LINE: log.levl: there is no such key
                             mend: did you mean `level`?
         chancery: the configuration is wrong, the rest was not looked at
         exit 3
-    "#]]);
-    check(&run(&["serve", "--config", "/nowhere/chancery.toml"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &run(&["serve", "--config", "/nowhere/chancery.toml"]),
+        &[],
+        expect![[r#"
         chancery: the configuration /nowhere/chancery.toml cannot be read: No such file or directory (os error 2)
           help: `chancery init` writes one; `--config FILE` names another
         exit 3
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn without_a_server_user_and_status_say_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().to_str().unwrap();
-    check(&run(&["status", "--dir", text]), &[(text, "DIR")], expect![[r#"
+    check(
+        &run(&["status", "--dir", text]),
+        &[(text, "DIR")],
+        expect![[r#"
         chancery: no server is running at DIR/data/control.sock: No such file or directory (os error 2)
           help: start it with `chancery serve --config FILE` or `chancery demo`;
                 `--config FILE`, `--dir DIR` or `--socket PATH` names another one
         exit 4
-    "#]]);
+    "#]],
+    );
     assert_eq!(run(&["user", "list", "--dir", text]).0, 4);
 }
 
@@ -366,7 +406,11 @@ fn a_demo_says_where_it_listens_and_answers_there() {
     write!(monitor, "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").unwrap();
     let mut metrics = String::new();
     monitor.read_to_string(&mut metrics).unwrap();
-    for name in ["chancery_net_messages_total{transport=\"udp\",direction=\"in\"} 1", "chancery_storage_healthy 1", "chancery_certificate_end_timestamp_seconds 1"] {
+    for name in [
+        "chancery_net_messages_total{transport=\"udp\",direction=\"in\"} 1",
+        "chancery_storage_healthy 1",
+        "chancery_certificate_end_timestamp_seconds 1",
+    ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
     running.stop();
@@ -380,45 +424,77 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
     let user = |arguments: &[&str]| run(&[&["user"], arguments, &["--dir", text]].concat());
     let (running, _) = Running::demo(dir.path(), &["--user", "alice:a-secret-of-alice"]);
 
-    let added = user(&["add", "Erin@contoso.example", "--name", "Erin", "--role", "administrator", "--generate"]);
+    let added =
+        user(&["add", "Erin@contoso.example", "--name", "Erin", "--role", "administrator", "--generate"]);
     assert_eq!(added.0, 0, "{}", added.2);
     let generated = added.1.split("password: ").nth(1).unwrap().split('\n').next().unwrap();
-    check(&added, &[(generated, "PASSWORD")], expect![[r#"
+    check(
+        &added,
+        &[(generated, "PASSWORD")],
+        expect![[r#"
         erin@contoso.example is added
         password: PASSWORD
         (shown once, stored nowhere)
         exit 0
-    "#]]);
+    "#]],
+    );
     let add_again = ["user", "add", "erin@contoso.example", "--password-stdin", "--dir", text];
-    check(&run_with_input(&add_again, "another-secret\n"), &[], expect![[r#"
+    check(
+        &run_with_input(&add_again, "another-secret\n"),
+        &[],
+        expect![[r#"
         chancery: erin@contoso.example exists already
           help: `chancery user set-password` changes its password
         exit 1
-    "#]]);
+    "#]],
+    );
     let set_password = ["user", "set-password", "erin@contoso.example", "--password-stdin", "--dir", text];
-    check(&run_with_input(&set_password, "short\n"), &[], expect![[r#"
+    check(
+        &run_with_input(&set_password, "short\n"),
+        &[],
+        expect![[r#"
         chancery: a password needs at least 8 characters
           help: --generate makes a good one up
         exit 1
-    "#]]);
-    check(&run_with_input(&set_password, "long enough\n"), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &run_with_input(&set_password, "long enough\n"),
+        &[],
+        expect![[r#"
         erin@contoso.example is given a new password
         exit 0
-    "#]]);
-    check(&run_with_input(&set_password, ""), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &run_with_input(&set_password, ""),
+        &[],
+        expect![[r#"
         chancery: standard input holds no password in its first line
         exit 1
-    "#]]);
-    check(&user(&["add", "erin@fabrikam.example", "--generate"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["add", "erin@fabrikam.example", "--generate"]),
+        &[],
+        expect![[r#"
         chancery: fabrikam.example is not a SIP domain of this server (its domains: contoso.example)
           help: add the domain to `domains` in the configuration and restart
         exit 1
-    "#]]);
-    check(&user(&["disable", "erin@contoso.example"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["disable", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
         erin@contoso.example is disabled
         exit 0
-    "#]]);
-    check(&user(&["show", "erin@contoso.example"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["show", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
         address:   erin@contoso.example
         name:      Erin
         state:     disabled
@@ -426,42 +502,70 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         waiting:   0 messages
         devices:   0
         exit 0
-    "#]]);
-    check(&user(&["show", "nobody@contoso.example"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["show", "nobody@contoso.example"]),
+        &[],
+        expect![[r#"
         chancery: there is no user nobody@contoso.example
           help: `chancery user list` shows all accounts
         exit 1
-    "#]]);
-    check(&user(&["show", "erin"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["show", "erin"]),
+        &[],
+        expect![[r#"
         chancery: "erin" is no SIP address: an address is written user@domain
           help: write it as alice@contoso.example
         exit 1
-    "#]]);
-    check(&user(&["list"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["list"]),
+        &[],
+        expect![[r#"
         ADDRESS                NAME   STATE     ROLE           DEVICES  WAITING
         alice@contoso.example  Alice  enabled   person               0        0
         erin@contoso.example   Erin   disabled  administrator        0        0
         2 accounts
         exit 0
-    "#]]);
-    check(&user(&["remove", "alice@contoso.example"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["remove", "alice@contoso.example"]),
+        &[],
+        expect![[r#"
         chancery: removing alice@contoso.example also removes its waiting messages
           help: add --yes to do it
         exit 1
-    "#]]);
+    "#]],
+    );
     running.stop();
 
     let (running, ready) = Running::demo(dir.path(), &["--user", "bob:a-secret-of-bob"]);
     assert_eq!(ready["users_total"], 3);
-    check(&user(&["enable", "erin@contoso.example"]), &[], expect![[r#"
+    check(
+        &user(&["enable", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
         erin@contoso.example is enabled
         exit 0
-    "#]]);
-    check(&user(&["remove", "alice@contoso.example", "--yes"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["remove", "alice@contoso.example", "--yes"]),
+        &[],
+        expect![[r#"
         alice@contoso.example is removed
         exit 0
-    "#]]);
-    check(&user(&["list", "--containing", "o", "--after", "b@contoso.example", "--json"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &user(&["list", "--containing", "o", "--after", "b@contoso.example", "--json"]),
+        &[],
+        expect![[r#"
         {
           "users": [
             {
@@ -483,7 +587,8 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
           ]
         }
         exit 0
-    "#]]);
+    "#]],
+    );
     running.stop();
 }
 
@@ -514,34 +619,58 @@ fn a_demo_says_what_is_wrong_with_its_users() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().to_str().unwrap();
     let demo = |more: &[&str]| run(&[&["demo", "--port-base", "0", "--dir", text], more].concat());
-    check(&demo(&["--user", "alice"]), &[], expect![[r#"
+    check(
+        &demo(&["--user", "alice"]),
+        &[],
+        expect![[r#"
         chancery: --user NAME:PASSWORD: there is no colon: NAME:PASSWORD
         exit 1
-    "#]]);
-    check(&demo(&["--user", "alice:short"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &demo(&["--user", "alice:short"]),
+        &[],
+        expect![[r#"
         chancery: --user alice: a password has at least 8 characters
         exit 1
-    "#]]);
-    check(&demo(&["--user", "alice@contoso.example:long-enough"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &demo(&["--user", "alice@contoso.example:long-enough"]),
+        &[],
+        expect![[r#"
         chancery: --user NAME:PASSWORD: "alice@contoso.example" cannot be a user of contoso.example: the part before @ holds a character that an address may not have
           help: give the part before @ only
         exit 1
-    "#]]);
-    check(&demo(&["--user", "alice:long-enough", "--user", "Alice:long-enough"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &demo(&["--user", "alice:long-enough", "--user", "Alice:long-enough"]),
+        &[],
+        expect![[r#"
         chancery: alice@contoso.example is given twice
         exit 1
-    "#]]);
+    "#]],
+    );
     std::fs::write(dir.path().join("users"), "alice:1\n\nbob\n").unwrap();
     let users = format!("{text}/users");
-    check(&demo(&["--users-file", &users]), &[(text, "DIR")], expect![[r#"
+    check(
+        &demo(&["--users-file", &users]),
+        &[(text, "DIR")],
+        expect![[r#"
         chancery: DIR/users:3: there is no colon: NAME:PASSWORD
         exit 1
-    "#]]);
-    check(&demo(&["--domain", "no domain"]), &[], expect![[r#"
+    "#]],
+    );
+    check(
+        &demo(&["--domain", "no domain"]),
+        &[],
+        expect![[r#"
         chancery: --domain "no domain": the part behind @ is not a domain name
           help: write it as contoso.example
         exit 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -549,11 +678,15 @@ fn one_folder_has_one_server() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().to_str().unwrap();
     let (running, _) = Running::demo(dir.path(), &[]);
-    check(&run(&["demo", "--port-base", "0", "--dir", text]), &[(text, "DIR")], expect![[r#"
+    check(
+        &run(&["demo", "--port-base", "0", "--dir", text]),
+        &[(text, "DIR")],
+        expect![[r#"
         chancery: the database DIR/data/chancery.db cannot be used: the database is in use by another process
           help: a server is running on it: stop it, or ask it with `chancery user`
         exit 1
-    "#]]);
+    "#]],
+    );
     running.stop();
 }
 
@@ -565,11 +698,15 @@ fn a_taken_port_is_named_with_a_mend() {
     let port = held.local_addr().unwrap().port().to_string();
     let ports = format!("tls={port}");
     let demo = ["demo", "--dir", text, "--listen", "127.0.0.1", "--port-base", "0", "--ports", &ports];
-    check(&run(&demo), &[(&port, "PORT")], expect![[r#"
+    check(
+        &run(&demo),
+        &[(&port, "PORT")],
+        expect![[r#"
         chancery: cannot listen on tls 127.0.0.1:PORT: Address already in use (os error 98)
           help: another program has the port: `ss -lntup 'sport = :PORT'` shows it; stop it, or change the port
         exit 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -595,7 +732,9 @@ fn a_server_reloads_takes_over_certificates_and_is_seen_by_check() {
     running.event("certificate-reloaded");
 
     let config = std::fs::read_to_string(&file).unwrap();
-    let changed = config.replace("# level = \"info\"", "level = \"warn\"").replace("# retention_days = 7", "retention_days = 3");
+    let changed = config
+        .replace("# level = \"info\"", "level = \"warn\"")
+        .replace("# retention_days = 7", "retention_days = 3");
     std::fs::write(&file, changed).unwrap();
     running.signal("-HUP");
     assert_eq!(running.event("restart-needed")["sections"], "[messaging]");
