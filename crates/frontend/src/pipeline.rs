@@ -15,7 +15,7 @@ use sip_stack::route::OwnRoutes;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
 
-use crate::auth::{Attempt, Authenticator, Proof, credentials_for};
+use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
 use crate::config::Challenge;
 use crate::frontend::{FrontEnd, State};
 use crate::users::AddressKey;
@@ -174,6 +174,7 @@ impl FrontEnd {
         self.check_scheme(request)?;
         self.check_hops(request)?;
         self.check_extensions(request)?;
+        self.check_route(request)?;
         if self.state == State::Loading {
             let refusal = Refusal::new(503, "the users are not loaded yet");
             return Err(refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()));
@@ -234,6 +235,16 @@ impl FrontEnd {
         Ok(())
     }
 
+    /// RFC 3261 §16.6 step 6 would relay a request whose Route leads elsewhere. Nobody is relayed but along a route of ours, which leads to
+    /// the other party of a dialog.
+    fn check_route(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let own = &request.own_routes;
+        if own.destination.is_none() && request.message.elements(HeaderId::Route).count() > own.count {
+            return Err(Refusal::new(403, "a Route leads to a server that is not ours"));
+        }
+        Ok(())
+    }
+
     /// Who sent it: by our own Route entry, by its flow, or by its credentials (RFC 3261 §22).
     fn authenticate(&mut self, request: &Request<'_>) -> Result<Sender, Refusal> {
         let message = request.message;
@@ -255,7 +266,7 @@ impl FrontEnd {
             .filter(|h| h.id == header || (!is_register && h.id == HeaderId::Authorization))
             .map(|h| h.value);
         let Some(credentials) = credentials_for(values, &realm) else {
-            return Err(self.challenge(is_register, &realm, false, "no credentials yet"));
+            return Err(self.challenge(request.message, &realm, false, "no credentials yet"));
         };
         let attempt = Attempt {
             realm: &realm,
@@ -271,12 +282,12 @@ impl FrontEnd {
                 self.sign_in(request.arrival.flow, user);
                 Ok(Sender::User(user))
             }
-            Proof::Stale => Err(self.challenge(is_register, &realm, true, "the nonce is stale")),
+            Proof::Stale => Err(self.challenge(request.message, &realm, true, "the nonce is stale")),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
                 self.report(Level::Info, "sign-in-refused", Some(request.id), reason, fields);
-                Err(self.challenge(is_register, &realm, false, reason))
+                Err(self.challenge(request.message, &realm, false, reason))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -357,12 +368,16 @@ impl FrontEnd {
         }
     }
 
-    fn challenge(&mut self, is_register: bool, realm: &str, stale: bool, reason: &'static str) -> Refusal {
+    fn challenge(&mut self, message: &Message, realm: &str, stale: bool, reason: &'static str) -> Refusal {
         self.counters.challenges += 1;
-        let (status, header) =
-            if is_register { (401, HeaderId::WwwAuthenticate) } else { (407, HeaderId::ProxyAuthenticate) };
-        let [first, second] = self.auth.challenges(self.now.wall, realm, stale);
-        Refusal { status, reason, headers: vec![(header, first), (header, second)] }
+        let (status, header) = match message.method() {
+            Method::Register => (401, HeaderId::WwwAuthenticate),
+            _ => (407, HeaderId::ProxyAuthenticate),
+        };
+        let offer = auth::offer(message.header(HeaderId::UserAgent));
+        let challenges = self.auth.challenges(self.now.wall, realm, stale, offer);
+        let headers = challenges.into_iter().map(|challenge| (header, challenge)).collect();
+        Refusal { status, reason, headers }
     }
 
     fn slow_down(&mut self, wait: Duration, source: IpAddr, id: RequestId) -> Refusal {

@@ -1,7 +1,7 @@
 //! Where a request goes: to the other party of a dialog, to a user's devices, or nowhere (RFC 3261 §16.4, §16.5).
 
 use directory::UserId;
-use sip_message::{HeaderId, Host, Message, Method, Uri};
+use sip_message::{AuthParams, HeaderError, HeaderId, Host, Message, Method, Uri};
 use sip_stack::outbound::TokenError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
@@ -11,7 +11,7 @@ use crate::pipeline::{Refusal, Request, Sender};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
-const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
+pub(crate) const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
 
 /// Whom a Request-URI means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +163,10 @@ impl FrontEnd {
             HeaderChange::Remove(HeaderId::PPreferredIdentity),
         ];
         changes.extend(TRUST_HEADERS.map(HeaderChange::RemoveNamed));
+        // Who gets an answer to a challenge of ours could guess the password at leisure (RFC 3261 §22.3).
+        if request.message.credentials(HeaderId::Authorization).any(|c| self.is_of_our_realm(&c)) {
+            changes.push(HeaderChange::Remove(HeaderId::Authorization));
+        }
         let asserted = match sender {
             Sender::User(user) => self.users.get(user).map(|a| format!("<sip:{}>", a.user.address)),
             Sender::Party => None,
@@ -174,6 +178,11 @@ impl FrontEnd {
         let record_route =
             matches!(request.message.method(), Method::Invite | Method::Subscribe | Method::Refer);
         Forwarding { own_routes: request.own_routes.count, record_route, changes }
+    }
+
+    fn is_of_our_realm(&self, credentials: &Result<AuthParams<'_>, HeaderError>) -> bool {
+        let realm = credentials.as_ref().ok().and_then(|c| c.get("realm"));
+        realm.is_some_and(|realm| self.is_our_domain(Host::Name(&realm)))
     }
 
     /// An ACK of a 2xx follows its dialog; any other belongs to a refusal that nobody remembers (RFC 3261 §16.11).

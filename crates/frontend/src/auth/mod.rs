@@ -72,13 +72,21 @@ impl Authenticator {
         }
     }
 
-    /// The values of WWW-Authenticate or Proxy-Authenticate, the stronger first (RFC 8760 §2.3).
-    pub(crate) fn challenges(&mut self, now: UnixMillis, realm: &str, stale: bool) -> [String; 2] {
+    /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
+    pub(crate) fn challenges(
+        &mut self,
+        now: UnixMillis,
+        realm: &str,
+        stale: bool,
+        offer: &[Algorithm],
+    ) -> Vec<String> {
         let nonce = self.nonces.make(now);
         let stale = if stale { ", stale=true" } else { "" };
-        ["SHA-256", "MD5"].map(|algorithm| {
+        let challenge = |algorithm: &Algorithm| {
+            let algorithm = algorithm.name();
             format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
-        })
+        };
+        offer.iter().map(challenge).collect()
     }
 
     /// Judges an attempt.
@@ -161,6 +169,28 @@ impl Authenticator {
     }
 }
 
+/// What a client is offered: the stronger first (RFC 8760 §2.3), but for clients that fail on it. They are weaker by their own choice: MD5 is
+/// offered to everybody.
+pub(crate) fn offer(user_agent: Option<&[u8]>) -> &'static [Algorithm] {
+    match user_agent {
+        // COMPAT: SIPp 3.6.1 looks at the first challenge alone and knows MD5 only. It is the one client without a name.
+        None => &[Algorithm::Md5, Algorithm::Sha256],
+        Some(name) if is_libre_without_sha256(name) => &[Algorithm::Md5],
+        Some(_) => &[Algorithm::Sha256, Algorithm::Md5],
+    }
+}
+
+/// COMPAT: baresip before 2.9 (Debian 12 has 1.0.0) gives up at a challenge with another algorithm than MD5, wherever it stands.
+fn is_libre_without_sha256(user_agent: &[u8]) -> bool {
+    let Some(version) = user_agent.strip_prefix(b"baresip v") else { return false };
+    let mut numbers = version.split(|octet| !octet.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|n| std::str::from_utf8(n).ok()?.parse::<u32>().ok());
+    match (number(), number()) {
+        (Some(major), Some(minor)) => (major, minor) < (2, 9),
+        _ => false,
+    }
+}
+
 /// The first Digest credentials for a realm among several values (RFC 3261 §22.3: a request may carry some for other proxies too).
 pub(crate) fn credentials_for<'a>(
     values: impl Iterator<Item = &'a [u8]>,
@@ -170,4 +200,20 @@ pub(crate) fn credentials_for<'a>(
         .filter_map(|value| AuthParams::parse(value).ok())
         .filter(|params| params.scheme.eq_ignore_ascii_case("Digest"))
         .find(|params| params.get("realm").is_some_and(|r| r.eq_ignore_ascii_case(realm)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_libre_is_offered_md5_alone() {
+        let offers = |name: &str| offer(Some(name.as_bytes()));
+        assert_eq!(offers("baresip v1.0.0 (x86_64/linux)"), [Algorithm::Md5]);
+        assert_eq!(offers("baresip v2.8.2"), [Algorithm::Md5]);
+        for name in ["baresip v2.9.0", "baresip v3.17.0", "baresip v", "baresip", "Linphone v1.0.0", ""] {
+            assert_eq!(offers(name), [Algorithm::Sha256, Algorithm::Md5], "{name}");
+        }
+        assert_eq!(offer(None), [Algorithm::Md5, Algorithm::Sha256]);
+    }
 }

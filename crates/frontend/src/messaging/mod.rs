@@ -19,7 +19,7 @@ use self::mailbox::{DeviceId, Next, PAGE};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::{device_on_flow, http_date};
-use crate::router::Recipient;
+use crate::router::{Recipient, TRUST_HEADERS};
 
 /// How long a device that did not answer is left alone, unless it registers before.
 const RETRY_DEVICE_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
@@ -137,9 +137,10 @@ impl FrontEnd {
             .remove(HeaderId::Via)
             .remove(HeaderId::ProxyAuthorization)
             .remove(HeaderId::Authorization);
-        edit.remove(HeaderId::RecordRoute)
-            .remove(HeaderId::PPreferredIdentity)
-            .remove_named("Chancery-Origin");
+        edit.remove(HeaderId::RecordRoute).remove(HeaderId::PPreferredIdentity);
+        for name in TRUST_HEADERS {
+            edit.remove_named(name);
+        }
         if own_routes > 0 {
             edit.remove(HeaderId::Route);
         }

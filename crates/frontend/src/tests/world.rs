@@ -220,7 +220,8 @@ impl World {
         let n = self.next_cseq;
         format!(
             "{method} {uri} SIP/2.0\nVia: SIP/2.0/TLS c.invalid;branch=z9hG4bK{n};rport\nMax-Forwards: 70\n\
-             From: <sip:{from}@contoso.example>;tag=f{from}\nTo: <{to}>\nCall-ID: call-{from}-{n}\nCSeq: {n} {method}"
+             From: <sip:{from}@contoso.example>;tag=f{from}\nTo: <{to}>\nCall-ID: call-{from}-{n}\nCSeq: {n} {method}\n\
+             User-Agent: test"
         )
     }
 
