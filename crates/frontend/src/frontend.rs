@@ -288,6 +288,8 @@ impl FrontEnd {
         self.storage_healthy = true;
         match self.persisting.remove(&token) {
             Some(Persisting::Message(accept)) => self.message_persisted(accept, outcome),
+            // The sender's other devices have it already.
+            Some(Persisting::Copy { .. }) if outcome == Outcome::AlreadyThere => {}
             Some(Persisting::Copy { owner, sequence, message, origin }) => {
                 self.copy_persisted(owner, sequence, message, origin)
             }
