@@ -349,7 +349,7 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
     };
     // Sockets stay open until all are tried, as they would in the server: two listeners may collide.
     let mut open = Vec::new();
-    for ListenerSettings { transport, address, advertised_host } in &settings.listeners {
+    for ListenerSettings { transport, address, advertised_host, .. } in &settings.listeners {
         // The kernel knows two kinds only, and a plain listener needs no certificate.
         let plain = match transport {
             node::Transport::Udp => node::Transport::Udp,
@@ -359,6 +359,7 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
             transport: plain,
             address: *address,
             advertised_host: advertised_host.clone(),
+            origins: Vec::new(),
         };
         note(transport.name(), *address, server::bind(&listener, None).map(|bound| open.push(bound)));
     }

@@ -18,7 +18,7 @@ use sd_notify::NotifyState;
 use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{ListenerSettings, TlsSettings};
+use crate::config::{ConnectionLimits, ListenerSettings, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Caller, ControlServer};
 use crate::locate::DATABASE;
@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) data_dir: PathBuf,
     pub(crate) control_socket: PathBuf,
     pub(crate) authority_file: Option<PathBuf>,
@@ -83,8 +84,7 @@ pub(crate) fn bind(
         address: listener.address,
         advertised_host: listener.advertised_host.clone(),
         tls: certificate.cloned(),
-        // A page of any origin may open a WebSocket: it still needs a user's password, and no cookie signs it in.
-        origins: Vec::new(),
+        origins: listener.origins.clone(),
     })
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))
 }
@@ -172,15 +172,12 @@ impl Server {
             // Sockets and resolvers register with the runtime that they are made in.
             let _inside = runtime.enter();
             let resolver = resolver()?;
-            Driver::new(
-                node,
-                sockets.sip,
-                Box::new(storage),
-                completions,
-                resolver,
-                client,
-                Options::standard(),
-            )
+            let options = Options {
+                connections_max: plan.limits.connections_max,
+                connections_per_source_max: plan.limits.connections_per_source_max,
+                ..Options::standard()
+            };
+            Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, client, options)
         };
         Ok(Server {
             driver,

@@ -196,6 +196,22 @@ fn init_writes_what_serve_and_check_need() {
 }
 
 #[test]
+fn init_places_data_and_socket_where_the_unit_wants_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (etc, data, socket) = (path("etc"), path("lib"), path("run/control.sock"));
+    let init =
+        ["init", "--dir", &etc, "--domain", "a.example", "--data-dir", &data, "--control-socket", &socket];
+    assert_eq!(run(&init).0, 0);
+    let config = std::fs::read_to_string(dir.path().join("etc/chancery.toml")).unwrap();
+    assert!(config.contains(&format!("\ndata_dir = \"{data}\"\n")), "{config}");
+    assert!(config.contains(&format!("\ncontrol_socket = \"{socket}\"\n")), "{config}");
+    assert!(dir.path().join("lib/chancery.db").exists() && !dir.path().join("etc/data").exists());
+    let (code, _, error) = run(&["status", "--config", &path("etc/chancery.toml")]);
+    assert!(code == 4 && error.contains(&socket), "{error}");
+}
+
+#[test]
 fn init_overwrites_nothing_unless_forced() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().to_str().unwrap();

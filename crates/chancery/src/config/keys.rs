@@ -81,6 +81,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 default: "\"\"",
                 doc: "The host that peers of this listener are shown, where it is not the server's.",
             },
+            Key {
+                name: "origins",
+                default: "[]",
+                doc: "For ws and wss: the web sites whose pages may open WebSockets, such as [\"https://im.contoso.example\"].\n\
+                      Without any, every site's may; they still need a user's password.",
+            },
         ],
     },
     Section {
@@ -183,6 +189,23 @@ pub(super) const SECTIONS: &[Section] = &[
                 name: "waiting_per_user_max",
                 default: "10000",
                 doc: "Messages that may wait for one user; more are refused with 480.",
+            },
+        ],
+    },
+    Section {
+        name: "limits",
+        repeats: false,
+        doc: "What protects the process itself.",
+        keys: &[
+            Key {
+                name: "connections_max",
+                default: "100000",
+                doc: "Connections at once. Each costs a file descriptor (LimitNOFILE of the unit) and some 5 KiB.",
+            },
+            Key {
+                name: "connections_per_source_max",
+                default: "16384",
+                doc: "Connections at once from one address (IPv6: from one /64).",
             },
         ],
     },

@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) log: LogSettings,
 }
 
@@ -58,6 +59,24 @@ pub(crate) struct ListenerSettings {
     pub(crate) address: SocketAddr,
     /// IPv6 in brackets.
     pub(crate) advertised_host: String,
+    /// Web sites whose pages may open WebSockets; empty for all.
+    pub(crate) origins: Vec<String>,
+}
+
+/// Budgets of connections.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) connections_max: usize,
+    pub(crate) connections_per_source_max: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> ConnectionLimits {
+        ConnectionLimits {
+            connections_max: net::CONNECTIONS_MAX,
+            connections_per_source_max: net::CONNECTIONS_PER_SOURCE_MAX,
+        }
+    }
 }
 
 /// Where the certificate stands.
@@ -120,6 +139,7 @@ impl Settings {
         compare("[registration]", self.registration == new.registration);
         compare("[authentication]", self.authentication == new.authentication);
         compare("[messaging]", self.messaging == new.messaging);
+        compare("[limits]", self.limits == new.limits);
         compare("[log] format", self.log.format == new.log.format);
         sections
     }

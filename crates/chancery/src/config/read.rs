@@ -14,7 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
 use super::{
-    CONTROL_SOCKET, ConfigError, ListenerSettings, LogFormat, LogSettings, Problem, Settings, TlsSettings,
+    CONTROL_SOCKET, ConfigError, ConnectionLimits, ListenerSettings, LogFormat, LogSettings, Problem,
+    Settings, TlsSettings,
 };
 
 /// Most listeners: `node::ListenerId` has 16 bits, and no machine needs more sockets than this.
@@ -98,6 +99,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         registration: registration(&root.table("registration")),
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
+        limits: limits(&root.table("limits")),
         log: log(&root.table("log")),
     })
 }
@@ -159,14 +161,33 @@ fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<Liste
         let at = address.as_ref().map(|(_, at)| at.clone());
         let address = address.and_then(|value| table.address("address", &value));
         let advertised_host = table.host("advertised_host", host);
+        let origins = origins(table);
         let (Some(transport), Some(address), Some(at)) = (transport, address, at) else { continue };
         if let Some(line) = taken.insert((transport == Transport::Udp, address), document.line(at.start)) {
             let reason = format!("{address} is taken by the listener of line {line}");
             table.problem::<()>(at, "address", reason, Some("give each listener a port of its own"));
         }
-        listeners.push(ListenerSettings { transport, address, advertised_host });
+        listeners.push(ListenerSettings { transport, address, advertised_host, origins });
     }
     listeners
+}
+
+/// An origin is scheme, host and port, as browsers send it (RFC 6454 §6.2): a path would never match.
+fn origins(table: &Table<'_>) -> Vec<String> {
+    let is_origin = |text: &str| {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        rest.is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
+        })
+    };
+    let origins = table.strings("origins").into_iter().filter_map(|(text, at)| {
+        let mend = "write https:// and the host, without a path: \"https://im.contoso.example\"";
+        match is_origin(&text) {
+            true => Some(text.to_ascii_lowercase()),
+            false => table.problem(at, "origins", format!("{text:?} is no web origin"), Some(mend)),
+        }
+    });
+    origins.collect()
 }
 
 fn tls(root: &Table<'_>, folder: &Path, listeners: &[ListenerSettings]) -> Option<TlsSettings> {
@@ -238,6 +259,17 @@ fn messaging(table: &Table<'_>) -> MessagingLimits {
             1..=1_000_000,
             default.waiting_per_user_max,
         ),
+    }
+}
+
+fn limits(table: &Table<'_>) -> ConnectionLimits {
+    let default = ConnectionLimits::default();
+    let connections_max = table.integer("connections_max", 16..=1_000_000, default.connections_max as u64);
+    let per_source = u64::from(default.connections_per_source_max);
+    let per_source = table.integer("connections_per_source_max", 1..=1_000_000, per_source);
+    ConnectionLimits {
+        connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+        connections_per_source_max: u32::try_from(per_source).unwrap_or(u32::MAX),
     }
 }
 

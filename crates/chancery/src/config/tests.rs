@@ -121,6 +121,7 @@ fn wrong_values_are_all_reported_with_their_lines() {
          [[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n\
          [[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5060\"\n\
          [[listener]]\ntransport = \"tsl\"\naddress = \"::1\"\nadvertised_host = \"::1\"\n\
+         origins = [\"im.example/chat\"]\n\
          [[listener]]\naddress = \"192.0.2.1:0\"\n\
          [registration]\nexpires_min_seconds = 9999\nexpires_max_seconds = -1\nbindings_per_user_max = \"many\"\n\
          [authentication]\ndatagrams = \"never\"\n\
@@ -144,21 +145,23 @@ fn wrong_values_are_all_reported_with_their_lines() {
               help: add brackets and the port: "[::1]:5060"
             chancery.toml:14: listener.advertised_host: "::1" is neither a host name nor an address
               help: write an IPv6 address in brackets: "[::1]"
-            chancery.toml:15: listener.transport: is missing
-            chancery.toml:16: listener.address: "192.0.2.1:0" has no port that clients could find
+            chancery.toml:15: listener.origins: "im.example/chat" is no web origin
+              help: write https:// and the host, without a path: "https://im.contoso.example"
+            chancery.toml:16: listener.transport: is missing
+            chancery.toml:17: listener.address: "192.0.2.1:0" has no port that clients could find
               help: write the port, such as 5060
-            chancery.toml:18: registration.expires_min_seconds: expires_min_seconds (9999) is more than expires_max_seconds (7200)
+            chancery.toml:19: registration.expires_min_seconds: expires_min_seconds (9999) is more than expires_max_seconds (7200)
               help: they must rise: expires_min_seconds, expires_default_seconds, expires_max_seconds
-            chancery.toml:19: registration.expires_max_seconds: -1 is not from 10 to 86400
+            chancery.toml:20: registration.expires_max_seconds: -1 is not from 10 to 86400
               help: the default is 7200
-            chancery.toml:20: registration.bindings_per_user_max: must be a whole number without quotes, not a value of type string
-            chancery.toml:22: authentication.datagrams: "never" is none of "every-request", "once-per-flow"
+            chancery.toml:21: registration.bindings_per_user_max: must be a whole number without quotes, not a value of type string
+            chancery.toml:23: authentication.datagrams: "never" is none of "every-request", "once-per-flow"
               help: choose "every-request", "once-per-flow"
-            chancery.toml:24: log.level: "inof" is no log level
+            chancery.toml:25: log.level: "inof" is no log level
               help: did you mean "info"?
-            chancery.toml:25: log.format: "xml" is none of "text", "json"
+            chancery.toml:26: log.format: "xml" is none of "text", "json"
               help: choose "text", "json"
-            chancery.toml:27: http.addresses: "localhost" is no address with a port
+            chancery.toml:28: http.addresses: "localhost" is no address with a port
               help: write address and port, such as "0.0.0.0:5060" or "[::]:5060""#]],
     );
 }

@@ -162,7 +162,12 @@ impl Binder<'_> {
                 let bound = match transport(name) {
                     Some(transport) => {
                         let advertised_host = shown_host(*address);
-                        let listener = ListenerSettings { transport, address: wanted, advertised_host };
+                        let listener = ListenerSettings {
+                            transport,
+                            address: wanted,
+                            advertised_host,
+                            origins: Vec::new(),
+                        };
                         let bound = server::bind(&listener, Some(self.certificate))?;
                         let address = bound.listener().address;
                         sip.push(bound);
