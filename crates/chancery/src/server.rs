@@ -15,6 +15,7 @@ use frontend::admin::{Answer, Call, Refusal};
 use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
 use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, TlsServer};
 use sd_notify::NotifyState;
+use socket2::{Domain, Protocol, Socket, Type};
 use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,6 +31,9 @@ use crate::{files, offline, secrets};
 const READY_POLL: Duration = Duration::from_millis(5);
 /// How often systemd is told how long loading still takes, and for how long at most that is believed.
 const START_EXTENSION: Duration = Duration::from_secs(30);
+
+/// Monitors that wait to be accepted: few there are.
+const HTTP_BACKLOG: i32 = 64;
 
 /// What a server is made of.
 pub(crate) struct Plan {
@@ -89,11 +93,20 @@ pub(crate) fn bind(
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))
 }
 
-/// Binds a listener for metrics and health.
+/// Binds a listener for metrics and health. Like those of `net`, an IPv6 one takes IPv6 only.
 pub(crate) fn bind_http(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| BindError::new("http", address, error))
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(HTTP_BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    listen().map_err(|error| BindError::new("http", address, error))
 }
 
 /// A port that cannot be had.

@@ -434,6 +434,18 @@ fn a_demo_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
+fn a_demo_listens_on_every_address_of_both_families() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, ready) = Running::demo(dir.path(), &["--listen", "::"]);
+    let listeners = ready["listeners"].as_array().unwrap();
+    let families: Vec<bool> =
+        listeners.iter().map(|l| l["address"].as_str().unwrap().starts_with("[::]")).collect();
+    assert_eq!(families.iter().filter(|v6| **v6).count(), 6);
+    assert_eq!(families.len(), 12);
+    running.stop();
+}
+
+#[test]
 fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().to_str().unwrap();

@@ -172,7 +172,7 @@ fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<Liste
     listeners
 }
 
-/// An origin is scheme, host and port, as browsers send it (RFC 6454 §6.2): a path would never match.
+/// An origin is scheme, host and port, as browsers send it (RFC 6455 §10.2): a path would never match.
 fn origins(table: &Table<'_>) -> Vec<String> {
     let is_origin = |text: &str| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
