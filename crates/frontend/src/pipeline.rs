@@ -15,7 +15,7 @@ use sip_stack::route::OwnRoutes;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
 
-use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
+use crate::auth::{self, Attempt, Authenticator, Nonce, Proof, credentials_for};
 use crate::config::Challenge;
 use crate::frontend::{FrontEnd, State};
 use crate::users::AddressKey;
@@ -266,7 +266,7 @@ impl FrontEnd {
             .filter(|h| h.id == header || (!is_register && h.id == HeaderId::Authorization))
             .map(|h| h.value);
         let Some(credentials) = credentials_for(values, &realm) else {
-            return Err(self.challenge(request.message, &realm, false, "no credentials yet"));
+            return Err(self.challenge(request.message, &realm, Nonce::New, "no credentials yet"));
         };
         let attempt = Attempt {
             realm: &realm,
@@ -282,12 +282,16 @@ impl FrontEnd {
                 self.sign_in(request.arrival.flow, user);
                 Ok(Sender::User(user))
             }
-            Proof::Stale => Err(self.challenge(request.message, &realm, true, "the nonce is stale")),
+            Proof::Stale => {
+                Err(self.challenge(request.message, &realm, Nonce::InPlaceOfStale, "the nonce is stale"))
+            }
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
                 self.report(Level::Info, "sign-in-refused", Some(request.id), reason, fields);
-                Err(self.challenge(request.message, &realm, false, reason))
+                let given = attempt.credentials.get("nonce");
+                let nonce = given.as_deref().map_or(Nonce::New, Nonce::AsGiven);
+                Err(self.challenge(request.message, &realm, nonce, reason))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -328,8 +332,8 @@ impl FrontEnd {
         }
     }
 
-    /// A user who signed in on this flow before and is who the request claims to come from. With several on one flow the claim chooses; a claim that is
-    /// nobody's of them proves nothing about them, and is asked for credentials.
+    /// A user who signed in on this flow, has a registration on it, and is who the request claims to come from. With several on one flow the claim
+    /// chooses; a claim that is nobody's of them proves nothing about them, and is asked for credentials.
     fn signed_in(&self, flow: Flow, claimed: Option<&AddressKey>) -> Option<UserId> {
         let (policy, users) = match flow {
             Flow::Connection(connection) => {
@@ -344,7 +348,10 @@ impl FrontEnd {
         let is_claimed = |id: &UserId| {
             self.users.get(*id).is_some_and(|a| Some(&AddressKey::of(&a.user.address)) == claimed)
         };
-        users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))
+        let user = users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))?;
+        // COMPAT: SIPp 3.6.1 sends many requests over one connection without registering on it, and its scenarios wait for each challenge.
+        let is_registered = self.users.get(user)?.bindings.iter().any(|binding| binding.flow == flow);
+        is_registered.then_some(user)
     }
 
     /// Remembers on a connection who signed in on it. Datagrams are remembered with their registration.
@@ -368,14 +375,20 @@ impl FrontEnd {
         }
     }
 
-    fn challenge(&mut self, message: &Message, realm: &str, stale: bool, reason: &'static str) -> Refusal {
+    fn challenge(
+        &mut self,
+        message: &Message,
+        realm: &str,
+        nonce: Nonce<'_>,
+        reason: &'static str,
+    ) -> Refusal {
         self.counters.challenges += 1;
         let (status, header) = match message.method() {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
         let offer = auth::offer(message.header(HeaderId::UserAgent));
-        let challenges = self.auth.challenges(self.now.wall, realm, stale, offer);
+        let challenges = self.auth.challenges(self.now.wall, realm, nonce, offer);
         let headers = challenges.into_iter().map(|challenge| (header, challenge)).collect();
         Refusal { status, reason, headers }
     }

@@ -28,6 +28,19 @@ pub(crate) struct Authenticator {
     fingerprint_key: [u8; 16],
 }
 
+/// What nonce a challenge has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nonce<'a> {
+    /// A new one.
+    New,
+    /// A new one in place of one that was too old; with `stale` the client tries again without asking its user.
+    InPlaceOfStale,
+    /// After wrong credentials the one that they were for, if it is good still.
+    ///
+    /// COMPAT: baresip 1.0.0 takes a new nonce for a reason to try the same password again at once, without end.
+    AsGiven(&'a str),
+}
+
 /// A request that carries credentials.
 pub(crate) struct Attempt<'a> {
     /// The realm that was asked for: one of our domains.
@@ -77,11 +90,16 @@ impl Authenticator {
         &mut self,
         now: UnixMillis,
         realm: &str,
-        stale: bool,
+        nonce: Nonce<'_>,
         offer: &[Algorithm],
     ) -> Vec<String> {
-        let nonce = self.nonces.make(now);
-        let stale = if stale { ", stale=true" } else { "" };
+        let stale = if nonce == Nonce::InPlaceOfStale { ", stale=true" } else { "" };
+        let nonce = match nonce {
+            Nonce::AsGiven(given) if matches!(self.nonces.judge(now, given), Worth::Good(_)) => {
+                given.to_owned()
+            }
+            _ => self.nonces.make(now),
+        };
         let challenge = |algorithm: &Algorithm| {
             let algorithm = algorithm.name();
             format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
