@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use node::{Answers, Question};
+use node::{Answers, Question, ResolveError};
 use pki::CertificateFacts;
 use serde::Serialize;
 
@@ -407,7 +407,8 @@ fn dns(settings: &Settings, findings: &mut Findings) {
                 let answer = match tokio::time::timeout_at(deadline, task).await {
                     Ok(Ok(Ok(Answers::Srv(records)))) => Ok(records),
                     Ok(Ok(Ok(_))) => Err("an answer to another question".to_owned()),
-                    Ok(Ok(Err(error))) => Err(format!("{error:?}")),
+                    Ok(Ok(Err(ResolveError::NotFound))) => Err("there is no such record".to_owned()),
+                    Ok(Ok(Err(ResolveError::Failed))) => Err("no server answered".to_owned()),
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(_) => Err("no answer in time".to_owned()),
                 };
@@ -434,7 +435,7 @@ fn dns(settings: &Settings, findings: &mut Findings) {
                     false => findings.warn("dns", format!("{name} leads to {}", shown.join(", ")), wanted),
                 }
             }
-            Err(error) => findings.warn("dns", format!("{name} has no SRV record ({error})"), wanted),
+            Err(error) => findings.warn("dns", format!("SRV {name}: {error}"), wanted),
         }
     }
 }

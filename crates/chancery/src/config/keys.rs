@@ -74,7 +74,8 @@ pub(super) const SECTIONS: &[Section] = &[
                 name: "address",
                 default: "",
                 doc: "Address and port, such as \"192.0.2.1:5060\"; \"0.0.0.0:5060\" is every IPv4 address of the machine,\n\
-                      \"[::]:5060\" every IPv6 address.",
+                      \"[::]:5060\" every IPv6 address. A machine with several addresses names each of them for udp: answers\n\
+                      must leave from the address that was asked.",
             },
             Key {
                 name: "advertised_host",
