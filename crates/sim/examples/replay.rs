@@ -1,7 +1,7 @@
-//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT]`.
+//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT] [--device NAME]`.
 //!
 //! `--ladder` prints everything that crossed the world, `--about TEXT` only messages that contain the text (a user, a
-//! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults. With two seeds, all from the first to the second
+//! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults, `--device NAME` only what one device sent and got. With two seeds, all from the first to the second
 //! are run, and only those that fail are told of at length.
 
 use std::process::ExitCode;
@@ -9,12 +9,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seeds: Vec<u64> = arguments.iter().map_while(|a| a.parse().ok()).collect();
-    let about = arguments.iter().position(|a| a == "--about").and_then(|at| arguments.get(at + 1));
+    let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    let (about, device) = (value("--about"), value("--device"));
     let (first, last) = match seeds[..] {
         [one] => (one, one),
         [first, last] => (first, last),
         _ => {
-            eprintln!("usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT]");
+            eprintln!("usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT] [--device NAME]");
             return ExitCode::from(2);
         }
     };
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
         }
         if let Some(text) = about {
             print!("{}", report.world.ladder_about(text));
+        }
+        if let Some(name) = device {
+            print!("{}", report.world.ladder_of(name));
         }
         if !report.violations.is_empty() || first == last {
             print!("{report}");

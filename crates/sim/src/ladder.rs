@@ -1,17 +1,27 @@
 //! Ladders: what crossed a world, as text. Columns are machines and devices, arrows bear method or status and CSeq,
 //! times are virtual milliseconds of sending. Bodies, credentials and keep-alives are left out.
 
+use records::Change;
 use sip_message::{HeaderId, Message};
 
-use crate::event::{Event, Fate, Party, Payload, What};
+use crate::event::{Event, Fate, Mark, Party, Payload, What};
 
 /// Characters from one column to the next: room for `CANCEL`'s longest label and an arrow.
 const COLUMN: usize = 26;
 
+/// What is printed besides messages, crashes and faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing.
+    Hidden,
+    /// What became durable, was refused or lost, and what nodes reported.
+    Shown,
+}
+
 /// Prints `events`; `columns` says who stands where, and under which name.
-pub fn print(events: &[Event], columns: &[(Party, String)]) -> String {
+pub fn print(events: &[Event], columns: &[(Party, String)], detail: Detail) -> String {
     let place = |party: Party| columns.iter().position(|(p, _)| *p == party);
-    let mut text = format!("{:>7} ", "ms");
+    let mut text = format!("{:<7} ", "ms");
     for (_, name) in columns {
         text += &format!(" {name:<width$}", width = COLUMN - 1);
     }
@@ -24,8 +34,24 @@ pub fn print(events: &[Event], columns: &[(Party, String)]) -> String {
                     _ => None,
                 }
             }
+            What::Connected { from, .. } => place(*from).map(|p| format!("  * {} connects", columns[p].1)),
             What::Stopped { party, .. } => place(*party).map(|p| format!("  * {} crashes", columns[p].1)),
             What::Started { party } => place(*party).map(|p| format!("  * {} starts", columns[p].1)),
+            What::Closed { party, reason, .. } => {
+                place(*party).map(|p| format!("  * {} loses a connection: {reason:?}", columns[p].1))
+            }
+            What::Durable { change, outcome, .. } if detail == Detail::Shown => {
+                Some(format!("  + {outcome:?} {}", describe(change)))
+            }
+            What::Refused { change, .. } if detail == Detail::Shown => {
+                Some(format!("  + refused {}", describe(change)))
+            }
+            What::LostInCrash { change, .. } if detail == Detail::Shown => {
+                Some(format!("  + lost {}", describe(change)))
+            }
+            What::Reported { report, .. } if detail == Detail::Shown => {
+                Some(format!("  ! {}: {}", report.event, report.reason))
+            }
             What::Fault(what) => Some(format!("  * {what}")),
             _ => None,
         };
@@ -35,6 +61,30 @@ pub fn print(events: &[Event], columns: &[(Party, String)]) -> String {
         }
     }
     text
+}
+
+/// A change without bodies and secrets.
+fn describe(change: &Change) -> String {
+    match change {
+        Change::AppendMessage(m) => {
+            let mark = Mark::find(&m.request).map_or_else(String::new, |mark| mark.to_string());
+            format!("message {} of user {} ({:?}, {mark})", m.sequence.0, m.owner.0, m.direction)
+        }
+        Change::AdvanceCursor { owner, device, through, .. } => {
+            format!("cursor of user {} {} through {}", owner.0, device.0, through.0)
+        }
+        Change::AdvanceTaken { owner, through } => format!("taken of user {} through {}", owner.0, through.0),
+        Change::PutBinding(b) => format!("binding of user {} {}", b.user.0, b.key),
+        Change::RemoveBinding { user, key } => format!("no binding of user {} {key}", user.0),
+        Change::WithdrawMessage { owner, sequence } => {
+            format!("message {} of user {} withdrawn", sequence.0, owner.0)
+        }
+        Change::AddUser(user) => format!("user {} {}", user.id.0, user.address),
+        Change::SetUserState { user, state } => format!("user {} {state:?}", user.0),
+        Change::SetUserSecrets { user, .. } => format!("password of user {}", user.0),
+        Change::RemoveUser(user) => format!("no user {}", user.0),
+        Change::Prune { .. } => "pruned".to_owned(),
+    }
 }
 
 fn label(message: &Message) -> String {

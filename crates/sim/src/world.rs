@@ -500,25 +500,38 @@ impl World {
 
     /// The ladder of the events from `from` on, with a column for each machine and device.
     pub fn ladder(&self, from: usize) -> String {
-        ladder::print(&self.events[from.min(self.events.len())..], &self.columns())
+        ladder::print(&self.events[from.min(self.events.len())..], &self.columns(), ladder::Detail::Hidden)
     }
 
     /// The ladder of everything up to `until`.
     pub fn ladder_until(&self, until: Instant) -> String {
         let events: Vec<Event> = self.events.iter().filter(|e| e.at <= until).cloned().collect();
-        ladder::print(&events, &self.columns())
+        ladder::print(&events, &self.columns(), ladder::Detail::Hidden)
     }
 
-    /// The ladder of the messages that contain `text`, with all crashes and faults.
+    /// The ladder of the messages that contain `text`, on the wire and on disks, with all crashes and faults.
     pub fn ladder_about(&self, text: &str) -> String {
         let about = |event: &&Event| match &event.what {
             What::Sent { payload: Payload::Sip(message), .. } => {
                 message.bytes().windows(text.len()).any(|w| w == text.as_bytes())
             }
+            What::Durable { change, .. }
+            | What::Refused { change, .. }
+            | What::LostInCrash { change, .. } => {
+                matches!(&**change, Change::AppendMessage(m) if m.request.windows(text.len()).any(|w| w == text.as_bytes()))
+            }
             _ => true,
         };
         let events: Vec<Event> = self.events.iter().filter(about).cloned().collect();
-        ladder::print(&events, &self.columns())
+        ladder::print(&events, &self.columns(), ladder::Detail::Shown)
+    }
+
+    /// The ladder of one device and the machines, with what disks did.
+    pub fn ladder_of(&self, device: &str) -> String {
+        let concerned =
+            |(party, name): &(Party, String)| matches!(party, Party::Machine(_)) || name == device;
+        let columns: Vec<_> = self.columns().into_iter().filter(concerned).collect();
+        ladder::print(&self.events, &columns, ladder::Detail::Shown)
     }
 
     /// The world's seed.

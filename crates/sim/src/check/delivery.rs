@@ -1,8 +1,8 @@
 //! An accepted MESSAGE reaches its recipient's devices, or is still stored; no device gets it twice without need.
 //!
 //! "Without need" is design section 6: a second copy exists only where a crash (or a failed write) fell between a
-//! device's 200 and its cursor's commit. A copy whose 200 never reached the process that had sent it was not taken
-//! as far as anybody could know, and is sent again.
+//! device's 200 and its cursor's commit. A copy whose 200 never reached the process that had sent it, or came after
+//! its transaction had timed out, was not taken as far as anybody could know, and is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,34 @@ use node::{Instant, Outcome};
 use records::{Change, Direction, Query, Rows, Sequence};
 
 use super::{Checker, End, Resident, message_branch};
+use crate::device::TRANSACTION_TIMEOUT;
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
 /// See the module.
 pub struct Delivery {
     residents: Vec<Resident>,
     ids: BTreeMap<String, UserId>,
-    registered: BTreeMap<usize, Instant>,
+    /// When a device's first cursor was durable: from then on it is known.
+    known: BTreeMap<(UserId, String), Instant>,
     wrote: BTreeMap<Mark, Instant>,
     accepted: BTreeMap<Mark, u16>,
     sequences: BTreeMap<(UserId, Mark), Sequence>,
     taken: BTreeMap<UserId, Sequence>,
     cursors: BTreeMap<(UserId, String), Sequence>,
     copies: BTreeMap<(usize, Mark), Copies>,
-    sent: BTreeMap<String, (Instant, u32)>,
+    sent: BTreeMap<String, SentCopy>,
+    seen: u64,
     boots: BTreeMap<usize, u32>,
     found: Vec<(Instant, String)>,
+}
+
+/// A copy on its way to a device.
+struct SentCopy {
+    /// In events seen.
+    place: u64,
+    at: Instant,
+    /// Which start of its machine sent it.
+    boot: u32,
 }
 
 /// What is known of a message at one device.
@@ -35,8 +47,8 @@ struct Copies {
     branches: BTreeSet<String>,
     /// It gave a final answer to a copy.
     handled: bool,
-    /// A 200 reached the process that had sent the copy.
-    told_at: Option<Instant>,
+    /// When (in events seen) a 200 reached the process that had sent the copy.
+    told_at: Option<u64>,
     /// Something fell between that and the cursor's commit.
     excused: bool,
 }
@@ -47,7 +59,7 @@ impl Delivery {
         Delivery {
             residents: residents.to_vec(),
             ids: BTreeMap::new(),
-            registered: BTreeMap::new(),
+            known: BTreeMap::new(),
             wrote: BTreeMap::new(),
             accepted: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -55,6 +67,7 @@ impl Delivery {
             cursors: BTreeMap::new(),
             copies: BTreeMap::new(),
             sent: BTreeMap::new(),
+            seen: 0,
             boots: BTreeMap::new(),
             found: Vec::new(),
         }
@@ -86,7 +99,7 @@ impl Delivery {
         }
     }
 
-    fn durable(&mut self, change: &Change, outcome: Outcome) {
+    fn durable(&mut self, at: Instant, change: &Change, outcome: Outcome) {
         match change {
             Change::AddUser(user) => {
                 self.ids.insert(user.address.user().to_owned(), user.id);
@@ -101,6 +114,7 @@ impl Delivery {
                 *taken = (*taken).max(*through);
             }
             Change::AdvanceCursor { owner, device, through, .. } => {
+                self.known.entry((*owner, device.0.clone())).or_insert(at);
                 let cursor = self.cursors.entry((*owner, device.0.clone())).or_default();
                 *cursor = (*cursor).max(*through);
             }
@@ -109,7 +123,7 @@ impl Delivery {
     }
 
     fn received(&mut self, at: Instant, device: usize, mark: &Mark, branch: &str) {
-        let sent_at = self.sent.get(branch).map_or(at, |(at, _)| *at);
+        let sent_at = self.sent.get(branch).map_or(self.seen, |sent| sent.place);
         let copies = self.copies.entry((device, mark.clone())).or_default();
         let known = copies.told_at.filter(|told| *told < sent_at);
         if copies.branches.insert(branch.to_owned()) && known.is_some() {
@@ -125,11 +139,12 @@ impl Delivery {
     /// A device's 200 reached a machine.
     fn told(&mut self, at: Instant, machine: usize, branch: &str) {
         let boot = self.boots.get(&machine).copied().unwrap_or_default();
-        if self.sent.get(branch).is_none_or(|(_, sent_by)| *sent_by != boot) {
+        let waits = |sent: &&SentCopy| sent.boot == boot && at.since(sent.at) < TRANSACTION_TIMEOUT;
+        if self.sent.get(branch).filter(waits).is_none() {
             return;
         }
         if let Some(copies) = self.copies.values_mut().find(|c| c.branches.contains(branch)) {
-            copies.told_at.get_or_insert(at);
+            copies.told_at.get_or_insert(self.seen);
         }
     }
 
@@ -150,10 +165,11 @@ impl Checker for Delivery {
     }
 
     fn observe(&mut self, event: &Event) {
+        self.seen += 1;
         match &event.what {
             What::Started { party: Party::Machine(m) } => *self.boots.entry(*m).or_default() += 1,
             What::Stopped { party: Party::Machine(_), .. } => self.excuse(None),
-            What::Durable { change, outcome, .. } => self.durable(change, *outcome),
+            What::Durable { change, outcome, .. } => self.durable(event.at, change, *outcome),
             What::Refused { change, .. } => {
                 if let Change::AdvanceCursor { owner, .. }
                 | Change::AdvanceTaken { owner, .. }
@@ -171,7 +187,8 @@ impl Checker for Delivery {
             {
                 if let Some(branch) = message_branch(message) {
                     let boot = self.boots.get(m).copied().unwrap_or_default();
-                    self.sent.entry(branch).or_insert((event.at, boot));
+                    let sent = SentCopy { place: self.seen, at: event.at, boot };
+                    self.sent.entry(branch).or_insert(sent);
                 }
             }
             What::Arrived { to: Party::Machine(m), payload: Payload::Sip(message), .. }
@@ -182,9 +199,6 @@ impl Checker for Delivery {
                 }
             }
             What::Fact { device, fact } => match fact {
-                Fact::Registered { .. } => {
-                    self.registered.entry(*device).or_insert(event.at);
-                }
                 Fact::Wrote { mark, .. } => {
                     self.wrote.insert(mark.clone(), event.at);
                 }
@@ -219,8 +233,9 @@ impl Checker for Delivery {
             }
             for device in mine {
                 let there = &end.devices[device];
-                let before = self.registered.get(&device).is_some_and(|at| Some(at) < self.wrote.get(mark));
-                let known = there.resident.instance.is_some() && before;
+                let key = self.ids.get(&mark.to).copied().zip(there.resident.instance.clone());
+                let known_at = key.and_then(|key| self.known.get(&key));
+                let known = known_at.is_some_and(|at| Some(at) < self.wrote.get(mark));
                 if known && there.is_registered && !handled(device) {
                     let name = &there.resident.name;
                     found.push((end.now, format!("{mark} was accepted, and {name} never got it")));

@@ -34,7 +34,10 @@ impl Checker for Identity {
             Fact::Wrote { mark, forged: true } => {
                 self.forged.insert(mark.clone());
             }
-            Fact::Concluded { mark, status } if self.forged.contains(mark) && *status != 403 => {
+            // 408 and 503 are also what a device says when there was no answer at all.
+            Fact::Concluded { mark, status }
+                if self.forged.contains(mark) && !matches!(status, 403 | 408 | 500 | 503) =>
+            {
                 self.found.push((event.at, format!("{mark} with a stolen From was answered {status}")));
             }
             Fact::Received { mark, from, .. } => {

@@ -28,6 +28,8 @@ pub(super) struct OutMessage {
     cseq: u32,
     challenged: u8,
     server_errors: u8,
+    /// It was retransmitted: an earlier copy may have been accepted, whatever the answer to a later one says.
+    doubtful: bool,
 }
 
 impl Device {
@@ -44,6 +46,7 @@ impl Device {
             cseq: 1,
             challenged: 0,
             server_errors: 0,
+            doubtful: false,
             mark,
         };
         let number = message.mark.number;
@@ -88,28 +91,39 @@ impl Device {
         self.begin(flow, &branch, "MESSAGE", request.build(), Purpose::Message { number });
     }
 
+    pub(super) fn message_doubtful(&mut self, number: u64) {
+        if let Some(message) = self.outbox.get_mut(&number) {
+            message.doubtful = true;
+        }
+    }
+
     pub(super) fn message_concluded(&mut self, number: u64, answered: bool, status: u16) {
         let fresh_call_id = self.token("msg-");
         let Some(message) = self.outbox.get_mut(&number) else { return };
         message.in_flight = false;
-        if answered && matches!(status, 401 | 407) && message.challenged < CHALLENGES_MAX {
+        // Without a Message-ID nobody could recognise a resend that is signed anew, with the next CSeq: where an
+        // earlier copy may have been accepted, the user is told that the message may not have arrived.
+        let recognisable = self.config.cpim || !message.doubtful;
+        let challenged = answered && matches!(status, 401 | 407) && message.challenged < CHALLENGES_MAX;
+        if challenged && recognisable {
             message.challenged += 1;
             message.cseq += 1;
             return self.attempt_message(number);
         }
         let in_trouble = matches!(status, 500 | 503 | 504);
-        if !answered || (in_trouble && message.server_errors < SERVER_ERRORS_MAX) {
+        let another_try = !answered || (in_trouble && message.server_errors < SERVER_ERRORS_MAX);
+        if another_try && self.config.cpim {
             message.server_errors += u8::from(in_trouble && answered);
             message.challenged = 0;
-            if self.config.cpim {
-                // Only the Message-ID stays: it alone must be enough to recognise the message.
-                message.call_id = fresh_call_id;
-                message.cseq = 1;
-            }
+            // Only the Message-ID stays: it alone must be enough to recognise the message.
+            message.call_id = fresh_call_id;
+            message.cseq = 1;
             let pause = RESEND_AFTER.mul_f64(self.rng.random_range(0.5..1.5));
             return self.alarm(pause, Alarm::SendAgain(number));
         }
         let message = self.outbox.remove(&number).expect("it was there above");
+        // A challenge that cannot be answered is no refusal of the message.
+        let status = if challenged { 408 } else { status };
         self.fact(Fact::Concluded { mark: message.mark, status });
     }
 

@@ -63,7 +63,8 @@ pub struct DeviceConfig {
     pub expires_seconds: u32,
     /// How often it pings its streams.
     pub keep_alive: Duration,
-    /// Whether its messages are CPIM with a Message-ID; else plain text, resent with the same Call-ID and CSeq.
+    /// Whether its messages are CPIM with a Message-ID, and sent until there is an answer; else they are plain text,
+    /// and sent once.
     pub cpim: bool,
     /// What it answers.
     pub script: Script,
@@ -222,6 +223,8 @@ impl Device {
         self.served.clear();
         self.out_calls.clear();
         self.in_calls.clear();
+        let cpim = self.config.cpim;
+        self.outbox.retain(|_, message| cpim || !message.in_flight);
         for message in self.outbox.values_mut() {
             message.in_flight = false;
         }
@@ -329,6 +332,9 @@ impl Device {
             return;
         }
         let purpose = transaction.purpose.clone();
+        if let (Purpose::Message { number }, true) = (&purpose, transaction.was_retransmitted()) {
+            self.message_doubtful(*number);
+        }
         if let Purpose::Invite { .. } = purpose {
             self.acknowledge_refusal(&branch, response);
         } else {
@@ -440,11 +446,12 @@ impl Device {
         self.send_path(path, response);
     }
 
-    /// Adds answers to all challenges that are known.
+    /// Answers the last challenge of a registrar in a REGISTER, of a proxy in everything else (RFC 3261 §22.1).
     fn sign(&mut self, request: &mut RequestBuilder, method: &str, uri: &str, body: &[u8]) {
         let cnonce = self.token("");
         let (user, password) = (self.config.user.clone(), self.config.password.clone());
-        for (id, challenge) in &mut self.challenges {
+        let id = if method == "REGISTER" { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
+        if let Some(challenge) = self.challenges.get_mut(&id) {
             challenge.nonce_count += 1;
             let nc = format!("{:08x}", challenge.nonce_count);
             let nonce = &challenge.nonce;
@@ -461,7 +468,7 @@ impl Device {
             if let Some(opaque) = &challenge.opaque {
                 value += &format!(", opaque=\"{opaque}\"");
             }
-            request.header(*id, value);
+            request.header(id, value);
         }
     }
 

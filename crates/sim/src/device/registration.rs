@@ -165,6 +165,8 @@ impl Device {
             (200, Some(_)) if removes => {
                 state.registered_until = None;
                 self.fact(Fact::Unregistered { flow });
+                // It may want to be there again by now.
+                self.register_flow(flow);
             }
             (200, Some(response)) => self.registered(flow, response),
             (401 | 407, Some(_)) if state.challenged < CHALLENGES_MAX => {

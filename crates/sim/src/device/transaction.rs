@@ -36,6 +36,13 @@ pub(super) struct Served {
     pub(super) late: Option<Bytes>,
 }
 
+impl ClientTransaction {
+    /// Whether a response may be to another copy of the request than the one that was acted on.
+    pub(super) fn was_retransmitted(&self) -> bool {
+        self.interval > T1
+    }
+}
+
 impl Device {
     /// Sends a request and sees to its retransmission and its end.
     pub(super) fn begin(

@@ -53,18 +53,22 @@ fn a_message_across_a_crash() {
     world.register(1);
     world.run_for(Duration::from_secs(5));
     expect![[r#"
-             ms  alice                     home                      bob
+        ms       alice                     home                      bob
               0   * home starts
+              5   * alice connects
              10  |------REGISTER (1)------>|                         |
              15  |<---200 (1 REGISTER)-----|                         |
            1000  |-------MESSAGE (1)------>|                         |
            1007  |<----202 (1 MESSAGE)-----|                         |
            2000   * home crashes
+           2005   * alice loses a connection: Broken
            2200   * home starts
+           2205   * bob connects
            2210  |                         |<-----REGISTER (1)-------|
            2215  |                         |----200 (1 REGISTER)---->|
            2216  |                         |-------MESSAGE (1)------>|
            2221  |                         |<----200 (1 MESSAGE)-----|
+           3039   * alice connects
            3044  |------REGISTER (2)------>|                         |
            3049  |<---200 (2 REGISTER)-----|                         |
     "#]]

@@ -1,7 +1,7 @@
 //! What users live through, as ladders.
 
 use expect_test::{Expect, expect};
-use node::Transport;
+use node::{Outcome, Transport};
 use records::Change;
 
 use super::support::{address, assert_sound, device, device_with, ms, register, world};
@@ -44,12 +44,60 @@ fn a_second_flow_takes_over() {
     register(&mut world, &[alice, bob]);
     world.send_message(alice, &address("bob"), None);
     world.run_for(ms(500));
-    world.break_flow(bob, 1);
-    world.run_for(ms(50));
-    world.send_message(alice, &address("bob"), None);
-    world.run_for(ms(5_000));
-    assert_eq!(taken(&world, bob), 2);
-    check(&mut world, 0, &expect![[r#""#]]);
+    for flow in [1, 0] {
+        world.break_flow(bob, flow);
+        world.run_for(ms(50));
+        world.send_message(alice, &address("bob"), None);
+        world.run_for(ms(5_000));
+    }
+    assert_eq!(taken(&world, bob), 3);
+    check(
+        &mut world,
+        0,
+        &expect![[r#"
+            ms       alice                     home                      bob
+                  0   * home starts
+                  5   * alice connects
+                 10  |------REGISTER (1)------>|                         |
+                 15  |<---401 (1 REGISTER)-----|                         |
+                 20  |---REGISTER (2) signed-->|                         |
+                 25  |<---200 (2 REGISTER)-----|                         |
+                505   * bob connects
+                505   * bob connects
+                510  |                         |<-----REGISTER (1)-------|
+                510  |                         |<-----REGISTER (1)-------|
+                515  |                         |----401 (1 REGISTER)---->|
+                515  |                         |----401 (1 REGISTER)---->|
+                520  |                         |<--REGISTER (2) signed---|
+                520  |                         |<--REGISTER (2) signed---|
+                525  |                         |----200 (2 REGISTER)---->|
+                525  |                         |----200 (2 REGISTER)---->|
+               1000  |-------MESSAGE (1)------>|                         |
+               1006  |                         |-------MESSAGE (1)------>|
+               1011  |                         |<----200 (1 MESSAGE)-----|
+               1016  |<----200 (1 MESSAGE)-----|                         |
+               1500   * flow 1 of bob breaks
+               1500   * bob loses a connection: Broken
+               1500   * home loses a connection: Broken
+               1550  |-------MESSAGE (1)------>|                         |
+               1558  |                         |-------MESSAGE (1)------>|
+               1563  |                         |<----200 (1 MESSAGE)-----|
+               1568  |<----200 (1 MESSAGE)-----|                         |
+               2509   * bob connects
+               2514  |                         |<--REGISTER (3) signed---|
+               2519  |                         |----200 (3 REGISTER)---->|
+               6550   * flow 0 of bob breaks
+               6550   * bob loses a connection: Broken
+               6550   * home loses a connection: Broken
+               6600  |-------MESSAGE (1)------>|                         |
+               6610  |                         |-------MESSAGE (1)------>|
+               6615  |                         |<----200 (1 MESSAGE)-----|
+               6620  |<----200 (1 MESSAGE)-----|                         |
+               7548   * bob connects
+               7553  |                         |<--REGISTER (3) signed---|
+               7558  |                         |----200 (3 REGISTER)---->|
+        "#]],
+    );
 }
 
 #[test]
@@ -65,7 +113,21 @@ fn a_message_waits_for_its_recipient() {
     register(&mut world, &[bob]);
     world.run_for(ms(1_000));
     assert_eq!(taken(&world, bob), 1);
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+                500  |-------MESSAGE (1)------>|                         |
+                507  |<----202 (1 MESSAGE)-----|                         |
+              10500  |                         |<-----REGISTER (1)-------|
+              10505  |                         |----401 (1 REGISTER)---->|
+              10510  |                         |<--REGISTER (2) signed---|
+              10515  |                         |----200 (2 REGISTER)---->|
+              10515  |                         |-------MESSAGE (1)------>|
+              10520  |                         |<----200 (1 MESSAGE)-----|
+        "#]],
+    );
 }
 
 #[test]
@@ -84,7 +146,30 @@ fn a_message_survives_the_server() {
     register(&mut world, &[bob]);
     world.run_for(ms(2_000));
     assert_eq!(taken(&world, bob), 1);
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+                500  |-------MESSAGE (1)------>|                         |
+                507  |<----202 (1 MESSAGE)-----|                         |
+              10500   * home crashes
+              10505   * alice loses a connection: Broken
+              10600   * home starts
+              10705   * bob connects
+              10710  |                         |<-----REGISTER (1)-------|
+              10715  |                         |----401 (1 REGISTER)---->|
+              10720  |                         |<--REGISTER (2) signed---|
+              10725  |                         |----200 (2 REGISTER)---->|
+              10726  |                         |-------MESSAGE (1)------>|
+              10731  |                         |<----200 (1 MESSAGE)-----|
+              11223   * alice connects
+              11228  |---REGISTER (3) signed-->|                         |
+              11233  |<---401 (3 REGISTER)-----|                         |
+              11238  |---REGISTER (4) signed-->|                         |
+              11243  |<---200 (4 REGISTER)-----|                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -93,16 +178,44 @@ fn a_resend_across_a_restart_changes_nothing() {
     let alice = device(&mut world, "alice", Transport::Tcp);
     let bob = device(&mut world, "bob", Transport::Udp);
     register(&mut world, &[alice, bob]);
+    // Bob's binding outlives the server once it is written, within a second.
+    world.run_for(ms(1_000));
     let from = world.events().len();
     world.send_message(alice, &address("bob"), None);
     // The server dies when Bob's 200 is on its way: Bob has the message, Alice has no answer.
-    world.run_for(ms(19));
+    world.run_for(ms(13));
     world.crash(0, Crash::Killed);
     world.run_for(ms(1_000));
     world.start(0);
     world.run_for(ms(20_000));
     assert_eq!(answers(&world).len(), 1);
-    check(&mut world, from, &expect![[r#""#]]);
+    let stored = world.events().iter().filter(|e| match &e.what {
+        What::Durable { change, outcome: Outcome::Applied, .. } => {
+            matches!(&**change, Change::AppendMessage(_))
+        }
+        _ => false,
+    });
+    assert_eq!(stored.count(), 1, "the resend is known");
+    assert_eq!(taken(&world, bob), 2, "a crash fell between his 200 and its commit");
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+               1000  |-------MESSAGE (1)------>|                         |
+               1006  |                         |-------MESSAGE (1)------>|
+               1011  |                         |<----200 (1 MESSAGE)-----|
+               1016  |<----200 (1 MESSAGE)-----|                         |
+               1019   * home crashes
+               1024   * alice loses a connection: Broken
+               2019   * home starts
+               3580   * alice connects
+               3585  |---REGISTER (3) signed-->|                         |
+               3590  |<---401 (3 REGISTER)-----|                         |
+               3595  |---REGISTER (4) signed-->|                         |
+               3600  |<---200 (4 REGISTER)-----|                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -121,7 +234,20 @@ fn bindings_of_datagrams_survive_a_restart() {
     world.run_for(ms(2_000));
     assert_eq!(taken(&world, bob), 1);
     assert_eq!(answers(&world), [200]);
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+        ms       alice                     home                      bob
+           3100   * home starts
+           3200  |-------MESSAGE (1)------>|                         |
+           3205  |<----407 (1 MESSAGE)-----|                         |
+           3210  |---MESSAGE (2) signed--->|                         |
+           3218  |                         |-------MESSAGE (2)------>|
+           3223  |                         |<----200 (2 MESSAGE)-----|
+           3228  |<----200 (2 MESSAGE)-----|                         |
+    "#]],
+    );
 }
 
 #[test]
@@ -136,7 +262,20 @@ fn what_cannot_be_stored_is_refused() {
     world.send_message(alice, &address("bob"), None);
     world.run_for(ms(10_000));
     assert_eq!((answers(&world), taken(&world, bob)), (vec![200], 1));
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+               1000   * the disk of home will fail
+               1000  |-------MESSAGE (1)------>|                         |
+               1006  |<----500 (1 MESSAGE)-----|                         |
+               2055  |-------MESSAGE (1)------>|                         |
+               2065  |                         |-------MESSAGE (1)------>|
+               2070  |                         |<----200 (1 MESSAGE)-----|
+               2075  |<----200 (1 MESSAGE)-----|                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -175,7 +314,26 @@ fn a_device_that_dies_before_its_answer_gets_the_message_again() {
     world.start_device(bob);
     world.run_for(ms(15_000));
     assert_eq!(taken(&world, bob), 1);
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+               1000  |-------MESSAGE (1)------>|                         |
+               1006  |                         |-------MESSAGE (1)------>|
+               1300   * bob crashes
+               1305   * home loses a connection: Broken
+               1800   * bob starts
+               1805   * bob connects
+               1810  |                         |<-----REGISTER (1)-------|
+               1815  |                         |----401 (1 REGISTER)---->|
+               1820  |                         |<--REGISTER (2) signed---|
+               1825  |                         |----200 (2 REGISTER)---->|
+               1826  |                         |-------MESSAGE (1)------>|
+               2331  |                         |<----200 (1 MESSAGE)-----|
+               2336  |<----200 (1 MESSAGE)-----|                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -188,7 +346,32 @@ fn the_first_answer_wins_and_the_others_are_cancelled() {
     let from = world.events().len();
     world.call(alice, &address("bob"), None, ms(3_000));
     world.run_for(ms(10_000));
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob-1                     bob-2
+               1500  |-------INVITE (1)------->|                         |                         |
+               1505  |                         |--------------------INVITE (1)-------------------->|
+               1505  |                         |-------INVITE (1)------->|                         |
+               1510  |                         |<-----------------180 (1 INVITE)-------------------|
+               1510  |                         |<----180 (1 INVITE)------|                         |
+               1515  |<----180 (1 INVITE)------|                         |                         |
+               1515  |<----180 (1 INVITE)------|                         |                         |
+               2510  |                         |<----200 (1 INVITE)------|                         |
+               2515  |<----200 (1 INVITE)------|                         |                         |
+               2515  |                         |--------------------CANCEL (1)-------------------->|
+               2520  |---------ACK (1)-------->|                         |                         |
+               2520  |                         |<-----------------200 (1 CANCEL)-------------------|
+               2520  |                         |<-----------------487 (1 INVITE)-------------------|
+               2525  |                         |---------ACK (1)-------->|                         |
+               2525  |                         |----------------------ACK (1)--------------------->|
+               5520  |---------BYE (2)-------->|                         |                         |
+               5525  |                         |---------BYE (2)-------->|                         |
+               5530  |                         |<------200 (2 BYE)-------|                         |
+               5535  |<------200 (2 BYE)-------|                         |                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -203,7 +386,32 @@ fn a_late_cancel_stops_all_who_ring() {
     let from = world.events().len();
     world.call(alice, &address("bob"), Some(ms(8_000)), ms(1_000));
     world.run_for(ms(20_000));
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob-1                     bob-2
+               1500  |-------INVITE (1)------->|                         |                         |
+               1505  |                         |--------------------INVITE (1)-------------------->|
+               1505  |                         |-------INVITE (1)------->|                         |
+               1510  |                         |<-----------------180 (1 INVITE)-------------------|
+               1510  |                         |<----180 (1 INVITE)------|                         |
+               1515  |<----180 (1 INVITE)------|                         |                         |
+               1515  |<----180 (1 INVITE)------|                         |                         |
+               9500  |-------CANCEL (1)------->|                         |                         |
+               9505  |<----200 (1 CANCEL)------|                         |                         |
+               9505  |                         |--------------------CANCEL (1)-------------------->|
+               9505  |                         |-------CANCEL (1)------->|                         |
+               9510  |                         |<-----------------200 (1 CANCEL)-------------------|
+               9510  |                         |<-----------------487 (1 INVITE)-------------------|
+               9510  |                         |<----200 (1 CANCEL)------|                         |
+               9510  |                         |<----487 (1 INVITE)------|                         |
+               9515  |                         |----------------------ACK (1)--------------------->|
+               9515  |                         |---------ACK (1)-------->|                         |
+               9515  |<----487 (1 INVITE)------|                         |                         |
+               9520  |---------ACK (1)-------->|                         |                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -217,7 +425,29 @@ fn an_answer_that_crosses_cancel_is_ended_by_the_caller() {
     // INVITE reaches Bob after 10 ms; he answers at 2,010 ms, and Alice's CANCEL reaches him at 2,013 ms.
     world.call(alice, &address("bob"), Some(ms(2_003)), ms(1_000));
     world.run_for(ms(10_000));
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+               1000  |-------INVITE (1)------->|                         |
+               1005  |                         |-------INVITE (1)------->|
+               1010  |                         |<----180 (1 INVITE)------|
+               1015  |<----180 (1 INVITE)------|                         |
+               3003  |-------CANCEL (1)------->|                         |
+               3008  |<----200 (1 CANCEL)------|                         |
+               3008  |                         |-------CANCEL (1)------->|
+               3010  |                         |<----200 (1 INVITE)------|
+               3013  |                         |<----200 (1 CANCEL)------|
+               3015  |<----200 (1 INVITE)------|                         |
+               3020  |---------ACK (1)-------->|                         |
+               3020  |---------BYE (2)-------->|                         |
+               3025  |                         |---------ACK (1)-------->|
+               3025  |                         |---------BYE (2)-------->|
+               3030  |                         |<------200 (2 BYE)-------|
+               3035  |<------200 (2 BYE)-------|                         |
+        "#]],
+    );
 }
 
 #[test]
@@ -230,5 +460,13 @@ fn a_stolen_from_is_refused() {
     world.send_message(alice, &address("bob"), Some(&address("carol")));
     world.run_for(ms(5_000));
     assert_eq!((answers(&world), taken(&world, bob)), (vec![403], 0));
-    check(&mut world, from, &expect![[r#""#]]);
+    check(
+        &mut world,
+        from,
+        &expect![[r#"
+            ms       alice                     home                      bob
+               1000  |-------MESSAGE (1)------>|                         |
+               1005  |<----403 (1 MESSAGE)-----|                         |
+        "#]],
+    );
 }
