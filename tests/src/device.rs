@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
@@ -66,6 +66,8 @@ struct State {
     seen: HashSet<(String, String)>,
     /// Uses of each nonce.
     nonce_counts: HashMap<String, u32>,
+    /// What is answered without asking the test, with which status.
+    automatic: HashMap<String, u16>,
     others: Vec<Bytes>,
     pongs: usize,
     closed: Option<String>,
@@ -112,6 +114,7 @@ impl Device {
             answers: HashMap::new(),
             seen: HashSet::new(),
             nonce_counts: HashMap::new(),
+            automatic: HashMap::new(),
             others: Vec::new(),
             pongs: 0,
             closed: None,
@@ -141,6 +144,11 @@ impl Device {
     /// Takes the identity of another device: one that comes back, or its second flow.
     pub fn be(&self, instance: &str) {
         instance.clone_into(&mut self.shared.lock().instance);
+    }
+
+    /// Answers every request of this method by itself from now on; they can still be taken with [`Device::arrived`].
+    pub fn answer_every(&self, method: &str, status: u16) {
+        self.shared.lock().automatic.insert(method.to_owned(), status);
     }
 
     /// Sends a request with a new Via and leaves its answers to [`Device::answer`].
@@ -192,6 +200,29 @@ impl Device {
         request
     }
 
+    /// Waits until one of these devices gets a request, and says which.
+    pub fn first_of<'a>(devices: &[&'a Device], method: &str) -> (&'a Device, Message) {
+        /// How long one device is watched before the next is.
+        const TURN: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + PATIENCE;
+        for device in devices.iter().cycle() {
+            let mut state = device.shared.lock();
+            if state.requests.iter().all(|request| request.method().as_str() != method) {
+                (state, _) =
+                    device.shared.changed.wait_timeout(state, TURN).expect("no reader panics with the lock");
+            }
+            if let Some(request) = state.take_request(method) {
+                return (device, request);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "none got a {method}; the last had:\n{}",
+                state.ladder.join("\n")
+            );
+        }
+        unreachable!("devices are asked in turn for as long as it takes")
+    }
+
     /// Takes a request that has arrived.
     pub fn arrived(&self, method: &str) -> Option<Message> {
         self.shared.lock().take_request(method)
@@ -215,7 +246,9 @@ impl Device {
         if status > 100 {
             response.to_tag(&self.shared.tag);
         }
-        if matches!(request.method().as_str(), "INVITE" | "SUBSCRIBE" | "UPDATE") && (101..300).contains(&status) {
+        if matches!(request.method().as_str(), "INVITE" | "SUBSCRIBE" | "UPDATE")
+            && (101..300).contains(&status)
+        {
             response.copy_record_route().header(HeaderId::Contact, format!("<{}>", self.shared.contact));
         }
         more(&mut response);
@@ -247,7 +280,8 @@ impl Device {
     /// A REGISTER with this Contact value (none: a query).
     pub fn register_draft(&self, contact: Option<String>) -> Draft {
         let account = &self.shared.account;
-        let draft = self.draft("REGISTER", &format!("sip:{}", account.domain)).to(format!("<{}>", account.uri()));
+        let draft =
+            self.draft("REGISTER", &format!("sip:{}", account.domain)).to(format!("<{}>", account.uri()));
         match contact {
             Some(contact) => draft.header("Contact", contact),
             None => draft,
@@ -297,7 +331,8 @@ impl Device {
             (sent.draft.clone(), sent.via.clone())
         };
         let headers = draft.headers.iter().filter(|(name, _)| name == "Route").cloned().collect();
-        let cancel = Draft { method: "CANCEL".to_owned(), headers, body: None, answers_challenges: false, ..draft };
+        let cancel =
+            Draft { method: "CANCEL".to_owned(), headers, body: None, answers_challenges: false, ..draft };
         let octets = cancel.build(&via);
         let call_id = cancel.call_id;
         {
@@ -433,7 +468,8 @@ impl Device {
                 drop(state);
                 panic!("{} waited in vain for {what}; it had:\n{ladder}", self.user());
             }
-            (state, _) = self.shared.changed.wait_timeout(state, left).expect("no reader panics with the lock");
+            (state, _) =
+                self.shared.changed.wait_timeout(state, left).expect("no reader panics with the lock");
         }
     }
 }
@@ -454,7 +490,13 @@ impl Shared {
         drop(self.link.send(octets));
     }
 
-    fn transmit(&self, state: &mut State, transaction: Transaction, draft: Draft, has_answered_challenge: bool) {
+    fn transmit(
+        &self,
+        state: &mut State,
+        transaction: Transaction,
+        draft: Draft,
+        has_answered_challenge: bool,
+    ) {
         let branch = format!("z9hG4bK{}", unique());
         let transport = self.link.transport();
         let sent_by = if transport.is_websocket() {
@@ -479,6 +521,7 @@ impl Shared {
                 Ok(Incoming::Pong) => state.pongs += 1,
                 Ok(Incoming::Other(octets)) => state.others.push(octets),
                 Ok(Incoming::WebSocketClosed(code)) => state.closed = Some(format!("WebSocket {code}")),
+                Ok(Incoming::TimedOut) => {}
                 Ok(Incoming::Closed) => state.close("closed".to_owned()),
                 Err(error) => state.close(format!("the server broke RFC 6455: {}", error.0)),
             }
@@ -513,6 +556,13 @@ impl Shared {
             if !state.seen.insert(key) {
                 return;
             }
+        }
+        if let Some(status) = state.automatic.get(message.method().as_str()) {
+            let answer = ResponseBuilder::new(&message, *status).to_tag(&self.tag).build();
+            if let Some(key) = repetition_key(&message) {
+                state.answers.insert(key, answer.clone());
+            }
+            self.put(&answer);
         }
         state.requests.push(message);
     }

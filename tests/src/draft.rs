@@ -67,7 +67,8 @@ impl Draft {
             .header_named("From", &self.from)
             .header_named("To", &self.to)
             .header_named("Call-ID", &self.call_id)
-            .header_named("CSeq", format!("{} {}", self.cseq, self.method));
+            .header_named("CSeq", format!("{} {}", self.cseq, self.method))
+            .header_named("User-Agent", "system-tests");
         for (name, value) in &self.headers {
             request.header_named(name, value);
         }

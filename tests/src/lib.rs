@@ -37,6 +37,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let start = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos() as u64;
+    let start =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos() as u64;
     format!("{start:x}{:x}{count:x}", std::process::id())
 }

@@ -32,8 +32,12 @@ pub fn conformance(path: &str) -> Option<PathBuf> {
 
 /// Runs a driver that prints TAP, to its end, and asserts that it made at least one check and that none failed.
 pub fn run_tap(command: &mut Command) {
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the driver starts");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the driver starts");
     let output = read_all(child.stdout.take().expect("a pipe"));
     let errors = read_all(child.stderr.take().expect("a pipe"));
     let deadline = Instant::now() + DRIVER_TIME;

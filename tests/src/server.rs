@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{Account, Device, Family, PATIENCE, Road};
 
 /// The domain of every test.
-pub const DOMAIN: &str = "example.test";
+const DOMAIN: &str = "example.test";
 
 /// What a server is started with.
 pub struct ServerBuilder {
@@ -62,13 +62,15 @@ impl ServerBuilder {
 
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Server {
-        let temporary = self.folder.is_none().then(|| TempDir::with_prefix("chancery-").expect("a temporary folder"));
+        let temporary =
+            self.folder.is_none().then(|| TempDir::with_prefix("chancery-").expect("a temporary folder"));
         let folder = match (&self.folder, &temporary) {
             (Some(folder), _) => folder.clone(),
             (None, Some(temporary)) => temporary.path().to_owned(),
             (None, None) => unreachable!("one of the two is there"),
         };
-        let mut arguments = vec!["demo".to_owned(), "--json".to_owned(), "--port-base".to_owned(), "0".to_owned()];
+        let mut arguments =
+            vec!["demo".to_owned(), "--json".to_owned(), "--port-base".to_owned(), "0".to_owned()];
         arguments.extend(["--domain".to_owned(), DOMAIN.to_owned()]);
         arguments.extend(["--dir".to_owned(), folder.display().to_string()]);
         for user in self.users {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fmt, mem};
 
 use bytes::Bytes;
@@ -49,7 +50,8 @@ pub struct Road {
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Transport; 5] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+    pub const ALL: [Transport; 5] =
+        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
 
     /// As the server and the command line write it.
     pub fn name(self) -> &'static str {
@@ -144,6 +146,8 @@ pub enum Incoming {
     WebSocketClosed(u16),
     /// The connection ended.
     Closed,
+    /// Nothing, for as long as was waited; see [`LinkReader::next_within`].
+    TimedOut,
 }
 
 impl Link {
@@ -184,9 +188,7 @@ impl Link {
             reader.upgrade(server)?;
         }
         // From here on reading waits for as long as the test does.
-        if let Socket::Stream(stream) = &link.socket {
-            stream.set_read_timeout(None)?;
-        }
+        link.set_read_timeout(None);
         Ok((link, reader))
     }
 
@@ -229,6 +231,14 @@ impl Link {
             // It may be closed already.
             Socket::Stream(stream) => drop(stream.shutdown(std::net::Shutdown::Both)),
         }
+    }
+
+    fn set_read_timeout(&self, time: Option<Duration>) {
+        let set = match &self.socket {
+            Socket::Datagrams(socket) => socket.set_read_timeout(time),
+            Socket::Stream(stream) => stream.set_read_timeout(time),
+        };
+        set.expect("no timeout here is zero");
     }
 
     /// Our own address.
@@ -288,7 +298,9 @@ impl LinkReader {
                 return Ok(incoming);
             }
             match self.link.read(&mut self.plain) {
-                Ok(0) | Err(_) if self.link.transport != Transport::Udp => return Ok(Incoming::Closed),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Ok(Incoming::TimedOut);
+                }
                 Ok(0) | Err(_) => return Ok(Incoming::Closed),
                 Ok(_) if self.link.transport == Transport::Udp => {
                     let datagram = Bytes::from(mem::take(&mut self.plain));
@@ -297,6 +309,17 @@ impl LinkReader {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+
+    /// Like [`LinkReader::next`], but `None` where nothing comes in time.
+    pub fn next_within(&mut self, time: Duration) -> Result<Option<Incoming>, WebSocketError> {
+        self.link.set_read_timeout(Some(time));
+        let incoming = self.next();
+        self.link.set_read_timeout(None);
+        match incoming? {
+            Incoming::TimedOut => Ok(None),
+            incoming => Ok(Some(incoming)),
         }
     }
 

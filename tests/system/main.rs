@@ -1,1 +1,17 @@
-//! System tests.
+//! System tests: the real server, real sockets, foreign programs.
+
+mod accounts;
+mod calls;
+mod clients;
+mod crash;
+mod hostile;
+mod identity;
+mod keep_alive;
+mod messages;
+mod outbound;
+mod registration;
+mod sign_in;
+mod storage;
+mod tls;
+mod torture;
+mod websocket;

@@ -1,0 +1,95 @@
+//! Certificates: checked by clients, and changed under open connections.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use pki::{Authority, ServerNames};
+use system_tests::{Device, Link, PATIENCE, Road, Server, Transport};
+
+#[test]
+fn a_client_that_does_not_trust_the_authority_does_not_connect() {
+    let (server, other) = (Server::start(), Server::start());
+    for transport in [Transport::Tls, Transport::Wss] {
+        let address = server.address(Road::v4(transport));
+        assert!(Link::open(transport, address, &other.ca()).is_err(), "{transport:?}");
+        assert!(Link::open(transport, address, &server.ca()).is_ok(), "{transport:?}");
+    }
+}
+
+#[test]
+fn plain_sip_on_the_secure_port_gets_nothing() {
+    let server = Server::start();
+    let address = server.address(Road::v4(Transport::Tls));
+    let (link, mut reader) = Link::open(Transport::Tcp, address, &server.ca()).expect("TCP connects");
+    link.send(crate::torture::probe(&link).as_bytes()).expect("it is sent");
+    match reader.next_within(PATIENCE) {
+        Ok(Some(system_tests::Incoming::Closed)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_new_certificate_serves_new_connections_and_leaves_the_old_ones() {
+    let server = Server::start();
+    let devices: Vec<Device> = [Transport::Tls, Transport::Wss]
+        .into_iter()
+        .map(|transport| {
+            let device = server.device("alice", Road::v4(transport));
+            device.register("");
+            device
+        })
+        .collect();
+    let old = devices[0].server_certificate().expect("a certificate");
+    issue_anew(&server);
+    for device in &devices {
+        let road =
+            Road::v4(if device.contact().contains("transport=ws") { Transport::Wss } else { Transport::Tls });
+        let deadline = Instant::now() + PATIENCE;
+        // Each try is a handshake; the server looks at its files every few seconds.
+        loop {
+            let new = server.device("bob", road);
+            if new.server_certificate().is_some_and(|certificate| certificate != old) {
+                new.register("");
+                break;
+            }
+            assert!(Instant::now() < deadline, "new connections still get the old certificate over {road}");
+        }
+        device.settle();
+        assert!(device.is_open());
+        device.register("");
+    }
+}
+
+/// A pair of files that do not fit changes nothing: a rotation may be seen half done.
+#[test]
+fn a_certificate_that_does_not_fit_its_key_is_not_taken() {
+    let server = Server::start();
+    let alice = server.device("alice", Road::v4(Transport::Tls));
+    let old = alice.server_certificate();
+    let key = server.folder().join("server.key");
+    std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+        .expect("it is written");
+    let deadline = Instant::now() + PATIENCE;
+    while !server.log().contains("certificate") {
+        assert!(Instant::now() < deadline, "nothing in the log says so:\n{}", server.log());
+        alice.settle();
+    }
+    assert_eq!(server.device("bob", Road::v4(Transport::Tls)).server_certificate(), old);
+}
+
+fn issue_anew(server: &Server) {
+    let read = |name: &str| std::fs::read_to_string(server.folder().join(name)).expect("the demo wrote it");
+    let authority = Authority::open(&read("ca.pem"), &read("ca.key")).expect("the demo's own CA");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();
+    let names = ServerNames {
+        domains: vec!["example.test".to_owned()],
+        hosts: vec!["localhost".to_owned()],
+        addresses: vec![[127, 0, 0, 1].into()],
+    };
+    let issued = authority.issue_server(&names, now).expect("it is issued");
+    // As an administrator's tools do it: beside it, then in its place.
+    for (name, text) in [("server.key", &issued.key_pem), ("server.pem", &issued.certificate_pem)] {
+        let new = server.folder().join(format!("{name}.new"));
+        std::fs::write(&new, text).expect("it is written");
+        std::fs::rename(&new, server.folder().join(name)).expect("it is renamed");
+    }
+}
