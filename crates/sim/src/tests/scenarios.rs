@@ -196,24 +196,27 @@ fn a_resend_across_a_restart_changes_nothing() {
         _ => false,
     });
     assert_eq!(stored.count(), 1, "the resend is known");
-    assert_eq!(taken(&world, bob), 2, "a crash fell between his 200 and its commit");
+    assert_eq!(taken(&world, bob), 2, "{}", world.ladder(from));
     check(
         &mut world,
         from,
         &expect![[r#"
             ms       alice                     home                      bob
-               1000  |-------MESSAGE (1)------>|                         |
-               1006  |                         |-------MESSAGE (1)------>|
-               1011  |                         |<----200 (1 MESSAGE)-----|
-               1016  |<----200 (1 MESSAGE)-----|                         |
-               1019   * home crashes
-               1024   * alice loses a connection: Broken
-               2019   * home starts
-               3580   * alice connects
-               3585  |---REGISTER (3) signed-->|                         |
-               3590  |<---401 (3 REGISTER)-----|                         |
-               3595  |---REGISTER (4) signed-->|                         |
-               3600  |<---200 (4 REGISTER)-----|                         |
+               2000  |-------MESSAGE (1)------>|                         |
+               2010  |                         |-------MESSAGE (1)------>|
+               2013   * home crashes
+               2015  |                         |<----200 (1 MESSAGE)-----|
+               2018   * alice loses a connection: Broken
+               3013   * home starts
+               3014  |                         |-------MESSAGE (1)------>|
+               3019  |                         |<----200 (1 MESSAGE)-----|
+               5505   * alice connects
+               5510  |---REGISTER (3) signed-->|                         |
+               5515  |<---401 (3 REGISTER)-----|                         |
+               5520  |---REGISTER (4) signed-->|                         |
+               5525  |<---200 (4 REGISTER)-----|                         |
+               5530  |-------MESSAGE (1)------>|                         |
+               5540  |<----202 (1 MESSAGE)-----|                         |
         "#]],
     );
 }
