@@ -19,7 +19,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
     let users: u64 = arguments.next().unwrap_or(500);
     let messages: u64 = arguments.next().unwrap_or(32_768);
-    let groups = arguments.next().map_or(vec![1, 16, 64, 256], |group| vec![group]);
+    let groups = arguments.next().map_or(vec![1, 4, 16, 32, 64, 256], |group| vec![group]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("append.db");
     let (sender, receiver) = mpsc::channel();
@@ -32,7 +32,7 @@ fn main() {
     println!("users {users}, {messages} messages of {REQUEST_BYTES} bytes a line");
     println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us/msg", "wall us/msg", "MB");
     for group in groups {
-        let count = if group == 1 { messages / 8 } else { messages };
+        let count = if group < 16 { messages / 8 } else { messages };
         let (began, wall, commits) = (writer_cpu(), std::time::Instant::now(), store.metrics().commits);
         for _ in 0..count / group {
             let batch = bench.messages(group);
@@ -40,7 +40,8 @@ fn main() {
         }
         let cpu = (writer_cpu() - began) / count as f64;
         let wall = wall.elapsed().as_micros() as f64 / count as f64;
-        assert_eq!(store.metrics().commits - commits, count / group, "one commit for each group");
+        // The steps of merges come on top.
+        assert!(store.metrics().commits - commits >= count / group, "one commit for each group");
         let megabytes = store.metrics().bytes_on_disk as f64 / 1e6;
         println!("{group:>6} {cpu:>12.2} {wall:>12.2} {megabytes:>10.1}");
     }

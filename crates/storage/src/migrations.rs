@@ -8,7 +8,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::OpenError;
 
 /// Version n is `MIGRATIONS[n - 1]`.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_home.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_home.sql"),
+    include_str!("../migrations/0002_messages_in_order_of_arrival.sql"),
+];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".
 const APPLICATION_ID: i32 = 0x4348_4e43;

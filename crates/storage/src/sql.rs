@@ -4,20 +4,35 @@
 //! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`] and how a missing user shows
 //! (a violated foreign key fails the statement here, and the whole transaction there).
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
-use node::store::Outcome;
+use node::store::{Outcome, StoreError};
 use records::{
     Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
 };
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use crate::error::{Failure, is_foreign_key};
+use crate::tail::{Entry, IdentityKey, PlaceKey, Tail};
 
 /// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
 pub(crate) const PRUNE_ROWS_MAX: i64 = 500;
+
+/// Of how many messages in the tail one step of merging writes a row to the indices: with 8,192 it is 1,024 rows, 1 to
+/// 3 ms of work, so that a message never waits longer.
+const MERGE_STEP_DIVISOR: usize = 8;
+/// How many times its usual length ([`crate::Options::tail_messages`]) the tail may have. From then on merging no longer
+/// pauses, and while it fails no message is taken.
+pub(crate) const TAIL_FACTOR_MAX: usize = 2;
+/// Rows in one statement of a merge. Starting a statement costs as much as half a row; with so many it no longer shows.
+const MERGE_STATEMENT_ROWS: usize = 32;
+
+/// Owners whose highest sequence is remembered: some 32 octets each, 2 MiB together. An owner that is not among them costs a
+/// lookup.
+const OWNERS_MAX: usize = 65_536;
 
 // Takes the write lock at once: a transaction that began as a reader could fail to become a writer halfway.
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -41,11 +56,16 @@ const PUT_PATH: &str = "INSERT INTO binding_paths (owner, binding_key, place, va
 const REMOVE_BINDING: &str = "DELETE FROM bindings WHERE owner = $1 AND binding_key = $2";
 const REMOVE_BINDINGS: &str = "DELETE FROM bindings WHERE owner = $1";
 
+const HIGHEST_SEQUENCE: &str =
+    "SELECT coalesce((SELECT max(sequence) FROM message_places WHERE owner = $1), 0)
+    FROM mailboxes WHERE owner = $1";
+const FIND_IDENTITY: &str =
+    "SELECT 1 FROM message_identities WHERE owner = $1 AND direction = $2 AND identity = $3";
+const FIND_PLACE: &str = "SELECT message FROM message_places WHERE owner = $1 AND sequence = $2";
 const APPEND_MESSAGE: &str =
-    "INSERT INTO messages (owner, sequence, direction, identity, received_unix_ms, peer,
-        request)
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (owner, direction, identity) DO NOTHING";
-const WITHDRAW_MESSAGE: &str = "UPDATE messages SET withdrawn = 1 WHERE owner = $1 AND sequence = $2";
+    "INSERT INTO messages (id, owner, sequence, direction, identity, received_unix_ms, peer, request)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const WITHDRAW_MESSAGE: &str = "UPDATE messages SET withdrawn = 1 WHERE id = $1";
 const ADVANCE_TAKEN: &str = "UPDATE mailboxes SET taken = $1 WHERE owner = $2 AND taken < $1";
 const ADVANCE_CURSOR: &str =
     "INSERT INTO devices (owner, device_key, through, seen_unix_ms) VALUES ($1, $2, $3, $4)
@@ -54,15 +74,25 @@ const ADVANCE_CURSOR: &str =
         seen_unix_ms = CASE WHEN excluded.seen_unix_ms > devices.seen_unix_ms
             THEN excluded.seen_unix_ms ELSE devices.seen_unix_ms END";
 
+const TAIL: &str = "SELECT id, owner, sequence, direction, identity FROM messages
+    WHERE id > (SELECT indexed_through FROM indexing) ORDER BY id";
+const NEXT_ID: &str = "SELECT CASE WHEN newest > indexed_through THEN newest ELSE indexed_through END + 1
+    FROM indexing, (SELECT coalesce(max(id), 0) AS newest FROM messages) AS arrived";
+const SET_INDEXED: &str = "UPDATE indexing SET indexed_through = $1 WHERE indexed_through < $1";
+
+const OLDEST_MESSAGES: &str = "SELECT id, owner, sequence, direction, identity FROM messages
+    WHERE received_unix_ms < $1 ORDER BY received_unix_ms, id LIMIT $2";
 // A mailbox remembers the highest sequence that it loses, because the next one must be higher still.
-const PRUNE_REMEMBER: &str = "UPDATE mailboxes SET last_dropped = dropped.last FROM (
-        SELECT owner, max(sequence) AS last FROM (
-            SELECT owner, sequence FROM messages WHERE received_unix_ms < $1
-            ORDER BY received_unix_ms, id LIMIT $2) AS oldest
-        GROUP BY owner) AS dropped
-    WHERE mailboxes.owner = dropped.owner AND mailboxes.last_dropped < dropped.last";
-const PRUNE_MESSAGES: &str = "DELETE FROM messages WHERE id IN (
-        SELECT id FROM messages WHERE received_unix_ms < $1 ORDER BY received_unix_ms, id LIMIT $2)";
+const REMEMBER_DROPPED: &str =
+    "UPDATE mailboxes SET last_dropped = $1 WHERE owner = $2 AND last_dropped < $1";
+const DROP_MESSAGE: &str = "DELETE FROM messages WHERE id = $1";
+const DROP_PLACE: &str = "DELETE FROM message_places WHERE owner = $1 AND sequence = $2";
+const DROP_IDENTITY: &str =
+    "DELETE FROM message_identities WHERE owner = $1 AND direction = $2 AND identity = $3";
+const REMOVE_MESSAGES: &str =
+    "DELETE FROM messages WHERE id IN (SELECT message FROM message_places WHERE owner = $1)";
+const REMOVE_PLACES: &str = "DELETE FROM message_places WHERE owner = $1";
+const REMOVE_IDENTITIES: &str = "DELETE FROM message_identities WHERE owner = $1";
 const PRUNE_DEVICES: &str = "DELETE FROM devices WHERE (owner, device_key) IN (
         SELECT owner, device_key FROM devices WHERE seen_unix_ms < $1 LIMIT $2)";
 
@@ -70,7 +100,7 @@ const USERS: &str = "SELECT id, address, display_name, state, role, ha1_md5, ha1
         CASE WHEN last_given > last_dropped THEN last_given ELSE last_dropped END
     FROM (
         SELECT users.*, taken, last_dropped,
-            coalesce((SELECT max(sequence) FROM messages WHERE messages.owner = users.id), 0) AS last_given
+            coalesce((SELECT max(sequence) FROM message_places WHERE owner = users.id), 0) AS last_given
         FROM users JOIN mailboxes ON mailboxes.owner = users.id
         WHERE users.id BETWEEN $1 AND $2) AS accounts
     ORDER BY id";
@@ -81,10 +111,14 @@ const PATHS: &str = "SELECT owner, binding_key, value FROM binding_paths WHERE o
     ORDER BY owner, binding_key, place";
 const DEVICES: &str = "SELECT owner, device_key, through FROM devices WHERE owner BETWEEN $1 AND $2
     ORDER BY owner, device_key";
-const MESSAGES: &str = "SELECT sequence, direction, peer, identity, received_unix_ms, request FROM messages
-    WHERE owner = $1 AND sequence > $2 AND withdrawn = 0 ORDER BY sequence LIMIT $3";
+const MESSAGES: &str = "SELECT message_places.sequence, direction, peer, identity, received_unix_ms, request
+    FROM message_places JOIN messages ON messages.id = message
+    WHERE message_places.owner = $1 AND message_places.sequence > $2 AND withdrawn = 0
+    ORDER BY message_places.sequence LIMIT $3";
+const MESSAGE: &str = "SELECT sequence, direction, peer, identity, received_unix_ms, request FROM messages
+    WHERE id = $1 AND withdrawn = 0";
 
-/// All statements, compiled once.
+/// All statements, compiled once, and what is known in memory about the rows that they meet.
 pub(crate) struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
@@ -98,18 +132,41 @@ pub(crate) struct Statements<'c> {
     put_path: Statement<'c>,
     remove_binding: Statement<'c>,
     remove_bindings: Statement<'c>,
+    highest_sequence: Statement<'c>,
+    find_identity: Statement<'c>,
+    find_place: Statement<'c>,
     append_message: Statement<'c>,
     withdraw_message: Statement<'c>,
     advance_taken: Statement<'c>,
     advance_cursor: Statement<'c>,
-    prune_remember: Statement<'c>,
-    prune_messages: Statement<'c>,
+    add_identities: Batch<'c>,
+    add_places: Batch<'c>,
+    set_indexed: Statement<'c>,
+    oldest_messages: Statement<'c>,
+    remember_dropped: Statement<'c>,
+    drop_message: Statement<'c>,
+    drop_place: Statement<'c>,
+    drop_identity: Statement<'c>,
+    remove_messages: Statement<'c>,
+    remove_places: Statement<'c>,
+    remove_identities: Statement<'c>,
     prune_devices: Statement<'c>,
     users: Statement<'c>,
     bindings: Statement<'c>,
     paths: Statement<'c>,
     devices: Statement<'c>,
     messages: Statement<'c>,
+    message: Statement<'c>,
+    tail: Tail,
+    /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_messages_max`.
+    merge_failure: Option<StoreError>,
+    tail_messages_max: usize,
+    /// That one step of merging writes.
+    merge_rows: usize,
+    /// Of the next message.
+    next_id: i64,
+    /// Users that exist, each with a sequence that no message of the mailbox exceeds.
+    owners: HashMap<i64, i64>,
 }
 
 /// Marks and cursors that a group moves. They only move forward, so that the last place of each is the only one that
@@ -121,8 +178,17 @@ pub(crate) struct Advances<'g> {
 }
 
 impl<'c> Statements<'c> {
-    pub(crate) fn prepare(connection: &'c Connection) -> rusqlite::Result<Statements<'c>> {
+    /// Also reads the tail. It is merged when it holds `tail_messages`.
+    pub(crate) fn prepare(
+        connection: &'c Connection,
+        tail_messages: usize,
+    ) -> rusqlite::Result<Statements<'c>> {
         let prepare = |sql| connection.prepare(sql);
+        let mut tail = Tail::default();
+        for entry in prepare(TAIL)?.query_map([], entry)? {
+            tail.add(entry?);
+        }
+        tail.commit();
         Ok(Statements {
             begin: prepare(BEGIN)?,
             commit: prepare(COMMIT)?,
@@ -136,18 +202,37 @@ impl<'c> Statements<'c> {
             put_path: prepare(PUT_PATH)?,
             remove_binding: prepare(REMOVE_BINDING)?,
             remove_bindings: prepare(REMOVE_BINDINGS)?,
+            highest_sequence: prepare(HIGHEST_SEQUENCE)?,
+            find_identity: prepare(FIND_IDENTITY)?,
+            find_place: prepare(FIND_PLACE)?,
             append_message: prepare(APPEND_MESSAGE)?,
             withdraw_message: prepare(WITHDRAW_MESSAGE)?,
             advance_taken: prepare(ADVANCE_TAKEN)?,
             advance_cursor: prepare(ADVANCE_CURSOR)?,
-            prune_remember: prepare(PRUNE_REMEMBER)?,
-            prune_messages: prepare(PRUNE_MESSAGES)?,
+            add_identities: Batch::prepare(connection, "message_identities", "owner, direction, identity")?,
+            add_places: Batch::prepare(connection, "message_places", "owner, sequence, message")?,
+            set_indexed: prepare(SET_INDEXED)?,
+            oldest_messages: prepare(OLDEST_MESSAGES)?,
+            remember_dropped: prepare(REMEMBER_DROPPED)?,
+            drop_message: prepare(DROP_MESSAGE)?,
+            drop_place: prepare(DROP_PLACE)?,
+            drop_identity: prepare(DROP_IDENTITY)?,
+            remove_messages: prepare(REMOVE_MESSAGES)?,
+            remove_places: prepare(REMOVE_PLACES)?,
+            remove_identities: prepare(REMOVE_IDENTITIES)?,
             prune_devices: prepare(PRUNE_DEVICES)?,
             users: prepare(USERS)?,
             bindings: prepare(BINDINGS)?,
             paths: prepare(PATHS)?,
             devices: prepare(DEVICES)?,
             messages: prepare(MESSAGES)?,
+            message: prepare(MESSAGE)?,
+            tail,
+            merge_failure: None,
+            tail_messages_max: TAIL_FACTOR_MAX * tail_messages,
+            merge_rows: (tail_messages / MERGE_STEP_DIVISOR).max(1),
+            next_id: connection.query_row(NEXT_ID, [], |row| row.get(0))?,
+            owners: HashMap::new(),
         })
     }
 
@@ -156,7 +241,20 @@ impl<'c> Statements<'c> {
     }
 
     pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
-        self.commit.execute([]).map(drop)
+        self.commit.execute([])?;
+        self.tail.commit();
+        Ok(())
+    }
+
+    /// Where a savepoint may return to.
+    pub(crate) fn mark(&self) -> usize {
+        self.tail.mark()
+    }
+
+    /// What the transaction did since the mark was rolled back; 0 is its beginning.
+    pub(crate) fn rolled_back_to(&mut self, mark: usize) {
+        self.tail.undo_to(mark);
+        self.owners.clear();
     }
 
     /// Applies a change inside the open transaction, or notes it in `advances` for [`Statements::flush`]. Pruning is
@@ -187,7 +285,7 @@ impl<'c> Statements<'c> {
             }
             Change::RemoveUser(user) => {
                 self.flush(advances)?;
-                self.remove_user.execute([integer(user.0)?])
+                return self.remove_user(integer(user.0)?);
             }
             Change::SetUserState { user, state } => {
                 let user = integer(user.0)?;
@@ -204,7 +302,11 @@ impl<'c> Statements<'c> {
                 self.remove_binding.execute(params![integer(user.0)?, key])
             }
             Change::WithdrawMessage { owner, sequence } => {
-                self.withdraw_message.execute([integer(owner.0)?, integer(sequence.0)?])
+                let place = (integer(owner.0)?, integer(sequence.0)?);
+                match self.message_at(place)? {
+                    Some(id) => self.withdraw_message.execute([id]),
+                    None => Ok(0),
+                }
             }
             Change::Prune { .. } => Ok(0),
         };
@@ -242,11 +344,63 @@ impl<'c> Statements<'c> {
         messages_before_unix_ms: u64,
         devices_before_unix_ms: u64,
     ) -> Result<bool, Failure> {
-        let messages = [bound(messages_before_unix_ms), PRUNE_ROWS_MAX];
-        self.prune_remember.execute(messages)?;
-        let dropped = self.prune_messages.execute(messages)?;
+        let oldest = [bound(messages_before_unix_ms), PRUNE_ROWS_MAX];
+        let mut dropped: Vec<Entry> =
+            self.oldest_messages.query_map(oldest, entry)?.collect::<rusqlite::Result<_>>()?;
+        // Each table is met in the order of its pages.
+        dropped.sort_unstable_by_key(Entry::place_key);
+        for (index, entry) in dropped.iter().enumerate() {
+            self.drop_place.execute([entry.owner, entry.sequence])?;
+            self.tail.drop(entry.place_key());
+            if dropped.get(index + 1).is_none_or(|next| next.owner != entry.owner) {
+                self.remember_dropped.execute([entry.sequence, entry.owner])?;
+            }
+        }
+        dropped.sort_unstable_by_key(Entry::identity_key);
+        for entry in &dropped {
+            self.drop_identity.execute(params![entry.owner, entry.direction, entry.identity])?;
+        }
+        dropped.sort_unstable_by_key(|entry| entry.id);
+        for entry in &dropped {
+            self.drop_message.execute([entry.id])?;
+        }
         let devices = self.prune_devices.execute([bound(devices_before_unix_ms), PRUNE_ROWS_MAX])?;
-        Ok(dropped + devices > 0)
+        Ok(dropped.len() + devices > 0)
+    }
+
+    /// Messages that are in no index yet.
+    pub(crate) fn tail_messages(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Moves some rows from the tail to the indices, in the open transaction.
+    pub(crate) fn merge_step(&mut self) -> Result<(), Failure> {
+        let step = self.tail.merge_step(self.merge_rows);
+        self.add_identities.execute(step.identities, |statement, first, (owner, direction, identity)| {
+            statement.raw_bind_parameter(first, owner)?;
+            statement.raw_bind_parameter(first + 1, direction)?;
+            statement.raw_bind_parameter(first + 2, identity)
+        })?;
+        self.add_places.execute(step.places, |statement, first, ((owner, sequence), message)| {
+            statement.raw_bind_parameter(first, owner)?;
+            statement.raw_bind_parameter(first + 1, sequence)?;
+            statement.raw_bind_parameter(first + 2, message)
+        })?;
+        if let Some(through) = step.complete_through {
+            self.set_indexed.execute([through])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the last step failed.
+    pub(crate) fn merge_fails(&self) -> bool {
+        self.merge_failure.is_some()
+    }
+
+    /// The step is durable, or why it is not; whether there is no more to do for now.
+    pub(crate) fn merged(&mut self, step: Result<(), StoreError>) -> bool {
+        self.merge_failure = step.err();
+        self.merge_failure.is_none() && self.tail.merged(self.merge_rows)
     }
 
     pub(crate) fn query(&mut self, query: &Query) -> Result<Rows, Failure> {
@@ -257,9 +411,7 @@ impl<'c> Statements<'c> {
                 Ok(Rows::LoadedUser(self.load(id, id)?.pop()))
             }
             Query::Messages { owner, after, limit } => {
-                let values = [bound(owner.0), bound(after.0), i64::from(*limit)];
-                let messages = self.messages.query_map(values, |row| message(*owner, row))?;
-                Ok(Rows::Messages(messages.collect::<rusqlite::Result<_>>()?))
+                Ok(Rows::Messages(self.mailbox(*owner, *after, *limit)?))
             }
         }
     }
@@ -283,24 +435,126 @@ impl<'c> Statements<'c> {
         Ok(Outcome::Applied)
     }
 
+    /// The rows of a user whom nothing refers to by a foreign key go first.
+    fn remove_user(&mut self, user: i64) -> Result<Outcome, Failure> {
+        let tail = self.tail.mailbox(user, 0, i64::MAX).to_vec();
+        for entry in tail {
+            self.drop_message.execute([entry.id])?;
+            self.tail.drop(entry.place_key());
+        }
+        self.remove_messages.execute([user])?;
+        self.remove_places.execute([user])?;
+        self.remove_identities.execute([user])?;
+        self.remove_user.execute([user])?;
+        self.owners.remove(&user);
+        Ok(Outcome::Applied)
+    }
+
     fn append(&mut self, message: &StoredMessage) -> Result<Outcome, Failure> {
-        let direction = match message.direction {
-            Direction::Received => 0,
-            Direction::Sent => 1,
+        let entry = Entry {
+            id: self.next_id,
+            owner: integer(message.owner.0)?,
+            sequence: integer(message.sequence.0)?,
+            direction: match message.direction {
+                Direction::Received => 0,
+                Direction::Sent => 1,
+            },
+            identity: message.identity,
         };
-        let appended = self.append_message.execute(params![
-            integer(message.owner.0)?,
-            integer(message.sequence.0)?,
-            direction,
-            message.identity,
-            integer(message.received_unix_ms)?,
+        let received = integer(message.received_unix_ms)?;
+        // A removal has overtaken the change, which then means nothing.
+        let Some(highest) = self.highest_sequence(entry.owner)? else { return Ok(Outcome::Applied) };
+        if self.knows(&entry.identity_key())? {
+            return Ok(Outcome::AlreadyThere);
+        }
+        if entry.sequence <= highest && self.message_at(entry.place_key())?.is_some() {
+            let reason = "the mailbox holds another message at this sequence";
+            return Err(Failure::Own(StoreError::Io(reason.to_owned())));
+        }
+        if let Some(failure) = &self.merge_failure
+            && self.tail.len() >= self.tail_messages_max
+        {
+            return Err(Failure::World(failure.clone()));
+        }
+        self.append_message.execute(params![
+            entry.id,
+            entry.owner,
+            entry.sequence,
+            entry.direction,
+            entry.identity,
+            received,
             message.peer.as_str(),
             message.request,
-        ]);
-        Ok(match unless_gone(appended)? {
-            Some(0) => Outcome::AlreadyThere,
-            Some(_) | None => Outcome::Applied,
-        })
+        ])?;
+        self.next_id += 1;
+        self.tail.add(entry);
+        self.owners.insert(entry.owner, highest.max(entry.sequence));
+        Ok(Outcome::Applied)
+    }
+
+    /// A sequence that no message of the mailbox exceeds, so that the usual message, the next one, needs no look whether
+    /// its place is free. `None` where there is no such user.
+    fn highest_sequence(&mut self, owner: i64) -> rusqlite::Result<Option<i64>> {
+        if let Some(highest) = self.owners.get(&owner) {
+            return Ok(Some(*highest));
+        }
+        let indexed: Option<i64> = self.highest_sequence.query_row([owner], |row| row.get(0)).optional()?;
+        let Some(indexed) = indexed else { return Ok(None) };
+        let newest = self.tail.mailbox(owner, 0, i64::MAX).last();
+        let highest = newest.map_or(indexed, |entry| indexed.max(entry.sequence));
+        if self.owners.len() >= OWNERS_MAX {
+            self.owners.clear();
+        }
+        self.owners.insert(owner, highest);
+        Ok(Some(highest))
+    }
+
+    fn knows(&mut self, key: &IdentityKey) -> rusqlite::Result<bool> {
+        let (owner, direction, identity) = key;
+        Ok(self.tail.knows(key) || self.find_identity.exists(params![owner, direction, identity])?)
+    }
+
+    /// The id of the message at a place.
+    fn message_at(&mut self, place: PlaceKey) -> rusqlite::Result<Option<i64>> {
+        if let Some(entry) = self.tail.at(place) {
+            return Ok(Some(entry.id));
+        }
+        self.find_place.query_row([place.0, place.1], |row| row.get(0)).optional()
+    }
+
+    /// Messages behind `after`, from the indices and from the tail.
+    fn mailbox(
+        &mut self,
+        owner: UserId,
+        after: Sequence,
+        limit: u32,
+    ) -> rusqlite::Result<Vec<StoredMessage>> {
+        let limit_rows = limit as usize;
+        let (key, after) = (bound(owner.0), bound(after.0));
+        let indexed = self.messages.query_map((key, after, limit), |row| message(owner, row))?;
+        let mut found: Vec<StoredMessage> = indexed.collect::<rusqlite::Result<_>>()?;
+        let indexed = found.len();
+        // Where the indices have enough, only what lies between their messages is missing.
+        let last = match found.last() {
+            Some(last) if indexed >= limit_rows => bound(last.sequence.0),
+            _ => i64::MAX,
+        };
+        let Some(first) = after.checked_add(1) else { return Ok(found) };
+        for entry in self.tail.mailbox(key, first, last) {
+            if found.len() - indexed >= limit_rows {
+                break;
+            }
+            // In the middle of a merge a message is in both.
+            let sequence = entry.sequence.unsigned_abs();
+            if found[..indexed].binary_search_by_key(&sequence, |m| m.sequence.0).is_err() {
+                found.extend(self.message.query_row([entry.id], |row| message(owner, row)).optional()?);
+            }
+        }
+        if found.len() > indexed {
+            found.sort_unstable_by_key(|message| message.sequence);
+            found.truncate(limit_rows);
+        }
+        Ok(found)
     }
 
     fn put_binding(&mut self, binding: &Binding) -> Result<Outcome, Failure> {
@@ -352,7 +606,56 @@ impl<'c> Statements<'c> {
             let cursor = (DeviceKey(row.get(1)?), Sequence(natural(row, 2)?));
             owners.record(natural(row, 0)?)?.mailbox.cursors.push(cursor);
         }
+        for record in &mut records {
+            let newest = self.tail.mailbox(bound(record.user.id.0), 0, i64::MAX).last();
+            if let Some(entry) = newest {
+                let last = &mut record.mailbox.last;
+                *last = Sequence(last.0.max(entry.sequence.unsigned_abs()));
+            }
+        }
         Ok(records)
+    }
+}
+
+/// Adds rows of three columns to an index, many with one statement. Rows that are there already stay.
+struct Batch<'c> {
+    one: Statement<'c>,
+    many: Statement<'c>,
+}
+
+impl<'c> Batch<'c> {
+    /// Columns in each row.
+    const COLUMNS: usize = 3;
+
+    fn prepare(connection: &'c Connection, table: &str, columns: &str) -> rusqlite::Result<Batch<'c>> {
+        let prepare = |rows: usize| {
+            let row = |n| format!("(${}, ${}, ${})", 3 * n + 1, 3 * n + 2, 3 * n + 3);
+            let rows: Vec<String> = (0..rows).map(row).collect();
+            let rows = rows.join(", ");
+            connection
+                .prepare(&format!("INSERT INTO {table} ({columns}) VALUES {rows} ON CONFLICT DO NOTHING"))
+        };
+        Ok(Batch { one: prepare(1)?, many: prepare(MERGE_STATEMENT_ROWS)? })
+    }
+
+    /// `bind` binds a row to parameters from the one with the given number onwards.
+    fn execute<R>(
+        &mut self,
+        rows: &[R],
+        bind: impl Fn(&mut Statement<'c>, usize, &R) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut chunks = rows.chunks_exact(MERGE_STATEMENT_ROWS);
+        for chunk in &mut chunks {
+            for (index, row) in chunk.iter().enumerate() {
+                bind(&mut self.many, Self::COLUMNS * index + 1, row)?;
+            }
+            self.many.raw_execute()?;
+        }
+        for row in chunks.remainder() {
+            bind(&mut self.one, 1, row)?;
+            self.one.raw_execute()?;
+        }
+        Ok(())
     }
 }
 
@@ -450,6 +753,16 @@ fn message(owner: UserId, row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
         identity: row.get(3)?,
         received_unix_ms: natural(row, 4)?,
         request: row.get(5)?,
+    })
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        id: row.get(0)?,
+        owner: row.get(1)?,
+        sequence: row.get(2)?,
+        direction: row.get(3)?,
+        identity: row.get(4)?,
     })
 }
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Failure, classify};
 use crate::metrics::Counters;
 use crate::queue::{Entry, Queue, Work};
-use crate::sql::{Advances, Statements};
+use crate::sql::{Advances, Statements, TAIL_FACTOR_MAX};
 
 /// Pages in the write-ahead log after which they are copied into the database: 16 MiB of pages of 4 KiB. A page that
 /// changed often since is then copied once; more would make recovery after a kill slower than a fraction of a second.
@@ -20,6 +20,13 @@ pub(crate) const CHECKPOINT_PAGES: u64 = 4_096;
 
 /// Between two steps of pruning. With steps of some 5 ms, messages get at least half of the disk's time.
 const PRUNE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Between two steps of merging the tail into the indices, for the same reason. That leaves 100,000 rows
+/// a second, those of 50,000 messages; see [`TAIL_FACTOR_MAX`] for when more come.
+const MERGE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Until a merge that failed is tried again: the world (a full disk) changes in seconds at the soonest.
+const MERGE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the handle and the thread share.
 pub(crate) struct Shared {
@@ -61,9 +68,14 @@ impl Files {
 }
 
 /// Serves until the queue is closed and empty.
-pub(crate) fn run(connection: &Connection, statements: Statements<'_>, shared: &Shared) {
+pub(crate) fn run(
+    connection: &Connection,
+    statements: Statements<'_>,
+    shared: &Shared,
+    tail_messages: usize,
+) {
     shared.counters.bytes_on_disk.store(shared.files.bytes(), Relaxed);
-    Writer::new(connection, statements, shared).serve();
+    Writer::new(connection, statements, shared, tail_messages).serve();
 }
 
 struct Writer<'c> {
@@ -75,6 +87,10 @@ struct Writer<'c> {
     prunes: Vec<Prune>,
     /// When the next step of pruning may begin, if one is needed.
     prune_at: Option<Instant>,
+    /// When the next step of merging may begin, if one is needed.
+    merge_at: Option<Instant>,
+    /// Messages in the tail at which a merge begins.
+    tail_messages: usize,
     /// Pages in the log at which to try the next checkpoint.
     checkpoint_at: u64,
     /// Whether the last group failed, so that a lasting fault is logged once.
@@ -98,7 +114,12 @@ enum Isolation {
 }
 
 impl<'c> Writer<'c> {
-    fn new(connection: &'c Connection, statements: Statements<'c>, shared: &'c Shared) -> Writer<'c> {
+    fn new(
+        connection: &'c Connection,
+        statements: Statements<'c>,
+        shared: &'c Shared,
+        tail_messages: usize,
+    ) -> Writer<'c> {
         Writer {
             connection,
             statements,
@@ -106,6 +127,8 @@ impl<'c> Writer<'c> {
             last_commit: None,
             prunes: Vec::new(),
             prune_at: None,
+            merge_at: None,
+            tail_messages,
             checkpoint_at: CHECKPOINT_PAGES,
             failing: false,
         }
@@ -114,13 +137,20 @@ impl<'c> Writer<'c> {
     fn serve(mut self) {
         let mut group = Vec::new();
         loop {
-            match self.shared.queue.take(&mut group, self.last_commit, self.prune_at) {
+            self.begin_merge_if_due();
+            let chore_at = self.prune_at.into_iter().chain(self.merge_at).min();
+            match self.shared.queue.take(&mut group, self.last_commit, chore_at) {
                 Work::Group => {
                     self.start_prunes(&mut group);
                     let completions = self.guard(|writer| writer.apply(&group));
                     let completions = completions.unwrap_or_else(|| fail(&group, &panicked()));
                     group.clear();
                     self.shared.deliver(completions);
+                }
+                // One step after the other where both are due.
+                Work::Chore if self.merge_at == chore_at => {
+                    let done = self.guard(Self::merge).unwrap_or_else(|| Err(panicked()));
+                    self.finish_merge_step(done);
                 }
                 Work::Chore => {
                     let done = self.guard(Self::prune).unwrap_or_else(|| Err(panicked()));
@@ -206,6 +236,7 @@ impl<'c> Writer<'c> {
     /// The inner result is the change's own; the outer one ends the group.
     fn apply_alone(&mut self, change: &Change) -> Result<Result<Outcome, StoreError>, Failure> {
         self.connection.execute_batch("SAVEPOINT change").map_err(Failure::from)?;
+        let mark = self.statements.mark();
         let mut advances = Advances::default();
         let outcome = self
             .statements
@@ -219,6 +250,7 @@ impl<'c> Writer<'c> {
             Err(Failure::Own(error)) => {
                 let undo = "ROLLBACK TO change; RELEASE change";
                 self.connection.execute_batch(undo).map_err(|e| Failure::World(classify(&e)))?;
+                self.statements.rolled_back_to(mark);
                 tracing::warn!(?error, "a change could not be stored");
                 Ok(Err(error))
             }
@@ -238,12 +270,13 @@ impl<'c> Writer<'c> {
     }
 
     /// Leaves no transaction open. SQLite has already rolled back by itself after some errors.
-    fn roll_back(&self) {
+    fn roll_back(&mut self) {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
+        self.statements.rolled_back_to(0);
     }
 
     fn answer_all(&mut self, group: &[Entry]) -> Vec<Completion<Rows>> {
@@ -317,6 +350,47 @@ impl<'c> Writer<'c> {
             Err(error) => Completion::PersistFailed { token, error: error.clone() },
         });
         self.shared.deliver(completions.collect());
+    }
+
+    fn begin_merge_if_due(&mut self) {
+        let messages = self.statements.tail_messages();
+        if messages < self.tail_messages {
+            return;
+        }
+        let at = self.merge_at.get_or_insert_with(Instant::now);
+        if messages >= TAIL_FACTOR_MAX * self.tail_messages && !self.statements.merge_fails() {
+            *at = Instant::now().min(*at);
+        }
+    }
+
+    /// One step.
+    fn merge(&mut self) -> Result<(), StoreError> {
+        let step = self.statements.begin().map_err(Failure::from).and_then(|()| {
+            self.statements.merge_step()?;
+            // Not for the pace of groups: nobody's change was in it.
+            let last_commit = self.last_commit;
+            let committed = self.commit();
+            self.last_commit = last_commit;
+            committed
+        });
+        step.map_err(|failure| {
+            self.roll_back();
+            failure.into_error()
+        })
+    }
+
+    fn finish_merge_step(&mut self, step: Result<(), StoreError>) {
+        let now = Instant::now();
+        if let Err(error) = &step {
+            if !self.statements.merge_fails() {
+                tracing::warn!(?error, "the newest messages could not be indexed; it is tried again");
+            }
+            self.merge_at = Some(now + MERGE_RETRY);
+            self.statements.merged(step);
+        } else {
+            let done = self.statements.merged(step);
+            self.merge_at = (!done).then_some(now + MERGE_PAUSE);
+        }
     }
 
     /// Copies the log into the database when it is long. This is after the completions went out, so that nobody waits
@@ -400,8 +474,8 @@ mod tests {
             wal_pages: Arc::default(),
             files: Files { database: "".into(), wal: "".into() },
         };
-        let statements = Statements::prepare(&connection).unwrap();
-        let mut writer = Writer::new(&connection, statements, &shared);
+        let statements = Statements::prepare(&connection, 1).unwrap();
+        let mut writer = Writer::new(&connection, statements, &shared, 1);
         let user = User {
             id: UserId(1),
             address: SipAddress::parse("alice@contoso.example").unwrap(),

@@ -160,16 +160,26 @@ fn a_change_that_fails_fails_alone() {
 
 #[test]
 fn a_full_database_refuses_whole_groups_and_recovers() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options { bytes_max: Some(1 << 20), ..eager() };
-    let mut home = Home::open(&file(&folder), options).unwrap();
-    home.persist_all(vec![add_alice()]);
-    let kept = fill(&mut home);
-    assert!(kept > 50, "{kept} messages of 10,000 octets fit into 1 MiB");
-    assert_eq!(home.sequences(ALICE), (1..=kept).collect::<Vec<_>>(), "nothing half-written, nothing lost");
-    home.persist_all(vec![Change::Prune { messages_before_unix_ms: u64::MAX, devices_before_unix_ms: 0 }]);
-    home.persist_all(vec![message(1_000, 10_000)]);
-    assert_eq!(home.sequences(ALICE), [1_000]);
+    // With the usual tail, and with one that is merged all the time, into indices that find no room either.
+    for tail_messages in [storage::TAIL_MESSAGES, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { bytes_max: Some(1 << 20), tail_messages, ..eager() };
+        let mut home = Home::open(&file(&folder), options).unwrap();
+        home.persist_all(vec![add_alice()]);
+        let kept = fill(&mut home);
+        assert!(kept > 50, "{kept} messages of 10,000 octets fit into 1 MiB");
+        assert_eq!(
+            home.sequences(ALICE),
+            (1..=kept).collect::<Vec<_>>(),
+            "nothing half-written, nothing lost"
+        );
+        home.persist_all(vec![Change::Prune {
+            messages_before_unix_ms: u64::MAX,
+            devices_before_unix_ms: 0,
+        }]);
+        home.persist_all(vec![message(1_000, 10_000)]);
+        assert_eq!(home.sequences(ALICE), [1_000]);
+    }
 }
 
 /// Appends pairs until one fails with `Full`, both of it; how many messages went in.
@@ -374,6 +384,79 @@ fn a_file_of_the_first_version_still_opens() {
     assert_eq!(home.record(UserId(2)).user.state, UserState::Disabled);
 }
 
+// ---------------------------------------------------------------- the tail
+
+/// How many messages the indices know.
+fn indexed(shell: &Connection) -> u64 {
+    let count = |table| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        shell.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    };
+    count("message_places").min(count("message_identities"))
+}
+
+#[test]
+fn a_merge_changes_nothing_that_can_be_seen() {
+    const MESSAGES: u64 = 1_000;
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { tail_messages: 400, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    home.persist_all((1..=MESSAGES).map(|n| message(n, 10)).collect());
+    let shell = Connection::open(file(&folder)).unwrap();
+    let withdraw = |n| Change::WithdrawMessage { owner: ALICE, sequence: Sequence(n) };
+    let mut kept: Vec<u64> = (1..=MESSAGES).collect();
+    let mut sizes = std::collections::BTreeSet::new();
+    let began = std::time::Instant::now();
+    while indexed(&shell) < MESSAGES - 400 {
+        assert!(began.elapsed() < PATIENCE, "the merge goes on");
+        sizes.insert(indexed(&shell));
+        assert_eq!(home.sequences(ALICE), kept);
+        if kept.len() > 500 {
+            home.persist_all(vec![withdraw(kept.remove(kept.len() / 2))]);
+        }
+        let middle = Query::Messages { owner: ALICE, after: Sequence(kept[100]), limit: 3 };
+        let Ok(Rows::Messages(page)) = home.query(middle) else { panic!("no messages") };
+        assert!(page.iter().map(|m| m.sequence.0).eq(kept[101..104].iter().copied()));
+        for known in [1, MESSAGES] {
+            assert_eq!(home.persist(vec![message(known, 10)]), [Ok(Outcome::AlreadyThere)]);
+        }
+        assert_eq!(home.record(ALICE).mailbox.last, Sequence(MESSAGES));
+    }
+    assert!(sizes.len() > 1, "it was seen halfway: {sizes:?}");
+    home.persist_all(vec![Change::RemoveUser(ALICE)]);
+    let rows: i64 = shell.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
+    assert_eq!((rows, indexed(&shell)), (0, 0));
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice(), message(1, 10)]);
+    home.store.close().unwrap();
+    assert_eq!(Home::open(&file(&folder), options).unwrap().sequences(ALICE), [1], "its id is a new one");
+}
+
+#[test]
+fn a_merge_that_was_cut_off_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { tail_messages: 400, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    home.persist_all((1..=400).map(|n| message(n, 10)).collect());
+    let shell = Connection::open(file(&folder)).unwrap();
+    let identities = "SELECT count(*) FROM message_identities";
+    let began = std::time::Instant::now();
+    while shell.query_row(identities, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+        assert!(began.elapsed() < PATIENCE, "the merge begins");
+    }
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    let began = std::time::Instant::now();
+    while indexed(&shell) < 400 {
+        assert!(began.elapsed() < PATIENCE, "the merge ends");
+        assert_eq!(home.sequences(ALICE).len(), 400);
+    }
+    assert_eq!(home.persist(vec![message(200, 10)]), [Ok(Outcome::AlreadyThere)]);
+}
+
 // ---------------------------------------------------------------- pruning
 
 #[test]
@@ -417,7 +500,9 @@ const CHILD: &str = "STORAGE_TEST_CHILD";
 #[test]
 fn child_that_appends_until_it_is_killed() {
     let Some(path) = std::env::var_os(CHILD) else { return };
-    let mut home = Home::open(Path::new(&path), Options::default()).unwrap();
+    // Merges go on all the time, so that the kill cuts one off.
+    let options = Options { tail_messages: 64, ..Options::default() };
+    let mut home = Home::open(Path::new(&path), options).unwrap();
     home.persist_all(vec![add_alice()]);
     let mut out = std::io::stdout().lock();
     for n in 1.. {
@@ -462,6 +547,8 @@ fn what_was_acknowledged_survives_a_kill() {
         assert!(acknowledged > 0, "the child has worked");
         let mut home = Home::eager(&path);
         let kept = home.sequences(ALICE);
+        // A group takes 512, so that behind so many a merge has come to its end.
+        assert!(lines < 1_000 || indexed(&Connection::open(&path).unwrap()) > 0, "merges were under way");
         assert!(kept.len() as u64 >= acknowledged, "{} kept of {acknowledged}", kept.len());
         assert!(kept.iter().copied().eq(1..=kept.len() as u64), "in order, without gaps");
         assert_eq!(home.record(ALICE).mailbox.last.0, kept.len() as u64);

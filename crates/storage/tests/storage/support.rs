@@ -9,7 +9,7 @@ use records::{Change, Direction, Query, Rows, Sequence, StoredMessage, UserRecor
 use storage::{OpenError, Options, Sqlite};
 
 /// Longer than any answer takes on the slowest machine; only a test that fails waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// What never comes within a test: changes that wait for it are seen to wait.
 pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
 
