@@ -13,6 +13,7 @@ use crate::frontend::{Due, FrontEnd};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registrar::{self, NewBinding, Plan, Wish};
+use crate::router::Recipient;
 use crate::users::{Account, AddressKey};
 
 /// Flow-Timer of RFC 5626 §4.4.1, in seconds: a client of outbound sends a keep-alive at least so often, and takes a flow as dead when none comes back.
@@ -24,6 +25,10 @@ impl FrontEnd {
         let Sender::User(user) = sender else {
             return Err(Refusal::new(403, "a REGISTER needs credentials"));
         };
+        // RFC 3261 §10.3 step 1.
+        if self.recipient(message) == Recipient::Foreign {
+            return Err(Refusal::new(403, "a REGISTER for a domain that is not ours"));
+        }
         let to = message.to().ok().and_then(|to| AddressKey::from_uri(&to.uri));
         let Some(to) = to else { return Err(Refusal::new(400, "To of a REGISTER is no address")) };
         if self.users.find(&to) != Some(user) {
