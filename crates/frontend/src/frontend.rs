@@ -153,7 +153,7 @@ impl FrontEnd {
         let mut front_end = FrontEnd {
             stack,
             users: Users::new(seed),
-            auth: Authenticator::new(&config.secret, config.authentication.nonce_lifetime, UnixMillis(0)),
+            auth: Authenticator::new(&config.secret, &config.seed, config.authentication.nonce_lifetime),
             counters: Counters::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             state: State::Loading,
@@ -429,8 +429,6 @@ impl Node for FrontEnd {
         self.now = now;
         if self.started.is_none() {
             self.started = Some(now.monotonic);
-            self.auth =
-                Authenticator::new(&self.config.secret, self.config.authentication.nonce_lifetime, now.wall);
         }
         match input {
             Input::Connected { connection, peer, token } => self.connected(connection, &peer, token),

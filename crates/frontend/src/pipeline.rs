@@ -15,7 +15,7 @@ use sip_stack::route::OwnRoutes;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
 
-use crate::auth::{self, Attempt, Authenticator, Nonce, Proof, credentials_for};
+use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
 use crate::config::Challenge;
 use crate::frontend::{FrontEnd, State};
 use crate::users::AddressKey;
@@ -260,13 +260,14 @@ impl FrontEnd {
             }
         }
         let realm = self.realm(claimed.as_ref())?;
-        let header = if is_register { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
-        let values = message
-            .headers()
-            .filter(|h| h.id == header || (!is_register && h.id == HeaderId::Authorization))
-            .map(|h| h.value);
+        // Outside of REGISTER, Proxy-Authorization first: a client may send along an older answer in Authorization.
+        let (first, second) = match is_register {
+            true => (HeaderId::Authorization, None),
+            false => (HeaderId::ProxyAuthorization, Some(HeaderId::Authorization)),
+        };
+        let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
         let Some(credentials) = credentials_for(values, &realm) else {
-            return Err(self.challenge(request.message, &realm, Nonce::New, "no credentials yet"));
+            return Err(self.challenge(request.message, &realm, false, "no credentials yet"));
         };
         let attempt = Attempt {
             realm: &realm,
@@ -276,22 +277,21 @@ impl FrontEnd {
             source: request.arrival.remote.ip(),
             identity: (message.call_id().unwrap_or(""), message.cseq().map_or(0, |c| c.number)),
         };
-        match self.auth.judge(self.now, &self.users, &attempt) {
+        match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) => {
                 self.counters.sign_ins += 1;
                 self.sign_in(request.arrival.flow, user);
                 Ok(Sender::User(user))
             }
-            Proof::Stale => {
-                Err(self.challenge(request.message, &realm, Nonce::InPlaceOfStale, "the nonce is stale"))
-            }
+            Proof::Stale => Err(self.challenge(request.message, &realm, true, "the nonce is stale")),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
                 self.report(Level::Info, "sign-in-refused", Some(request.id), reason, fields);
-                let given = attempt.credentials.get("nonce");
-                let nonce = given.as_deref().map_or(Nonce::New, Nonce::AsGiven);
-                Err(self.challenge(request.message, &realm, nonce, reason))
+                if message.header(HeaderId::UserAgent).is_some_and(auth::is_old_libre) {
+                    return Err(Refusal::new(403, reason));
+                }
+                Err(self.challenge(request.message, &realm, false, reason))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -375,20 +375,14 @@ impl FrontEnd {
         }
     }
 
-    fn challenge(
-        &mut self,
-        message: &Message,
-        realm: &str,
-        nonce: Nonce<'_>,
-        reason: &'static str,
-    ) -> Refusal {
+    fn challenge(&mut self, message: &Message, realm: &str, stale: bool, reason: &'static str) -> Refusal {
         self.counters.challenges += 1;
         let (status, header) = match message.method() {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
         let offer = auth::offer(message.header(HeaderId::UserAgent));
-        let challenges = self.auth.challenges(self.now.wall, realm, nonce, offer);
+        let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
         let headers = challenges.into_iter().map(|challenge| (header, challenge)).collect();
         Refusal { status, reason, headers }
     }

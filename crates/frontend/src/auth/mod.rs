@@ -5,12 +5,13 @@
 mod nonce;
 mod throttle;
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use directory::{DigestSecrets, UserId};
-use node::{Now, UnixMillis};
+use node::Instant;
 use sip_message::AuthParams;
 use sip_message::digest::{Algorithm, Ha1, ResponseInput, verify};
 use siphasher::sip::SipHasher13;
@@ -26,19 +27,6 @@ pub(crate) struct Authenticator {
     /// Stands in for the secrets of accounts that do not exist.
     nobody: DigestSecrets,
     fingerprint_key: [u8; 16],
-}
-
-/// What nonce a challenge has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nonce<'a> {
-    /// A new one.
-    New,
-    /// A new one in place of one that was too old; with `stale` the client tries again without asking its user.
-    InPlaceOfStale,
-    /// After wrong credentials the one that they were for, if it is good still.
-    ///
-    /// COMPAT: baresip 1.0.0 takes a new nonce for a reason to try the same password again at once, without end.
-    AsGiven(&'a str),
 }
 
 /// A request that carries credentials.
@@ -71,14 +59,19 @@ pub(crate) enum Proof {
 }
 
 impl Authenticator {
-    pub(crate) fn new(secret: &[u8; 32], nonce_lifetime: Duration, start: UnixMillis) -> Authenticator {
+    /// `secret` is kept over restarts, `boot` is fresh.
+    pub(crate) fn new(secret: &[u8; 32], boot: &[u8; 32], nonce_lifetime: Duration) -> Authenticator {
         let derive = |purpose: u8| -> [u8; 32] {
             use sha2::{Digest, Sha256};
             Sha256::new().chain_update(secret).chain_update([purpose]).finalize().into()
         };
         let half = |key: [u8; 32]| -> [u8; 16] { key[..16].try_into().expect("32 octets have 16") };
         Authenticator {
-            nonces: Nonces::new(half(derive(b'n')), nonce_lifetime, start),
+            nonces: Nonces::new(
+                half(derive(b'n')),
+                boot[28..].try_into().expect("32 octets end in 4"),
+                nonce_lifetime,
+            ),
             throttle: Throttle::default(),
             nobody: DigestSecrets { md5: half(derive(b'm')), sha256: derive(b's') },
             fingerprint_key: half(derive(b'f')),
@@ -88,18 +81,13 @@ impl Authenticator {
     /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
     pub(crate) fn challenges(
         &mut self,
-        now: UnixMillis,
+        now: Instant,
         realm: &str,
-        nonce: Nonce<'_>,
+        stale: bool,
         offer: &[Algorithm],
     ) -> Vec<String> {
-        let stale = if nonce == Nonce::InPlaceOfStale { ", stale=true" } else { "" };
-        let nonce = match nonce {
-            Nonce::AsGiven(given) if matches!(self.nonces.judge(now, given), Worth::Good(_)) => {
-                given.to_owned()
-            }
-            _ => self.nonces.make(now),
-        };
+        let nonce = self.nonces.make(now);
+        let stale = if stale { ", stale=true" } else { "" };
         let challenge = |algorithm: &Algorithm| {
             let algorithm = algorithm.name();
             format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
@@ -108,23 +96,23 @@ impl Authenticator {
     }
 
     /// Judges an attempt.
-    pub(crate) fn judge(&mut self, now: Now, users: &Users, attempt: &Attempt<'_>) -> Proof {
-        let get = |name| attempt.credentials.get(name);
-        let (Some(username), Some(nonce), Some(uri), Some(response)) =
-            (get("username"), get("nonce"), get("uri"), get("response"))
+    pub(crate) fn judge(&mut self, now: Instant, users: &Users, attempt: &Attempt<'_>) -> Proof {
+        let Given { username, nonce, uri, response, algorithm, qop, nc, cnonce } =
+            Given::read(&attempt.credentials);
+        let (Some(username), Some(nonce), Some(uri), Some(response)) = (username, nonce, uri, response)
         else {
             return Proof::Wrong("credentials lack username, nonce, uri or response");
         };
-        if let Some(wait) = self.throttle.wait(now.monotonic, attempt.source, &username) {
+        if let Some(wait) = self.throttle.wait(now, attempt.source, &username) {
             return Proof::Wait(wait);
         }
-        let algorithm = match get("algorithm").as_deref() {
+        let algorithm = match algorithm.as_deref() {
             None => Algorithm::Md5,
             Some(name) if name.eq_ignore_ascii_case("MD5") => Algorithm::Md5,
             Some(name) if name.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
             Some(_) => return Proof::Wrong("an algorithm that was not offered"),
         };
-        let worth = self.nonces.judge(now.wall, &nonce);
+        let worth = self.nonces.judge(now, &nonce);
         if worth == Worth::Forged {
             return Proof::Wrong("the nonce is not ours");
         }
@@ -135,7 +123,6 @@ impl Authenticator {
             Algorithm::Md5 => Ha1::Md5(known.md5),
             _ => Ha1::Sha256(known.sha256),
         };
-        let (qop, nc, cnonce) = (get("qop"), get("nc"), get("cnonce"));
         let input = ResponseInput {
             method: attempt.method,
             uri: &uri,
@@ -147,7 +134,7 @@ impl Authenticator {
         };
         let is_right = verify(&ha1, &input, &response);
         let (true, Some(account), Some(_)) = (is_right, account, secrets) else {
-            self.throttle.failed(now.monotonic, attempt.source, &username);
+            self.throttle.failed(now, attempt.source, &username);
             return Proof::Wrong("wrong password, or no such account");
         };
         let Worth::Good(nonce) = worth else { return Proof::Stale };
@@ -160,7 +147,7 @@ impl Authenticator {
             (Some(_), None) => return Proof::Wrong("qop without a nonce count"),
         };
         let fingerprint = self.fingerprint(attempt, &response);
-        match self.nonces.spend(now.wall, nonce, count, fingerprint) {
+        match self.nonces.spend(now, nonce, count, fingerprint) {
             Used::Fresh => {
                 self.throttle.succeeded(attempt.source, &username);
                 Proof::User(account.user.id)
@@ -193,13 +180,14 @@ pub(crate) fn offer(user_agent: Option<&[u8]>) -> &'static [Algorithm] {
     match user_agent {
         // COMPAT: SIPp 3.6.1 looks at the first challenge alone and knows MD5 only. It is the one client without a name.
         None => &[Algorithm::Md5, Algorithm::Sha256],
-        Some(name) if is_libre_without_sha256(name) => &[Algorithm::Md5],
+        Some(name) if is_old_libre(name) => &[Algorithm::Md5],
         Some(_) => &[Algorithm::Sha256, Algorithm::Md5],
     }
 }
 
-/// COMPAT: baresip before 2.9 (Debian 12 has 1.0.0) gives up at a challenge with another algorithm than MD5, wherever it stands.
-fn is_libre_without_sha256(user_agent: &[u8]) -> bool {
+/// COMPAT: baresip before 2.9 (Debian 12 has 1.0.0) gives up at a challenge with another algorithm than MD5, wherever it stands; and while it is
+/// challenged after a wrong password it repeats that at once, without end, until the guesser that it looks like is slowed down and its owner with it.
+pub(crate) fn is_old_libre(user_agent: &[u8]) -> bool {
     let Some(version) = user_agent.strip_prefix(b"baresip v") else { return false };
     let mut numbers = version.split(|octet| !octet.is_ascii_digit());
     let mut number = || numbers.next().and_then(|n| std::str::from_utf8(n).ok()?.parse::<u32>().ok());
@@ -207,6 +195,56 @@ fn is_libre_without_sha256(user_agent: &[u8]) -> bool {
         (Some(major), Some(minor)) => (major, minor) < (2, 9),
         _ => false,
     }
+}
+
+/// The parameters of credentials that are looked at, found in one pass.
+#[derive(Default)]
+struct Given<'a> {
+    username: Option<Cow<'a, str>>,
+    nonce: Option<Cow<'a, str>>,
+    uri: Option<Cow<'a, str>>,
+    response: Option<Cow<'a, str>>,
+    algorithm: Option<Cow<'a, str>>,
+    qop: Option<Cow<'a, str>>,
+    nc: Option<Cow<'a, str>>,
+    cnonce: Option<Cow<'a, str>>,
+}
+
+impl<'a> Given<'a> {
+    fn read(credentials: &AuthParams<'a>) -> Given<'a> {
+        let mut given = Given::default();
+        for (name, value) in credentials.iter() {
+            let place = match name.len() {
+                8 if name.eq_ignore_ascii_case("username") => &mut given.username,
+                8 if name.eq_ignore_ascii_case("response") => &mut given.response,
+                5 if name.eq_ignore_ascii_case("nonce") => &mut given.nonce,
+                3 if name.eq_ignore_ascii_case("uri") => &mut given.uri,
+                9 if name.eq_ignore_ascii_case("algorithm") => &mut given.algorithm,
+                3 if name.eq_ignore_ascii_case("qop") => &mut given.qop,
+                2 if name.eq_ignore_ascii_case("nc") => &mut given.nc,
+                6 if name.eq_ignore_ascii_case("cnonce") => &mut given.cnonce,
+                _ => continue,
+            };
+            place.get_or_insert_with(|| unquoted(value));
+        }
+        given
+    }
+}
+
+/// A parameter's value without its quotes (RFC 3261 §25.1, quoted-string).
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    let mut plain = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(c) = characters.next() {
+        plain.extend(if c == '\\' { characters.next() } else { Some(c) });
+    }
+    Cow::Owned(plain)
 }
 
 /// The first Digest credentials for a realm among several values (RFC 3261 §22.3: a request may carry some for other proxies too).

@@ -1,6 +1,6 @@
 //! Nonces that cost nothing until they are used well (RFC 7616 §3.3, §5.4).
 //!
-//! A nonce says when it was made and bears a keyed digest, so that nothing is kept for it while strangers ask for challenges. Only when a right answer
+//! A nonce says in which start and when it was made, on the clock that never jumps, and bears a keyed digest, so that nothing is kept for it while strangers ask for challenges. Only when a right answer
 //! comes with it is it remembered, with the nonce count, so that no answer is taken twice. The memory is bounded: when it is full the nonce used
 //! first is forgotten, and every nonce as old as that one counts as stale.
 
@@ -11,21 +11,25 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
-use node::UnixMillis;
+use node::Instant;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Nonces in use that are remembered. Each is the sign-in of one device within a nonce's life; 24 octets each.
 const USED_MAX: usize = 131_072;
+/// Number, start and digest: 96 bits of digest cannot be guessed.
+const NONCE_OCTETS: usize = 24;
 /// Bits of a nonce's number that count nonces made in the same millisecond.
 const COUNTER_BITS: u32 = 20;
 
 /// Makes and judges nonces.
 pub(crate) struct Nonces {
     key: [u8; 16],
+    /// Tells nonces of this start from those of earlier ones, whose counts are forgotten.
+    boot: [u8; 4],
     lifetime: Duration,
     last: u64,
-    /// Nonces made at or before this moment are stale: made before this start, or forgotten.
-    horizon: UnixMillis,
+    /// Nonces made at or before this moment were forgotten and are stale.
+    horizon: Option<Instant>,
     used: HashMap<u64, Use, foldhash::fast::FixedState>,
     order: VecDeque<u64>,
 }
@@ -63,48 +67,51 @@ pub(crate) enum Used {
 }
 
 impl Nonces {
-    /// `key` is kept over restarts; nonces made before `start` are stale all the same, as their counts are forgotten.
-    pub(crate) fn new(key: [u8; 16], lifetime: Duration, start: UnixMillis) -> Nonces {
+    /// `key` is kept over restarts, so that nonces of an earlier start are known as ours, but stale; `boot` is fresh.
+    pub(crate) fn new(key: [u8; 16], boot: [u8; 4], lifetime: Duration) -> Nonces {
+        let seed = u64::from_le_bytes(key[..8].try_into().expect("a key has 16 octets"));
         Nonces {
             key,
+            boot,
             lifetime,
             last: 0,
-            horizon: UnixMillis(start.0.saturating_sub(1)),
-            used: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(u64::from_le_bytes(
-                key[..8].try_into().expect("a key has 16 octets"),
-            ))),
+            horizon: None,
+            used: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
             order: VecDeque::new(),
         }
     }
 
     /// A new nonce.
-    pub(crate) fn make(&mut self, now: UnixMillis) -> String {
-        self.last = (self.last + 1).max(now.0 << COUNTER_BITS);
-        let mut octets = [0; 24];
+    pub(crate) fn make(&mut self, now: Instant) -> String {
+        self.last = (self.last + 1).max(now.0 / 1000 << COUNTER_BITS);
+        let mut octets = [0; NONCE_OCTETS];
         octets[..8].copy_from_slice(&self.last.to_be_bytes());
-        octets[8..].copy_from_slice(&self.digest(self.last));
+        octets[8..12].copy_from_slice(&self.boot);
+        let digest = self.digest(&octets[..12]);
+        octets[12..].copy_from_slice(&digest);
         URL_SAFE_NO_PAD.encode(octets)
     }
 
     /// Judges a nonce.
-    pub(crate) fn judge(&self, now: UnixMillis, nonce: &str) -> Worth {
-        let mut octets = [0; 24];
+    pub(crate) fn judge(&self, now: Instant, nonce: &str) -> Worth {
+        let mut octets = [0; NONCE_OCTETS];
         if URL_SAFE_NO_PAD.decode_slice(nonce, &mut octets) != Ok(octets.len()) {
             return Worth::Forged;
         }
-        let number = u64::from_be_bytes(octets[..8].try_into().expect("8 of 24 octets"));
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&octets[8..], &self.digest(number)[..])) {
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(&octets[12..], &self.digest(&octets[..12])[..])) {
             return Worth::Forged;
         }
-        let made = UnixMillis(number >> COUNTER_BITS);
-        if made <= self.horizon || now.saturating_since(made) > self.lifetime {
+        let number = u64::from_be_bytes(octets[..8].try_into().expect("8 octets"));
+        let made = made(number);
+        let is_forgotten = self.horizon.is_some_and(|horizon| made <= horizon);
+        if octets[8..12] != self.boot || is_forgotten || now.since(made) > self.lifetime {
             return Worth::Stale;
         }
         Worth::Good(NonceId(number))
     }
 
     /// Uses a good nonce with a count, after the answer was found right. Without a count (RFC 2069) a nonce is good once.
-    pub(crate) fn spend(&mut self, now: UnixMillis, nonce: NonceId, count: u32, request: u64) -> Used {
+    pub(crate) fn spend(&mut self, now: Instant, nonce: NonceId, count: u32, request: u64) -> Used {
         if let Some(used) = self.used.get_mut(&nonce.0) {
             if count > used.count {
                 *used = Use { count, request };
@@ -119,36 +126,41 @@ impl Nonces {
     }
 
     /// Forgets nonces whose life is over, and the oldest if there are too many.
-    fn forget(&mut self, now: UnixMillis) {
+    fn forget(&mut self, now: Instant) {
         while let Some(number) = self.order.front().copied() {
-            let made = UnixMillis(number >> COUNTER_BITS);
-            let is_over = now.saturating_since(made) > self.lifetime;
+            let made = made(number);
+            let is_over = now.since(made) > self.lifetime;
             if !is_over && self.order.len() < USED_MAX {
                 break;
             }
             if !is_over {
-                self.horizon = self.horizon.max(made);
+                self.horizon = self.horizon.max(Some(made));
             }
             self.order.pop_front();
             self.used.remove(&number);
         }
     }
 
-    fn digest(&self, number: u64) -> [u8; 16] {
+    fn digest(&self, octets: &[u8]) -> [u8; 12] {
         let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write_u64(number);
-        hasher.finish128().as_bytes()
+        hasher.write(octets);
+        hasher.finish128().as_bytes()[..12].try_into().expect("16 octets have 12")
     }
+}
+
+/// When a nonce was made, to the millisecond.
+fn made(number: u64) -> Instant {
+    Instant((number >> COUNTER_BITS) * 1000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const START: UnixMillis = UnixMillis(1_000_000);
+    const START: Instant = Instant(1_000_000);
 
     fn nonces() -> Nonces {
-        Nonces::new([7; 16], Duration::from_secs(300), START)
+        Nonces::new([7; 16], [1; 4], Duration::from_secs(300))
     }
 
     fn good(worth: Worth) -> NonceId {
@@ -182,14 +194,14 @@ mod tests {
             let forged = String::from_utf8(forged).unwrap();
             assert_eq!(nonces.judge(START, &forged), Worth::Forged, "{position}");
         }
-        let other = Nonces::new([8; 16], Duration::from_secs(300), START);
+        let other = Nonces::new([8; 16], [1; 4], Duration::from_secs(300));
         assert_eq!(other.judge(START, &a), Worth::Forged);
     }
 
     #[test]
     fn nonces_of_an_earlier_start_are_stale() {
         let nonce = nonces().make(START);
-        let later = Nonces::new([7; 16], Duration::from_secs(300), START + Duration::from_secs(1));
+        let later = Nonces::new([7; 16], [2; 4], Duration::from_secs(300));
         assert_eq!(later.judge(START + Duration::from_secs(2), &nonce), Worth::Stale);
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Mailbox {
     cursors: BTreeMap<DeviceKey, Cursor>,
     /// Signed-in devices, in order of sign-in.
     devices: Vec<Device>,
+    /// Devices that are gone while a message is on its way to them: their answer may yet come.
+    departed: BTreeMap<DeviceId, Option<DeviceKey>>,
     /// Durable messages behind `recent_after`, all of them.
     recent: VecDeque<(Sequence, Message)>,
     recent_after: Sequence,
@@ -138,7 +140,11 @@ impl Mailbox {
 
     /// A device is gone.
     pub(crate) fn detach(&mut self, id: DeviceId) {
-        self.devices.retain(|d| d.id != id);
+        let Some(at) = self.devices.iter().position(|d| d.id == id) else { return };
+        let gone = self.devices.remove(at);
+        if matches!(gone.state, DeviceState::Delivering(_)) {
+            self.departed.insert(id, gone.key);
+        }
         if self.devices.is_empty() {
             self.recent.clear();
             self.recent_after = self.durable;
@@ -190,9 +196,7 @@ impl Mailbox {
 
     /// A device took what was delivered to it.
     pub(crate) fn took(&mut self, id: DeviceId, sequence: Sequence) {
-        if !self.pass(id, sequence) {
-            return;
-        }
+        self.pass(id, sequence);
         if self.taken < sequence {
             self.taken = sequence;
             self.taken_is_unwritten = true;
@@ -207,6 +211,7 @@ impl Mailbox {
 
     /// A device did not answer.
     pub(crate) fn unreachable(&mut self, id: DeviceId, sequence: Sequence) {
+        self.departed.remove(&id);
         if let Some(device) = self.devices.iter_mut().find(|d| d.id == id) {
             device.state = DeviceState::Unreachable;
             // What it is behind comes from storage when it is back.
@@ -270,12 +275,22 @@ impl Mailbox {
     }
 
     /// Moves a device past a message that was in delivery.
-    fn pass(&mut self, id: DeviceId, sequence: Sequence) -> bool {
-        let Some(device) = self.devices.iter_mut().find(|d| d.id == id) else { return false };
-        device.state = DeviceState::Idle;
-        device.cursor = device.cursor.max(sequence);
-        if let Some(key) = &device.key {
-            let cursor = self.cursors.entry(key.clone()).or_default();
+    fn pass(&mut self, id: DeviceId, sequence: Sequence) {
+        let key = match self.devices.iter_mut().find(|d| d.id == id) {
+            Some(device) => {
+                device.state = DeviceState::Idle;
+                device.cursor = device.cursor.max(sequence);
+                device.key.clone()
+            }
+            None => self.departed.remove(&id).flatten(),
+        };
+        if let Some(key) = key {
+            // The same device may have signed in again meanwhile, under another name.
+            let is_same = |d: &&mut Device| d.key.as_ref() == Some(&key) && d.state == DeviceState::Idle;
+            for device in self.devices.iter_mut().filter(is_same) {
+                device.cursor = device.cursor.max(sequence);
+            }
+            let cursor = self.cursors.entry(key).or_default();
             cursor.through = cursor.through.max(sequence);
             cursor.is_unwritten = true;
         }
@@ -283,7 +298,6 @@ impl Mailbox {
         while self.recent.front().is_some_and(|(s, _)| *s <= slowest) {
             self.forget_oldest();
         }
-        true
     }
 
     fn forget_oldest(&mut self) {
@@ -394,6 +408,20 @@ mod tests {
         assert_eq!(next(&mut mailbox, PHONE), "nothing");
         mailbox.attach(PHONE, None);
         assert_eq!(next(&mut mailbox, PHONE), "deliver 1");
+    }
+
+    #[test]
+    fn an_answer_counts_also_when_the_device_is_gone_by_then() {
+        let mut mailbox = Mailbox::default();
+        let key = DeviceKey("urn:uuid:1".to_owned());
+        mailbox.attach(PHONE, Some(key.clone()));
+        let first = arrive(&mut mailbox);
+        assert_eq!(next(&mut mailbox, PHONE), "deliver 1");
+        mailbox.detach(PHONE);
+        mailbox.attach(DESK, Some(key));
+        mailbox.took(PHONE, first);
+        assert_eq!(next(&mut mailbox, DESK), "nothing", "it has it already");
+        assert_eq!(mailbox.waiting(), 0);
     }
 
     #[test]
