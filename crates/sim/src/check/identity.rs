@@ -1,11 +1,12 @@
-//! Nobody receives a message that is not theirs, and From is who really wrote it.
+//! Nobody receives a message that is not theirs, nor another's credentials, and From is who really wrote it.
 
 use std::collections::BTreeSet;
 
 use node::Instant;
+use sip_message::HeaderId;
 
 use super::{Checker, End, Resident};
-use crate::event::{Event, Fact, Mark, What};
+use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
 /// See the module.
 pub struct Identity {
@@ -27,6 +28,13 @@ impl Checker for Identity {
     }
 
     fn observe(&mut self, event: &Event) {
+        if let What::Arrived { to: Party::Device(device), payload: Payload::Sip(message), .. } = &event.what {
+            let signed = |id| message.is_request() && message.header(id).is_some();
+            if signed(HeaderId::Authorization) || signed(HeaderId::ProxyAuthorization) {
+                let (name, method) = (&self.residents[*device].name, message.method().as_str());
+                self.found.push((event.at, format!("{name} got a {method} with somebody's credentials")));
+            }
+        }
         let What::Fact { device, fact } = &event.what else { return };
         let resident = &self.residents[*device];
         let name = &resident.name;

@@ -1,5 +1,8 @@
 //! Each device gets messages in the order of its user's mailbox (design section 6: one order for all of an owner's
 //! devices).
+//!
+//! A device that cannot be recognised is a new one at each registration; what was sent to it before it went away may
+//! still arrive among what it gets as the new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +10,26 @@ use directory::UserId;
 use node::{Instant, Outcome};
 use records::{Change, Sequence};
 
-use super::{Checker, End, Resident};
-use crate::event::{Event, Fact, Mark, What};
+use super::{Checker, End, Resident, message_branch};
+use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
 /// See the module.
 pub struct MailboxOrder {
     residents: Vec<Resident>,
     ids: BTreeMap<String, UserId>,
     sequences: BTreeMap<(UserId, Mark), Sequence>,
-    firsts: Vec<(Instant, usize, Mark)>,
+    firsts: Vec<First>,
+    /// When a copy was first sent, in copies sent.
+    sent: BTreeMap<String, usize>,
     seen: BTreeSet<(usize, Mark)>,
+}
+
+/// The first copy of a message that a device got.
+struct First {
+    at: Instant,
+    device: usize,
+    mark: Mark,
+    sent: Option<usize>,
 }
 
 impl MailboxOrder {
@@ -27,6 +40,7 @@ impl MailboxOrder {
             ids: BTreeMap::new(),
             sequences: BTreeMap::new(),
             firsts: Vec::new(),
+            sent: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
     }
@@ -50,14 +64,21 @@ impl Checker for MailboxOrder {
                 }
                 _ => {}
             },
+            What::Sent { from: Party::Machine(_), payload: Payload::Sip(message), .. } => {
+                if let Some(branch) = message_branch(message) {
+                    let place = self.sent.len();
+                    self.sent.entry(branch).or_insert(place);
+                }
+            }
             // A device needs no copy of what it sent itself; where it gets one after a crash, it is not in order.
             What::Fact { device, fact: Fact::Wrote { mark, .. } } => {
                 self.seen.insert((*device, mark.clone()));
             }
-            What::Fact { device, fact: Fact::Received { mark, .. } }
+            What::Fact { device, fact: Fact::Received { mark, branch, .. } }
                 if self.seen.insert((*device, mark.clone())) =>
             {
-                self.firsts.push((event.at, *device, mark.clone()));
+                let sent = self.sent.get(branch).copied();
+                self.firsts.push(First { at: event.at, device: *device, mark: mark.clone(), sent });
             }
             _ => {}
         }
@@ -65,21 +86,26 @@ impl Checker for MailboxOrder {
 
     fn finish(&mut self, _end: &End<'_>) -> Vec<(Instant, String)> {
         let mut found = Vec::new();
-        let mut last: BTreeMap<usize, (Sequence, &Mark)> = BTreeMap::new();
-        for (at, device, mark) in &self.firsts {
-            let resident = &self.residents[*device];
+        let mut last: BTreeMap<usize, (Sequence, &First)> = BTreeMap::new();
+        for first in &self.firsts {
+            let resident = &self.residents[first.device];
             let owner = self.ids.get(&resident.user);
-            let sequence = owner.and_then(|o| self.sequences.get(&(*o, mark.clone())));
+            let sequence = owner.and_then(|o| self.sequences.get(&(*o, first.mark.clone())));
             let Some(sequence) = sequence else {
                 // Whether somebody else's message came here is for another checker to say.
                 continue;
             };
-            if let Some((before, other)) = last.get(device).filter(|(before, _)| before > sequence) {
-                let name = &resident.name;
-                let (b, s) = (before.0, sequence.0);
-                found.push((*at, format!("{name} got {mark} (sequence {s}) behind {other} (sequence {b})")));
-            } else {
-                last.insert(*device, (*sequence, mark));
+            match last.get(&first.device).filter(|(before, _)| before > sequence) {
+                Some((_, other)) if resident.instance.is_none() && first.sent < other.sent => {}
+                Some((before, other)) => {
+                    let (name, mark, other) = (&resident.name, &first.mark, &other.mark);
+                    let (b, s) = (before.0, sequence.0);
+                    let what = format!("{name} got {mark} (sequence {s}) behind {other} (sequence {b})");
+                    found.push((first.at, what));
+                }
+                None => {
+                    last.insert(first.device, (*sequence, first));
+                }
             }
         }
         found

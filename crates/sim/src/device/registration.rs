@@ -251,6 +251,8 @@ impl Device {
             self.fact(Fact::Unregistered { flow });
         }
         self.fail_transactions(flow);
+        // Whoever asked over the connection is not reached over its successor.
+        self.served.retain(|_, served| !served.came_over(flow));
         self.try_again(flow);
     }
 

@@ -36,6 +36,13 @@ pub(super) struct Served {
     pub(super) late: Option<Bytes>,
 }
 
+impl Served {
+    /// Whether the request came over this flow.
+    pub(super) fn came_over(&self, flow: usize) -> bool {
+        matches!(self.path, Path::Flow(of) if of == flow)
+    }
+}
+
 impl ClientTransaction {
     /// Whether a response may be to another copy of the request than the one that was acted on.
     pub(super) fn was_retransmitted(&self) -> bool {

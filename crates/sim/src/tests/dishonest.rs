@@ -21,6 +21,8 @@ pub(super) enum Plant {
     Leaks,
     /// Writes somebody else into From.
     Impersonates,
+    /// Shows the sender's credentials to the recipient.
+    ShowsCredentials,
     /// Lets nobody stop ringing.
     SwallowsCancel,
     /// Ends calls on one side only.
@@ -91,6 +93,11 @@ impl Dishonest {
             Plant::Impersonates if delivery => {
                 let mut edit = Edit::new(&message);
                 edit.set(HeaderId::From, "<sip:mallory@contoso.example>;tag=x");
+                self.ready.push_back(Output::Send { flow, bytes: edit.write() });
+            }
+            Plant::ShowsCredentials if delivery => {
+                let mut edit = Edit::new(&message);
+                edit.append(HeaderId::ProxyAuthorization, "Digest username=\"alice\", response=\"0\"");
                 self.ready.push_back(Output::Send { flow, bytes: edit.write() });
             }
             Plant::SwallowsCancel if message.is_request() && message.method() == Method::Cancel => {

@@ -73,6 +73,11 @@ fn a_wrong_sender_is_found() {
 }
 
 #[test]
+fn credentials_that_are_passed_on_are_found() {
+    check(Plant::ShowsCredentials, "identity", "with somebody's credentials", three_messages);
+}
+
+#[test]
 fn a_loser_that_rings_on_is_found() {
     check(Plant::SwallowsCancel, "calls", "after the call was decided", forked_call);
 }
