@@ -1,3 +1,5 @@
+//! A home as the tests drive it: a storage, the answers it gave, and short words for changes.
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
