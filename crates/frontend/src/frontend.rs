@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::messaging::mailbox::DeviceId;
 use crate::messaging::{AcceptId, Accepting, Own};
 use crate::metrics::Counters;
+use crate::registration::http_date;
 use crate::users::Users;
 
 /// How long a connection may stay without anybody having signed in on it (design section 11).
@@ -79,6 +80,8 @@ pub struct FrontEnd {
     pub(crate) storage_healthy: bool,
     pub(crate) started: Option<Instant>,
     pub(crate) now: Now,
+    /// The second that was written last as a date, and how.
+    date: (u64, String),
     write_bindings: Option<TimerId>,
     write_marks: Option<TimerId>,
     next_id: u64,
@@ -175,6 +178,7 @@ impl FrontEnd {
             storage_healthy: true,
             started: None,
             now,
+            date: (u64::MAX, String::new()),
             write_bindings: None,
             write_marks: None,
             next_id: 1,
@@ -193,6 +197,15 @@ impl FrontEnd {
     pub(crate) fn next_request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
+    }
+
+    /// The time as a Date header says it; written once a second.
+    pub(crate) fn date(&mut self) -> &str {
+        let second = self.now.wall.0 / 1000;
+        if self.date.0 != second {
+            self.date = (second, http_date(self.now.wall));
+        }
+        &self.date.1
     }
 
     /// Persists a change that nobody waits for.

@@ -189,7 +189,8 @@ impl FrontEnd {
             headers.push((HeaderId::ServiceRoute, format!("<sip:{sent_by};transport={transport};lr>")));
         }
         headers.push((HeaderId::Supported, crate::pipeline::SUPPORTED.to_owned()));
-        headers.push((HeaderId::Date, http_date(self.now.wall)));
+        let date = self.date().to_owned();
+        headers.push((HeaderId::Date, date));
         self.answer(request, 200, &headers);
     }
 

@@ -5,6 +5,7 @@
 //! dialog that comes back through them so proves, without any state here, where it must go and that it was sent by a party of the dialog.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 use node::{Flow, Listener, Transport};
 use sip_message::{HeaderId, Host, Message, NameAddr, Uri};
@@ -18,35 +19,39 @@ const OWN_ROUTES_MAX: usize = 4;
 /// The names and sockets under which requests reach this server.
 #[derive(Clone, Debug)]
 pub struct Names {
-    hosts: Vec<String>,
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
     ports: Vec<u16>,
 }
 
 impl Names {
     /// From the listeners and further names of the host.
-    pub fn new<'a>(listeners: &[Listener], further: impl IntoIterator<Item = &'a str>) -> Names {
-        let bracketed = |l: &Listener| match l.address.ip() {
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-        };
-        let advertised = listeners.iter().map(|l| l.advertised_host.to_ascii_lowercase());
-        let bound = listeners.iter().filter(|l| !l.address.ip().is_unspecified()).map(bracketed);
-        let mut hosts: Vec<String> = advertised.chain(bound).collect();
-        hosts.extend(further.into_iter().map(str::to_ascii_lowercase));
-        hosts.sort();
-        hosts.dedup();
+    pub fn new<'a>(listeners: &'a [Listener], further: impl IntoIterator<Item = &'a str>) -> Names {
+        let advertised = listeners.iter().map(|l| l.advertised_host.as_str());
+        let mut names = Vec::new();
+        let mut addresses: Vec<IpAddr> =
+            listeners.iter().map(|l| l.address.ip()).filter(|ip| !ip.is_unspecified()).collect();
+        for host in advertised.chain(further) {
+            match host.trim_matches(['[', ']']).parse() {
+                Ok(address) => addresses.push(address),
+                Err(_) => names.push(host.to_ascii_lowercase()),
+            }
+        }
+        names.sort();
+        names.dedup();
+        addresses.sort();
+        addresses.dedup();
         let mut ports: Vec<u16> = listeners.iter().map(|l| l.address.port()).collect();
         ports.sort_unstable();
         ports.dedup();
-        Names { hosts, ports }
+        Names { names, addresses, ports }
     }
 
     /// Whether a URI names this server: one of its hosts, and no port or one that it listens on.
     pub fn is_self(&self, uri: &Uri<'_>) -> bool {
         let host_is_ours = match uri.host() {
-            Host::Name(name) => self.hosts.iter().any(|h| h.eq_ignore_ascii_case(name)),
-            Host::Address(std::net::IpAddr::V6(ip)) => self.hosts.contains(&format!("[{ip}]")),
-            Host::Address(ip) => self.hosts.contains(&ip.to_string()),
+            Host::Name(name) => self.names.iter().any(|n| n.eq_ignore_ascii_case(name)),
+            Host::Address(address) => self.addresses.contains(&address),
         };
         uri.is_sip() && host_is_ours && uri.port().is_none_or(|p| self.ports.contains(&p))
     }

@@ -18,7 +18,7 @@ use sip_stack::transaction::{Arrival, ServerId};
 use self::mailbox::{DeviceId, Next, PAGE};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::pipeline::{Refusal, Request, Sender};
-use crate::registration::{device_on_flow, http_date};
+use crate::registration::device_on_flow;
 use crate::router::{Recipient, TRUST_HEADERS};
 
 /// How long a device that did not answer is left alone, unless it registers before.
@@ -130,7 +130,7 @@ impl FrontEnd {
     }
 
     /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
-    fn as_kept(&self, message: &Message, own_routes: usize, to: &str, from: &str) -> Message {
+    fn as_kept(&mut self, message: &Message, own_routes: usize, to: &str, from: &str) -> Message {
         let uri = format!("sip:{to}");
         let mut edit = Edit::new(message);
         edit.request_uri(&uri)
@@ -146,7 +146,7 @@ impl FrontEnd {
         }
         edit.set(HeaderId::PAssertedIdentity, format!("<sip:{from}>"));
         if message.header(HeaderId::Date).is_none() {
-            edit.append(HeaderId::Date, http_date(self.now.wall));
+            edit.append(HeaderId::Date, self.date());
         }
         Message::parse(edit.write()).expect("an edited message is a message")
     }
