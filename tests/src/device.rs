@@ -514,7 +514,7 @@ impl Shared {
 
     fn read(&self, mut reader: LinkReader) {
         loop {
-            let incoming = reader.next();
+            let incoming = reader.receive();
             let mut state = self.lock();
             match incoming {
                 Ok(Incoming::Message(octets)) => self.receive(&mut state, octets),
@@ -577,10 +577,12 @@ impl Shared {
         if method == "INVITE" && status >= 300 {
             self.put(&refusal_ack(sent, &message));
         }
+        if !sent.via.ends_with(&branch) {
+            // A copy of the challenge to an attempt that was answered.
+            return;
+        }
         let is_challenge = matches!(status, 401 | 407) && method == sent.draft.method;
         if is_challenge && sent.draft.answers_challenges && !sent.has_answered_challenge {
-            // The branch is done; a copy of the challenge must not be answered again.
-            state.branches.remove(&branch);
             let draft = self.answering(state, transaction, &message);
             return self.transmit(state, transaction, draft, true);
         }

@@ -53,8 +53,6 @@ pub fn run_tap(command: &mut Command) {
     let (passed, failed) = (count("ok "), count("not ok "));
     let succeeded = status.expect("our own child").success();
     assert!(succeeded && passed > 0 && failed == 0, "{command:?}\n{output}\n{errors}");
-    // Where the test fails later, what passed before helps.
-    eprint!("{output}");
 }
 
 fn read_all(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {

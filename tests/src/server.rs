@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -180,6 +181,15 @@ impl Server {
     /// What it has logged.
     pub fn log(&self) -> String {
         self.log.lock().expect("the thread that reads the log does not panic").clone()
+    }
+
+    /// Waits until the log holds this.
+    pub fn expect_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "nothing of {text:?} in the log:\n{}", self.log());
+            std::thread::yield_now();
+        }
     }
 
     /// Resident memory, in octets.

@@ -146,7 +146,7 @@ pub enum Incoming {
     WebSocketClosed(u16),
     /// The connection ended.
     Closed,
-    /// Nothing, for as long as was waited; see [`LinkReader::next_within`].
+    /// Nothing, for as long as was waited; see [`LinkReader::receive_within`].
     TimedOut,
 }
 
@@ -273,14 +273,17 @@ impl Link {
         };
         let mut tls = tls.lock().expect("no thread panics while it holds the connection");
         let mut input = &octets[..read];
+        let mut decrypted = 0;
         while !input.is_empty() {
             tls.read_tls(&mut input)?;
             let state = tls.process_new_packets().map_err(io::Error::other)?;
             let before = plain.len();
             plain.resize(before + state.plaintext_bytes_to_read(), 0);
             tls.reader().read_exact(&mut plain[before..])?;
+            decrypted += plain.len() - before;
+            // What came before the farewell counts.
             if state.peer_has_closed() {
-                return Ok(0);
+                return Ok(decrypted);
             }
         }
         if let Socket::Stream(stream) = &self.socket {
@@ -292,7 +295,7 @@ impl Link {
 
 impl LinkReader {
     /// Waits for what arrives next. `Err` only where the server broke the rules of a layer below SIP.
-    pub fn next(&mut self) -> Result<Incoming, WebSocketError> {
+    pub fn receive(&mut self) -> Result<Incoming, WebSocketError> {
         loop {
             if let Some(incoming) = self.buffered()? {
                 return Ok(incoming);
@@ -312,10 +315,10 @@ impl LinkReader {
         }
     }
 
-    /// Like [`LinkReader::next`], but `None` where nothing comes in time.
-    pub fn next_within(&mut self, time: Duration) -> Result<Option<Incoming>, WebSocketError> {
+    /// Like [`LinkReader::receive`], but `None` where nothing comes in time.
+    pub fn receive_within(&mut self, time: Duration) -> Result<Option<Incoming>, WebSocketError> {
         self.link.set_read_timeout(Some(time));
-        let incoming = self.next();
+        let incoming = self.receive();
         self.link.set_read_timeout(None);
         match incoming? {
             Incoming::TimedOut => Ok(None),

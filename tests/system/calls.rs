@@ -1,7 +1,10 @@
 //! Calls through the proxy, over every transport and between them.
 
-use sip_message::HeaderId;
-use system_tests::{Device, Dialog, Road, Scene, Transport, on_each, on_every_road, sdp};
+use sip_message::{HeaderId, Message};
+use system_tests::{
+    Answer, Device, Dialog, Incoming, Link, PATIENCE, Road, Scene, Transport, challenges, on_each,
+    on_every_road, sdp, unique,
+};
 
 #[test]
 fn a_call_from_invite_to_bye_of_the_caller() {
@@ -210,6 +213,72 @@ fn a_call_survives_the_end_of_the_registration() {
         let (mut caller, _) = established(&alice, &bob);
         bob.unregister();
         hang_up(&alice, &mut caller, &bob);
+    });
+}
+
+/// RFC 3261 §17.2.3: a client of RFC 2543's time has no branch of ours, and its transactions are told apart by other headers.
+#[test]
+fn a_client_older_than_the_branch_rule_can_call() {
+    on_each(&[Road::v4(Transport::Udp), Road::v4(Transport::Tcp)], |scene| {
+        let (alice, bob) = (scene.account("alice"), scene.registered("bob"));
+        let address = scene.server.address(scene.road);
+        let (link, mut reader) =
+            Link::open(scene.road.transport, address, &scene.server.ca()).expect("the server accepts");
+        let mut receive = || loop {
+            match reader.receive_within(PATIENCE).expect("SIP") {
+                Some(Incoming::Message(octets)) => {
+                    let message = Message::parse(octets).expect("it parses");
+                    if message.status() != Some(100) {
+                        return message;
+                    }
+                }
+                other => panic!("no answer but {other:?}"),
+            }
+        };
+        let via = format!("SIP/2.0/{} {};rport", scene.road.transport.via(), link.local());
+        let call_id = unique();
+        let request = |method: &str, cseq: u32, to: &str, credentials: Option<&str>| {
+            let credentials =
+                credentials.map_or(String::new(), |value| format!("Proxy-Authorization: {value}\r\n"));
+            let (from, bob, contact) = (alice.uri(), bob.uri(), link.local());
+            let text = format!(
+                "{method} {bob} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: <{from}>;tag=old\r\nTo: {to}\r\n\
+                 Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:alice@{contact}>\r\n{credentials}\
+                 Content-Length: 0\r\n\r\n"
+            );
+            link.send(text.as_bytes()).expect("it is sent");
+        };
+        let to = format!("<{}>", bob.uri());
+        let to_of = |message: &Message| {
+            String::from_utf8_lossy(message.header(HeaderId::To).expect("To")).into_owned()
+        };
+        request("INVITE", 1, &to, None);
+        let refusal = receive();
+        assert_eq!(refusal.status(), Some(407));
+        request("ACK", 1, &to_of(&refusal), None);
+        let offered = challenges(&refusal);
+        let answer = Answer {
+            challenge: &offered[0],
+            user: &alice.user,
+            password: &alice.password,
+            method: "INVITE",
+            uri: &bob.uri(),
+            nc: 1,
+        };
+        let credentials = answer.value();
+        request("INVITE", 2, &to, Some(&credentials));
+        let invite = bob.expect("INVITE");
+        // Sent again, as over UDP: it is the same transaction.
+        request("INVITE", 2, &to, Some(&credentials));
+        bob.respond(&invite, 180);
+        assert_eq!(receive().status(), Some(180));
+        request("CANCEL", 2, &to, None);
+        bob.expect_and_answer("CANCEL", 200);
+        bob.respond(&invite, 487);
+        let mut statuses = [receive(), receive()].map(|message| message.status());
+        statuses.sort();
+        assert_eq!(statuses, [Some(200), Some(487)]);
+        bob.expect_none("INVITE");
     });
 }
 

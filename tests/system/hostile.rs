@@ -21,7 +21,7 @@ fn a_message_may_come_octet_by_octet() {
         for octet in probe(&link).as_bytes() {
             link.send_octets(&[*octet]).expect("it is sent");
         }
-        assert_eq!(status(reader.next_within(PATIENCE).expect("SIP")), 200);
+        assert_eq!(status(reader.receive_within(PATIENCE).expect("SIP")), 200);
     });
 }
 
@@ -36,7 +36,7 @@ fn a_message_may_be_cut_anywhere_and_others_may_follow_at_once() {
             link.send_octets(&three.as_bytes()[..cut]).expect("it is sent");
             link.send_octets(&three.as_bytes()[cut..]).expect("it is sent");
             for _ in 0..3 {
-                assert_eq!(status(reader.next_within(PATIENCE).expect("SIP")), 200);
+                assert_eq!(status(reader.receive_within(PATIENCE).expect("SIP")), 200);
             }
         }
     });
@@ -60,12 +60,12 @@ fn lost_framing_ends_the_stream() {
             let (link, mut reader) = open(&server, *road);
             // What stood before it is answered; what stands behind it is not taken for a message.
             link.send_octets(request(&link).as_bytes()).expect("it is sent");
-            assert_eq!(status(reader.next_within(PATIENCE).expect("SIP")), 200);
+            assert_eq!(status(reader.receive_within(PATIENCE).expect("SIP")), 200);
             let spoiled = spoil(request(&link)) + &request(&link);
             drop(link.send_octets(spoiled.as_bytes()));
             let mut answers = Vec::new();
             loop {
-                match reader.next_within(PATIENCE).expect("SIP") {
+                match reader.receive_within(PATIENCE).expect("SIP") {
                     Some(Incoming::Closed) => break,
                     None => panic!("the stream stands after:\n{spoiled}"),
                     incoming => answers.push(status(incoming)),
@@ -93,7 +93,7 @@ fn endless_headers_end_the_stream_before_memory_does() {
             sent += lines.len();
         }
         loop {
-            match reader.next_within(PATIENCE).expect("SIP") {
+            match reader.receive_within(PATIENCE).expect("SIP") {
                 Some(Incoming::Closed) => break,
                 None => panic!("the stream stands"),
                 answer => assert!(status(answer) >= 400),
@@ -111,9 +111,9 @@ fn an_endless_body_is_refused_by_its_length() {
         let (link, mut reader) = open(&server, *road);
         let head = probe(&link).replace("Content-Length: 0", "Content-Length: 10000000");
         link.send_octets(head.as_bytes()).expect("it is sent");
-        let answer = reader.next_within(PATIENCE).expect("SIP");
+        let answer = reader.receive_within(PATIENCE).expect("SIP");
         assert!(matches!(status(answer), 400 | 413 | 513));
-        assert!(matches!(reader.next_within(PATIENCE), Ok(Some(Incoming::Closed))));
+        assert!(matches!(reader.receive_within(PATIENCE), Ok(Some(Incoming::Closed))));
     });
 }
 
@@ -164,7 +164,7 @@ fn silent_connections_end_and_those_of_users_do_not() {
             let (link, mut reader) = open(&server, Road::v4(transport));
             link.send_octets(octets(&link).as_bytes()).expect("it is sent");
             loop {
-                match reader.next_within(SILENCE_ENDS_WITHIN).expect("SIP") {
+                match reader.receive_within(SILENCE_ENDS_WITHIN).expect("SIP") {
                     Some(Incoming::Closed | Incoming::WebSocketClosed(_)) => return,
                     Some(_) => {}
                     None => panic!("{silence:?}: the connection stands"),

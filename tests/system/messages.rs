@@ -128,6 +128,23 @@ fn resent(alice: &Device, bob: &Device, draft: impl Fn(&Device) -> Draft) {
     bob.expect_none("MESSAGE");
 }
 
+/// RFC 3261 §17.2.2: the answer that was lost is sent again, and nothing else happens.
+#[test]
+fn a_retransmission_gets_the_same_answer() {
+    on_each(&[Road::v4(Transport::Udp)], |scene| {
+        let (alice, bob) = (scene.registered("alice"), scene.registered("bob"));
+        let sent = alice.send(alice.message(&bob.uri(), "once"));
+        let arrived = bob.expect("MESSAGE");
+        alice.send_again(sent);
+        bob.respond(&arrived, 200);
+        let answer = alice.answer(sent);
+        assert_eq!(answer.status(), Some(200));
+        alice.send_again(sent);
+        assert_eq!(alice.answer(sent).bytes(), answer.bytes());
+        bob.expect_none("MESSAGE");
+    });
+}
+
 #[test]
 fn cpim_passes_octet_for_octet() {
     on_every_road(|scene| {

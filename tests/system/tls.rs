@@ -75,11 +75,7 @@ fn a_certificate_that_does_not_fit_its_key_is_not_taken() {
     let key = server.folder().join("server.key");
     std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
         .expect("it is written");
-    let deadline = Instant::now() + PATIENCE;
-    while !server.log().contains("certificate") {
-        assert!(Instant::now() < deadline, "nothing in the log says so:\n{}", server.log());
-        alice.settle();
-    }
+    server.expect_log("certificate");
     assert_eq!(server.device("bob", Road::v4(Transport::Tls)).server_certificate(), old);
 }
 

@@ -384,7 +384,7 @@ fn exchange(server: &Server, road: Road, text: &str) -> Outcome {
     drop(link.send(probe(&link).as_bytes()));
     let mut outcome = Outcome { statuses: Vec::new(), is_closed: false };
     loop {
-        match reader.next_within(PATIENCE).expect("the server keeps to RFC 6455") {
+        match reader.receive_within(PATIENCE).expect("the server keeps to RFC 6455") {
             Some(Incoming::Message(octets)) => {
                 let text = String::from_utf8_lossy(&octets).into_owned();
                 if text.contains("Call-ID: probe") {
@@ -407,7 +407,7 @@ fn exchange(server: &Server, road: Road, text: &str) -> Outcome {
     let (link, mut reader) =
         Link::open(road.transport, server.address(road), &server.ca()).expect("the server still accepts");
     link.send(probe(&link).as_bytes()).expect("it is sent");
-    let alive = reader.next_within(PATIENCE).expect("the server keeps to RFC 6455");
+    let alive = reader.receive_within(PATIENCE).expect("the server keeps to RFC 6455");
     assert!(matches!(alive, Some(Incoming::Message(_))), "{alive:?}");
     outcome
 }

@@ -55,12 +55,12 @@ fn violations_close_with_their_code() {
     for (name, octets, codes) in cases {
         let (link, mut reader) = open(&server);
         link.send_octets(&octets).expect("it is sent");
-        match reader.next_within(PATIENCE) {
+        match reader.receive_within(PATIENCE) {
             Ok(Some(Incoming::WebSocketClosed(code))) => assert!(codes.contains(&code), "{name}: {code}"),
             other => panic!("{name}: {other:?}"),
         }
         assert!(
-            matches!(reader.next_within(PATIENCE), Ok(Some(Incoming::Closed))),
+            matches!(reader.receive_within(PATIENCE), Ok(Some(Incoming::Closed))),
             "{name}: the stream stands"
         );
     }
@@ -78,11 +78,11 @@ fn what_is_allowed_is_answered() {
     last[0] = 0x80;
     link.send_octets(&last).expect("it is sent");
     // The pong overtakes the answer to the message around it.
-    match reader.next_within(PATIENCE) {
+    match reader.receive_within(PATIENCE) {
         Ok(Some(Incoming::Pong)) => {}
         other => panic!("no pong but {other:?}"),
     }
-    let mut answered = |name: &str| match reader.next_within(PATIENCE) {
+    let mut answered = |name: &str| match reader.receive_within(PATIENCE) {
         Ok(Some(Incoming::Message(octets))) => assert!(octets.starts_with(b"SIP/2.0 200"), "{name}"),
         other => panic!("{name}: {other:?}"),
     };
@@ -100,7 +100,7 @@ fn what_is_allowed_is_answered() {
     answered("the second of two");
     // A farewell is answered by one (RFC 6455 §5.5.1).
     link.send_octets(&client_frame(Opcode::Close, true, &1000_u16.to_be_bytes())).expect("it is sent");
-    assert!(matches!(reader.next_within(PATIENCE), Ok(Some(Incoming::WebSocketClosed(1000)))));
+    assert!(matches!(reader.receive_within(PATIENCE), Ok(Some(Incoming::WebSocketClosed(1000)))));
 }
 
 #[test]
@@ -137,5 +137,5 @@ fn a_handshake_that_is_none_is_refused() {
     }
     let (link, mut reader) = open(&server);
     link.send(probe(&link).as_bytes()).expect("it is sent");
-    assert!(matches!(reader.next_within(PATIENCE), Ok(Some(Incoming::Message(_)))));
+    assert!(matches!(reader.receive_within(PATIENCE), Ok(Some(Incoming::Message(_)))));
 }
