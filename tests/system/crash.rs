@@ -113,7 +113,7 @@ fn id_of(body: &[u8]) -> String {
 }
 
 #[test]
-fn accounts_bindings_and_nonces_survive_or_end_as_they_should() {
+fn bindings_survive_over_datagrams_and_end_with_connections() {
     let mut server = Server::start();
     // Over UDP a binding outlives the server's sockets; over TCP it ends with the connection.
     let udp = server.device("alice", Road::v4(Transport::Udp));
