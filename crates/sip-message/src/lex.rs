@@ -4,26 +4,32 @@
 //! every CR or LF that is no fold, so the scanners here count both as white space.
 
 /// `token`.
-pub(crate) const TOKEN: u8 = 1;
+pub(crate) const TOKEN: u16 = 1;
 /// `user`, but for escapes.
-pub(crate) const USER: u8 = 1 << 1;
+pub(crate) const USER: u16 = 1 << 1;
 /// `password`, but for escapes.
-pub(crate) const PASSWORD: u8 = 1 << 2;
+pub(crate) const PASSWORD: u16 = 1 << 2;
 /// `paramchar` of URI parameters, but for escapes.
-pub(crate) const URI_PARAM: u8 = 1 << 3;
+pub(crate) const URI_PARAM: u16 = 1 << 3;
 /// `hname` and `hvalue` of URI headers with `=` and `&`, but for escapes.
-pub(crate) const URI_HEADER: u8 = 1 << 4;
+pub(crate) const URI_HEADER: u16 = 1 << 4;
 /// What the labels of host names are made of.
-pub(crate) const LABEL: u8 = 1 << 5;
+pub(crate) const LABEL: u16 = 1 << 5;
 /// `gen-value` without quotes: a token, a host, and what else stands there unquoted in practice.
-pub(crate) const VALUE: u8 = 1 << 6;
+pub(crate) const VALUE: u16 = 1 << 6;
 /// Linear white space, folds included.
-pub(crate) const LWS: u8 = 1 << 7;
+pub(crate) const LWS: u16 = 1 << 7;
+/// What IPv4 addresses are made of.
+pub(crate) const IPV4: u16 = 1 << 8;
+/// All but what ends the name of a parameter.
+pub(crate) const PARAM_NAME: u16 = 1 << 9;
+/// All but what ends the value of a parameter that is not quoted.
+pub(crate) const PARAM_VALUE: u16 = 1 << 10;
 
-static CLASSES: [u8; 256] = classes();
+static CLASSES: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
+const fn classes() -> [u16; 256] {
+    let mut table = [PARAM_NAME | PARAM_VALUE; 256];
     table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | LABEL | VALUE);
     table = mark(table, b"-.!%*_+`'~", TOKEN | VALUE);
     // `mark` of RFC 3261 §25.1.
@@ -36,10 +42,13 @@ const fn classes() -> [u8; 256] {
     table = mark(table, b"-_", LABEL);
     // IPv6 with and without brackets (RFC 5118 §4.5), and unquoted URIs and base64 in extension parameters.
     table = mark(table, b"[]:/@=&$", VALUE);
+    table = mark(table, b".0123456789", IPV4);
+    table = unmark(table, b"; \t\r\n", PARAM_NAME | PARAM_VALUE);
+    table = unmark(table, b"=", PARAM_NAME);
     mark(table, b" \t\r\n", LWS)
 }
 
-const fn mark(mut table: [u8; 256], members: &[u8], class: u8) -> [u8; 256] {
+const fn mark(mut table: [u16; 256], members: &[u8], class: u16) -> [u16; 256] {
     let mut i = 0;
     while i < members.len() {
         table[members[i] as usize] |= class;
@@ -48,7 +57,16 @@ const fn mark(mut table: [u8; 256], members: &[u8], class: u8) -> [u8; 256] {
     table
 }
 
-const fn mark_alphanumeric(mut table: [u8; 256], class: u8) -> [u8; 256] {
+const fn unmark(mut table: [u16; 256], members: &[u8], class: u16) -> [u16; 256] {
+    let mut i = 0;
+    while i < members.len() {
+        table[members[i] as usize] &= !class;
+        i += 1;
+    }
+    table
+}
+
+const fn mark_alphanumeric(mut table: [u16; 256], class: u16) -> [u16; 256] {
     let mut byte = 0;
     while byte < 128 {
         if (byte as u8).is_ascii_alphanumeric() {
@@ -61,18 +79,30 @@ const fn mark_alphanumeric(mut table: [u8; 256], class: u8) -> [u8; 256] {
 
 /// Whether a byte is of one of the classes.
 #[inline]
-pub(crate) fn is(byte: u8, class: u8) -> bool {
+pub(crate) fn is(byte: u8, class: u16) -> bool {
     CLASSES[byte as usize] & class != 0
 }
 
 /// How many bytes at the front are of one of the classes.
 #[inline]
-pub(crate) fn span(bytes: &[u8], class: u8) -> usize {
-    bytes.iter().position(|&byte| !is(byte, class)).unwrap_or(bytes.len())
+pub(crate) fn span(bytes: &[u8], class: u16) -> usize {
+    let mut at = 0;
+    // Four at a time as long as all four are of one class. What this cannot tell is left to the loop below.
+    while let Some(&[a, b, c, d]) = bytes[at..].first_chunk() {
+        let common = CLASSES[a as usize] & CLASSES[b as usize] & CLASSES[c as usize] & CLASSES[d as usize];
+        if common & class == 0 {
+            break;
+        }
+        at += 4;
+    }
+    while at < bytes.len() && is(bytes[at], class) {
+        at += 1;
+    }
+    at
 }
 
 /// [`span`], where `%` and two hexadecimal digits count as well.
-pub(crate) fn span_escaped(bytes: &[u8], class: u8) -> usize {
+pub(crate) fn span_escaped(bytes: &[u8], class: u16) -> usize {
     let mut at = 0;
     loop {
         at += span(&bytes[at..], class);
@@ -85,8 +115,12 @@ pub(crate) fn span_escaped(bytes: &[u8], class: u8) -> usize {
 
 /// How many bytes of white space stand at `at`.
 #[inline]
-pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
-    at + span(&bytes[at..], LWS)
+pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
+    // Mostly there is none, or one blank.
+    while at < bytes.len() && is(bytes[at], LWS) {
+        at += 1;
+    }
+    at
 }
 
 /// Without white space around it.

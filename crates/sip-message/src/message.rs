@@ -1,19 +1,23 @@
 //! A message: one buffer and an index.
 
+mod found;
 mod index;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use self::found::Found;
 use crate::lex::{self, Elements};
 use crate::values::{AuthParams, CSeq, Contacts, HeaderError, NameAddr, RetryAfter, Via};
 use crate::{Header, HeaderId, Method, Uri, UriError};
 
 /// A SIP request or response: its octets, and where its headers are. Cheap to move; a clone shares the octets.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Message {
     pub(crate) bytes: Bytes,
     pub(crate) start: StartLine,
@@ -24,6 +28,8 @@ pub struct Message {
     /// Where the body begins.
     pub(crate) body_start: u16,
     pub(crate) slots: SmallVec<[Slot; SLOTS_INLINE]>,
+    /// Empty until [`Message::validate`] has let the message pass.
+    found: OnceLock<Found>,
 }
 
 /// Header lines that are indexed without a heap allocation: three Vias, three Record-Routes and what a request has besides.
@@ -69,6 +75,21 @@ pub struct Rejection {
     pub reason: &'static str,
 }
 
+impl Clone for Message {
+    fn clone(&self) -> Message {
+        Message {
+            bytes: self.bytes.clone(),
+            start: self.start,
+            headers_start: self.headers_start,
+            headers_end: self.headers_end,
+            body_start: self.body_start,
+            // A copy of memory, where `clone` goes slot by slot.
+            slots: SmallVec::from_slice(&self.slots),
+            found: self.found.clone(),
+        }
+    }
+}
+
 impl Message {
     /// Indexes one whole message: a datagram, or what `framing` cut out of a stream. Octets beyond Content-Length are
     /// dropped (RFC 3261 §18.3); fewer are an error. Leading CRLFs are skipped (RFC 3261 §7.5). Values are not looked at, except Content-Length.
@@ -79,8 +100,15 @@ impl Message {
     /// Checks what every element must be able to rely on before it acts: the headers that RFC 3261 §8.1.1 demands,
     /// once each and well formed (Via, From, To, Call-ID, CSeq, Max-Forwards if there, Contact, Route, Record-Route, Date ...),
     /// CSeq's method equal to the request's, Request-URI well formed. Does not refuse unknown schemes, methods or extensions: that is policy.
+    ///
+    /// Once it has let the message pass, what it found is remembered: to ask again costs nothing, and `request_uri`,
+    /// `top_via`, `from`, `to`, `call_id`, `cseq` and `max_forwards` no longer parse.
     pub fn validate(&self) -> Result<(), Rejection> {
-        validate::validate(self)
+        if self.found.get().is_none() {
+            let found = validate::validate(self)?;
+            self.found.get_or_init(|| found);
+        }
+        Ok(())
     }
 
     /// The octets, from the start line to the end of the body.
@@ -112,7 +140,10 @@ impl Message {
     /// The Request-URI; for a response an error.
     pub fn request_uri(&self) -> Result<Uri<'_>, UriError> {
         match self.start {
-            StartLine::Request { .. } => Uri::parse(self.request_uri_text()),
+            StartLine::Request { .. } => match self.found.get().and_then(|found| found.request_uri) {
+                Some(parts) => Ok(Uri::of_valid(self.request_uri_text(), parts)),
+                None => Uri::parse(self.request_uri_text()),
+            },
             StartLine::Response { .. } => Err(UriError("a response has no Request-URI")),
         }
     }
@@ -178,21 +209,33 @@ impl Message {
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.via.via(&self.bytes));
+        }
         Via::parse(self.elements(HeaderId::Via).next().ok_or(HeaderError::Missing("Via"))?)
     }
 
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.from.name_addr(&self.bytes));
+        }
         NameAddr::parse(self.single(HeaderId::From)?).map_err(|error| error.of("From"))
     }
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.to.name_addr(&self.bytes));
+        }
         NameAddr::parse(self.single(HeaderId::To)?).map_err(|error| error.of("To"))
     }
 
     /// Call-ID.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.call_id.text(&self.bytes));
+        }
         let value = self.single(HeaderId::CallId)?;
         if !is_call_id(value) {
             return Err(HeaderError::Malformed("Call-ID"));
@@ -202,11 +245,17 @@ impl Message {
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.cseq.cseq(&self.bytes));
+        }
         CSeq::parse(self.single(HeaderId::CSeq)?)
     }
 
     /// Max-Forwards, `None` where there is none. Above 255 is an error.
     pub fn max_forwards(&self) -> Result<Option<u8>, HeaderError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.max_forwards);
+        }
         match self.number(HeaderId::MaxForwards)?.map(u8::try_from) {
             None => Ok(None),
             Some(Ok(number)) => Ok(Some(number)),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::HEADER_BLOCK_OCTETS_MAX;
-use crate::lex::{LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, span, span_escaped};
+use crate::lex::{IPV4, LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, is, span, span_escaped};
 use crate::values::Params;
 
 /// A parsed URI, borrowed from its text.
@@ -16,7 +16,14 @@ use crate::values::Params;
 pub struct Uri<'a> {
     text: &'a str,
     host: Host<'a>,
+    parts: UriParts,
+}
+
+/// Where the parts of a URI are in its text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UriParts {
     kind: Kind,
+    is_address: bool,
     port: Option<u16>,
     scheme_end: u16,
     /// End of the user or number; 0 where there is none.
@@ -118,10 +125,9 @@ impl<'a> Uri<'a> {
                 return Err(UriError("malformed end of URI"));
             }
         }
-        Ok(Uri {
-            text,
-            host,
+        let parts = UriParts {
             kind,
+            is_address: matches!(host, Host::Address(_)),
             port,
             scheme_end: scheme_end as u16,
             user_end: user_end as u16,
@@ -129,7 +135,8 @@ impl<'a> Uri<'a> {
             host_end: host_end as u16,
             params_start: params_start as u16,
             params_end: params_end as u16,
-        })
+        };
+        Ok(Uri { text, host, parts })
     }
 
     fn parse_tel(text: &'a str, scheme_end: usize) -> Result<Uri<'a>, UriError> {
@@ -156,10 +163,9 @@ impl<'a> Uri<'a> {
             return Err(UriError("malformed end of URI"));
         }
         let end = number_end as u16;
-        Ok(Uri {
-            text,
-            host: Host::Name(""),
+        let parts = UriParts {
             kind: Kind::Tel,
+            is_address: false,
             port: None,
             scheme_end: scheme_end as u16,
             user_end: end,
@@ -167,7 +173,8 @@ impl<'a> Uri<'a> {
             host_end: end,
             params_start: end,
             params_end: text.len() as u16,
-        })
+        };
+        Ok(Uri { text, host: Host::Name(""), parts })
     }
 
     fn parse_other(text: &'a str, scheme_end: usize) -> Result<Uri<'a>, UriError> {
@@ -182,10 +189,9 @@ impl<'a> Uri<'a> {
             return Err(UriError("malformed URI"));
         }
         let end = text.len() as u16;
-        Ok(Uri {
-            text,
-            host: Host::Name(""),
+        let parts = UriParts {
             kind: Kind::Other,
+            is_address: false,
             port: None,
             scheme_end: scheme_end as u16,
             user_end: 0,
@@ -193,7 +199,18 @@ impl<'a> Uri<'a> {
             host_end: end,
             params_start: end,
             params_end: end,
-        })
+        };
+        Ok(Uri { text, host: Host::Name(""), parts })
+    }
+
+    /// What [`Uri::parse`] gave for the same text before.
+    pub(crate) fn of_valid(text: &'a str, parts: UriParts) -> Uri<'a> {
+        let host_text = &text[usize::from(parts.host_start)..usize::from(parts.host_end)];
+        Uri { text, host: Host::of_valid(host_text, parts.is_address), parts }
+    }
+
+    pub(crate) fn parts(&self) -> UriParts {
+        self.parts
     }
 
     /// The text as written.
@@ -203,22 +220,22 @@ impl<'a> Uri<'a> {
 
     /// The scheme.
     pub fn scheme(&self) -> Scheme<'a> {
-        match self.kind {
+        match self.parts.kind {
             Kind::Sip => Scheme::Sip,
             Kind::Sips => Scheme::Sips,
             Kind::Tel => Scheme::Tel,
-            Kind::Other => Scheme::Other(&self.text[..usize::from(self.scheme_end)]),
+            Kind::Other => Scheme::Other(&self.text[..usize::from(self.parts.scheme_end)]),
         }
     }
 
     /// `sip:` or `sips:`.
     pub fn is_sip(&self) -> bool {
-        matches!(self.kind, Kind::Sip | Kind::Sips)
+        matches!(self.parts.kind, Kind::Sip | Kind::Sips)
     }
 
     /// The user part as written, without password; `None` where there is none.
     pub fn user(&self) -> Option<&'a str> {
-        (self.user_end > 0).then(|| self.slice(self.scheme_end + 1, self.user_end))
+        (self.parts.user_end > 0).then(|| self.slice(self.parts.scheme_end + 1, self.parts.user_end))
     }
 
     /// The user part with escapes undone once; escapes that are not UTF-8 stay as they are.
@@ -233,27 +250,27 @@ impl<'a> Uri<'a> {
 
     /// The host as written (IPv6 with brackets).
     pub fn host_text(&self) -> &'a str {
-        self.slice(self.host_start, self.host_end)
+        self.slice(self.parts.host_start, self.parts.host_end)
     }
 
     /// The port, `None` where none is written.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.parts.port
     }
 
     /// The URI parameters.
     pub fn params(&self) -> Params<'a> {
-        Params { text: self.slice(self.params_start, self.params_end) }
+        Params { text: self.slice(self.parts.params_start, self.parts.params_end) }
     }
 
     /// The headers behind `?` as written, without it; empty where there are none.
     pub fn headers_text(&self) -> &'a str {
-        self.text[usize::from(self.params_end)..].trim_start_matches('?')
+        self.text[usize::from(self.parts.params_end)..].trim_start_matches('?')
     }
 
     /// The URI up to its host and port: without parameters and headers (for a binding's key or a Route).
     pub fn without_params(&self) -> &'a str {
-        &self.text[..usize::from(self.params_start)]
+        &self.text[..usize::from(self.parts.params_start)]
     }
 
     /// Whether two URIs are equal by RFC 3261 §19.1.4; tel URIs by RFC 3966 §4.
@@ -263,9 +280,9 @@ impl<'a> Uri<'a> {
 
     fn password(&self) -> &'a str {
         // `:password` stands between the user and the `@` before the host.
-        match self.kind {
-            Kind::Sip | Kind::Sips if self.user_end > 0 => {
-                self.slice(self.user_end, self.host_start - 1).trim_start_matches(':')
+        match self.parts.kind {
+            Kind::Sip | Kind::Sips if self.parts.user_end > 0 => {
+                self.slice(self.parts.user_end, self.parts.host_start - 1).trim_start_matches(':')
             }
             _ => "",
         }
@@ -282,9 +299,21 @@ impl std::fmt::Display for Uri<'_> {
     }
 }
 
+impl<'a> Host<'a> {
+    /// What [`host_at`] gave for the same text before.
+    pub(crate) fn of_valid(text: &'a str, is_address: bool) -> Host<'a> {
+        if !is_address {
+            return Host::Name(text);
+        }
+        host_at(text).expect("an address was found there").0
+    }
+}
+
 /// The lengths of the user and of the whole userinfo at the front, where an `@` ends it. An `@` elsewhere is left for
 /// the host to stumble over.
 fn userinfo(bytes: &[u8]) -> Option<(usize, usize)> {
+    // Without an `@` a host and its parameters would be read as a user to no end.
+    memchr::memchr(b'@', bytes)?;
     let user = span_escaped(bytes, USER);
     match bytes.get(user)? {
         b'@' => Some((user, user)),
@@ -303,6 +332,13 @@ pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
         let end = memchr::memchr(b']', bytes)?;
         let address: Ipv6Addr = text[1..end].parse().ok()?;
         return Some((Host::Address(address.into()), end + 1));
+    }
+    if bytes.first().is_some_and(u8::is_ascii_digit) {
+        let length = span(bytes, IPV4);
+        // Nothing but digits and dots is an address or nothing at all.
+        if bytes.get(length).is_none_or(|&next| !is(next, LABEL)) {
+            return Some((Host::Address(ipv4(&bytes[..length])?.into()), length));
+        }
     }
     // Labels between dots, perhaps a dot behind the last, no label with a hyphen at either end.
     let mut length = 0;
@@ -323,10 +359,6 @@ pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
             break;
         }
         length += 1;
-    }
-    let name = &bytes[..length];
-    if name[0].is_ascii_digit() && name.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.') {
-        return Some((Host::Address(ipv4(name)?.into()), length));
     }
     Some((Host::Name(&text[..length]), length))
 }

@@ -27,8 +27,18 @@ fn json(path: &Path) -> Value {
 /// Parses and validates; the error is the status that refuses the message, and why.
 fn read(octets: &[u8]) -> Result<Message, (u16, &'static str)> {
     let message = Message::parse(Bytes::copy_from_slice(octets)).map_err(|e| (e.status, e.reason))?;
-    message.validate().map_err(|e| (e.status, e.reason))?;
+    let parsed = values(&message);
+    let verdict = message.validate();
+    assert_eq!(values(&message), parsed, "what validate remembers is what the octets say");
+    verdict.map_err(|e| (e.status, e.reason))?;
     Ok(message)
+}
+
+/// What the typed accessors say, in every detail.
+fn values(message: &Message) -> String {
+    let start = (message.method(), message.request_uri(), message.max_forwards());
+    let transaction = (message.top_via(), message.call_id(), message.cseq());
+    format!("{start:?}\n{transaction:?}\n{:?}\n{:?}", message.from(), message.to())
 }
 
 /// What a message means, written out.

@@ -100,6 +100,22 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What the typed accessors say, in every detail.
+fn values(message: &Message) -> String {
+    format!(
+        "{:?}\n{:?} {:?} {:?}\n{:?}\n{:?}\n{:?}\n{:?} {:?}",
+        message.method(),
+        message.request_uri(),
+        message.top_via(),
+        message.max_forwards(),
+        message.from(),
+        message.to(),
+        message.contacts(),
+        message.call_id(),
+        message.cseq(),
+    )
+}
+
 /// Reads everything there is, of a message that may be nonsense.
 fn read_everything(octets: &[u8]) {
     let message = match Message::parse(Bytes::copy_from_slice(octets)) {
@@ -109,7 +125,11 @@ fn read_everything(octets: &[u8]) {
             None => return,
         },
     };
+    let parsed = values(&message);
     let is_valid = message.validate().is_ok();
+    assert_eq!(values(&message), parsed, "what validate remembers is what the octets say");
+    assert_eq!(values(&message.clone()), parsed, "and so does a clone");
+    assert_eq!(message.validate().is_ok(), is_valid, "the verdict stays");
     let readable = [
         message.top_via().is_ok(),
         message.from().is_ok(),
@@ -137,6 +157,11 @@ proptest! {
         let message = parse(&octets);
         let written = Edit::new(&message).write();
         prop_assert_eq!(&written[..], &octets[..]);
+    }
+
+    #[test]
+    fn valid_requests_read_the_same_before_and_after(octets in request()) {
+        read_everything(&octets);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Finding the lines of a message.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
 use smallvec::SmallVec;
@@ -113,6 +115,7 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
         headers_end: headers_end as u16,
         body_start: body_start as u16,
         slots,
+        found: OnceLock::new(),
     };
     match fault {
         None => Ok(message),

@@ -245,3 +245,39 @@ fn numbers() {
     assert_eq!(number("1\r\nExpires: 1"), Err(HeaderError::Repeated("Expires")));
     assert_eq!(parse(request("")).unwrap().number(HeaderId::Expires), Ok(None));
 }
+
+#[test]
+fn what_validate_remembers_is_what_parsing_gives() {
+    let values = |message: &Message| {
+        let start = (message.method(), message.request_uri(), message.max_forwards());
+        let transaction = (message.top_via(), message.call_id(), message.cseq());
+        format!("{start:?}\n{transaction:?}\n{:?}\n{:?}", message.from(), message.to())
+    };
+    for (from, to) in [
+        ("OPTIONS sip:bob@b.example SIP/2.0", "OPTIONS sips:bob:secret@[2001:db8::1]:5061;a=b;lr SIP/2.0"),
+        ("OPTIONS sip:bob@b.example SIP/2.0", "OPTIONS tel:+1-201;isub=1 SIP/2.0"),
+        ("OPTIONS sip:bob@b.example SIP/2.0", "OPTIONS urn:service:sos SIP/2.0"),
+        ("OPTIONS sip:bob@b.example SIP/2.0", "SIP/2.0 200 OK"),
+        ("Via: SIP/2.0/UDP a.example", "Via:\r\nv: SIP / 2.0 /\r\n TCP\t192.0.2.1 : 5060"),
+        ("z9hG4bK1\r\n", "z9hG4bK1 ; rport , SIP/2.0/UDP [::1]:5062;branch=2\r\nMax-Forwards: 007\r\n"),
+        ("From: <sip:a@a.example>;tag=1", "f: \"A, \\\"<b>\" \r\n <tel:911>\t; x=\"\u{e4};\" ;tag = 1"),
+        ("From: <sip:a@a.example>;tag=1", "From: \u{e4} <http://a.example/?q>;tag=1"),
+        ("To: <sip:bob@b.example>", "To: sip:bob@192.0.2.7:5060;tag=2 "),
+        ("CSeq: 1 OPTIONS", "CSeq: 4294967295\r\n OPTIONS"),
+    ] {
+        let text = request("").replacen(from, to, 1);
+        assert!(text.contains(to), "{to:?} stands there");
+        let message = parse(&text).unwrap();
+        let parsed = values(&message);
+        message.validate().unwrap_or_else(|rejection| panic!("{to:?}: {rejection}"));
+        assert_eq!(values(&message), parsed);
+        assert_eq!(values(&message.clone()), parsed);
+        assert_eq!(message.validate(), Ok(()));
+    }
+}
+
+/// Messages are moved into transactions and queues: a copy of some cache lines, not more.
+#[test]
+fn a_message_is_small() {
+    assert!(size_of::<Message>() <= 6 * 64, "{}", size_of::<Message>());
+}

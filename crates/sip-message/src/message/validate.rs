@@ -1,7 +1,9 @@
 //! What every element relies on.
 
+use super::found::{Found, FoundCSeq, FoundNameAddr, FoundVia, Range};
 use super::{Message, Rejection, is_call_id};
 use crate::lex::{Elements, decimal};
+use crate::uri::UriParts;
 use crate::values::{CSeq, ContactValue, HeaderError, NameAddr, Via, is_sip_date};
 use crate::{HeaderId, Method};
 
@@ -9,41 +11,50 @@ const fn bad(reason: &'static str) -> Rejection {
     Rejection { status: 400, reason }
 }
 
-pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
-    let request_method = if message.is_request() {
-        check_request_uri(message)?;
-        Some(message.method())
+pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
+    let (request_uri, request_method) = if message.is_request() {
+        (Some(check_request_uri(message)?), Some(message.method()))
     } else {
-        None
+        (None, None)
     };
+    let bytes = &message.bytes[..];
+    let (mut via, mut from, mut to, mut call_id, mut cseq, mut max_forwards) =
+        (None, None, None, None, None, None);
     let mut seen = Seen::default();
     for slot in &message.slots {
         let value = message.value(slot);
         match slot.id {
-            HeaderId::Via => check_vias(value, &mut seen)?,
+            HeaderId::Via => {
+                let top = check_vias(value)?;
+                via = via.or(top.map(|top| FoundVia::of(bytes, &top)));
+            }
             HeaderId::From => {
                 seen.once(slot.id)?;
-                NameAddr::parse(value).map_err(|_| bad("From is malformed"))?;
+                let addr = NameAddr::parse(value).map_err(|_| bad("From is malformed"))?;
+                from = Some(FoundNameAddr::of(bytes, &addr));
             }
             HeaderId::To => {
                 seen.once(slot.id)?;
-                NameAddr::parse(value).map_err(|_| bad("To is malformed"))?;
+                let addr = NameAddr::parse(value).map_err(|_| bad("To is malformed"))?;
+                to = Some(FoundNameAddr::of(bytes, &addr));
             }
             HeaderId::CallId => {
                 seen.once(slot.id)?;
                 if !is_call_id(value) {
                     return Err(bad("Call-ID is malformed"));
                 }
+                call_id = Some(Range::of(bytes, value));
             }
             HeaderId::CSeq => {
                 seen.once(slot.id)?;
-                check_cseq(CSeq::parse(value).map_err(rejection)?, request_method)?;
+                let read = CSeq::parse(value).map_err(rejection)?;
+                check_cseq(read, request_method)?;
+                cseq = Some(FoundCSeq::of(bytes, value, &read));
             }
             HeaderId::MaxForwards => {
                 seen.once(slot.id)?;
-                if decimal(value).is_none_or(|number| number > 255) {
-                    return Err(bad("Max-Forwards is malformed"));
-                }
+                let number = decimal(value).and_then(|number| u8::try_from(number).ok());
+                max_forwards = Some(number.ok_or(bad("Max-Forwards is malformed"))?);
             }
             HeaderId::Contact => check_contacts(value, &mut seen)?,
             HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute
@@ -55,40 +66,38 @@ pub(super) fn validate(message: &Message) -> Result<(), Rejection> {
             _ => {}
         }
     }
-    for (id, reason) in [
-        (HeaderId::Via, "Via is missing"),
-        (HeaderId::From, "From is missing"),
-        (HeaderId::To, "To is missing"),
-        (HeaderId::CallId, "Call-ID is missing"),
-        (HeaderId::CSeq, "CSeq is missing"),
-    ] {
-        if !seen.has(id) {
-            return Err(bad(reason));
-        }
-    }
-    Ok(())
+    Ok(Found {
+        request_uri,
+        via: via.ok_or(bad("Via is missing"))?,
+        from: from.ok_or(bad("From is missing"))?,
+        to: to.ok_or(bad("To is missing"))?,
+        call_id: call_id.ok_or(bad("Call-ID is missing"))?,
+        cseq: cseq.ok_or(bad("CSeq is missing"))?,
+        max_forwards,
+    })
 }
 
 /// RFC 3261 §19.1.1: no headers in a Request-URI.
-fn check_request_uri(message: &Message) -> Result<(), Rejection> {
+fn check_request_uri(message: &Message) -> Result<UriParts, Rejection> {
     let uri = message.request_uri().map_err(|_| bad("Request-URI is malformed"))?;
     if !uri.headers_text().is_empty() {
         return Err(bad("Request-URI holds headers"));
     }
-    Ok(())
+    Ok(uri.parts())
 }
 
 /// RFC 3261 §8.1.1.7: a branch that begins with the cookie has something behind it (RFC 4475 §3.2.1). Branches of RFC
-/// 2543 clients, and none at all, are fine.
-fn check_vias(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
+/// 2543 clients, and none at all, are fine. Gives the first Via of the line, `None` where it has none.
+fn check_vias(value: &[u8]) -> Result<Option<Via<'_>>, Rejection> {
+    let mut top = None;
     for element in Elements::of(value) {
         let via = Via::parse(element).map_err(rejection)?;
         if via.branch() == Some("z9hG4bK") {
             return Err(bad("the branch of a Via is empty"));
         }
-        seen.mark(HeaderId::Via);
+        top = top.or(Some(via));
     }
-    Ok(())
+    Ok(top)
 }
 
 /// RFC 3261 §8.1.1.5; the statuses are those of RFC 4475 §3.1.2.17 and §3.1.2.18.

@@ -4,15 +4,15 @@ use super::{Host, Kind, Uri};
 use crate::values::Params;
 
 pub(super) fn are_equivalent(a: &Uri<'_>, b: &Uri<'_>) -> bool {
-    if a.kind != b.kind {
+    if a.parts.kind != b.parts.kind {
         return false;
     }
-    match a.kind {
+    match a.parts.kind {
         Kind::Sip | Kind::Sips => are_sip_equivalent(a, b),
         Kind::Tel => are_tel_equivalent(a, b),
         Kind::Other => {
-            let (a_scheme, a_rest) = a.text.split_at(usize::from(a.scheme_end));
-            let (b_scheme, b_rest) = b.text.split_at(usize::from(b.scheme_end));
+            let (a_scheme, a_rest) = a.text.split_at(usize::from(a.parts.scheme_end));
+            let (b_scheme, b_rest) = b.text.split_at(usize::from(b.parts.scheme_end));
             a_scheme.eq_ignore_ascii_case(b_scheme) && a_rest == b_rest
         }
     }

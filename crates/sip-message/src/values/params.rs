@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::lex::{LWS, is, quoted, skip_lws};
+use crate::lex::{PARAM_NAME, PARAM_VALUE, quoted, skip_lws, span};
 
 /// `;name=value` parameters, in order, names compared without case.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ impl<'a> Iterator for Iter<'a> {
             return None;
         }
         let name_start = skip_lws(bytes, semicolon + 1);
-        let name_end = find(bytes, name_start, |byte| matches!(byte, b';' | b'=') || is(byte, LWS));
+        let name_end = name_start + span(&bytes[name_start..], PARAM_NAME);
         let name = &text[name_start..name_end];
         let equals = skip_lws(bytes, name_end);
         if bytes.get(equals) != Some(&b'=') {
@@ -74,13 +74,9 @@ impl<'a> Iterator for Iter<'a> {
         let value_start = skip_lws(bytes, equals + 1);
         let value_end = match bytes.get(value_start) {
             Some(b'"') => quoted(&bytes[value_start..]).map_or(bytes.len(), |length| value_start + length),
-            _ => find(bytes, value_start, |byte| byte == b';' || is(byte, LWS)),
+            _ => value_start + span(&bytes[value_start..], PARAM_VALUE),
         };
         self.rest = &text[value_end..];
         Some((name, &text[value_start..value_end]))
     }
-}
-
-fn find(bytes: &[u8], start: usize, is_end: impl Fn(u8) -> bool) -> usize {
-    bytes[start..].iter().position(|&byte| is_end(byte)).map_or(bytes.len(), |found| start + found)
 }

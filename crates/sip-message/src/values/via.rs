@@ -52,6 +52,7 @@ impl<'a> Via<'a> {
             at = port_start + digits;
             port = Some(u16::try_from(decimal(&element[port_start..at])?).ok()?);
         }
+        at = skip_lws(element, at);
         if !are_params(&element[at..]) {
             return None;
         }
@@ -60,7 +61,7 @@ impl<'a> Via<'a> {
             host,
             host_text: &text[host_start..host_end],
             port,
-            params: Params { text: text[at..].trim_start_matches([' ', '\t', '\r', '\n']) },
+            params: Params { text: &text[at..] },
             text: element,
         })
     }
