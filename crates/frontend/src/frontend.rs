@@ -47,9 +47,11 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// RFC 3261 Table 4.
 const TIMERS: TimerValues =
     TimerValues { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };
-/// Some 1 KiB each: 256 MiB at the most, and far more than a server answers within a client's patience.
+/// Pending ones take some 1 KiB each: 256 MiB at the most, and far more than a server answers within a client's
+/// patience. Ended ones take half of that and are remembered for 32 s up to 1,000 requests a second; beyond, for as long
+/// as the table reaches, and a resend that comes later is known by its message (`docs/deviations.md`).
 const TRANSACTIONS: Limits =
-    Limits { server_pending_max: 131_072, client_pending_max: 131_072, ended_max: 131_072 };
+    Limits { server_pending_max: 131_072, client_pending_max: 131_072, ended_max: 32_768 };
 
 /// The Front End. Make it with [`FrontEnd::new`], then drive it as [`node::Node`] says; its first output asks storage for its users.
 pub struct FrontEnd {

@@ -138,10 +138,14 @@ pub(crate) fn path(request: &Message) -> Result<Vec<Box<str>>, Refusal> {
     Ok(path)
 }
 
-/// User-Agent as it is kept.
+/// User-Agent as it is kept: its first octets, without control characters.
 pub(crate) fn user_agent(request: &Message) -> Box<str> {
-    let text = String::from_utf8_lossy(request.header(HeaderId::UserAgent).unwrap_or(b""));
-    text.chars().filter(|c| !c.is_control()).take(USER_AGENT_OCTETS_MAX).collect::<String>().into()
+    let value = request.header(HeaderId::UserAgent).unwrap_or(b"");
+    let text = String::from_utf8_lossy(&value[..value.len().min(USER_AGENT_OCTETS_MAX)]);
+    match text.bytes().any(|b| b.is_ascii_control()) {
+        true => text.replace(|c: char| c.is_control(), " ").into(),
+        false => text.into(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -61,6 +61,7 @@ impl FrontEnd {
                 self.registration_changed(user, request);
             }
             Plan::Change(wishes) => {
+                let mut changed = false;
                 for wish in wishes {
                     match wish {
                         Wish::Remove(key) => {
@@ -69,10 +70,17 @@ impl FrontEnd {
                                 self.remove_binding(user, id);
                             }
                         }
+                        Wish::Put(new) if self.refresh_binding(user, request, &new, &path) => continue,
                         Wish::Put(new) => self.put_binding(user, request, *new, &path),
                     }
+                    changed = true;
                 }
-                self.registration_changed(user, request);
+                if changed {
+                    self.registration_changed(user, request);
+                } else {
+                    self.counters.registrations += 1;
+                    self.bindings_changed(user);
+                }
             }
         }
         self.answer_register(user, request);
@@ -90,6 +98,47 @@ impl FrontEnd {
         ];
         self.report(Level::Debug, "registered", Some(request.id), "bindings changed", fields);
         self.bindings_changed(user);
+    }
+
+    /// The usual REGISTER says nothing new but that the device is still there; gives whether it was one.
+    fn refresh_binding(
+        &mut self,
+        user: UserId,
+        request: &Request<'_>,
+        new: &NewBinding,
+        path: &[Box<str>],
+    ) -> bool {
+        let account = self.users.get_mut(user).expect("who signed in exists");
+        let Some(binding) = account.bindings.0.iter_mut().find(|b| b.key == new.key) else { return false };
+        let is_the_same = binding.flow == request.arrival.flow
+            && binding.uri == new.uri
+            && binding.params == new.params
+            && binding.q == new.q
+            && binding.reach == new.reach
+            && binding.path == path;
+        if !is_the_same {
+            return false;
+        }
+        let call_id = request.message.call_id().unwrap_or("");
+        if &*binding.call_id != call_id {
+            binding.call_id = call_id.into();
+        }
+        binding.cseq = request.message.cseq().map_or(0, |c| c.number);
+        binding.expires_at = self.now.monotonic + new.expires;
+        binding.expires_wall = self.now.wall + new.expires;
+        self.timers.cancel(binding.timer);
+        binding.timer = self.timers.insert(binding.expires_at, Due::BindingExpires(user, binding.id));
+        let (id, device) = (binding.id, binding.device);
+        let is_unwritten = binding.durability == Durability::Written;
+        if is_unwritten {
+            binding.durability = Durability::Unwritten;
+        }
+        account.mailbox.wake(device);
+        if is_unwritten {
+            self.unwritten_bindings.insert((user, id));
+            self.write_bindings_soon();
+        }
+        true
     }
 
     fn put_binding(&mut self, user: UserId, request: &Request<'_>, new: NewBinding, path: &[Box<str>]) {

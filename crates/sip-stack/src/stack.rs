@@ -582,13 +582,16 @@ impl Stack {
         let mut edit = Edit::new(request);
         edit.request_uri(&target.uri);
         let mut via = String::with_capacity(112);
-        let rport = if reached.transport == Transport::Udp { ";rport" } else { "" };
-        let token = reached.transport.via_token();
-        let _ = write!(
-            via,
-            "SIP/2.0/{token} {sent_by};branch={branch_parameter}{rport};{LOOP_PARAMETER}={:016x}",
-            self.loop_digest(request)
-        );
+        for part in ["SIP/2.0/", reached.transport.via_token(), " ", sent_by, ";branch=", branch_parameter] {
+            via.push_str(part);
+        }
+        if reached.transport == Transport::Udp {
+            via.push_str(";rport");
+        }
+        // What we send of our own was not here before.
+        if !matches!(context.upstream, Upstream::Own(_)) {
+            let _ = write!(via, ";{LOOP_PARAMETER}={:016x}", self.loop_digest(request));
+        }
         edit.insert_first(HeaderId::Via, via);
         if let Upstream::Server(server) = context.upstream {
             self.pass_provenance(&mut edit, context, server, reached, sent_by);

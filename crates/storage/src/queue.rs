@@ -18,6 +18,10 @@ pub(crate) const QUEUE_SUBMISSIONS_MAX: usize = 65_536;
 /// commit is then below 0.2 µs each, so that larger groups would save nothing.
 pub(crate) const GROUP_SUBMISSIONS_MAX: usize = 512;
 
+/// Changes that somebody waits for that make a group worth its commit at once: of a commit's 50 µs each bears less than
+/// 2 µs then, and under load the writer is never idle while its group is large enough.
+pub(crate) const GROUP_WORTHWHILE: usize = 32;
+
 /// One entry.
 pub(crate) type Entry = Submission<Change, Query>;
 
@@ -68,7 +72,7 @@ enum Sleep {
     Awake,
     UntilAnything,
     UntilUrgent,
-    UntilFull,
+    UntilWorthwhile,
 }
 
 impl Queue {
@@ -93,7 +97,7 @@ impl Queue {
             Sleep::Awake => false,
             Sleep::UntilAnything => !state.waiting.is_empty(),
             Sleep::UntilUrgent => state.urgent > 0 || state.is_full(),
-            Sleep::UntilFull => state.is_full(),
+            Sleep::UntilWorthwhile => state.is_worthwhile(),
         };
         if wake {
             state.sleep = Sleep::Awake;
@@ -148,7 +152,7 @@ impl Queue {
             state.sleep = match state.urgent {
                 _ if state.waiting.is_empty() => Sleep::UntilAnything,
                 0 => Sleep::UntilUrgent,
-                _ => Sleep::UntilFull,
+                _ => Sleep::UntilWorthwhile,
             };
             let waited = self.wake.wait_timeout(state, next - now);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -171,12 +175,16 @@ impl State {
     fn due(&self, last_commit: Option<Instant>, pacing: Pacing) -> Option<Instant> {
         let since = self.since.filter(|_| !self.waiting.is_empty())?;
         let reads_only = self.changes == 0;
-        if reads_only || self.closing || self.is_full() {
+        if reads_only || self.closing || self.is_worthwhile() {
             return Some(since);
         }
         let delayed = if self.urgent == 0 { since + pacing.soon_delay } else { since };
         let paced = last_commit.map_or(since, |began| began + pacing.commit_interval);
         Some(delayed.max(paced))
+    }
+
+    fn is_worthwhile(&self) -> bool {
+        self.urgent >= GROUP_WORTHWHILE || self.is_full()
     }
 
     fn is_full(&self) -> bool {
@@ -242,6 +250,7 @@ mod tests {
             ("it rides along", vec![change(Soon), change(Now)], Some(1), Some(3)),
             ("a read of its changes", vec![change(Soon), query()], Some(1), Some(3)),
             ("a read alone", vec![query()], Some(1), Some(0)),
+            ("many that somebody waits for", (0..GROUP_WORTHWHILE).map(|_| change(Now)).collect(), Some(1), Some(0)),
             ("a full group", many(), Some(1), Some(0)),
         ] {
             assert_eq!(due(entries, ago), expected, "{what}");

@@ -36,7 +36,7 @@ pub(crate) struct Attempt<'a> {
     /// The request's method.
     pub(crate) method: &'a str,
     /// The credentials.
-    pub(crate) credentials: AuthParams<'a>,
+    pub(crate) credentials: Credentials<'a>,
     /// The request's body, for `auth-int`.
     pub(crate) body: &'a [u8],
     /// Where it came from.
@@ -97,13 +97,13 @@ impl Authenticator {
 
     /// Judges an attempt.
     pub(crate) fn judge(&mut self, now: Instant, users: &Users, attempt: &Attempt<'_>) -> Proof {
-        let Given { username, nonce, uri, response, algorithm, qop, nc, cnonce } =
-            Given::read(&attempt.credentials);
+        let Credentials { username, nonce, uri, response, algorithm, qop, nc, cnonce, .. } =
+            &attempt.credentials;
         let (Some(username), Some(nonce), Some(uri), Some(response)) = (username, nonce, uri, response)
         else {
             return Proof::Wrong("credentials lack username, nonce, uri or response");
         };
-        if let Some(wait) = self.throttle.wait(now, attempt.source, &username) {
+        if let Some(wait) = self.throttle.wait(now, attempt.source, username) {
             return Proof::Wait(wait);
         }
         let algorithm = match algorithm.as_deref() {
@@ -112,11 +112,11 @@ impl Authenticator {
             Some(name) if name.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
             Some(_) => return Proof::Wrong("an algorithm that was not offered"),
         };
-        let worth = self.nonces.judge(now, &nonce);
+        let worth = self.nonces.judge(now, nonce);
         if worth == Worth::Forged {
             return Proof::Wrong("the nonce is not ours");
         }
-        let account = users.find_enabled(&AddressKey::new(&username, attempt.realm));
+        let account = users.find_enabled(&AddressKey::new(username, attempt.realm));
         let secrets = account.and_then(|a| a.user.secrets.as_ref());
         let known = secrets.unwrap_or(&self.nobody);
         let ha1 = match algorithm {
@@ -125,20 +125,20 @@ impl Authenticator {
         };
         let input = ResponseInput {
             method: attempt.method,
-            uri: &uri,
-            nonce: &nonce,
+            uri,
+            nonce,
             qop: qop.as_deref(),
             nc: nc.as_deref().unwrap_or(""),
             cnonce: cnonce.as_deref().unwrap_or(""),
             body: attempt.body,
         };
-        let is_right = verify(&ha1, &input, &response);
+        let is_right = verify(&ha1, &input, response);
         let (true, Some(account), Some(_)) = (is_right, account, secrets) else {
-            self.throttle.failed(now, attempt.source, &username);
+            self.throttle.failed(now, attempt.source, username);
             return Proof::Wrong("wrong password, or no such account");
         };
         let Worth::Good(nonce) = worth else { return Proof::Stale };
-        let count = match (&qop, &nc) {
+        let count = match (qop, nc) {
             (None, _) => 1,
             (Some(_), Some(nc)) => match u32::from_str_radix(nc, 16) {
                 Ok(count) if nc.len() == 8 => count,
@@ -146,10 +146,10 @@ impl Authenticator {
             },
             (Some(_), None) => return Proof::Wrong("qop without a nonce count"),
         };
-        let fingerprint = self.fingerprint(attempt, &response);
+        let fingerprint = self.fingerprint(attempt, response);
         match self.nonces.spend(now, nonce, count, fingerprint) {
             Used::Fresh => {
-                self.throttle.succeeded(attempt.source, &username);
+                self.throttle.succeeded(attempt.source, username);
                 Proof::User(account.user.id)
             }
             Used::Again => Proof::User(account.user.id),
@@ -199,7 +199,8 @@ pub(crate) fn is_old_libre(user_agent: &[u8]) -> bool {
 
 /// The parameters of credentials that are looked at, found in one pass.
 #[derive(Default)]
-struct Given<'a> {
+pub(crate) struct Credentials<'a> {
+    realm: Option<Cow<'a, str>>,
     username: Option<Cow<'a, str>>,
     nonce: Option<Cow<'a, str>>,
     uri: Option<Cow<'a, str>>,
@@ -210,13 +211,14 @@ struct Given<'a> {
     cnonce: Option<Cow<'a, str>>,
 }
 
-impl<'a> Given<'a> {
-    fn read(credentials: &AuthParams<'a>) -> Given<'a> {
-        let mut given = Given::default();
-        for (name, value) in credentials.iter() {
+impl<'a> Credentials<'a> {
+    fn read(params: &AuthParams<'a>) -> Credentials<'a> {
+        let mut given = Credentials::default();
+        for (name, value) in params.iter() {
             let place = match name.len() {
                 8 if name.eq_ignore_ascii_case("username") => &mut given.username,
                 8 if name.eq_ignore_ascii_case("response") => &mut given.response,
+                5 if name.eq_ignore_ascii_case("realm") => &mut given.realm,
                 5 if name.eq_ignore_ascii_case("nonce") => &mut given.nonce,
                 3 if name.eq_ignore_ascii_case("uri") => &mut given.uri,
                 9 if name.eq_ignore_ascii_case("algorithm") => &mut given.algorithm,
@@ -251,11 +253,12 @@ fn unquoted(value: &str) -> Cow<'_, str> {
 pub(crate) fn credentials_for<'a>(
     values: impl Iterator<Item = &'a [u8]>,
     realm: &str,
-) -> Option<AuthParams<'a>> {
+) -> Option<Credentials<'a>> {
     values
         .filter_map(|value| AuthParams::parse(value).ok())
         .filter(|params| params.scheme.eq_ignore_ascii_case("Digest"))
-        .find(|params| params.get("realm").is_some_and(|r| r.eq_ignore_ascii_case(realm)))
+        .map(|params| Credentials::read(&params))
+        .find(|given| given.realm.as_deref().is_some_and(|r| r.eq_ignore_ascii_case(realm)))
 }
 
 #[cfg(test)]

@@ -120,10 +120,7 @@ impl Mailbox {
 
     /// A device signs in, or registers again: then it is only tried again if it did not answer.
     pub(crate) fn attach(&mut self, id: DeviceId, key: Option<DeviceKey>) {
-        if let Some(device) = self.devices.iter_mut().find(|d| d.id == id) {
-            if device.state == DeviceState::Unreachable {
-                device.state = DeviceState::Idle;
-            }
+        if self.wake(id) {
             return;
         }
         let taken = self.taken;
@@ -221,13 +218,13 @@ impl Mailbox {
         }
     }
 
-    /// A device that did not answer is to be tried again.
-    pub(crate) fn retry(&mut self, id: DeviceId) {
-        if let Some(device) =
-            self.devices.iter_mut().find(|d| d.id == id && d.state == DeviceState::Unreachable)
-        {
+    /// A device that did not answer is to be tried again. Gives whether it is signed in.
+    pub(crate) fn wake(&mut self, id: DeviceId) -> bool {
+        let Some(device) = self.devices.iter_mut().find(|d| d.id == id) else { return false };
+        if device.state == DeviceState::Unreachable {
             device.state = DeviceState::Idle;
         }
+        true
     }
 
     /// What must be written, once.

@@ -353,7 +353,7 @@ impl FrontEnd {
 
     pub(crate) fn retry_device(&mut self, owner: UserId, device: DeviceId) {
         if let Some(account) = self.users.get_mut(owner) {
-            account.mailbox.retry(device);
+            account.mailbox.wake(device);
             self.deliver(owner, device);
         }
     }

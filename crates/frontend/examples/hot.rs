@@ -1,0 +1,217 @@
+//! What the front end itself costs, without sockets and disk: CPU nanoseconds for a registration, a message and a call.
+//!
+//! `cargo run --release -p frontend --example hot -- [register|message|call] [ROUNDS]`
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant as Clock;
+
+use bytes::Bytes;
+use directory::{DomainName, Role, SipAddress, User, UserId, UserState};
+use frontend::{Challenge, Config, FrontEnd};
+use node::{Flow, Input, Instant, Listener, ListenerId, Node, Now, Outcome, Output, Transport, UnixMillis};
+use records::{MailboxRecord, Rows, UserRecord};
+use sip_message::digest::{Algorithm, ResponseInput, ha1, response};
+use sip_message::{AuthParams, HeaderId, Message};
+
+const USERS: u64 = 1000;
+
+struct World {
+    node: FrontEnd,
+    now: u64,
+    sent: VecDeque<(Flow, Bytes)>,
+    spent: std::time::Duration,
+}
+
+impl World {
+    fn new() -> World {
+        let listener = Listener {
+            transport: Transport::Udp,
+            address: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            advertised_host: "127.0.0.1".to_owned(),
+        };
+        let mut config = Config {
+            domains: vec![DomainName::parse("bench.test").expect("a name")],
+            listeners: vec![listener],
+            aliases: Vec::new(),
+            registration: Default::default(),
+            authentication: Default::default(),
+            messaging: Default::default(),
+            secret: [1; 32],
+            seed: [2; 32],
+        };
+        config.authentication.datagrams = Challenge::OncePerFlow;
+        let node = FrontEnd::new(config);
+        let mut world = World { node, now: 0, sent: VecDeque::new(), spent: std::time::Duration::ZERO };
+        world.handle(Input::Timer);
+        world
+    }
+
+    fn handle(&mut self, input: Input<FrontEnd>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.now += 10;
+            let now =
+                Now { monotonic: Instant(self.now), wall: UnixMillis(1_700_000_000_000 + self.now / 1000) };
+            let start = Clock::now();
+            self.node.handle(now, input);
+            while let Some(output) = self.node.poll_output() {
+                match output {
+                    Output::Send { flow, bytes } => self.sent.push_back((flow, bytes)),
+                    Output::Persist { token, .. } => {
+                        inputs.push_back(Input::Persisted { token, outcome: Outcome::Applied })
+                    }
+                    Output::Query { token, .. } => {
+                        inputs.push_back(Input::Rows { token, rows: Ok(Rows::Loaded(users())) })
+                    }
+                    _ => {}
+                }
+            }
+            if self.node.next_deadline().is_some_and(|at| at.0 <= self.now) {
+                self.node.handle(now, Input::Timer);
+            }
+            self.spent += start.elapsed();
+        }
+    }
+
+    fn receive(&mut self, flow: Flow, bytes: impl Into<Bytes>) {
+        self.handle(Input::Received { flow, bytes: bytes.into() });
+    }
+
+    fn next(&mut self) -> (Flow, Message) {
+        let (flow, bytes) = self.sent.pop_front().expect("something was sent");
+        (flow, Message::parse(bytes).expect("SIP"))
+    }
+
+    fn register(&mut self, user: u64, cseq: u32) {
+        let head = |cseq: u32, authorization: &str| {
+            format!(
+                "REGISTER sip:bench.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{user}x{cseq}\r\nMax-Forwards: 70\r\n\
+                 From: <sip:u{user}@bench.test>;tag=t{user}\r\nTo: <sip:u{user}@bench.test>\r\nCall-ID: reg-{user}@127.0.0.1\r\n\
+                 CSeq: {cseq} REGISTER\r\nContact: <sip:u{user}@127.0.0.1:{port};transport=udp>\r\nExpires: 3600\r\n{authorization}\
+                 User-Agent: sipload\r\nContent-Length: 0\r\n\r\n",
+                port = port(user)
+            )
+        };
+        self.receive(flow(user), head(cseq, ""));
+        let (_, challenge) = self.next();
+        let md5 = challenge
+            .credentials(HeaderId::WwwAuthenticate)
+            .flatten()
+            .find(|c: &AuthParams<'_>| c.get("algorithm").as_deref() == Some("MD5"));
+        let nonce = md5.expect("a challenge").get("nonce").expect("a nonce").into_owned();
+        let input = ResponseInput {
+            method: "REGISTER",
+            uri: "sip:bench.test",
+            nonce: &nonce,
+            qop: Some("auth"),
+            nc: "00000001",
+            cnonce: "c",
+            body: b"",
+        };
+        let name = format!("u{user}");
+        let answer = response(&ha1(Algorithm::Md5, &name, "bench.test", "pw"), &input);
+        let authorization = format!(
+            "Authorization: Digest username=\"{name}\", realm=\"bench.test\", nonce=\"{nonce}\", uri=\"sip:bench.test\", response=\"{answer}\", \
+             algorithm=MD5, cnonce=\"c\", qop=auth, nc=00000001\r\n"
+        );
+        self.receive(flow(user), head(cseq + 1, &authorization));
+        assert_eq!(self.next().1.status(), Some(200));
+    }
+
+    fn message(&mut self, from: u64, to: u64, n: u64) {
+        let text = format!(
+            "MESSAGE sip:u{to}@bench.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKm{n}\r\nMax-Forwards: 70\r\n\
+             From: <sip:u{from}@bench.test>;tag=t{from}\r\nTo: <sip:u{to}@bench.test>\r\nCall-ID: m-{n}@127.0.0.1\r\nCSeq: 1 MESSAGE\r\n\
+             User-Agent: sipload\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n{body:100}",
+            port = port(from),
+            body = "x"
+        );
+        self.receive(flow(from), text);
+        let (flow, delivered) = self.next();
+        self.receive(flow, answer(&delivered, 200));
+        assert_eq!(self.next().1.status(), Some(200));
+    }
+
+    fn call(&mut self, from: u64, to: u64, n: u64) {
+        let head = |method: &str, uri: &str, cseq: u32, more: &str| {
+            format!(
+                "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKc{n}{method}\r\nMax-Forwards: 70\r\n\
+                 From: <sip:u{from}@bench.test>;tag=t{n}\r\nCall-ID: c-{n}@127.0.0.1\r\nCSeq: {cseq} {method}\r\n\
+                 Contact: <sip:u{from}@127.0.0.1:{port}>\r\n{more}Content-Length: 0\r\n\r\n",
+                port = port(from)
+            )
+        };
+        let uri = format!("sip:u{to}@bench.test");
+        self.receive(flow(from), head("INVITE", &uri, 1, &format!("To: <{uri}>\r\n")));
+        let (callee, invite) = self.next();
+        self.receive(callee, answer(&invite, 180));
+        assert_eq!(self.next().1.status(), Some(180));
+        self.receive(callee, answer(&invite, 200));
+        let (_, ok) = self.next();
+        let mut routes: Vec<_> =
+            ok.elements(HeaderId::RecordRoute).map(|r| String::from_utf8_lossy(r).into_owned()).collect();
+        routes.reverse();
+        let routes: String = routes.iter().map(|r| format!("Route: {r}\r\n")).collect();
+        let within = format!("{routes}To: <{uri}>;tag=callee\r\n");
+        let target = format!("sip:u{to}@127.0.0.1:{}", port(to));
+        self.receive(flow(from), head("ACK", &target, 1, &within));
+        let _ = self.next();
+        self.receive(flow(from), head("BYE", &target, 2, &within));
+        let (callee, bye) = self.next();
+        self.receive(callee, answer(&bye, 200));
+        assert_eq!(self.next().1.status(), Some(200));
+    }
+}
+
+fn answer(request: &Message, status: u16) -> Bytes {
+    let mut response = sip_message::ResponseBuilder::new(request, status);
+    response.to_tag("callee").copy_record_route().header(HeaderId::Contact, "<sip:callee@127.0.0.1>");
+    response.build()
+}
+
+fn port(user: u64) -> u16 {
+    10_000 + u16::try_from(user).expect("few users")
+}
+
+fn flow(user: u64) -> Flow {
+    Flow::Datagram { listener: ListenerId(0), remote: SocketAddr::from(([127, 0, 0, 1], port(user))) }
+}
+
+fn users() -> Vec<UserRecord> {
+    let record = |n: u64| {
+        let address = SipAddress::parse(&format!("u{n}@bench.test")).expect("an address");
+        let secrets = Some(frontend::secrets(&address, "pw"));
+        let user = User {
+            id: UserId(n + 1),
+            address,
+            display_name: String::new(),
+            state: UserState::Enabled,
+            role: Role::Person,
+            secrets,
+        };
+        UserRecord { user, bindings: Vec::new(), mailbox: MailboxRecord::default() }
+    };
+    (0..USERS).map(record).collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_else(|| "register".to_owned());
+    let rounds: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200_000);
+    let mut world = World::new();
+    for user in 0..USERS {
+        world.register(user, 1);
+    }
+    world.spent = std::time::Duration::ZERO;
+    for n in 0..rounds {
+        let (from, to) = (n % (USERS / 2), USERS / 2 + n * 7 % (USERS / 2));
+        match what.as_str() {
+            "register" => world.register(n % USERS, u32::try_from(3 + n / USERS * 2).expect("fits")),
+            "message" => world.message(from, to, n),
+            "call" => world.call(from, to, n),
+            other => panic!("register, message or call, not {other}"),
+        }
+    }
+    println!("{what}: {} ns", world.spent.as_nanos() / u128::from(rounds));
+}
