@@ -88,7 +88,8 @@ pub(crate) fn is(byte: u8, class: u16) -> bool {
 pub(crate) fn span(bytes: &[u8], class: u16) -> usize {
     let mut at = 0;
     // Four at a time as long as all four are of one class. What this cannot tell is left to the loop below.
-    while let Some(&[a, b, c, d]) = bytes[at..].first_chunk() {
+    let (fours, _) = bytes.as_chunks();
+    for &[a, b, c, d] in fours {
         let common = CLASSES[a as usize] & CLASSES[b as usize] & CLASSES[c as usize] & CLASSES[d as usize];
         if common & class == 0 {
             break;
@@ -163,19 +164,23 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// Checks `*( SEMI generic-param )` with white space anywhere it may stand (RFC 3261 §25.1). Empty parameters and
 /// values are refused, see RFC 4475 §3.1.2.1.
-pub(crate) fn are_params(bytes: &[u8]) -> bool {
+///
+/// Shows each name and its value (as written, empty where there is none) on the way.
+#[inline]
+pub(crate) fn visit_params<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) -> bool {
     let mut at = skip_lws(bytes, 0);
     while at < bytes.len() {
         if bytes[at] != b';' {
             return false;
         }
         at = skip_lws(bytes, at + 1);
-        let name = span(&bytes[at..], TOKEN);
-        if name == 0 {
+        let name = &bytes[at..at + span(&bytes[at..], TOKEN)];
+        if name.is_empty() {
             return false;
         }
-        at = skip_lws(bytes, at + name);
+        at = skip_lws(bytes, at + name.len());
         if bytes.get(at) != Some(&b'=') {
+            visit(name, b"");
             continue;
         }
         at = skip_lws(bytes, at + 1);
@@ -186,6 +191,7 @@ pub(crate) fn are_params(bytes: &[u8]) -> bool {
         if value == 0 {
             return false;
         }
+        visit(name, &bytes[at..at + value]);
         at = skip_lws(bytes, at + value);
     }
     true

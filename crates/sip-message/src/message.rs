@@ -124,7 +124,9 @@ impl Message {
     /// The request's method, or for a response the method of its CSeq (`Other("")` where that is malformed).
     pub fn method(&self) -> Method<'_> {
         match self.start {
-            StartLine::Request { method_end, .. } => Method::from_token(self.text(0, method_end)),
+            StartLine::Request { method_end, .. } => {
+                Method::from_octets(self.slice(0, method_end)).expect(START_LINE)
+            }
             StartLine::Response { .. } => self.cseq().map_or(Method::Other(""), |cseq| cseq.method),
         }
     }
@@ -327,9 +329,11 @@ impl Message {
 
     /// Parts of the start line, which `parse` found to be ASCII.
     fn text(&self, start: u16, end: u16) -> &str {
-        str::from_utf8(self.slice(start, end)).expect("parsed start lines are ASCII")
+        str::from_utf8(self.slice(start, end)).expect(START_LINE)
     }
 }
+
+const START_LINE: &str = "parsed start lines are ASCII";
 
 /// COMPAT: RFC 3261 §25.1 knows fewer characters and one `@` only; clients put base64 there.
 fn is_call_id(value: &[u8]) -> bool {

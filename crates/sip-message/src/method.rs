@@ -25,23 +25,35 @@ pub enum Method<'a> {
 impl<'a> Method<'a> {
     /// From the token on the wire.
     pub fn from_token(token: &'a str) -> Method<'a> {
-        match token {
-            "INVITE" => Method::Invite,
-            "ACK" => Method::Ack,
-            "BYE" => Method::Bye,
-            "CANCEL" => Method::Cancel,
-            "REGISTER" => Method::Register,
-            "OPTIONS" => Method::Options,
-            "MESSAGE" => Method::Message,
-            "SUBSCRIBE" => Method::Subscribe,
-            "NOTIFY" => Method::Notify,
-            "PUBLISH" => Method::Publish,
-            "REFER" => Method::Refer,
-            "INFO" => Method::Info,
-            "PRACK" => Method::Prack,
-            "UPDATE" => Method::Update,
-            other => Method::Other(other),
+        Method::known(token.as_bytes()).unwrap_or(Method::Other(token))
+    }
+
+    /// From the token on the wire; `None` where it is no text.
+    pub(crate) fn from_octets(token: &'a [u8]) -> Option<Method<'a>> {
+        match Method::known(token) {
+            Some(method) => Some(method),
+            None => str::from_utf8(token).ok().map(Method::Other),
         }
+    }
+
+    fn known(token: &[u8]) -> Option<Method<'a>> {
+        Some(match token {
+            b"INVITE" => Method::Invite,
+            b"ACK" => Method::Ack,
+            b"BYE" => Method::Bye,
+            b"CANCEL" => Method::Cancel,
+            b"REGISTER" => Method::Register,
+            b"OPTIONS" => Method::Options,
+            b"MESSAGE" => Method::Message,
+            b"SUBSCRIBE" => Method::Subscribe,
+            b"NOTIFY" => Method::Notify,
+            b"PUBLISH" => Method::Publish,
+            b"REFER" => Method::Refer,
+            b"INFO" => Method::Info,
+            b"PRACK" => Method::Prack,
+            b"UPDATE" => Method::Update,
+            _ => return None,
+        })
     }
 
     /// The token on the wire.

@@ -138,6 +138,6 @@ impl FoundCSeq {
     }
 
     pub(super) fn cseq(self, message: &[u8]) -> CSeq<'_> {
-        CSeq { number: self.number, method: Method::from_token(self.method.text(message)) }
+        CSeq { number: self.number, method: Method::from_octets(self.method.slice(message)).expect(TEXT) }
     }
 }

@@ -136,6 +136,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The next line without its CRLF; `None` where no CRLF is left.
+    #[inline]
     fn next_line(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         self.is_torn = false;

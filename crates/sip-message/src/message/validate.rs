@@ -91,8 +91,14 @@ fn check_request_uri(message: &Message) -> Result<UriParts, Rejection> {
 fn check_vias(value: &[u8]) -> Result<Option<Via<'_>>, Rejection> {
     let mut top = None;
     for element in Elements::of(value) {
-        let via = Via::parse(element).map_err(rejection)?;
-        if via.branch() == Some("z9hG4bK") {
+        let mut branch = None;
+        let via = Via::parse_with(element, |name, value| {
+            if branch.is_none() && name.eq_ignore_ascii_case(b"branch") {
+                branch = Some(value);
+            }
+        });
+        let via = via.map_err(rejection)?;
+        if branch == Some(b"z9hG4bK") {
             return Err(bad("the branch of a Via is empty"));
         }
         top = top.or(Some(via));

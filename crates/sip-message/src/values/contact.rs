@@ -48,16 +48,20 @@ pub struct ContactValue<'a> {
 impl<'a> ContactValue<'a> {
     /// Parses one element other than `*`. An `expires` beyond 2**32-1 saturates.
     pub fn parse(element: &'a [u8]) -> Result<ContactValue<'a>, HeaderError> {
-        let addr = NameAddr::parse(element).map_err(|error| error.of("Contact"))?;
         let mut expires = None;
-        let mut q = None;
-        for (name, value) in addr.params.iter() {
-            if expires.is_none() && name.eq_ignore_ascii_case("expires") {
-                expires = decimal(value.as_bytes());
-            } else if q.is_none() && name.eq_ignore_ascii_case("q") {
-                q = Some(thousandths(value).ok_or(HeaderError::Malformed("Contact"))?);
+        let mut first_q = None;
+        let addr = NameAddr::parse_with(element, |name, value| {
+            if expires.is_none() && name.eq_ignore_ascii_case(b"expires") {
+                expires = decimal(value);
+            } else if first_q.is_none() && name.eq_ignore_ascii_case(b"q") {
+                first_q = Some(value);
             }
-        }
+        });
+        let addr = addr.map_err(|error| error.of("Contact"))?;
+        let q = match first_q {
+            Some(value) => Some(thousandths(value).ok_or(HeaderError::Malformed("Contact"))?),
+            None => None,
+        };
         Ok(ContactValue {
             addr,
             expires: expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
@@ -67,7 +71,8 @@ impl<'a> ContactValue<'a> {
 }
 
 /// `qvalue` of RFC 3261 §25.1: 0 to 1 with up to three digits behind the point.
-fn thousandths(text: &str) -> Option<u16> {
+fn thousandths(text: &[u8]) -> Option<u16> {
+    let text = str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 3 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

@@ -27,6 +27,6 @@ impl<'a> CSeq<'a> {
         if method_start == digits || method.is_empty() || span(method, TOKEN) != method.len() {
             return None;
         }
-        Some(CSeq { number, method: Method::from_token(str::from_utf8(method).ok()?) })
+        Some(CSeq { number, method: Method::from_octets(method)? })
     }
 }

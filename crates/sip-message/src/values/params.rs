@@ -1,6 +1,7 @@
 //! Parameters of headers and URIs.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::lex::{PARAM_NAME, PARAM_VALUE, quoted, skip_lws, span};
 
@@ -14,7 +15,15 @@ pub struct Params<'a> {
 impl<'a> Params<'a> {
     /// The value of a parameter as written (quotes included); `Some("")` where it stands without a value.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let bytes = self.text.as_bytes();
+        let mut at = 0;
+        loop {
+            let param = Param::at(bytes, at)?;
+            if bytes[param.name].eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(&self.text[param.value]);
+            }
+            at = param.value.end;
+        }
     }
 
     /// The value with quotes and their escapes undone.
@@ -49,7 +58,6 @@ pub(super) fn unquote(value: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Stops at the first thing that is no parameter; whoever parsed the value has refused it there.
 struct Iter<'a> {
     rest: &'a str,
 }
@@ -58,25 +66,40 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
-        let (text, bytes) = (self.rest, self.rest.as_bytes());
-        let semicolon = skip_lws(bytes, 0);
+        let text = self.rest;
+        let param = Param::at(text.as_bytes(), 0)?;
+        self.rest = &text[param.value.end..];
+        Some((&text[param.name], &text[param.value]))
+    }
+}
+
+/// Where one parameter stands.
+struct Param {
+    name: Range<usize>,
+    /// Empty where there is none; the next parameter is looked for behind it.
+    value: Range<usize>,
+}
+
+impl Param {
+    /// The parameter whose `;` stands at `at` or behind white space there. `None` at the first thing that is no
+    /// parameter; whoever parsed the value has refused it there.
+    #[inline]
+    fn at(bytes: &[u8], at: usize) -> Option<Param> {
+        let semicolon = skip_lws(bytes, at);
         if bytes.get(semicolon) != Some(&b';') {
             return None;
         }
         let name_start = skip_lws(bytes, semicolon + 1);
         let name_end = name_start + span(&bytes[name_start..], PARAM_NAME);
-        let name = &text[name_start..name_end];
         let equals = skip_lws(bytes, name_end);
         if bytes.get(equals) != Some(&b'=') {
-            self.rest = &text[equals..];
-            return Some((name, ""));
+            return Some(Param { name: name_start..name_end, value: equals..equals });
         }
         let value_start = skip_lws(bytes, equals + 1);
         let value_end = match bytes.get(value_start) {
             Some(b'"') => quoted(&bytes[value_start..]).map_or(bytes.len(), |length| value_start + length),
             _ => value_start + span(&bytes[value_start..], PARAM_VALUE),
         };
-        self.rest = &text[value_end..];
-        Some((name, &text[value_start..value_end]))
+        Some(Param { name: name_start..name_end, value: value_start..value_end })
     }
 }

@@ -1,6 +1,6 @@
 //! Via.
 
-use crate::lex::{TOKEN, are_params, decimal, skip_lws, span};
+use crate::lex::{TOKEN, decimal, skip_lws, span, visit_params};
 use crate::uri::host_at;
 use crate::{HeaderError, Host, Params};
 
@@ -24,7 +24,16 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Parses one element.
     pub fn parse(element: &'a [u8]) -> Result<Via<'a>, HeaderError> {
-        Via::read(element).ok_or(HeaderError::Malformed("Via"))
+        Via::parse_with(element, |_, _| {})
+    }
+
+    /// [`Via::parse`], showing each parameter's name and value on the way.
+    #[inline]
+    pub(crate) fn parse_with(
+        element: &'a [u8],
+        visit: impl FnMut(&'a [u8], &'a [u8]),
+    ) -> Result<Via<'a>, HeaderError> {
+        Via::read(element, visit).ok_or(HeaderError::Malformed("Via"))
     }
 
     /// The branch, `None` where there is none (RFC 2543 clients).
@@ -32,11 +41,10 @@ impl<'a> Via<'a> {
         self.params.get("branch")
     }
 
-    fn read(element: &'a [u8]) -> Option<Via<'a>> {
+    #[inline]
+    fn read(element: &'a [u8], visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<Via<'a>> {
         let text = str::from_utf8(element).ok()?;
-        let name_end = token(element, 0)?;
-        let version_end = token(element, slash(element, name_end)?)?;
-        let transport_start = slash(element, version_end)?;
+        let transport_start = transport_start(element)?;
         let transport_end = token(element, transport_start)?;
         let host_start = skip_lws(element, transport_end);
         if host_start == transport_end {
@@ -53,7 +61,7 @@ impl<'a> Via<'a> {
             port = Some(u16::try_from(decimal(&element[port_start..at])?).ok()?);
         }
         at = skip_lws(element, at);
-        if !are_params(&element[at..]) {
+        if !visit_params(&element[at..], visit) {
             return None;
         }
         Some(Via {
@@ -65,6 +73,17 @@ impl<'a> Via<'a> {
             text: element,
         })
     }
+}
+
+/// What follows the protocol's name and version, whichever they are.
+fn transport_start(element: &[u8]) -> Option<usize> {
+    const USUAL: &[u8] = b"SIP/2.0/";
+    if element.starts_with(USUAL) {
+        return Some(skip_lws(element, USUAL.len()));
+    }
+    let name_end = token(element, 0)?;
+    let version_end = token(element, slash(element, name_end)?)?;
+    slash(element, version_end)
 }
 
 /// The end of the token at `start`.
