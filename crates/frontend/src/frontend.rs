@@ -26,7 +26,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::config::Config;
 use crate::messaging::mailbox::DeviceId;
-use crate::messaging::{AcceptId, Accepting, Own};
+use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
 use crate::metrics::Counters;
 use crate::registration::http_date;
 use crate::users::Users;
@@ -108,12 +108,7 @@ pub(crate) struct Connection {
 pub(crate) enum Persisting {
     Message(AcceptId),
     /// A copy for the sender's other devices.
-    Copy {
-        owner: UserId,
-        sequence: records::Sequence,
-        message: sip_message::Message,
-        origin: Option<DeviceId>,
-    },
+    Copy(Box<SentCopy>),
     Call(CallToken, Box<Call>, Change),
 }
 
@@ -304,10 +299,8 @@ impl FrontEnd {
         match self.persisting.remove(&token) {
             Some(Persisting::Message(accept)) => self.message_persisted(accept, outcome),
             // The sender's other devices have it already.
-            Some(Persisting::Copy { .. }) if outcome == Outcome::AlreadyThere => {}
-            Some(Persisting::Copy { owner, sequence, message, origin }) => {
-                self.copy_persisted(owner, sequence, message, origin)
-            }
+            Some(Persisting::Copy(_)) if outcome == Outcome::AlreadyThere => {}
+            Some(Persisting::Copy(copy)) => self.copy_persisted(*copy),
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
@@ -317,7 +310,6 @@ impl FrontEnd {
 
     fn persist_failed(&mut self, token: PersistToken, error: &StoreError) {
         self.storage_healthy = false;
-        self.counters.storage_failures += 1;
         self.report(Level::Error, "storage-failed", None, describe(error), Vec::new());
         match self.persisting.remove(&token) {
             Some(Persisting::Message(accept)) => self.message_not_persisted(accept, error),
@@ -325,7 +317,7 @@ impl FrontEnd {
                 let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
                 self.outputs.push_back(Output::Answer { token: call_token, answer });
             }
-            Some(Persisting::Copy { .. }) | None => {}
+            Some(Persisting::Copy(_)) | None => {}
         }
     }
 
@@ -339,8 +331,7 @@ impl FrontEnd {
             (what, Ok(_)) => unreachable!("storage answers the question that was asked: {}", what.name()),
             (what, Err(error)) => {
                 self.storage_healthy = false;
-                self.counters.storage_failures += 1;
-                self.report(
+                        self.report(
                     Level::Error,
                     "storage-failed",
                     None,
@@ -420,7 +411,7 @@ impl FrontEnd {
             match event {
                 Event::Completed { status, .. } => self.counters.forwarded(status),
                 Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
-                Event::OwnCompleted { own, outcome } => self.own_completed(own, &outcome),
+                Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
             }
         }
         while let Some(output) = self.stack.poll_output() {

@@ -43,7 +43,6 @@ pub(crate) struct Counters {
     pub(crate) messages_repeated: u64,
     pub(crate) messages_delivered: u64,
     pub(crate) messages_refused: u64,
-    pub(crate) storage_failures: u64,
 }
 
 impl Counters {
@@ -120,11 +119,6 @@ impl Counters {
             ),
             ("chancery_messages_delivered_total", "Messages taken by a device", self.messages_delivered),
             ("chancery_messages_refused_total", "Messages that every device refused", self.messages_refused),
-            (
-                "chancery_storage_failures_total",
-                "Changes and queries that storage failed",
-                self.storage_failures,
-            ),
         ] {
             counter(name, help, &[], value);
         }

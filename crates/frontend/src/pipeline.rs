@@ -226,11 +226,9 @@ impl FrontEnd {
                 .with(HeaderId::Unsupported, tags));
         }
         let we_are_the_end = request.message.method() == Method::Register || self.is_for_this_server(request);
-        if we_are_the_end {
-            if let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"]) {
-                return Err(Refusal::new(420, "Require demands an extension that is not known here")
-                    .with(HeaderId::Unsupported, tags));
-            }
+        if we_are_the_end && let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"]) {
+            return Err(Refusal::new(420, "Require demands an extension that is not known here")
+                .with(HeaderId::Unsupported, tags));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use sip_message::{HeaderId, Message, Method, ResponseBuilder, Uri};
 use sip_stack::dialog::{
     self, NotifyResult, Policy, Standing, Subscribe, SubscriptionId, Termination, Watch,
 };
-use sip_stack::stack::{Forwarding, NextHop, Target};
+use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
 use std::time::Duration;
 
 use crate::frontend::FrontEnd;
@@ -211,14 +211,12 @@ impl FrontEnd {
     }
 
     /// What became of a NOTIFY.
-    pub(crate) fn notify_completed(&mut self, id: SubscriptionId, outcome: &Result<Message, u16>) {
-        let result = match outcome {
-            Ok(response) => NotifyResult::Response {
-                status: response.status().unwrap_or(500),
-                retry_after_seconds: response.number(HeaderId::RetryAfter).ok().flatten(),
-            },
-            Err(408) => NotifyResult::TimedOut,
-            Err(_) => NotifyResult::Unreachable,
+    pub(crate) fn notify_completed(&mut self, id: SubscriptionId, outcome: OwnOutcome) {
+        let OwnOutcome { status, is_answered, retry_after_seconds } = outcome;
+        let result = match status {
+            _ if is_answered => NotifyResult::Response { status, retry_after_seconds },
+            408 => NotifyResult::TimedOut,
+            _ => NotifyResult::Unreachable,
         };
         self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
     }

@@ -192,7 +192,7 @@ impl NewBinding {
         }
         let instance = addr.params.get_unquoted("+sip.instance");
         let instance: Option<Box<str>> =
-            instance.map(|i| i.trim_matches(['<', '>']).into()).filter(|i: &Box<str>| !i.is_empty());
+            instance.map(|i| Box::from(i.trim_matches(['<', '>']))).filter(|i| !str::is_empty(i));
         let reg_id = match addr.params.get("reg-id").map(str::parse::<u32>) {
             // Without an instance it is ignored (RFC 5626 §6).
             Some(Ok(id)) if does_outbound && instance.is_some() && id > 0 => Some(id),

@@ -19,12 +19,10 @@ mod report;
 pub mod store;
 mod time;
 
-pub use flow::{
-    ConnectionId, Flow, Listener, ListenerId, Peer, PeerIdentity, Transport,
-};
+pub use flow::{ConnectionId, Flow, Listener, ListenerId, Peer, PeerIdentity, Transport};
 pub use io::{
-    Answers, CallToken, CloseReason, ConnectError, ConnectTarget, ConnectToken, Input, Naptr, Output, QueryToken, Question, ResolveError,
-    ResolveToken, Srv,
+    Answers, CallToken, CloseReason, ConnectError, ConnectTarget, ConnectToken, Input, Naptr, Output,
+    QueryToken, Question, ResolveError, ResolveToken, Srv,
 };
 pub use report::{Level, Metric, MetricKind, Report, RequestId};
 pub use store::{Outcome, PersistToken, StoreError, Urgency};

@@ -17,8 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use node::{
-    Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Instant, Listener, Peer, Question, ResolveError,
-    ResolveToken, Transport,
+    Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Instant, Listener, Peer,
+    Question, ResolveError, ResolveToken, Transport,
 };
 use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder, Uri};
 use siphasher::sip::SipHasher13;
@@ -112,7 +112,7 @@ pub enum HeaderChange {
 }
 
 /// What the user of the stack must know.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A forwarded request is answered for good.
     Completed {
@@ -132,9 +132,20 @@ pub enum Event {
     OwnCompleted {
         /// The user's name for it.
         own: u64,
-        /// The final response, or the status that its failure counts as.
-        outcome: Result<Message, u16>,
+        /// How.
+        outcome: OwnOutcome,
     },
+}
+
+/// What became of a request of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnOutcome {
+    /// The final status, or the one that its failure counts as.
+    pub status: u16,
+    /// Whether it was answered; else it timed out (408) or could not be sent.
+    pub is_answered: bool,
+    /// Retry-After of the answer, in seconds.
+    pub retry_after_seconds: Option<u32>,
 }
 
 /// Why a target could not be reached.
@@ -294,7 +305,14 @@ impl Stack {
             return incoming;
         };
         let status = if invite.is_some() { 200 } else { 481 };
-        self.respond(now, cancel, status, ResponseBuilder::new(message, status).to_tag("cancel"), arrival, message);
+        self.respond(
+            now,
+            cancel,
+            status,
+            ResponseBuilder::new(message, status).to_tag("cancel"),
+            arrival,
+            message,
+        );
         if let Some(invite) = invite {
             self.cancel(now, invite, message.header(HeaderId::Reason));
         }
@@ -307,15 +325,19 @@ impl Stack {
         let Some((client, owner)) = self.transactions.handle_response(now, &message) else {
             return false;
         };
-        if let Some(branch) = BranchId::from_owner(owner) {
-            self.branch_response(now, branch, client, message);
-        }
+        self.branch_response(now, BranchId::from_owner(owner), client, message);
         self.settle(now);
         true
     }
 
     /// A connection is up.
-    pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId, peer: &Peer, token: Option<ConnectToken>) {
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        peer: &Peer,
+        token: Option<ConnectToken>,
+    ) {
         self.hops.handle_connected(now, connection, peer, token);
         self.settle(now);
     }
@@ -334,7 +356,12 @@ impl Stack {
     }
 
     /// DNS answered.
-    pub fn handle_resolved(&mut self, now: Instant, token: ResolveToken, answer: Result<Answers, ResolveError>) {
+    pub fn handle_resolved(
+        &mut self,
+        now: Instant,
+        token: ResolveToken,
+        answer: Result<Answers, ResolveError>,
+    ) {
         self.hops.handle_resolved(now, token, answer);
         self.settle(now);
     }
@@ -357,7 +384,14 @@ impl Stack {
     }
 
     /// Forwards a request to a set of targets, which must not be empty, and its answers back.
-    pub fn forward(&mut self, now: Instant, server: ServerId, request: &Message, targets: Vec<Target>, forwarding: Forwarding) {
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        request: &Message,
+        targets: Vec<Target>,
+        forwarding: Forwarding,
+    ) {
         let context = self.open(Upstream::Server(server), request, targets, forwarding);
         if request.method() == Method::Invite {
             self.cancellable.insert(server, context);
@@ -374,7 +408,14 @@ impl Stack {
     }
 
     /// Sends a request of our own; `own` names it in [`Event::OwnCompleted`]. The request has no Via yet, and is no INVITE.
-    pub fn send_own(&mut self, now: Instant, own: u64, request: &Message, target: Target, forwarding: Forwarding) {
+    pub fn send_own(
+        &mut self,
+        now: Instant,
+        own: u64,
+        request: &Message,
+        target: Target,
+        forwarding: Forwarding,
+    ) {
         let context = self.open(Upstream::Own(own), request, vec![target], forwarding);
         self.start_next_group(now, context);
         self.settle(now);
@@ -440,7 +481,10 @@ impl Stack {
 
     /// When `handle_timer` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.transactions.next_deadline(), self.hops.next_deadline(), self.timers.next_deadline()].into_iter().flatten().min()
+        [self.transactions.next_deadline(), self.hops.next_deadline(), self.timers.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Connections and flows.
@@ -478,7 +522,13 @@ impl Stack {
 
 // Opening contexts and starting branches.
 impl Stack {
-    fn open(&mut self, upstream: Upstream, request: &Message, mut targets: Vec<Target>, forwarding: Forwarding) -> ContextId {
+    fn open(
+        &mut self,
+        upstream: Upstream,
+        request: &Message,
+        mut targets: Vec<Target>,
+        forwarding: Forwarding,
+    ) -> ContextId {
         debug_assert!(!targets.is_empty(), "a request is forwarded to at least one target");
         let breadth = request.number(HeaderId::MaxBreadth).ok().flatten().unwrap_or(BREADTH_DEFAULT).max(1);
         targets.sort_by_key(|t| std::cmp::Reverse(t.q));
@@ -498,7 +548,10 @@ impl Stack {
         self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
         let generation = self.generation;
         let index = self.contexts.insert(Slot { generation, state: SlotState::Live(Box::new(context)) });
-        ContextId { index: u32::try_from(index).expect("fewer than 2^32 contexts are open at once"), generation }
+        ContextId {
+            index: u32::try_from(index).expect("fewer than 2^32 contexts are open at once"),
+            generation,
+        }
     }
 
     fn start_next_group(&mut self, now: Instant, id: ContextId) {
@@ -507,7 +560,8 @@ impl Stack {
         let first = context.branches.len();
         let share = (context.breadth / u32::try_from(group.len()).expect("a group is bounded")).max(1);
         context.breadth = if group.len() > 1 { share } else { context.breadth };
-        let branches = group.into_iter().map(|target| Branch { target, state: BranchState::Searching, search: None });
+        let branches =
+            group.into_iter().map(|target| Branch { target, state: BranchState::Searching, search: None });
         context.branches.extend(branches);
         let last = context.branches.len();
         for branch in first..last {
@@ -565,8 +619,13 @@ impl Stack {
         let timer_c = invite.then(|| self.timers.insert(now + TIMER_C, Due::TimerC(id)));
         let branch = self.branch(id).expect("write found the branch");
         branch.state = BranchState::Sent { client, timer_c };
-        let outgoing =
-            Outgoing { flow: reached.flow, transport: reached.transport, bytes, invite, owner: id.to_owner() };
+        let outgoing = Outgoing {
+            flow: reached.flow,
+            transport: reached.transport,
+            bytes,
+            invite,
+            owner: id.to_owner(),
+        };
         self.transactions.send(now, client, outgoing);
     }
 
@@ -602,7 +661,8 @@ impl Stack {
         if context.forwarding.own_routes > 0 {
             edit.remove_elements(HeaderId::Route, context.forwarding.own_routes);
         }
-        let hops = request.max_forwards().ok().flatten().map_or(MAX_FORWARDS_DEFAULT, |h| h.saturating_sub(1));
+        let hops =
+            request.max_forwards().ok().flatten().map_or(MAX_FORWARDS_DEFAULT, |h| h.saturating_sub(1));
         edit.set(HeaderId::MaxForwards, hops.to_string());
         if context.breadth != BREADTH_DEFAULT {
             edit.set(HeaderId::MaxBreadth, context.breadth.to_string());
@@ -618,7 +678,14 @@ impl Stack {
     }
 
     /// What tells the way back: the received address in the caller's Via, and our Record-Route entries.
-    fn pass_provenance(&self, edit: &mut Edit<'_>, context: &Context, server: ServerId, reached: Reached, sent_by: &str) {
+    fn pass_provenance(
+        &self,
+        edit: &mut Edit<'_>,
+        context: &Context,
+        server: ServerId,
+        reached: Reached,
+        sent_by: &str,
+    ) {
         let Some(arrival) = self.transactions.arrival(server) else { return };
         let request = &context.request;
         if let Some(via) = Transactions::response_via(request, arrival.remote) {
@@ -638,8 +705,15 @@ impl Stack {
 
     fn loop_digest(&self, message: &Message) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.loop_key);
-        let tag = |addr: Result<sip_message::NameAddr<'_>, _>| addr.ok().and_then(|a| a.tag().map(str::to_owned)).unwrap_or_default();
-        for text in [message.request_uri_text(), message.call_id().unwrap_or(""), &tag(message.from()), &tag(message.to())] {
+        let tag = |addr: Result<sip_message::NameAddr<'_>, _>| {
+            addr.ok().and_then(|a| a.tag().map(str::to_owned)).unwrap_or_default()
+        };
+        for text in [
+            message.request_uri_text(),
+            message.call_id().unwrap_or(""),
+            &tag(message.from()),
+            &tag(message.to()),
+        ] {
             hasher.write(text.as_bytes());
             hasher.write_u8(0);
         }
@@ -676,12 +750,21 @@ impl Stack {
         match status {
             200..300 => self.success(now, id, status, response),
             430 => self.branch_failed(now, id, BranchFailure::FlowFailed, Some(response)),
-            503 if self.has_search(id) => self.branch_failed(now, id, BranchFailure::Unreachable, Some(response)),
+            503 if self.has_search(id) => {
+                self.branch_failed(now, id, BranchFailure::Unreachable, Some(response))
+            }
             _ => self.collect(now, id, Verdict { status, local: false }, Some(response)),
         }
     }
 
-    fn provisional(&mut self, now: Instant, id: BranchId, timer_c: Option<TimerId>, status: u16, response: &Message) {
+    fn provisional(
+        &mut self,
+        now: Instant,
+        id: BranchId,
+        timer_c: Option<TimerId>,
+        status: u16,
+        response: &Message,
+    ) {
         if status == 100 {
             return;
         }
@@ -703,7 +786,7 @@ impl Stack {
         let (upstream, invite) = (context.upstream, context.invite);
         match upstream {
             Upstream::Own(own) => {
-                self.events.push_back(Event::OwnCompleted { own, outcome: Ok(response) });
+                self.events.push_back(Event::OwnCompleted { own, outcome: OwnOutcome::answered(&response) });
                 self.close(id.context);
             }
             Upstream::Server(server) => {
@@ -721,20 +804,33 @@ impl Stack {
     }
 
     /// A branch ended without a usable answer: another flow of the device, another DNS candidate, or its failure counts as an answer.
-    fn branch_failed(&mut self, now: Instant, id: BranchId, failure: BranchFailure, response: Option<Message>) {
+    fn branch_failed(
+        &mut self,
+        now: Instant,
+        id: BranchId,
+        failure: BranchFailure,
+        response: Option<Message>,
+    ) {
         let Some(context) = self.live(id.context) else { return };
         let cancelled = context.cancelled;
         let Some(branch) = self.branch(id) else { return };
-        if let BranchState::Sent { timer_c: Some(timer), .. } = std::mem::replace(&mut branch.state, BranchState::Ended) {
+        if let BranchState::Sent { timer_c: Some(timer), .. } =
+            std::mem::replace(&mut branch.state, BranchState::Ended)
+        {
             self.timers.cancel(timer);
         }
         let branch = self.branch(id).expect("it was there");
         let cookie = branch.target.cookie;
         let more_alternatives = !branch.target.alternatives.is_empty();
-        let flow_else_uri = matches!((&branch.target.hop, failure), (NextHop::FlowElseUri(_), BranchFailure::FlowFailed));
+        let flow_else_uri =
+            matches!((&branch.target.hop, failure), (NextHop::FlowElseUri(_), BranchFailure::FlowFailed));
         let search = branch.search;
         if !cancelled {
-            if let (Some(search), BranchFailure::Unreachable | BranchFailure::TimedOut | BranchFailure::FlowFailed) = (search, failure) {
+            if let (
+                Some(search),
+                BranchFailure::Unreachable | BranchFailure::TimedOut | BranchFailure::FlowFailed,
+            ) = (search, failure)
+            {
                 branch.state = BranchState::Searching;
                 return self.hops.find_next(now, search);
             }
@@ -791,17 +887,28 @@ impl Stack {
         }
         let best = context.best.take();
         let challenges = std::mem::take(&mut context.challenges);
-        let (upstream, request, invite, cancelled) = (context.upstream, context.request.clone(), context.invite, context.cancelled);
+        let (upstream, request, invite, cancelled) =
+            (context.upstream, context.request.clone(), context.invite, context.cancelled);
         self.close(id);
         let fallback = Verdict { status: if cancelled { 487 } else { 480 }, local: true };
         let (verdict, response) = best.map_or((fallback, None), |b| (b.verdict, b.response));
         match upstream {
             Upstream::Own(own) => {
-                let outcome = response.ok_or(verdict.status);
+                let unanswered =
+                    OwnOutcome { status: verdict.status, is_answered: false, retry_after_seconds: None };
+                let outcome = response.as_ref().map_or(unanswered, OwnOutcome::answered);
                 self.events.push_back(Event::OwnCompleted { own, outcome });
             }
             Upstream::Server(server) => {
-                let status = self.answer_upstream(now, server, &request, invite, verdict, response.as_ref(), &challenges);
+                let status = self.answer_upstream(
+                    now,
+                    server,
+                    &request,
+                    invite,
+                    verdict,
+                    response.as_ref(),
+                    &challenges,
+                );
                 self.events.push_back(Event::Completed { server, status });
             }
             Upstream::Nobody => {}
@@ -856,8 +963,17 @@ impl Stack {
     fn cancel(&mut self, now: Instant, invite: ServerId, reason: Option<&[u8]>) {
         let Some(id) = self.cancellable.get(&invite).copied() else {
             // Nothing was sent for it yet: only its own answer is missing.
-            if let (Some(request), Some(arrival)) = (self.transactions.request(invite).cloned(), self.transactions.arrival(invite)) {
-                self.respond(now, invite, 487, ResponseBuilder::new(&request, 487).to_tag("cancel"), arrival, &request);
+            if let (Some(request), Some(arrival)) =
+                (self.transactions.request(invite).cloned(), self.transactions.arrival(invite))
+            {
+                self.respond(
+                    now,
+                    invite,
+                    487,
+                    ResponseBuilder::new(&request, 487).to_tag("cancel"),
+                    arrival,
+                    &request,
+                );
             }
             return;
         };
@@ -895,7 +1011,9 @@ impl Stack {
     }
 
     fn timer_c(&mut self, now: Instant, id: BranchId) {
-        let Some(Branch { state: BranchState::Sent { client, timer_c }, .. }) = self.branch(id) else { return };
+        let Some(Branch { state: BranchState::Sent { client, timer_c }, .. }) = self.branch(id) else {
+            return;
+        };
         *timer_c = None;
         let client = *client;
         self.transactions.cancel(now, client, None);
@@ -910,9 +1028,7 @@ impl Stack {
                         Failure::TimedOut => BranchFailure::TimedOut,
                         Failure::FlowFailed => BranchFailure::FlowFailed,
                     };
-                    if let Some(branch) = BranchId::from_owner(owner) {
-                        self.branch_failed(now, branch, failure, None);
-                    }
+                    self.branch_failed(now, BranchId::from_owner(owner), failure, None);
                 }
             } else if let Some((branch, failure)) = self.failed.pop_front() {
                 self.branch_failed(now, branch, failure, None);
@@ -987,13 +1103,25 @@ impl Stack {
 
     fn live(&mut self, id: ContextId) -> Option<&mut Context> {
         match self.contexts.get_mut(id.index as usize) {
-            Some(Slot { generation, state: SlotState::Live(context) }) if *generation == id.generation => Some(context),
+            Some(Slot { generation, state: SlotState::Live(context) }) if *generation == id.generation => {
+                Some(context)
+            }
             _ => None,
         }
     }
 
     fn branch(&mut self, id: BranchId) -> Option<&mut Branch> {
         self.live(id.context)?.branches.get_mut(usize::from(id.branch))
+    }
+}
+
+impl OwnOutcome {
+    fn answered(response: &Message) -> OwnOutcome {
+        OwnOutcome {
+            status: response.status().unwrap_or(500),
+            is_answered: true,
+            retry_after_seconds: response.number(HeaderId::RetryAfter).ok().flatten(),
+        }
     }
 }
 
@@ -1013,12 +1141,13 @@ impl BranchId {
         Owner(u64::from(index) << 32 | u64::from(generation) << 8 | u64::from(branch))
     }
 
-    /// `None` for transactions that belong to nobody.
-    fn from_owner(owner: Owner) -> Option<BranchId> {
-        let generation = u32::try_from(owner.0 >> 8 & ((1 << GENERATION_BITS) - 1)).expect("masked to 24 bits");
+    /// The name of a branch that is gone names nothing: its generation is over.
+    fn from_owner(owner: Owner) -> BranchId {
+        let generation =
+            u32::try_from(owner.0 >> 8 & ((1 << GENERATION_BITS) - 1)).expect("masked to 24 bits");
         let index = u32::try_from(owner.0 >> 32).expect("shifted to 32 bits");
         let branch = u8::try_from(owner.0 & 0xff).expect("masked to 8 bits");
-        Some(BranchId { context: ContextId { index, generation }, branch })
+        BranchId { context: ContextId { index, generation }, branch }
     }
 }
 

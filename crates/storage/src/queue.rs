@@ -250,7 +250,12 @@ mod tests {
             ("it rides along", vec![change(Soon), change(Now)], Some(1), Some(3)),
             ("a read of its changes", vec![change(Soon), query()], Some(1), Some(3)),
             ("a read alone", vec![query()], Some(1), Some(0)),
-            ("many that somebody waits for", (0..GROUP_WORTHWHILE).map(|_| change(Now)).collect(), Some(1), Some(0)),
+            (
+                "many that somebody waits for",
+                (0..GROUP_WORTHWHILE).map(|_| change(Now)).collect(),
+                Some(1),
+                Some(0),
+            ),
             ("a full group", many(), Some(1), Some(0)),
         ] {
             assert_eq!(due(entries, ago), expected, "{what}");

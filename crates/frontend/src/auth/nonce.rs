@@ -83,7 +83,7 @@ impl Nonces {
 
     /// A new nonce.
     pub(crate) fn make(&mut self, now: Instant) -> String {
-        self.last = (self.last + 1).max(now.0 / 1000 << COUNTER_BITS);
+        self.last = (self.last + 1).max((now.0 / 1000) << COUNTER_BITS);
         let mut octets = [0; NONCE_OCTETS];
         octets[..8].copy_from_slice(&self.last.to_be_bytes());
         octets[8..12].copy_from_slice(&self.boot);

@@ -67,6 +67,7 @@ enum DeviceState {
 
 /// What is to be done for a device.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 pub(crate) enum Next {
     /// Send it this message; tell with `took`, `refused` or `unreachable` what became of it.
     Deliver(Sequence, Message),

@@ -11,7 +11,7 @@ use node::{Level, Outcome, RequestId, StoreError};
 use records::{Change, Direction, Query, Sequence, StoredMessage};
 use sip_message::{Edit, HeaderId, Message, ResponseBuilder};
 use sip_stack::dialog::SubscriptionId;
-use sip_stack::stack::{Forwarding, HeaderChange, Target};
+use sip_stack::stack::{Forwarding, HeaderChange, OwnOutcome, Target};
 use sip_stack::timer::TimerId;
 use sip_stack::transaction::{Arrival, ServerId};
 
@@ -54,6 +54,15 @@ struct Waiter {
 pub(crate) enum Own {
     Delivery(Delivery),
     Notify(SubscriptionId),
+}
+
+/// A sent message, for the sender's other devices.
+pub(crate) struct SentCopy {
+    owner: UserId,
+    sequence: Sequence,
+    message: Message,
+    /// The device that sent it.
+    origin: Option<DeviceId>,
 }
 
 /// A message on its way to a device.
@@ -177,7 +186,7 @@ impl FrontEnd {
         };
         self.persist(
             Change::AppendMessage(stored),
-            Persisting::Copy { owner: from, sequence, message, origin },
+            Persisting::Copy(Box::new(SentCopy { owner: from, sequence, message, origin })),
         );
     }
 
@@ -208,13 +217,8 @@ impl FrontEnd {
         self.answer_sender(accept, 500);
     }
 
-    pub(crate) fn copy_persisted(
-        &mut self,
-        owner: UserId,
-        sequence: Sequence,
-        message: Message,
-        origin: Option<DeviceId>,
-    ) {
+    pub(crate) fn copy_persisted(&mut self, copy: SentCopy) {
+        let SentCopy { owner, sequence, message, origin } = copy;
         let Some(account) = self.users.get_mut(owner) else { return };
         account.mailbox.stored(sequence, message);
         if let Some(origin) = origin {
@@ -300,7 +304,7 @@ impl FrontEnd {
     }
 
     /// A request of our own was answered, or was not.
-    pub(crate) fn own_completed(&mut self, own: u64, outcome: &Result<Message, u16>) {
+    pub(crate) fn own_completed(&mut self, own: u64, outcome: OwnOutcome) {
         let index = usize::try_from(own).expect("an index fits");
         match self.own_requests.try_remove(index) {
             Some(Own::Delivery(delivery)) => self.delivery_completed(delivery, outcome),
@@ -309,12 +313,9 @@ impl FrontEnd {
         }
     }
 
-    fn delivery_completed(&mut self, delivery: Delivery, outcome: &Result<Message, u16>) {
+    fn delivery_completed(&mut self, delivery: Delivery, outcome: OwnOutcome) {
         let Delivery { owner, device, sequence } = delivery;
-        let status = match outcome {
-            Ok(response) => response.status().unwrap_or(500),
-            Err(status) => *status,
-        };
+        let status = outcome.status;
         match Taken::from_status(status) {
             Taken::Yes => {
                 self.counters.messages_delivered += 1;

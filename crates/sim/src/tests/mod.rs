@@ -1,3 +1,5 @@
+//! The simulation shows what it can see: scenarios, planted faults, random worlds.
+
 mod dishonest;
 mod framework;
 mod planted;

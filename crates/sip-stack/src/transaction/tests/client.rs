@@ -1,3 +1,5 @@
+//! The client transactions of RFC 3261 §17.1 as conversations.
+
 use bytes::Bytes;
 use expect_test::expect;
 use node::{ConnectionId, Flow, Transport};

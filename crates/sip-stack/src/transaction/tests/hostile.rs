@@ -1,3 +1,5 @@
+//! What strangers try with transactions.
+
 use expect_test::expect;
 use node::Transport;
 

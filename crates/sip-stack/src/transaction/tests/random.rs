@@ -1,3 +1,5 @@
+//! Random interleavings keep the layer's promises.
+
 use node::{ConnectionId, Flow, ListenerId, Transport};
 use proptest::prelude::*;
 use proptest::sample::Index;

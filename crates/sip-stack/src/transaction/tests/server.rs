@@ -1,3 +1,5 @@
+//! The server transactions of RFC 3261 §17.2 as conversations.
+
 use expect_test::expect;
 use node::Transport;
 

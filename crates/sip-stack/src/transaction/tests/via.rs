@@ -1,3 +1,5 @@
+//! Where responses go.
+
 use node::{ConnectionId, Flow, ListenerId, Transport};
 
 use super::super::{Arrival, Transactions};
