@@ -1,8 +1,8 @@
 //! SIP messages: parse and print.
 //!
 //! A [`Message`] is one buffer plus an index of header positions; header values are parsed only when asked for, those
-//! that every element reads once for all by [`Message::validate`]. A message that is forwarded is written from slices of the received one ([`Edit`]), so that unknown headers leave
-//! byte for byte as they came. Nothing here repairs what it reads: what is wrong is refused with the status that
+//! that every element reads once for all by [`Message::validate`]. A message that is forwarded is written from slices
+//! of the received one ([`Edit`]), so that unknown headers leave byte for byte as they came. Nothing here repairs what it reads: what is wrong is refused with the status that
 //! RFC 4475 asks for.
 //!
 //! What this crate is not: it knows no time, no state, no I/O, and none of our other crates.
