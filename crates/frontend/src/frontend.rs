@@ -331,7 +331,7 @@ impl FrontEnd {
             (what, Ok(_)) => unreachable!("storage answers the question that was asked: {}", what.name()),
             (what, Err(error)) => {
                 self.storage_healthy = false;
-                        self.report(
+                self.report(
                     Level::Error,
                     "storage-failed",
                     None,
