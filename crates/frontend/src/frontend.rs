@@ -41,6 +41,8 @@ const WRITE_MARKS_AFTER: Duration = Duration::from_millis(50);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long a device that does not come back is remembered: then it gets only what nobody has taken.
 const DEVICE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long after a failed write of a binding or a cursor it is tried again.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long after a failed read the users are asked for again.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -110,6 +112,10 @@ pub(crate) enum Persisting {
     /// A copy for the sender's other devices.
     Copy(Box<SentCopy>),
     Call(CallToken, Box<Call>, Change),
+    /// A binding that outlives its connection.
+    Binding(UserId, BindingId),
+    /// How far a user's devices have got.
+    Marks(UserId),
 }
 
 /// What a query was about.
@@ -205,6 +211,13 @@ impl FrontEnd {
         &self.date.1
     }
 
+    /// Persists a change that nobody waits for, and that is tried again if it fails.
+    pub(crate) fn persist_soon_as(&mut self, change: Change, what: Persisting) {
+        let token = PersistToken(self.next_id());
+        self.persisting.insert(token, what);
+        self.outputs.push_back(Output::Persist { token, change, urgency: Urgency::Soon });
+    }
+
     /// Persists a change that nobody waits for.
     pub(crate) fn persist_soon(&mut self, change: Change) {
         let token = PersistToken(self.next_id());
@@ -250,10 +263,13 @@ impl FrontEnd {
 
     /// Asks that cursors of a user be written soon.
     pub(crate) fn write_marks_soon(&mut self, user: UserId) {
+        self.write_marks_after(user, WRITE_MARKS_AFTER);
+    }
+
+    fn write_marks_after(&mut self, user: UserId, delay: Duration) {
         self.unwritten_marks.push(user);
         if self.write_marks.is_none() {
-            self.write_marks =
-                Some(self.timers.insert(self.now.monotonic + WRITE_MARKS_AFTER, Due::WriteMarks));
+            self.write_marks = Some(self.timers.insert(self.now.monotonic + delay, Due::WriteMarks));
         }
     }
 
@@ -267,10 +283,11 @@ impl FrontEnd {
             let Some(account) = self.users.get_mut(owner) else { continue };
             let marks = account.mailbox.take_marks();
             if let Some(through) = marks.taken {
-                self.persist_soon(Change::AdvanceTaken { owner, through });
+                self.persist_soon_as(Change::AdvanceTaken { owner, through }, Persisting::Marks(owner));
             }
             for (device, through) in marks.cursors {
-                self.persist_soon(Change::AdvanceCursor { owner, device, through, seen_unix_ms });
+                let change = Change::AdvanceCursor { owner, device, through, seen_unix_ms };
+                self.persist_soon_as(change, Persisting::Marks(owner));
             }
         }
     }
@@ -304,18 +321,27 @@ impl FrontEnd {
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
-            None => {}
+            Some(Persisting::Binding(..) | Persisting::Marks(_)) | None => {}
         }
     }
 
     fn persist_failed(&mut self, token: PersistToken, error: &StoreError) {
-        self.storage_healthy = false;
-        self.report(Level::Error, "storage-failed", None, describe(error), Vec::new());
+        // The first failure calls the operator; the following ones are cut when they become a flood.
+        let level =
+            if std::mem::replace(&mut self.storage_healthy, false) { Level::Error } else { Level::Warn };
+        self.report(level, "storage-failed", None, describe(error), Vec::new());
         match self.persisting.remove(&token) {
             Some(Persisting::Message(accept)) => self.message_not_persisted(accept, error),
             Some(Persisting::Call(call_token, ..)) => {
                 let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
                 self.outputs.push_back(Output::Answer { token: call_token, answer });
+            }
+            Some(Persisting::Binding(user, binding)) => self.binding_not_written(user, binding),
+            Some(Persisting::Marks(user)) => {
+                if let Some(account) = self.users.get_mut(user) {
+                    account.mailbox.marks_not_written();
+                    self.write_marks_after(user, WRITE_AGAIN_AFTER);
+                }
             }
             Some(Persisting::Copy(_)) | None => {}
         }

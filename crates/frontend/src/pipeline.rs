@@ -285,7 +285,7 @@ impl FrontEnd {
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
-                self.report(Level::Info, "sign-in-refused", Some(request.id), reason, fields);
+                self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
                 if message.header(HeaderId::UserAgent).is_some_and(auth::is_old_libre) {
                     return Err(Refusal::new(403, reason));
                 }
@@ -438,7 +438,7 @@ impl FrontEnd {
                 ("transport", request.arrival.transport.name().to_owned()),
                 ("source", request.arrival.remote.ip().to_string()),
             ];
-            self.report(Level::Info, "refused", Some(request.id), reason, fields);
+            self.report(Level::Warn, "refused", Some(request.id), reason, fields);
         }
         let mut response = ResponseBuilder::new(request.message, status);
         response.reason(reason_phrase(status)).to_tag(&self.tag(request.message));

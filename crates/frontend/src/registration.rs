@@ -9,7 +9,7 @@ use sip_message::{HeaderId, Uri};
 use sip_stack::stack::TargetFailure;
 
 use crate::binding::{Binding, BindingId, Durability, Reach};
-use crate::frontend::{Due, FrontEnd};
+use crate::frontend::{Due, FrontEnd, Persisting};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registrar::{self, NewBinding, Plan, Wish};
@@ -349,8 +349,16 @@ impl FrontEnd {
             let Some(binding) = account.bindings.0.iter_mut().find(|b| b.id == id) else { continue };
             binding.durability = Durability::Written;
             let record = binding.record(user);
-            self.persist_soon(Change::PutBinding(record));
+            self.persist_soon_as(Change::PutBinding(record), Persisting::Binding(user, id));
         }
+    }
+
+    pub(crate) fn binding_not_written(&mut self, user: UserId, id: BindingId) {
+        let Some(account) = self.users.get_mut(user) else { return };
+        let Some(binding) = account.bindings.0.iter_mut().find(|b| b.id == id) else { return };
+        binding.durability = Durability::Unwritten;
+        self.unwritten_bindings.insert((user, id));
+        self.write_bindings_soon();
     }
 
     /// Ends everything that a user has open here: bindings and connections.

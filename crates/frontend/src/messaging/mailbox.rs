@@ -242,6 +242,14 @@ impl Mailbox {
         marks
     }
 
+    /// What was to be written is not: it is to be written again.
+    pub(crate) fn marks_not_written(&mut self) {
+        self.taken_is_unwritten = true;
+        for cursor in self.cursors.values_mut() {
+            cursor.is_unwritten = true;
+        }
+    }
+
     /// Messages that no device has taken.
     pub(crate) fn waiting(&self) -> u64 {
         self.last.0 - self.taken.0

@@ -213,7 +213,7 @@ impl FrontEnd {
 
     pub(crate) fn message_not_persisted(&mut self, accept: AcceptId, error: &StoreError) {
         let id = self.accepting[accept].id;
-        self.report(Level::Error, "message-not-kept", Some(id), describe(error), Vec::new());
+        self.report(Level::Warn, "message-not-kept", Some(id), describe(error), Vec::new());
         self.answer_sender(accept, 500);
     }
 

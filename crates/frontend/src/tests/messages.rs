@@ -196,3 +196,21 @@ fn a_full_mailbox_is_said() {
     }
     assert_eq!(statuses, [202, 202, 480]);
 }
+
+#[test]
+fn what_a_full_disk_did_not_take_is_written_when_there_is_space() {
+    let mut world = World::new();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    world.send_text(alice, "alice", "bob", "hello");
+    let delivered = world.sent_to(bob).unwrap();
+    world.disk = Err(StoreError::Full);
+    world.respond(bob, &delivered, 200);
+    assert_eq!(world.status_to(alice), 200);
+    world.pass(Duration::from_secs(1));
+    world.disk = Ok(());
+    world.pass(Duration::from_secs(2));
+    let Rows::LoadedUser(Some(record)) = world.query(&Query::LoadUser(directory::UserId(2))) else {
+        panic!("no bob")
+    };
+    assert_eq!(record.mailbox.taken, Sequence(1));
+}
