@@ -309,7 +309,7 @@ impl Stack {
             now,
             cancel,
             status,
-            ResponseBuilder::new(message, status).to_tag("cancel"),
+            ResponseBuilder::new(message, status).to_tag(&self.local_tag(message)),
             arrival,
             message,
         );
@@ -703,6 +703,17 @@ impl Stack {
         }
     }
 
+    /// The tag of answers that are made here: nobody can guess it (RFC 3261 §19.3), and an INVITE and its CANCEL, which have Call-ID and
+    /// From in common, get the same (RFC 3261 §9.2).
+    fn local_tag(&self, request: &Message) -> String {
+        let mut hasher = SipHasher13::new_with_key(&self.loop_key);
+        hasher.write(b"tag");
+        hasher.write(request.header(HeaderId::CallId).unwrap_or(b""));
+        hasher.write_u8(0);
+        hasher.write(request.header(HeaderId::From).unwrap_or(b""));
+        format!("{:016x}", hasher.finish())
+    }
+
     fn loop_digest(&self, message: &Message) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.loop_key);
         let tag = |addr: Result<sip_message::NameAddr<'_>, _>| {
@@ -946,7 +957,7 @@ impl Stack {
             _ => {
                 let Some(arrival) = self.transactions.arrival(server) else { return status };
                 let mut builder = ResponseBuilder::new(request, status);
-                builder.to_tag("proxy");
+                builder.to_tag(&self.local_tag(request));
                 self.respond(now, server, status, &mut builder, arrival, request);
             }
         }
@@ -970,7 +981,7 @@ impl Stack {
                     now,
                     invite,
                     487,
-                    ResponseBuilder::new(&request, 487).to_tag("cancel"),
+                    ResponseBuilder::new(&request, 487).to_tag(&self.local_tag(&request)),
                     arrival,
                     &request,
                 );

@@ -139,7 +139,10 @@ fn a_caller_who_gives_up_stops_the_ringing() {
     assert_eq!(world.status_to(alice), 180);
     let cancel: String = head.replace("INVITE", "CANCEL");
     world.receive(alice, &cancel, "");
-    assert_eq!(world.status_to(alice), 200, "the CANCEL is answered");
+    let answer = world.sent_to(alice).unwrap();
+    assert_eq!(answer.status(), Some(200), "the CANCEL is answered");
+    let tag = answer.to().unwrap().tag().unwrap().to_owned();
+    assert!(tag.len() >= 16, "nobody guesses the tag {tag}");
     let at_bob_cancel = world.sent_to(bob).unwrap();
     assert_eq!(at_bob_cancel.method(), Method::Cancel);
     world.respond(bob, &at_bob_cancel, 200);
