@@ -6,7 +6,7 @@
 //! falls silent. Heap is what the allocator handed out (counted here), PSS what the kernel gave the process; neither
 //! holds the kernel's own 4 KB for each socket.
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each example uses a part of what they share")]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

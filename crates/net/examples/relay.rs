@@ -5,7 +5,7 @@
 //! The driver has a thread of its own, whose CPU time is read (user and system); on loopback that includes the
 //! kernel's work to hand a message to the client. Every client has one message in flight.
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each example uses a part of what they share")]
 mod common;
 
 use std::io::{Read, Write};
