@@ -76,7 +76,10 @@ impl Offline {
                     waiting -= 1;
                     match completion {
                         Completion::Persisted { outcome: Outcome::Applied, .. } => added += 1,
-                        Completion::Persisted { outcome: Outcome::AlreadyThere, .. } => {}
+                        Completion::Persisted {
+                            outcome: Outcome::AlreadyThere | Outcome::AlreadyWithdrawn,
+                            ..
+                        } => {}
                         Completion::PersistFailed { error, .. } => {
                             bail!("an account could not be written: {}", words(&error))
                         }

@@ -26,6 +26,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::config::Config;
 use crate::messaging::mailbox::DeviceId;
+use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
 use crate::metrics::Counters;
 use crate::registration::http_date;
@@ -73,6 +74,7 @@ pub struct FrontEnd {
     pub(crate) accepting: Slab<Accepting>,
     pub(crate) accepting_by_identity: BTreeMap<(UserId, [u8; 16]), AcceptId>,
     pub(crate) accepting_by_place: BTreeMap<(UserId, records::Sequence), AcceptId>,
+    pub(crate) refusals: Refusals,
     pub(crate) own_requests: Slab<Own>,
     pub(crate) subscriptions: Subscriptions,
     /// The flow that each watcher subscribed on.
@@ -171,6 +173,7 @@ impl FrontEnd {
             accepting: Slab::new(),
             accepting_by_identity: BTreeMap::new(),
             accepting_by_place: BTreeMap::new(),
+            refusals: Refusals::default(),
             own_requests: Slab::new(),
             subscriptions: Subscriptions::new(derived_seed(&config.seed), crate::reg_event::LIMITS),
             watch_flows: BTreeMap::new(),
@@ -316,7 +319,7 @@ impl FrontEnd {
         match self.persisting.remove(&token) {
             Some(Persisting::Message(accept)) => self.message_persisted(accept, outcome),
             // The sender's other devices have it already.
-            Some(Persisting::Copy(_)) if outcome == Outcome::AlreadyThere => {}
+            Some(Persisting::Copy(_)) if outcome != Outcome::Applied => {}
             Some(Persisting::Copy(copy)) => self.copy_persisted(*copy),
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)

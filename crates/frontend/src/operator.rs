@@ -71,7 +71,7 @@ impl FrontEnd {
 
     /// The change is durable: now it is done here, and the caller is told.
     pub(crate) fn call_persisted(&mut self, token: CallToken, call: Call, change: Change, outcome: Outcome) {
-        if let (Outcome::AlreadyThere, Call::AddUser { address, .. }) = (outcome, &call) {
+        if let (true, Call::AddUser { address, .. }) = (outcome != Outcome::Applied, &call) {
             return self.answer_call(token, Answer::Refused(Refusal::Exists(address.clone())));
         }
         match change {

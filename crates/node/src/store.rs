@@ -20,6 +20,9 @@ pub enum Outcome {
     Applied,
     /// It was there already (the same message, by its identity): nothing changed.
     AlreadyThere,
+    /// It was there, and was taken back since (a message that every device refused): nothing changed, and nothing
+    /// will come of it.
+    AlreadyWithdrawn,
 }
 
 /// Why storage failed.

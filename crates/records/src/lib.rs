@@ -56,10 +56,11 @@ pub enum Change {
         key: String,
     },
     /// Puts a message into its owner's mailbox. `AlreadyThere` where the mailbox holds a message of the same
-    /// [`StoredMessage::identity`] that was not pruned yet: then nothing changes. Refused where another message of
-    /// the mailbox has the same sequence.
+    /// [`StoredMessage::identity`] that was not pruned yet, `AlreadyWithdrawn` where that one was withdrawn: then
+    /// nothing changes. Refused where another message of the mailbox has the same sequence.
     AppendMessage(StoredMessage),
-    /// All devices refused the message: it stays known (a resend is recognised) but is delivered no more.
+    /// All devices refused the message: it stays known (a resend is told apart by its outcome) but is delivered no
+    /// more.
     WithdrawMessage {
         /// Whose.
         owner: UserId,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use directory::{SipAddress, User, UserId, UserState};
+use node::Outcome;
 
 use crate::{
     Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
@@ -47,14 +48,14 @@ pub enum Refused {
 }
 
 impl Tables {
-    /// [`Tables::try_apply`] for callers that never give a sequence twice; a refused change counts as not applied.
+    /// [`Tables::try_apply`] for callers that only ask whether it was applied.
     pub fn apply(&mut self, change: &Change) -> bool {
-        self.try_apply(change).unwrap_or(false)
+        self.try_apply(change) == Ok(Outcome::Applied)
     }
 
-    /// Applies one change; `false` where it was there already and nothing changed. Changes to users that do not
-    /// exist change nothing and are no error: a removal may overtake them.
-    pub fn try_apply(&mut self, change: &Change) -> Result<bool, Refused> {
+    /// Applies one change. Changes to users that do not exist change nothing and are no error: a removal may
+    /// overtake them.
+    pub fn try_apply(&mut self, change: &Change) -> Result<Outcome, Refused> {
         match change {
             Change::AddUser(user) => return Ok(self.add_user(user)),
             Change::SetUserState { user, state } => {
@@ -112,7 +113,7 @@ impl Tables {
                 }
             }
         }
-        Ok(true)
+        Ok(Outcome::Applied)
     }
 
     /// Answers one query.
@@ -129,21 +130,22 @@ impl Tables {
         }
     }
 
-    fn add_user(&mut self, user: &User) -> bool {
+    fn add_user(&mut self, user: &User) -> Outcome {
         if self.users.contains_key(&user.id) || self.addresses.contains_key(&user.address) {
-            return false;
+            return Outcome::AlreadyThere;
         }
         self.addresses.insert(user.address.clone(), user.id);
         self.mailboxes.insert(user.id, Mailbox::default());
         self.users.insert(user.id, user.clone());
-        true
+        Outcome::Applied
     }
 
-    fn append(&mut self, message: &StoredMessage) -> Result<bool, Refused> {
-        let Some(mailbox) = self.mailbox(message.owner) else { return Ok(true) };
+    fn append(&mut self, message: &StoredMessage) -> Result<Outcome, Refused> {
+        let Some(mailbox) = self.mailbox(message.owner) else { return Ok(Outcome::Applied) };
         let identity = (message.direction, message.identity);
-        if mailbox.identities.contains_key(&identity) {
-            return Ok(false);
+        if let Some(sequence) = mailbox.identities.get(&identity) {
+            let is_withdrawn = mailbox.messages[sequence].withdrawn;
+            return Ok(if is_withdrawn { Outcome::AlreadyWithdrawn } else { Outcome::AlreadyThere });
         }
         if mailbox.messages.contains_key(&message.sequence) {
             return Err(Refused::SequenceTaken);
@@ -151,7 +153,7 @@ impl Tables {
         mailbox.identities.insert(identity, message.sequence);
         mailbox.last = mailbox.last.max(message.sequence);
         mailbox.messages.insert(message.sequence, Kept { message: message.clone(), withdrawn: false });
-        Ok(true)
+        Ok(Outcome::Applied)
     }
 
     fn mailbox(&mut self, owner: UserId) -> Option<&mut Mailbox> {

@@ -201,10 +201,6 @@ impl Disk {
             }
             _ => {}
         }
-        match self.durable.try_apply(change) {
-            Ok(true) => Ok(Outcome::Applied),
-            Ok(false) => Ok(Outcome::AlreadyThere),
-            Err(refused) => Err(StoreError::Io(refused.to_string())),
-        }
+        self.durable.try_apply(change).map_err(|refused| StoreError::Io(refused.to_string()))
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod identity;
 pub(crate) mod mailbox;
+pub(crate) mod refusals;
 
 use directory::UserId;
 use node::{Level, Outcome, RequestId, StoreError};
@@ -192,10 +193,18 @@ impl FrontEnd {
 
     pub(crate) fn message_persisted(&mut self, accept: AcceptId, outcome: Outcome) {
         let Accepting { owner, sequence, id, .. } = self.accepting[accept];
-        if outcome == Outcome::AlreadyThere {
+        let before = match outcome {
+            Outcome::Applied => None,
+            Outcome::AlreadyThere => Some((202, "the message was accepted before")),
+            Outcome::AlreadyWithdrawn => {
+                let status = self.refusals.status(owner, &self.accepting[accept].identity);
+                Some((status, "the message was refused before"))
+            }
+        };
+        if let Some((status, reason)) = before {
             self.counters.messages_repeated += 1;
-            self.report(Level::Debug, "repeated", Some(id), "the message was accepted before", Vec::new());
-            return self.answer_sender(accept, 202);
+            self.report(Level::Debug, "repeated", Some(id), reason, Vec::new());
+            return self.answer_sender(accept, status);
         }
         self.counters.messages_accepted += 1;
         let message = self.accepting[accept].message.clone();
@@ -347,6 +356,7 @@ impl FrontEnd {
         if !others_may_take_it {
             // Nobody will see it, and the sender is told so: it must not appear later on another device.
             self.counters.messages_refused += 1;
+            self.refusals.remember(owner, accepting.identity, best);
             self.persist_soon(Change::WithdrawMessage { owner, sequence });
             self.answer_sender(accept, best);
         }

@@ -136,6 +136,30 @@ fn what_every_device_refuses_is_refused() {
 }
 
 #[test]
+fn a_resend_of_what_was_refused_is_refused_alike_and_not_delivered() {
+    let mut world = World::new();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    let head = world.send_text(alice, "alice", "bob", "hello");
+    let again = |n: u32| {
+        format!(
+            "{}\nContent-Type: text/plain",
+            head.replace("branch=z9hG4bK", &format!("branch=z9hG4bKagain{n}x"))
+        )
+    };
+    let delivered = world.sent_to(bob).unwrap();
+    world.respond(bob, &delivered, 415);
+    assert_eq!(world.status_to(alice), 415);
+    world.receive(alice, &again(1), "hello");
+    assert_eq!(world.status_to(alice), 415);
+    assert!(world.is_silent(), "the devices have seen it");
+    let mut later = World::on(world.tables, 2, |_| ());
+    let (alice, _bob) = (later.sign_in("alice"), later.sign_in("bob"));
+    later.receive(alice, &again(2), "hello");
+    assert_eq!(later.status_to(alice), 403, "the status is forgotten, the refusal is not");
+    assert!(later.is_silent());
+}
+
+#[test]
 fn a_device_that_is_gone_gets_its_message_when_it_is_back() {
     let mut world = World::new();
     let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));

@@ -119,11 +119,7 @@ impl World {
                     Output::Persist { token, change, .. } => match &self.disk {
                         Err(error) => inputs.push_back(Input::PersistFailed { token, error: error.clone() }),
                         Ok(()) => {
-                            let outcome = if self.tables.apply(&change) {
-                                Outcome::Applied
-                            } else {
-                                Outcome::AlreadyThere
-                            };
+                            let outcome = self.tables.try_apply(&change).expect("a place is given once");
                             if self.holds_commits {
                                 self.held.push_back(token);
                                 self.outcomes.push_back((token, outcome));

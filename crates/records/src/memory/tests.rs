@@ -76,8 +76,10 @@ fn an_id_and_an_address_belong_to_one_user() {
 fn a_resend_is_recognised_until_it_is_pruned() {
     let mut tables = with_alice();
     assert!(tables.apply(&Change::AppendMessage(message(ALICE, 1, 7, 100))));
+    let resend = Change::AppendMessage(message(ALICE, 2, 7, 200));
+    assert_eq!(tables.try_apply(&resend), Ok(Outcome::AlreadyThere));
     assert!(tables.apply(&Change::WithdrawMessage { owner: ALICE, sequence: Sequence(1) }));
-    assert!(!tables.apply(&Change::AppendMessage(message(ALICE, 2, 7, 200))), "withdrawn, and still known");
+    assert_eq!(tables.try_apply(&resend), Ok(Outcome::AlreadyWithdrawn), "and still known");
     let sent = StoredMessage { direction: Direction::Sent, ..message(ALICE, 2, 7, 200) };
     assert!(tables.apply(&Change::AppendMessage(sent)), "the other direction has identities of its own");
     tables.apply(&Change::Prune { messages_before_unix_ms: 101, devices_before_unix_ms: 0 });
@@ -93,7 +95,7 @@ fn a_sequence_is_given_once() {
     assert_eq!(tables.try_apply(&second), Err(Refused::SequenceTaken));
     assert!(!tables.apply(&second));
     let resend = Change::AppendMessage(message(ALICE, 1, 1, 100));
-    assert_eq!(tables.try_apply(&resend), Ok(false), "a resend is a resend first");
+    assert_eq!(tables.try_apply(&resend), Ok(Outcome::AlreadyThere), "a resend is a resend first");
     assert_eq!(tables, before);
 }
 
