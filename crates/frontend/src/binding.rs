@@ -7,6 +7,7 @@ use node::{Flow, Instant, Transport, UnixMillis};
 use sip_message::Uri;
 use sip_stack::stack::{NextHop, Target};
 use sip_stack::timer::TimerId;
+use smallvec::SmallVec;
 
 use crate::messaging::mailbox::DeviceId;
 
@@ -81,8 +82,8 @@ impl Binding {
             Reach::Contact => NextHop::Uri,
         };
         Target {
-            uri: self.uri.to_string(),
-            routes: self.path.iter().map(|p| p.to_string()).collect(),
+            uri: String::from(&*self.uri),
+            routes: self.path.iter().map(|p| String::from(&**p)).collect(),
             hop,
             q: self.q.unwrap_or(1000),
             cookie: self.id.0,
@@ -132,17 +133,21 @@ impl Bindings {
 
     /// One target for each device: of a device with several flows the one registered last, the others behind it (RFC 5626 §7).
     pub(crate) fn targets<'a>(&'a self, wanted: impl Fn(&Binding) -> bool + 'a) -> Vec<Target> {
-        let mut targets: Vec<(&Binding, Target)> = Vec::new();
+        let mut devices: SmallVec<[&Binding; 4]> = SmallVec::new();
+        let mut targets: Vec<Target> = Vec::new();
         // The one registered last stands last.
         for binding in self.0.iter().rev().filter(|b| wanted(b)) {
             let same_device =
                 |b: &Binding| b.reg_id.is_some() && b.instance.is_some() && b.instance == binding.instance;
-            match targets.iter_mut().find(|(b, _)| same_device(b)) {
-                Some((_, target)) => target.alternatives.push(binding.target()),
-                None => targets.push((binding, binding.target())),
+            match devices.iter().position(|b| same_device(b)) {
+                Some(at) => targets[at].alternatives.push(binding.target()),
+                None => {
+                    devices.push(binding);
+                    targets.push(binding.target());
+                }
             }
         }
-        targets.into_iter().map(|(_, target)| target).collect()
+        targets
     }
 
     /// The binding whose contact is what a request within a dialog asks for.

@@ -1,7 +1,7 @@
 //! The node: its state, its inputs, its outputs, its timers.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,11 +69,11 @@ pub struct FrontEnd {
     /// Users who registered from a datagram's source, while they are registered from there.
     pub(crate) datagram_users: HashMap<Flow, SmallVec<[UserId; 1]>, foldhash::quality::FixedState>,
     pub(crate) binding_owners: HashMap<BindingId, UserId, foldhash::fast::FixedState>,
-    pub(crate) unwritten_bindings: BTreeSet<(UserId, BindingId)>,
+    pub(crate) unwritten_bindings: Vec<(UserId, BindingId)>,
     pub(crate) unwritten_marks: Vec<UserId>,
     pub(crate) accepting: Slab<Accepting>,
-    pub(crate) accepting_by_identity: BTreeMap<(UserId, [u8; 16]), AcceptId>,
-    pub(crate) accepting_by_place: BTreeMap<(UserId, records::Sequence), AcceptId>,
+    pub(crate) accepting_by_identity: HashMap<(UserId, [u8; 16]), AcceptId, foldhash::quality::FixedState>,
+    pub(crate) accepting_by_place: HashMap<(UserId, records::Sequence), AcceptId, foldhash::fast::FixedState>,
     pub(crate) refusals: Refusals,
     pub(crate) own_requests: Slab<Own>,
     pub(crate) subscriptions: Subscriptions,
@@ -168,11 +168,11 @@ impl FrontEnd {
             connections: BTreeMap::new(),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             binding_owners: HashMap::with_hasher(fast.clone()),
-            unwritten_bindings: BTreeSet::new(),
+            unwritten_bindings: Vec::new(),
             unwritten_marks: Vec::new(),
             accepting: Slab::new(),
-            accepting_by_identity: BTreeMap::new(),
-            accepting_by_place: BTreeMap::new(),
+            accepting_by_identity: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            accepting_by_place: HashMap::with_hasher(fast.clone()),
             refusals: Refusals::default(),
             own_requests: Slab::new(),
             subscriptions: Subscriptions::new(derived_seed(&config.seed), crate::reg_event::LIMITS),
@@ -205,13 +205,18 @@ impl FrontEnd {
         RequestId(self.next_request)
     }
 
-    /// The time as a Date header says it; written once a second.
-    pub(crate) fn date(&mut self) -> &str {
-        let second = self.now.wall.0 / 1000;
-        if self.date.0 != second {
-            self.date = (second, http_date(self.now.wall));
-        }
+    /// The time as a Date header says it.
+    pub(crate) fn date(&self) -> &str {
         &self.date.1
+    }
+
+    /// The time goes on. The date is written once a second.
+    fn advance(&mut self, now: Now) {
+        self.now = now;
+        let second = now.wall.0 / 1000;
+        if self.date.0 != second {
+            self.date = (second, http_date(now.wall));
+        }
     }
 
     /// Persists a change that nobody waits for, and that is tried again if it fails.
@@ -256,8 +261,9 @@ impl FrontEnd {
         }));
     }
 
-    /// Asks that unwritten bindings be written within a second.
-    pub(crate) fn write_bindings_soon(&mut self) {
+    /// Asks that a binding be written within a second.
+    pub(crate) fn write_binding_soon(&mut self, user: UserId, binding: BindingId) {
+        self.unwritten_bindings.push((user, binding));
         if self.write_bindings.is_none() {
             self.write_bindings =
                 Some(self.timers.insert(self.now.monotonic + WRITE_BINDINGS_AFTER, Due::WriteBindings));
@@ -461,7 +467,7 @@ impl Node for FrontEnd {
     type Answer = Answer;
 
     fn handle(&mut self, now: Now, input: Input<FrontEnd>) {
-        self.now = now;
+        self.advance(now);
         if self.started.is_none() {
             self.started = Some(now.monotonic);
         }

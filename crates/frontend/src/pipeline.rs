@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
-use sip_message::build::reason_phrase;
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme};
 use sip_stack::route::OwnRoutes;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
@@ -34,10 +33,22 @@ const RETRY_AFTER_SECONDS: u64 = 2;
 pub(crate) struct Request<'m> {
     pub(crate) id: RequestId,
     pub(crate) message: &'m Message,
+    pub(crate) method: Method<'m>,
     pub(crate) arrival: Arrival,
     /// Its transaction; `None` for those that are answered without one.
     pub(crate) server: Option<ServerId>,
     pub(crate) own_routes: OwnRoutes,
+}
+
+impl Request<'_> {
+    /// Whom it claims to speak for: To of a REGISTER (RFC 3261 §10.3 step 3), From of any other.
+    fn claimed(&self) -> Option<AddressKey> {
+        let claimed = match self.method {
+            Method::Register => self.message.to(),
+            _ => self.message.from(),
+        };
+        AddressKey::from_uri(&claimed.ok()?.uri)
+    }
 }
 
 /// Who sent a request, as far as its flow and its credentials prove.
@@ -121,8 +132,7 @@ impl FrontEnd {
         else {
             return;
         };
-        let mut response = ResponseBuilder::new(message, error.status);
-        response.to_tag(&self.tag(message));
+        let mut response = self.response_to(message, error.status);
         self.stack.respond_stateless(None, &mut response, arrival, message);
     }
 
@@ -137,11 +147,13 @@ impl FrontEnd {
     }
 
     fn request(&mut self, message: Message, arrival: Arrival) {
-        self.counters.request(message.method());
+        let method = message.method();
+        self.counters.request(method);
         let id = self.next_request();
         let mut request = Request {
             id,
             message: &message,
+            method,
             arrival,
             server: None,
             own_routes: OwnRoutes { count: 0, destination: None, sender_is_party: false },
@@ -151,7 +163,7 @@ impl FrontEnd {
         }
         request.own_routes = self.stack.routes().own_routes(&message, arrival.flow);
         // A REGISTER changes nothing when it comes twice, so that it needs no transaction.
-        if message.method() != Method::Register {
+        if method != Method::Register {
             match self.stack.handle_request(self.now.monotonic, &message, arrival) {
                 Incoming::New(server) => request.server = Some(server),
                 Incoming::Ack => return self.forward_ack(&request),
@@ -179,13 +191,15 @@ impl FrontEnd {
             let refusal = Refusal::new(503, "the users are not loaded yet");
             return Err(refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()));
         }
-        if self.is_for_this_server(request) && request.message.method() == Method::Options {
-            return self.options(request);
+        if request.method == Method::Options && self.is_for_this_server(request) {
+            self.options(request);
+            return Ok(());
         }
-        let sender = self.authenticate(request)?;
-        self.check_identity(request, sender)?;
-        match request.message.method() {
-            Method::Register => self.register(request, sender),
+        let claimed = request.claimed();
+        let sender = self.authenticate(request, claimed.as_ref())?;
+        self.check_identity(request, sender, claimed.as_ref())?;
+        match request.method {
+            Method::Register => self.register(request, sender, claimed.as_ref()),
             Method::Message if request.own_routes.destination.is_none() => self.message(request, sender),
             _ => self.route(request, sender),
         }
@@ -216,6 +230,7 @@ impl FrontEnd {
     /// RFC 3261 §16.3 step 5, and §8.2.2.3 where we are the end.
     fn check_extensions(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let unsupported = |id: HeaderId, known: &[&str]| {
+            request.message.header(id)?;
             let tags = request.message.elements(id).filter_map(|t| std::str::from_utf8(t).ok());
             let unknown: Vec<&str> =
                 tags.filter(|t| !known.iter().any(|k| k.eq_ignore_ascii_case(t))).collect();
@@ -225,8 +240,10 @@ impl FrontEnd {
             return Err(Refusal::new(420, "Proxy-Require demands an extension that is not known here")
                 .with(HeaderId::Unsupported, tags));
         }
-        let we_are_the_end = request.message.method() == Method::Register || self.is_for_this_server(request);
-        if we_are_the_end && let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"]) {
+        let we_are_the_end = || request.method == Method::Register || self.is_for_this_server(request);
+        if let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"])
+            && we_are_the_end()
+        {
             return Err(Refusal::new(420, "Require demands an extension that is not known here")
                 .with(HeaderId::Unsupported, tags));
         }
@@ -244,32 +261,34 @@ impl FrontEnd {
     }
 
     /// Who sent it: by our own Route entry, by its flow, or by its credentials (RFC 3261 §22).
-    fn authenticate(&mut self, request: &Request<'_>) -> Result<Sender, Refusal> {
+    fn authenticate(
+        &mut self,
+        request: &Request<'_>,
+        claimed: Option<&AddressKey>,
+    ) -> Result<Sender, Refusal> {
         let message = request.message;
-        let is_register = message.method() == Method::Register;
-        let claimed = if is_register { message.to() } else { message.from() };
-        let claimed = claimed.ok().and_then(|a| AddressKey::from_uri(&a.uri));
+        let is_register = request.method == Method::Register;
         if !is_register {
             if request.own_routes.sender_is_party {
                 return Ok(Sender::Party);
             }
-            if let Some(user) = self.signed_in(request.arrival.flow, claimed.as_ref()) {
+            if let Some(user) = self.signed_in(request.arrival.flow, claimed) {
                 return Ok(Sender::User(user));
             }
         }
-        let realm = self.realm(claimed.as_ref())?;
+        let realm = self.realm(claimed)?;
         // Outside of REGISTER, Proxy-Authorization first: a client may send along an older answer in Authorization.
         let (first, second) = match is_register {
             true => (HeaderId::Authorization, None),
             false => (HeaderId::ProxyAuthorization, Some(HeaderId::Authorization)),
         };
         let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
-        let Some(credentials) = credentials_for(values, &realm) else {
-            return Err(self.challenge(request.message, &realm, false, "no credentials yet"));
+        let Some(credentials) = credentials_for(values, realm) else {
+            return Err(self.challenge(request, realm, false, "no credentials yet"));
         };
         let attempt = Attempt {
-            realm: &realm,
-            method: message.method().as_str(),
+            realm,
+            method: request.method.as_str(),
             credentials,
             body: message.body(),
             source: request.arrival.remote.ip(),
@@ -281,7 +300,7 @@ impl FrontEnd {
                 self.sign_in(request.arrival.flow, user);
                 Ok(Sender::User(user))
             }
-            Proof::Stale => Err(self.challenge(request.message, &realm, true, "the nonce is stale")),
+            Proof::Stale => Err(self.challenge(request, realm, true, "the nonce is stale")),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
@@ -289,7 +308,7 @@ impl FrontEnd {
                 if message.header(HeaderId::UserAgent).is_some_and(auth::is_old_libre) {
                     return Err(Refusal::new(403, reason));
                 }
-                Err(self.challenge(request.message, &realm, false, reason))
+                Err(self.challenge(request, realm, false, reason))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -299,11 +318,26 @@ impl FrontEnd {
     }
 
     /// Identity is From: what the sender proved must cover it, on every method (design section 3).
-    fn check_identity(&self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+    fn check_identity(
+        &self,
+        request: &Request<'_>,
+        sender: Sender,
+        claimed: Option<&AddressKey>,
+    ) -> Result<(), Refusal> {
         let Sender::User(user) = sender else { return Ok(()) };
-        let address = self.users.get(user).map(|a| AddressKey::of(&a.user.address));
-        let from = request.message.from().ok().and_then(|f| AddressKey::from_uri(&f.uri));
-        if address.is_none() || from != address {
+        let address = self.users.get(user).map(|a| &a.user.address);
+        let covers = |from: &AddressKey| address.is_some_and(|address| from.is(address));
+        let is_covered = match request.method {
+            // What a REGISTER claims is its To.
+            Method::Register => request
+                .message
+                .from()
+                .ok()
+                .and_then(|f| AddressKey::from_uri(&f.uri))
+                .is_some_and(|from| covers(&from)),
+            _ => claimed.is_some_and(covers),
+        };
+        if !is_covered {
             return Err(Refusal::new(403, "From is not the identity that signed in"));
         }
         Ok(())
@@ -344,7 +378,8 @@ impl FrontEnd {
         }
         let users = users?;
         let is_claimed = |id: &UserId| {
-            self.users.get(*id).is_some_and(|a| Some(&AddressKey::of(&a.user.address)) == claimed)
+            let account = self.users.get(*id);
+            claimed.zip(account).is_some_and(|(claimed, account)| claimed.is(&account.user.address))
         };
         let user = users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))?;
         // COMPAT: SIPp 3.6.1 sends many requests over one connection without registering on it, and its scenarios wait for each challenge.
@@ -365,23 +400,28 @@ impl FrontEnd {
     }
 
     /// The realm is the domain of who the sender claims to be. Nobody here can vouch for other domains.
-    fn realm(&self, claimed: Option<&AddressKey>) -> Result<String, Refusal> {
-        let domain = claimed.and_then(|c| c.as_str().rsplit_once('@')).map(|(_, domain)| domain);
-        match domain {
-            Some(domain) if self.is_our_domain(Host::Name(domain)) => Ok(domain.to_owned()),
+    fn realm<'c>(&self, claimed: Option<&'c AddressKey>) -> Result<&'c str, Refusal> {
+        match claimed.map(AddressKey::domain) {
+            Some(domain) if self.is_our_domain(Host::Name(domain)) => Ok(domain),
             _ => Err(Refusal::new(403, "the sender claims an address that is not of our domains")),
         }
     }
 
-    fn challenge(&mut self, message: &Message, realm: &str, stale: bool, reason: &'static str) -> Refusal {
+    fn challenge(
+        &mut self,
+        request: &Request<'_>,
+        realm: &str,
+        stale: bool,
+        reason: &'static str,
+    ) -> Refusal {
         self.counters.challenges += 1;
-        let (status, header) = match message.method() {
+        let (status, header) = match request.method {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
-        let offer = auth::offer(message.header(HeaderId::UserAgent));
+        let offer = auth::offer(request.message.header(HeaderId::UserAgent));
         let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
-        let headers = challenges.into_iter().map(|challenge| (header, challenge)).collect();
+        let headers = challenges.map(|challenge| (header, challenge)).collect();
         Refusal { status, reason, headers }
     }
 
@@ -392,22 +432,27 @@ impl FrontEnd {
     }
 
     /// RFC 3261 §11.2.
-    fn options(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
-        let headers = [(HeaderId::Allow, ALLOW), (HeaderId::Supported, SUPPORTED), (HeaderId::Accept, "*/*")];
-        self.answer(request, 200, &headers.map(|(id, value)| (id, value.to_owned())));
-        Ok(())
+    fn options(&mut self, request: &Request<'_>) {
+        let mut response = self.response_to(request.message, 200);
+        response
+            .header(HeaderId::Allow, ALLOW)
+            .header(HeaderId::Supported, SUPPORTED)
+            .header(HeaderId::Accept, "*/*");
+        self.answer(request, 200, response);
     }
 }
 
 // Answers.
 impl FrontEnd {
+    /// A response with our tag in its To.
+    pub(crate) fn response_to<'m>(&self, message: &'m Message, status: u16) -> ResponseBuilder<'m> {
+        let mut response = ResponseBuilder::new(message, status);
+        response.to_tag(self.tag(message).as_str());
+        response
+    }
+
     /// Answers for good, in the request's transaction if it has one.
-    pub(crate) fn answer(&mut self, request: &Request<'_>, status: u16, headers: &[(HeaderId, String)]) {
-        let mut response = ResponseBuilder::new(request.message, status);
-        response.to_tag(&self.tag(request.message));
-        for (id, value) in headers {
-            response.header(*id, value);
-        }
+    pub(crate) fn answer(&mut self, request: &Request<'_>, status: u16, mut response: ResponseBuilder<'_>) {
         match request.server {
             Some(server) => {
                 self.stack.respond(
@@ -425,7 +470,7 @@ impl FrontEnd {
 
     /// Refuses without keeping anything: a stranger's requests cost no memory.
     pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: Refusal) {
-        if request.message.method() == Method::Ack {
+        if request.method == Method::Ack {
             return;
         }
         let Refusal { status, reason, headers } = refusal;
@@ -434,14 +479,13 @@ impl FrontEnd {
         if !matches!(status, 401 | 407) {
             let fields = vec![
                 ("status", status.to_string()),
-                ("method", request.message.method().as_str().to_owned()),
+                ("method", request.method.as_str().to_owned()),
                 ("transport", request.arrival.transport.name().to_owned()),
                 ("source", request.arrival.remote.ip().to_string()),
             ];
             self.report(Level::Warn, "refused", Some(request.id), reason, fields);
         }
-        let mut response = ResponseBuilder::new(request.message, status);
-        response.reason(reason_phrase(status)).to_tag(&self.tag(request.message));
+        let mut response = self.response_to(request.message, status);
         for (id, value) in &headers {
             response.header(*id, value);
         }
@@ -452,11 +496,22 @@ impl FrontEnd {
     }
 
     /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).
-    pub(crate) fn tag(&self, message: &Message) -> String {
+    fn tag(&self, message: &Message) -> Tag {
         let key = self.config.secret[..16].try_into().expect("a secret has 32 octets");
         let mut hasher = SipHasher13::new_with_key(&key);
         hasher.write(message.header(HeaderId::CallId).unwrap_or(b""));
         hasher.write(message.header(HeaderId::From).unwrap_or(b""));
-        format!("{:016x}", hasher.finish())
+        let mut tag = Tag([0; 16]);
+        hex::encode_to_slice(hasher.finish().to_be_bytes(), &mut tag.0).expect("8 octets are 16 digits");
+        tag
+    }
+}
+
+/// A tag of ours, in hexadecimal.
+struct Tag([u8; 16]);
+
+impl Tag {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits are a text")
     }
 }

@@ -43,7 +43,7 @@ impl FrontEnd {
         let unknown_package = || {
             Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, PACKAGE)
         };
-        if request.message.method() != Method::Subscribe {
+        if request.method != Method::Subscribe {
             return Err(unknown_package());
         }
         let subscribe = Subscribe::read(request.message).map_err(refusal)?;

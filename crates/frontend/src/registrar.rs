@@ -1,5 +1,6 @@
 //! REGISTER (RFC 3261 §10.3, RFC 5626 §6, RFC 5627 §5, RFC 3327 §5.3, RFC 3608): what a request asks for, checked whole before any of it is done.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use node::Transport;
@@ -18,32 +19,33 @@ const USER_AGENT_OCTETS_MAX: usize = 128;
 
 /// What a REGISTER asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum Plan<'m> {
     /// No Contact: only tell what is registered.
     Fetch,
     /// `Contact: *`
     RemoveAll,
     /// Everything here, or nothing.
-    Change(SmallVec<[Wish; 1]>),
+    Change(SmallVec<[Wish<'m>; 1]>),
     /// The same request again: nothing changes, the answer is given again.
     Repeated,
 }
 
 /// One contact's part.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Remove(Box<str>),
-    Put(Box<NewBinding>),
+pub(crate) enum Wish<'m> {
+    /// The binding of this key.
+    Remove(Cow<'m, str>),
+    Put(NewBinding<'m>),
 }
 
 /// A binding as it is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NewBinding {
-    pub(crate) key: Box<str>,
-    pub(crate) uri: Box<str>,
-    pub(crate) params: Box<str>,
+pub(crate) struct NewBinding<'m> {
+    pub(crate) key: Cow<'m, str>,
+    pub(crate) uri: &'m str,
+    pub(crate) params: Cow<'m, str>,
     pub(crate) q: Option<u16>,
-    pub(crate) instance: Option<Box<str>>,
+    pub(crate) instance: Option<Cow<'m, str>>,
     pub(crate) reg_id: Option<u32>,
     pub(crate) reach: Reach,
     pub(crate) expires: Duration,
@@ -61,13 +63,13 @@ const fn refuse<T>(status: u16, reason: &'static str) -> Result<T, Refusal> {
 }
 
 /// Reads a REGISTER against what is registered.
-pub(crate) fn plan(
-    request: &Message,
+pub(crate) fn plan<'m>(
+    request: &'m Message,
     bindings: &Bindings,
     limits: &RegistrationLimits,
     transport: Transport,
     remote: std::net::SocketAddr,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan<'m>, Refusal> {
     let Ok(contacts) = request.contacts() else { return refuse(400, "Contact is malformed") };
     let (Ok(call_id), Ok(cseq)) = (request.call_id(), request.cseq()) else {
         return refuse(400, "Call-ID or CSeq is malformed");
@@ -88,12 +90,10 @@ pub(crate) fn plan(
     if list.is_empty() {
         return Ok(Plan::Fetch);
     }
-    let does_outbound = request.has_option(HeaderId::Supported, "outbound")
-        || request.has_option(HeaderId::Require, "outbound");
     let mut wishes = SmallVec::new();
     let mut is_repeated = false;
     for contact in list {
-        let new = NewBinding::read(&contact.addr, contact.q, does_outbound)?;
+        let new = NewBinding::read(request, &contact.addr, contact.q)?;
         let old = bindings.by_key(&new.key);
         match old.map(order) {
             Some(Order::Older) => return refuse(500, "CSeq is out of order"),
@@ -109,8 +109,8 @@ pub(crate) fn plan(
         if asked < limits.expires_min {
             return refuse(423, "the registration is too brief");
         }
-        let reach = new.reach(request, transport, remote);
-        wishes.push(Wish::Put(Box::new(NewBinding { expires: asked.min(limits.expires_max), reach, ..new })));
+        let reach = new.reach(request, &contact.addr.uri, transport, remote);
+        wishes.push(Wish::Put(NewBinding { expires: asked.min(limits.expires_max), reach, ..new }));
     }
     if is_repeated {
         return Ok(Plan::Repeated);
@@ -167,7 +167,10 @@ fn order(binding: &Binding, call_id: &str, cseq: u32) -> Order {
     }
 }
 
-fn check_count(bindings: &Bindings, wishes: &[Wish], limits: &RegistrationLimits) -> Result<(), Refusal> {
+fn check_count(bindings: &Bindings, wishes: &[Wish<'_>], limits: &RegistrationLimits) -> Result<(), Refusal> {
+    if bindings.0.len() + wishes.len() <= limits.bindings_per_user_max {
+        return Ok(());
+    }
     let mut keys: Vec<&str> = bindings.iter().map(|b| &*b.key).collect();
     for wish in wishes {
         match wish {
@@ -182,26 +185,29 @@ fn check_count(bindings: &Bindings, wishes: &[Wish], limits: &RegistrationLimits
     Ok(())
 }
 
-impl NewBinding {
-    fn read(addr: &NameAddr<'_>, q: Option<u16>, does_outbound: bool) -> Result<NewBinding, Refusal> {
+impl<'m> NewBinding<'m> {
+    fn read(request: &Message, addr: &NameAddr<'m>, q: Option<u16>) -> Result<NewBinding<'m>, Refusal> {
         if !addr.uri.is_sip() {
             return refuse(400, "only sip and sips contacts can be registered");
         }
         if addr.text.len() > CONTACT_OCTETS_MAX {
             return refuse(413, "the contact is too long");
         }
-        let instance = addr.params.get_unquoted("+sip.instance");
-        let instance: Option<Box<str>> =
-            instance.map(|i| Box::from(i.trim_matches(['<', '>']))).filter(|i| !str::is_empty(i));
+        let instance = addr.params.get_unquoted("+sip.instance").map(without_brackets);
+        let instance = instance.filter(|i| !i.is_empty());
+        let does_outbound = || {
+            request.has_option(HeaderId::Supported, "outbound")
+                || request.has_option(HeaderId::Require, "outbound")
+        };
         let reg_id = match addr.params.get("reg-id").map(str::parse::<u32>) {
             // Without an instance it is ignored (RFC 5626 §6).
-            Some(Ok(id)) if does_outbound && instance.is_some() && id > 0 => Some(id),
+            Some(Ok(id)) if instance.is_some() && id > 0 && does_outbound() => Some(id),
             _ => None,
         };
         let key = match (&instance, reg_id) {
-            (Some(instance), Some(id)) => format!("{instance}#{id}"),
-            (Some(instance), None) => instance.to_string(),
-            _ => addr.uri.as_str().to_owned(),
+            (Some(instance), Some(id)) => format!("{instance}#{id}").into(),
+            (Some(instance), None) => instance.clone(),
+            _ => addr.uri.as_str().into(),
         };
         let kept = addr.params.iter().filter(|(name, _)| {
             !["expires", "q", "pub-gruu", "temp-gruu", "gruu"].iter().any(|n| name.eq_ignore_ascii_case(n))
@@ -214,8 +220,8 @@ impl NewBinding {
             )
             .collect();
         Ok(NewBinding {
-            key: key.into(),
-            uri: addr.uri.as_str().into(),
+            key,
+            uri: addr.uri.as_str(),
             params: params.into(),
             q,
             instance,
@@ -226,12 +232,17 @@ impl NewBinding {
     }
 
     /// How the device will be reached.
-    fn reach(&self, request: &Message, transport: Transport, remote: std::net::SocketAddr) -> Reach {
+    fn reach(
+        &self,
+        request: &Message,
+        uri: &Uri<'_>,
+        transport: Transport,
+        remote: std::net::SocketAddr,
+    ) -> Reach {
         let has_path = request.header(HeaderId::Path).is_some();
         if has_path {
             return Reach::Contact;
         }
-        let Ok(uri) = Uri::parse(&self.uri) else { return Reach::Flow };
         let outbound = self.reg_id.is_some() || uri.params().has("ob");
         match transport {
             _ if outbound => Reach::Flow,
@@ -240,12 +251,21 @@ impl NewBinding {
             Transport::Tcp => Reach::FlowElseContact,
             // Who asks for rport wants its answers where they come from (RFC 3581 §1): requests take the same way through its NAT.
             Transport::Udp => {
-                let is_symmetric = request.top_via().is_ok_and(|v| v.params.has("rport"));
+                let is_symmetric = || request.top_via().is_ok_and(|v| v.params.has("rport"));
                 let is_where_it_says =
                     uri.host() == Host::Address(remote.ip()) && uri.port().unwrap_or(5060) == remote.port();
-                if is_symmetric || is_where_it_says { Reach::Flow } else { Reach::Contact }
+                if is_where_it_says || is_symmetric() { Reach::Flow } else { Reach::Contact }
             }
         }
+    }
+}
+
+/// The value of `+sip.instance` (RFC 5626 §4.1) without `<` and `>`.
+fn without_brackets(instance: Cow<'_, str>) -> Cow<'_, str> {
+    const BRACKETS: [char; 2] = ['<', '>'];
+    match instance {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(BRACKETS)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(BRACKETS).to_owned()),
     }
 }
 
@@ -259,19 +279,22 @@ mod tests {
         RegistrationLimits { bindings_per_user_max: 2, ..RegistrationLimits::default() }
     }
 
-    fn read(headers: &str) -> Result<Plan, Refusal> {
+    fn message(headers: &str) -> Message {
         let text = format!(
             "REGISTER sip:contoso.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\nCall-ID: 1\r\n\
              CSeq: 1 REGISTER\r\n{headers}Content-Length: 0\r\n\r\n"
         );
-        let message = Message::parse(Bytes::from(text)).unwrap();
-        plan(&message, &Bindings::default(), &limits(), Transport::Udp, "192.0.2.1:5060".parse().unwrap())
+        Message::parse(Bytes::from(text)).unwrap()
     }
 
-    fn put(headers: &str) -> NewBinding {
-        match read(headers).unwrap() {
+    fn read(message: &Message) -> Result<Plan<'_>, Refusal> {
+        plan(message, &Bindings::default(), &limits(), Transport::Udp, "192.0.2.1:5060".parse().unwrap())
+    }
+
+    fn put(message: &Message) -> NewBinding<'_> {
+        match read(message).unwrap() {
             Plan::Change(wishes) => match wishes.into_iter().next().unwrap() {
-                Wish::Put(new) => *new,
+                Wish::Put(new) => new,
                 Wish::Remove(key) => panic!("remove {key}"),
             },
             other => panic!("{other:?}"),
@@ -280,51 +303,53 @@ mod tests {
 
     #[test]
     fn expiry_is_bounded() {
-        let seconds = |headers: &str| put(headers).expires.as_secs();
+        let seconds = |headers: &str| put(&message(headers)).expires.as_secs();
         assert_eq!(seconds("Contact: <sip:a@192.0.2.1>\r\n"), 3600);
         assert_eq!(seconds("Contact: <sip:a@192.0.2.1>\r\nExpires: 100\r\n"), 100);
         assert_eq!(seconds("Contact: <sip:a@192.0.2.1>;expires=200\r\nExpires: 100\r\n"), 200);
         assert_eq!(seconds("Contact: <sip:a@192.0.2.1>;expires=4294967295\r\n"), 7200);
-        assert_eq!(read("Contact: <sip:a@192.0.2.1>;expires=59\r\n").unwrap_err().status, 423);
+        assert_eq!(read(&message("Contact: <sip:a@192.0.2.1>;expires=59\r\n")).unwrap_err().status, 423);
     }
 
     #[test]
     fn a_star_stands_alone_and_with_expires_zero() {
-        assert_eq!(read("Contact: *\r\nExpires: 0\r\n"), Ok(Plan::RemoveAll));
-        assert_eq!(read("Contact: *\r\nExpires: 1\r\n").unwrap_err().status, 400);
-        assert_eq!(read("Contact: *\r\n").unwrap_err().status, 400);
-        assert_eq!(read(""), Ok(Plan::Fetch));
+        assert_eq!(read(&message("Contact: *\r\nExpires: 0\r\n")), Ok(Plan::RemoveAll));
+        assert_eq!(read(&message("Contact: *\r\nExpires: 1\r\n")).unwrap_err().status, 400);
+        assert_eq!(read(&message("Contact: *\r\n")).unwrap_err().status, 400);
+        assert_eq!(read(&message("")), Ok(Plan::Fetch));
     }
 
     #[test]
     fn an_instance_names_the_binding_and_a_reg_id_its_flow() {
         let contact = "Contact: <sip:a@192.0.2.1>;reg-id=2;+sip.instance=\"<urn:uuid:1>\"\r\n";
-        assert_eq!(&*put(contact).key, "urn:uuid:1");
-        let outbound = put(&format!("Supported: path, outbound\r\n{contact}"));
+        assert_eq!(&*put(&message(contact)).key, "urn:uuid:1");
+        let outbound = message(&format!("Supported: path, outbound\r\n{contact}"));
+        let outbound = put(&outbound);
         assert_eq!((&*outbound.key, outbound.reg_id, outbound.reach), ("urn:uuid:1#2", Some(2), Reach::Flow));
-        assert_eq!(&*put("Contact: <sip:a@192.0.2.1;x=y>\r\n").key, "sip:a@192.0.2.1;x=y");
+        assert_eq!(&*put(&message("Contact: <sip:a@192.0.2.1;x=y>\r\n")).key, "sip:a@192.0.2.1;x=y");
     }
 
     #[test]
     fn parameters_of_contact_and_uri_stay_apart() {
-        let new = put("Contact: <sip:a@192.0.2.1;inside>;outside;q=0.5;expires=100\r\n");
-        assert_eq!((&*new.uri, &*new.params, new.q), ("sip:a@192.0.2.1;inside", ";outside", Some(500)));
+        let message = message("Contact: <sip:a@192.0.2.1;inside>;outside;q=0.5;expires=100\r\n");
+        let new = put(&message);
+        assert_eq!((new.uri, &*new.params, new.q), ("sip:a@192.0.2.1;inside", ";outside", Some(500)));
     }
 
     #[test]
     fn too_many_devices_are_refused_whole() {
         let contacts = "Contact: <sip:a@192.0.2.1>, <sip:b@192.0.2.1>, <sip:c@192.0.2.1>\r\n";
-        assert_eq!(read(contacts).unwrap_err().status, 403);
+        assert_eq!(read(&message(contacts)).unwrap_err().status, 403);
     }
 
     #[test]
     fn other_schemes_are_refused() {
-        assert_eq!(read("Contact: <mailto:a@contoso.example>\r\n").unwrap_err().status, 400);
+        assert_eq!(read(&message("Contact: <mailto:a@contoso.example>\r\n")).unwrap_err().status, 400);
     }
 
     #[test]
     fn a_phone_that_listens_elsewhere_is_reached_there() {
-        assert_eq!(put("Contact: <sip:a@192.0.2.1>\r\n").reach, Reach::Flow);
-        assert_eq!(put("Contact: <sip:a@192.0.2.1:5070>\r\n").reach, Reach::Contact);
+        assert_eq!(put(&message("Contact: <sip:a@192.0.2.1>\r\n")).reach, Reach::Flow);
+        assert_eq!(put(&message("Contact: <sip:a@192.0.2.1:5070>\r\n")).reach, Reach::Contact);
     }
 }

@@ -13,28 +13,33 @@ use crate::frontend::{Due, FrontEnd, Persisting};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registrar::{self, NewBinding, Plan, Wish};
-use crate::router::Recipient;
 use crate::users::{Account, AddressKey};
 
 /// Flow-Timer of RFC 5626 §4.4.1, in seconds: a client of outbound sends a keep-alive at least so often, and takes a flow as dead when none comes back.
 const FLOW_TIMER_SECONDS: u32 = 120;
 
+/// A Contact or Service-Route value is seldom longer, with GRUUs seldom twice as long.
+const VALUE_OCTETS_USUAL: usize = 192;
+
 impl FrontEnd {
-    pub(crate) fn register(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+    pub(crate) fn register(
+        &mut self,
+        request: &Request<'_>,
+        sender: Sender,
+        claimed: Option<&AddressKey>,
+    ) -> Result<(), Refusal> {
         let message = request.message;
         let Sender::User(user) = sender else {
             return Err(Refusal::new(403, "a REGISTER needs credentials"));
         };
         // RFC 3261 §10.3 step 1.
-        if self.recipient(message) == Recipient::Foreign {
+        if !message.request_uri().is_ok_and(|uri| self.is_ours(&uri)) {
             return Err(Refusal::new(403, "a REGISTER for a domain that is not ours"));
         }
-        let to = message.to().ok().and_then(|to| AddressKey::from_uri(&to.uri));
-        let Some(to) = to else { return Err(Refusal::new(400, "To of a REGISTER is no address")) };
-        if self.users.find(&to) != Some(user) {
+        let account = self.users.get(user).expect("who signed in exists");
+        if !claimed.is_some_and(|to| to.is(&account.user.address)) {
             return Err(Refusal::new(403, "To of a REGISTER is another user"));
         }
-        let account = self.users.get(user).expect("who signed in exists");
         let to_refusal = |r: registrar::Refusal| Refusal::new(r.status, r.reason);
         let plan = registrar::plan(
             message,
@@ -71,7 +76,7 @@ impl FrontEnd {
                             }
                         }
                         Wish::Put(new) if self.refresh_binding(user, request, &new, &path) => continue,
-                        Wish::Put(new) => self.put_binding(user, request, *new, &path),
+                        Wish::Put(new) => self.put_binding(user, request, new, &path),
                     }
                     changed = true;
                 }
@@ -105,14 +110,14 @@ impl FrontEnd {
         &mut self,
         user: UserId,
         request: &Request<'_>,
-        new: &NewBinding,
+        new: &NewBinding<'_>,
         path: &[Box<str>],
     ) -> bool {
         let account = self.users.get_mut(user).expect("who signed in exists");
-        let Some(binding) = account.bindings.0.iter_mut().find(|b| b.key == new.key) else { return false };
+        let Some(binding) = account.bindings.0.iter_mut().find(|b| *b.key == *new.key) else { return false };
         let is_the_same = binding.flow == request.arrival.flow
-            && binding.uri == new.uri
-            && binding.params == new.params
+            && *binding.uri == *new.uri
+            && *binding.params == *new.params
             && binding.q == new.q
             && binding.reach == new.reach
             && binding.path == path;
@@ -135,13 +140,12 @@ impl FrontEnd {
         }
         account.mailbox.wake(device);
         if is_unwritten {
-            self.unwritten_bindings.insert((user, id));
-            self.write_bindings_soon();
+            self.write_binding_soon(user, id);
         }
         true
     }
 
-    fn put_binding(&mut self, user: UserId, request: &Request<'_>, new: NewBinding, path: &[Box<str>]) {
+    fn put_binding(&mut self, user: UserId, request: &Request<'_>, new: NewBinding<'_>, path: &[Box<str>]) {
         let message = request.message;
         let old =
             self.users.get(user).and_then(|a| a.bindings.by_key(&new.key)).map(|b| (b.id, b.device, b.flow));
@@ -151,16 +155,16 @@ impl FrontEnd {
         let device = self.device_of(user, &new, old.map(|(_, device, _)| device));
         let mut binding = Binding {
             id,
-            key: new.key,
-            uri: new.uri,
-            params: new.params,
+            key: new.key.into(),
+            uri: new.uri.into(),
+            params: new.params.into(),
             q: new.q,
             flow: request.arrival.flow,
             transport: request.arrival.transport,
             remote: request.arrival.remote,
             reach: new.reach,
             path: path.to_vec(),
-            instance: new.instance,
+            instance: new.instance.map(Into::into),
             reg_id: new.reg_id,
             call_id: message.call_id().unwrap_or("").into(),
             cseq: message.cseq().map_or(0, |c| c.number),
@@ -173,8 +177,7 @@ impl FrontEnd {
         };
         if binding.outlives_connection() {
             binding.durability = Durability::Unwritten;
-            self.unwritten_bindings.insert((user, id));
-            self.write_bindings_soon();
+            self.write_binding_soon(user, id);
         }
         let account = self.users.get_mut(user).expect("who signed in exists");
         match account.bindings.remove(id) {
@@ -205,12 +208,12 @@ impl FrontEnd {
     }
 
     /// The device that a binding belongs to: known by its instance, else the binding is a device of its own.
-    fn device_of(&mut self, user: UserId, new: &NewBinding, old: Option<DeviceId>) -> DeviceId {
+    fn device_of(&mut self, user: UserId, new: &NewBinding<'_>, old: Option<DeviceId>) -> DeviceId {
         if let Some(device) = old {
             return device;
         }
         let account = self.users.get(user).expect("who signed in exists");
-        let same = |b: &&Binding| new.instance.is_some() && b.instance == new.instance;
+        let same = |b: &&Binding| new.instance.is_some() && b.instance.as_deref() == new.instance.as_deref();
         let known = account.bindings.iter().find(same).map(|b| b.device);
         known.unwrap_or_else(|| DeviceId(self.next_id()))
     }
@@ -220,31 +223,39 @@ impl FrontEnd {
         let message = request.message;
         let account = self.users.get(user).expect("who signed in exists");
         let wants_gruu = message.has_option(HeaderId::Supported, "gruu");
-        let mut headers = Vec::new();
+        let mut response = self.response_to(message, 200);
+        let mut value = String::with_capacity(VALUE_OCTETS_USUAL);
         for binding in account.bindings.iter() {
-            headers.push((HeaderId::Contact, self.contact_value(account, binding, wants_gruu)));
+            value.clear();
+            self.write_contact(&mut value, account, binding, wants_gruu);
+            response.header(HeaderId::Contact, &value);
         }
         let does_outbound =
             account.bindings.iter().any(|b| b.reg_id.is_some() && b.flow == request.arrival.flow);
         if does_outbound {
-            headers.push((HeaderId::Require, "outbound".to_owned()));
-            headers.push((HeaderId::FlowTimer, FLOW_TIMER_SECONDS.to_string()));
+            response.header(HeaderId::Require, "outbound");
+            response.header(HeaderId::FlowTimer, FLOW_TIMER_SECONDS.to_string());
         }
         for entry in message.elements(HeaderId::Path) {
-            headers.push((HeaderId::Path, String::from_utf8_lossy(entry).into_owned()));
+            response.header(HeaderId::Path, entry);
         }
         if let Some(sent_by) = self.stack.hops().sent_by(request.arrival.flow) {
             let transport = request.arrival.transport.uri_parameter();
-            headers.push((HeaderId::ServiceRoute, format!("<sip:{sent_by};transport={transport};lr>")));
+            value.clear();
+            for part in ["<sip:", sent_by, ";transport=", transport, ";lr>"] {
+                value.push_str(part);
+            }
+            response.header(HeaderId::ServiceRoute, &value);
         }
-        headers.push((HeaderId::Supported, crate::pipeline::SUPPORTED.to_owned()));
-        let date = self.date().to_owned();
-        headers.push((HeaderId::Date, date));
-        self.answer(request, 200, &headers);
+        response.header(HeaderId::Supported, crate::pipeline::SUPPORTED);
+        response.header(HeaderId::Date, self.date());
+        self.answer(request, 200, response);
     }
 
-    fn contact_value(&self, account: &Account, binding: &Binding, wants_gruu: bool) -> String {
-        let mut value = format!("<{}>{}", binding.uri, binding.params);
+    fn write_contact(&self, value: &mut String, account: &Account, binding: &Binding, wants_gruu: bool) {
+        for part in ["<", &binding.uri, ">", &binding.params] {
+            value.push_str(part);
+        }
         if let Some(q) = binding.q {
             let _ = write!(value, ";q={}.{:03}", q / 1000, q % 1000);
         }
@@ -262,7 +273,6 @@ impl FrontEnd {
         }
         let left = binding.expires_at.since(self.now.monotonic).as_secs();
         let _ = write!(value, ";expires={left}");
-        value
     }
 }
 
@@ -276,7 +286,6 @@ impl FrontEnd {
         }
         self.timers.cancel(gone.timer);
         self.binding_owners.remove(&id);
-        self.unwritten_bindings.remove(&(user, id));
         if gone.durability != Durability::Volatile {
             self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
         }
@@ -344,9 +353,13 @@ impl FrontEnd {
     }
 
     pub(crate) fn write_bindings(&mut self) {
-        for (user, id) in std::mem::take(&mut self.unwritten_bindings) {
+        let mut unwritten = std::mem::take(&mut self.unwritten_bindings);
+        unwritten.sort_unstable();
+        for (user, id) in unwritten {
             let Some(account) = self.users.get_mut(user) else { continue };
-            let Some(binding) = account.bindings.0.iter_mut().find(|b| b.id == id) else { continue };
+            // It may be gone by now, need no writing any more, or stand here twice.
+            let is_unwritten = |b: &&mut Binding| b.id == id && b.durability == Durability::Unwritten;
+            let Some(binding) = account.bindings.0.iter_mut().find(is_unwritten) else { continue };
             binding.durability = Durability::Written;
             let record = binding.record(user);
             self.persist_soon_as(Change::PutBinding(record), Persisting::Binding(user, id));
@@ -357,8 +370,7 @@ impl FrontEnd {
         let Some(account) = self.users.get_mut(user) else { return };
         let Some(binding) = account.bindings.0.iter_mut().find(|b| b.id == id) else { return };
         binding.durability = Durability::Unwritten;
-        self.unwritten_bindings.insert((user, id));
-        self.write_bindings_soon();
+        self.write_binding_soon(user, id);
     }
 
     /// Ends everything that a user has open here: bindings and connections.

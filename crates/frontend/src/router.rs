@@ -1,17 +1,19 @@
 //! Where a request goes: to the other party of a dialog, to a user's devices, or nowhere (RFC 3261 §16.4, §16.5).
 
-use directory::UserId;
+use directory::{SipAddress, UserId};
 use sip_message::{AuthParams, HeaderError, HeaderId, Host, Message, Method, Uri};
 use sip_stack::outbound::TokenError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
 use crate::frontend::FrontEnd;
-use crate::messaging::identity::{Kind, kind};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
 pub(crate) const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
+
+/// The changes that [`FrontEnd::forwarding`] makes at the most: the trust headers and four others.
+const CHANGES_MAX: usize = TRUST_HEADERS.len() + 4;
 
 /// Whom a Request-URI means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub(crate) enum Recipient {
     Server,
     /// Another organisation.
     Foreign,
+}
+
+/// The value of P-Asserted-Identity (RFC 3325 §9.1) for a user of ours.
+pub(crate) fn asserted(address: &SipAddress) -> String {
+    ["<sip:", address.as_str(), ">"].concat()
 }
 
 impl FrontEnd {
@@ -42,7 +49,7 @@ impl FrontEnd {
         let Sender::User(user) = sender else {
             return Err(Refusal::new(403, "a party of a dialog may not leave it"));
         };
-        let method = request.message.method();
+        let method = request.method;
         let recipient = self.recipient(request.message);
         if matches!(method, Method::Subscribe | Method::Publish) {
             return self.subscribe(request, user, &recipient);
@@ -68,9 +75,7 @@ impl FrontEnd {
     /// Whom the Request-URI means.
     pub(crate) fn recipient(&self, message: &Message) -> Recipient {
         let Ok(uri) = message.request_uri() else { return Recipient::Foreign };
-        let is_our_host = self.stack.routes().names().is_self(&uri);
-        let is_our_domain = self.is_our_domain(uri.host());
-        if !is_our_host && !is_our_domain {
+        if !self.is_ours(&uri) {
             return Recipient::Foreign;
         }
         let Some(name) = uri.user_unescaped() else { return Recipient::Server };
@@ -79,7 +84,7 @@ impl FrontEnd {
             return self.temporary_gruu(&name);
         }
         let key = match uri.host() {
-            Host::Name(host) if is_our_domain => AddressKey::new(&name, host),
+            Host::Name(host) if self.is_our_domain(uri.host()) => AddressKey::new(&name, host),
             // A client that knows only our address means our first domain.
             _ => AddressKey::new(&name, self.config.domains[0].as_str()),
         };
@@ -87,6 +92,11 @@ impl FrontEnd {
             Some(account) => Recipient::User(account.user.id, gr.map(std::borrow::Cow::into_owned)),
             None => Recipient::Nobody,
         }
+    }
+
+    /// Whether a URI names a domain or a host of ours.
+    pub(crate) fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        self.is_our_domain(uri.host()) || self.stack.routes().names().is_self(uri)
     }
 
     /// RFC 5627 §5.1: good while the registration lives that it was made in.
@@ -145,11 +155,6 @@ impl FrontEnd {
         account.bindings.iter().rev().find(|b| b.instance.as_deref() == Some(&*instance))
     }
 
-    /// Typing and everything that is not kept goes the way of calls.
-    pub(crate) fn is_kept(message: &Message) -> bool {
-        kind(message) == Kind::Kept
-    }
-
     pub(crate) fn forward(&mut self, request: &Request<'_>, sender: Sender, targets: Vec<Target>) {
         let server = request.server.expect("what is forwarded has a transaction");
         let forwarding = self.forwarding(request, sender);
@@ -158,25 +163,23 @@ impl FrontEnd {
 
     /// What is changed on the way: our credentials and routes go, identity is asserted (RFC 3325 §5).
     fn forwarding(&self, request: &Request<'_>, sender: Sender) -> Forwarding {
-        let mut changes = vec![
-            HeaderChange::Remove(HeaderId::ProxyAuthorization),
-            HeaderChange::Remove(HeaderId::PPreferredIdentity),
-        ];
+        let mut changes = Vec::with_capacity(CHANGES_MAX);
+        changes.push(HeaderChange::Remove(HeaderId::ProxyAuthorization));
+        changes.push(HeaderChange::Remove(HeaderId::PPreferredIdentity));
         changes.extend(TRUST_HEADERS.map(HeaderChange::RemoveNamed));
         // Who gets an answer to a challenge of ours could guess the password at leisure (RFC 3261 §22.3).
         if request.message.credentials(HeaderId::Authorization).any(|c| self.is_of_our_realm(&c)) {
             changes.push(HeaderChange::Remove(HeaderId::Authorization));
         }
-        let asserted = match sender {
-            Sender::User(user) => self.users.get(user).map(|a| format!("<sip:{}>", a.user.address)),
+        let identity = match sender {
+            Sender::User(user) => self.users.get(user).map(|a| asserted(&a.user.address)),
             Sender::Party => None,
         };
-        changes.push(match asserted {
+        changes.push(match identity {
             Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value),
             None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
         });
-        let record_route =
-            matches!(request.message.method(), Method::Invite | Method::Subscribe | Method::Refer);
+        let record_route = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
         Forwarding { own_routes: request.own_routes.count, record_route, changes }
     }
 

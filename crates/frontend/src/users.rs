@@ -17,7 +17,12 @@ pub(crate) struct Account {
 
 /// An address as it stands in a URI, normalised for a lookup without an allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AddressKey(SmallVec<[u8; 64]>);
+pub(crate) struct AddressKey {
+    /// `user@domain` in lower case.
+    text: SmallVec<[u8; 64]>,
+    /// Where the domain begins.
+    domain: usize,
+}
 
 /// All users, found by address and by id.
 pub(crate) struct Users {
@@ -38,25 +43,27 @@ impl AddressKey {
 
     /// From a user part, unescaped, and a host.
     pub(crate) fn new(user: &str, host: &str) -> AddressKey {
-        let mut key = SmallVec::new();
+        let mut text = SmallVec::new();
         if user.is_ascii() {
-            key.extend(user.bytes().map(|b| b.to_ascii_lowercase()));
+            text.extend_from_slice(user.as_bytes());
         } else {
-            key.extend_from_slice(user.to_lowercase().as_bytes());
+            text.extend_from_slice(user.to_lowercase().as_bytes());
         }
-        key.push(b'@');
-        key.extend(host.trim_end_matches('.').bytes().map(|b| b.to_ascii_lowercase()));
-        AddressKey(key)
+        text.push(b'@');
+        let domain = text.len();
+        text.extend_from_slice(host.trim_end_matches('.').as_bytes());
+        text.make_ascii_lowercase();
+        AddressKey { text, domain }
     }
 
-    /// From an address.
-    pub(crate) fn of(address: &SipAddress) -> AddressKey {
-        AddressKey(SmallVec::from_slice(address.as_str().as_bytes()))
+    /// Whether it is the key of an address.
+    pub(crate) fn is(&self, address: &SipAddress) -> bool {
+        *self.text == *address.as_str().as_bytes()
     }
 
-    /// `user@domain` in lower case.
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a key is made of texts")
+    /// The domain in lower case.
+    pub(crate) fn domain(&self) -> &str {
+        std::str::from_utf8(&self.text[self.domain..]).expect("a key is made of texts")
     }
 }
 
@@ -88,7 +95,7 @@ impl Users {
     }
 
     pub(crate) fn find(&self, key: &AddressKey) -> Option<UserId> {
-        self.addresses.get(key.0.as_slice()).copied()
+        self.addresses.get(&*key.text).copied()
     }
 
     /// A user who may be called and may sign in.
@@ -115,7 +122,9 @@ mod tests {
     use super::*;
 
     fn key(uri: &str) -> Option<String> {
-        AddressKey::from_uri(&Uri::parse(uri).unwrap()).map(|k| k.as_str().to_owned())
+        let key = AddressKey::from_uri(&Uri::parse(uri).unwrap())?;
+        assert!(key.text.ends_with(key.domain().as_bytes()));
+        Some(String::from_utf8(key.text.to_vec()).unwrap())
     }
 
     #[test]

@@ -79,20 +79,29 @@ impl Authenticator {
     }
 
     /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
-    pub(crate) fn challenges(
+    pub(crate) fn challenges<'a>(
         &mut self,
         now: Instant,
-        realm: &str,
+        realm: &'a str,
         stale: bool,
-        offer: &[Algorithm],
-    ) -> Vec<String> {
+        offer: &'a [Algorithm],
+    ) -> impl Iterator<Item = String> + use<'a> {
         let nonce = self.nonces.make(now);
         let stale = if stale { ", stale=true" } else { "" };
-        let challenge = |algorithm: &Algorithm| {
-            let algorithm = algorithm.name();
-            format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
-        };
-        offer.iter().map(challenge).collect()
+        offer.iter().map(move |algorithm| {
+            let (nonce, algorithm) = (nonce.as_str(), algorithm.name());
+            [
+                "Digest realm=\"",
+                realm,
+                "\", nonce=\"",
+                nonce,
+                "\", algorithm=",
+                algorithm,
+                ", qop=\"auth\"",
+                stale,
+            ]
+            .concat()
+        })
     }
 
     /// Judges an attempt.
@@ -103,7 +112,9 @@ impl Authenticator {
         else {
             return Proof::Wrong("credentials lack username, nonce, uri or response");
         };
-        if let Some(wait) = self.throttle.wait(now, attempt.source, username) {
+        let account = users.find_enabled(&AddressKey::new(username, attempt.realm));
+        let user = account.map(|a| a.user.id);
+        if let Some(wait) = self.throttle.wait(now, attempt.source, username, user) {
             return Proof::Wait(wait);
         }
         let algorithm = match algorithm.as_deref() {
@@ -116,7 +127,6 @@ impl Authenticator {
         if worth == Worth::Forged {
             return Proof::Wrong("the nonce is not ours");
         }
-        let account = users.find_enabled(&AddressKey::new(username, attempt.realm));
         let secrets = account.and_then(|a| a.user.secrets.as_ref());
         let known = secrets.unwrap_or(&self.nobody);
         let ha1 = match algorithm {
@@ -149,7 +159,7 @@ impl Authenticator {
         let fingerprint = self.fingerprint(attempt, response);
         match self.nonces.spend(now, nonce, count, fingerprint) {
             Used::Fresh => {
-                self.throttle.succeeded(attempt.source, username);
+                self.throttle.succeeded(attempt.source, username, account.user.id);
                 Proof::User(account.user.id)
             }
             Used::Again => Proof::User(account.user.id),

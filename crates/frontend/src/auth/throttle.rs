@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use directory::UserId;
+use hashbrown::HashMap;
 use node::Instant;
+use smallvec::{SmallVec, smallvec};
 
 /// Failures one source may have with one account at once, and how fast they are forgotten: a person who mistypes never meets it, a guesser gets 360 tries an hour.
 const PAIR: Bucket = Bucket { size: 10, leak: Duration::from_secs(10) };
@@ -28,11 +31,11 @@ struct Bucket {
     leak: Duration,
 }
 
-/// The counts. Keys are in order, so that strangers cannot make them collide.
+/// The counts. Keys that strangers choose are in order, so that they cannot be made to collide.
 #[derive(Default)]
 pub(crate) struct Throttle {
     levels: BTreeMap<Key, Level>,
-    known: BTreeMap<Box<str>, Vec<IpAddr>>,
+    known: HashMap<UserId, SmallVec<[IpAddr; 1]>, foldhash::fast::FixedState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,13 +53,20 @@ struct Level {
 }
 
 impl Throttle {
-    /// How long `source` must wait before a password for `account` (a user name as given, known or not) is looked at; `None` if it need not.
-    pub(crate) fn wait(&self, now: Instant, source: IpAddr, account: &str) -> Option<Duration> {
+    /// How long `source` must wait before a password for `account` (a user name as given, known or not; `user` if it is) is looked at; `None` if it need not.
+    pub(crate) fn wait(
+        &self,
+        now: Instant,
+        source: IpAddr,
+        account: &str,
+        user: Option<UserId>,
+    ) -> Option<Duration> {
         if self.levels.is_empty() {
             return None;
         }
         let source = network(source);
-        let is_known = self.known.get(account).is_some_and(|sources| sources.contains(&source));
+        let sources = user.and_then(|user| self.known.get(&user));
+        let is_known = sources.is_some_and(|sources| sources.contains(&source));
         let pair = self.full(now, &Key::Pair(source, account.into()), &PAIR);
         let all = self.full(now, &Key::Source(source), &SOURCE);
         let account = if is_known { None } else { self.full(now, &Key::Account(account.into()), &ACCOUNT) };
@@ -72,18 +82,18 @@ impl Throttle {
     }
 
     /// A password was right.
-    pub(crate) fn succeeded(&mut self, source: IpAddr, account: &str) {
+    pub(crate) fn succeeded(&mut self, source: IpAddr, account: &str, user: UserId) {
         let source = network(source);
         if !self.levels.is_empty() {
             self.levels.remove(&Key::Pair(source, account.into()));
         }
-        if let Some(sources) = self.known.get_mut(account) {
+        if let Some(sources) = self.known.get_mut(&user) {
             if !sources.contains(&source) {
                 sources.truncate(KNOWN_SOURCES_MAX - 1);
                 sources.insert(0, source);
             }
         } else if self.known.len() < KNOWN_ACCOUNTS_MAX {
-            self.known.insert(account.into(), vec![source]);
+            self.known.insert(user, smallvec![source]);
         }
     }
 
@@ -144,6 +154,7 @@ fn network(source: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const ALICE: UserId = UserId(1);
     const GUESSER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66));
     const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -155,24 +166,24 @@ mod tests {
     fn a_guesser_is_slowed_and_others_are_not() {
         let mut throttle = Throttle::default();
         for _ in 0..PAIR.size {
-            assert_eq!(throttle.wait(at(0), GUESSER, "alice"), None);
+            assert_eq!(throttle.wait(at(0), GUESSER, "alice", Some(ALICE)), None);
             throttle.failed(at(0), GUESSER, "alice");
         }
-        assert_eq!(throttle.wait(at(0), GUESSER, "alice"), Some(PAIR.leak));
-        assert_eq!(throttle.wait(at(0), GUESSER, "bob"), None);
-        assert_eq!(throttle.wait(at(0), HOME, "alice"), None);
-        assert_eq!(throttle.wait(at(11), GUESSER, "alice"), None, "one try has leaked");
+        assert_eq!(throttle.wait(at(0), GUESSER, "alice", Some(ALICE)), Some(PAIR.leak));
+        assert_eq!(throttle.wait(at(0), GUESSER, "bob", None), None);
+        assert_eq!(throttle.wait(at(0), HOME, "alice", Some(ALICE)), None);
+        assert_eq!(throttle.wait(at(11), GUESSER, "alice", Some(ALICE)), None, "one try has leaked");
     }
 
     #[test]
     fn many_guessers_slow_strangers_but_not_the_owner() {
         let mut throttle = Throttle::default();
-        throttle.succeeded(HOME, "alice");
+        throttle.succeeded(HOME, "alice", ALICE);
         for n in 0..ACCOUNT.size {
             throttle.failed(at(0), IpAddr::V4((0x0a00_0000 + n).into()), "alice");
         }
-        assert!(throttle.wait(at(0), GUESSER, "alice").is_some());
-        assert_eq!(throttle.wait(at(0), HOME, "alice"), None);
+        assert!(throttle.wait(at(0), GUESSER, "alice", Some(ALICE)).is_some());
+        assert_eq!(throttle.wait(at(0), HOME, "alice", Some(ALICE)), None);
     }
 
     #[test]
@@ -182,7 +193,7 @@ mod tests {
             throttle.failed(at(0), IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n)), "alice");
         }
         let next = IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xffff));
-        assert!(throttle.wait(at(0), next, "alice").is_some());
+        assert!(throttle.wait(at(0), next, "alice", Some(ALICE)).is_some());
     }
 
     #[test]

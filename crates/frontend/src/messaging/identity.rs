@@ -10,45 +10,55 @@ const CPIM_HEADER_OCTETS_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Text, a receipt, anything else: committed before it is accepted.
-    Kept,
+    Kept(Wrapping),
     /// Typing (RFC 3994): carried to devices that are there, never stored.
     Typing,
+}
+
+/// What stands around the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrapping {
+    None,
+    /// Headers of its own (RFC 3862).
+    Cpim,
 }
 
 /// Typing, or something to keep.
 pub(crate) fn kind(message: &Message) -> Kind {
     let is_typing = |content_type: &str| content_type.eq_ignore_ascii_case("application/im-iscomposing+xml");
-    let typing = if is_cpim(message) {
-        cpim_headers(message.body()).any(|(name, value)| {
+    let content_type = message.content_type();
+    if content_type.eq_ignore_ascii_case("message/cpim") {
+        let typing = cpim_headers(message.body()).any(|(name, value)| {
             name.eq_ignore_ascii_case("content-type") && is_typing(before_parameters(value))
-        })
-    } else {
-        is_typing(message.content_type())
-    };
-    if typing { Kind::Typing } else { Kind::Kept }
+        });
+        return if typing { Kind::Typing } else { Kind::Kept(Wrapping::Cpim) };
+    }
+    if is_typing(content_type) { Kind::Typing } else { Kind::Kept(Wrapping::None) }
 }
 
 /// A digest of the IMDN Message-ID (RFC 5438 §6.3) with the sender, else of From, Call-ID and CSeq. The same for every resend, also after a restart.
-pub(crate) fn identity(message: &Message, sender: &str) -> [u8; 16] {
+pub(crate) fn identity(message: &Message, wrapping: Wrapping, sender: &str) -> [u8; 16] {
     let mut hasher = Sha256::new();
     hasher.update(sender.as_bytes());
-    let message_id = is_cpim(message).then(|| cpim_message_id(message.body())).flatten();
+    let message_id = match wrapping {
+        Wrapping::Cpim => cpim_message_id(message.body()),
+        Wrapping::None => None,
+    };
     match message_id {
-        Some(id) => hasher.update([b"\0imdn\0", id.as_bytes()].concat()),
+        Some(id) => {
+            hasher.update(b"\0imdn\0");
+            hasher.update(id);
+        }
         None => {
             hasher.update(b"\0call\0");
             hasher.update(message.call_id().unwrap_or(""));
             hasher.update(message.cseq().map_or(0, |c| c.number).to_be_bytes());
-            let tag = message.from().ok().and_then(|f| f.tag().map(str::to_owned)).unwrap_or_default();
-            hasher.update(tag);
+            let from = message.from().ok();
+            hasher.update(from.and_then(|f| f.tag()).unwrap_or(""));
         }
     }
     let digest: [u8; 32] = hasher.finalize().into();
     digest[..16].try_into().expect("32 octets have 16")
-}
-
-fn is_cpim(message: &Message) -> bool {
-    message.content_type().eq_ignore_ascii_case("message/cpim")
 }
 
 /// The value of the header `Message-ID` under the prefix that `NS` gives to IMDN (RFC 5438 §6.1).
@@ -103,20 +113,20 @@ mod tests {
 
     #[test]
     fn a_resend_is_known_by_its_message_id() {
-        let id = |m: &Message| identity(m, "alice@contoso.example");
+        let id = |m: &Message| identity(m, Wrapping::Cpim, "alice@contoso.example");
         let first = message("1", "message/cpim", CPIM);
         assert_eq!(id(&first), id(&message("2", "message/cpim", CPIM)));
         assert_ne!(id(&first), id(&message("1", "message/cpim", &CPIM.replace("34jk324j", "other"))));
         assert_ne!(
             id(&first),
-            identity(&first, "mallory@contoso.example"),
+            identity(&first, Wrapping::Cpim, "mallory@contoso.example"),
             "another sender's id is another message"
         );
     }
 
     #[test]
     fn without_a_message_id_call_id_and_cseq_count() {
-        let id = |m: &Message| identity(m, "alice@contoso.example");
+        let id = |m: &Message| identity(m, Wrapping::None, "alice@contoso.example");
         assert_eq!(id(&message("1", "text/plain", "hi")), id(&message("1", "text/plain", "hi")));
         assert_ne!(id(&message("1", "text/plain", "hi")), id(&message("2", "text/plain", "hi")));
     }
@@ -129,7 +139,7 @@ mod tests {
             "Content-Type: application/im-iscomposing+xml; charset=utf-8",
         );
         assert_eq!(kind(&message("1", "Message/CPIM", &wrapped)), Kind::Typing);
-        assert_eq!(kind(&message("1", "message/cpim", CPIM)), Kind::Kept);
-        assert_eq!(kind(&message("1", "message/imdn+xml", "<imdn/>")), Kind::Kept);
+        assert_eq!(kind(&message("1", "message/cpim", CPIM)), Kind::Kept(Wrapping::Cpim));
+        assert_eq!(kind(&message("1", "message/imdn+xml", "<imdn/>")), Kind::Kept(Wrapping::None));
     }
 }

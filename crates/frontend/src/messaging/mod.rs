@@ -7,20 +7,21 @@ pub(crate) mod identity;
 pub(crate) mod mailbox;
 pub(crate) mod refusals;
 
-use directory::UserId;
+use directory::{SipAddress, UserId};
 use node::{Level, Outcome, RequestId, StoreError};
 use records::{Change, Direction, Query, Sequence, StoredMessage};
-use sip_message::{Edit, HeaderId, Message, ResponseBuilder};
+use sip_message::{Edit, HeaderId, Message};
 use sip_stack::dialog::SubscriptionId;
 use sip_stack::stack::{Forwarding, HeaderChange, OwnOutcome, Target};
 use sip_stack::timer::TimerId;
 use sip_stack::transaction::{Arrival, ServerId};
 
+use self::identity::Kind;
 use self::mailbox::{DeviceId, Next, PAGE};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
-use crate::router::{Recipient, TRUST_HEADERS};
+use crate::router::{Recipient, TRUST_HEADERS, asserted};
 
 /// How long a device that did not answer is left alone, unless it registers before.
 const RETRY_DEVICE_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
@@ -79,9 +80,10 @@ impl FrontEnd {
         let Sender::User(from) = sender else {
             return Err(Refusal::new(403, "a MESSAGE needs a sender who signed in"));
         };
-        if !FrontEnd::is_kept(request.message) {
+        // Typing goes the way of calls.
+        let Kind::Kept(wrapping) = identity::kind(request.message) else {
             return self.route(request, sender);
-        }
+        };
         let to = match self.recipient(request.message) {
             Recipient::User(to, _) => to,
             Recipient::Nobody => return Err(Refusal::new(404, "no such user")),
@@ -93,7 +95,7 @@ impl FrontEnd {
         let server = request.server.expect("a MESSAGE has a transaction");
         let waiter = Waiter { server, message: request.message.clone(), arrival: request.arrival };
         let sender_address = self.users.get(from).expect("who signed in exists").user.address.clone();
-        let identity = identity::identity(request.message, sender_address.as_str());
+        let identity = identity::identity(request.message, wrapping, sender_address.as_str());
         if let Some(accept) = self.accepting_by_identity.get(&(to, identity)) {
             let accepting = &mut self.accepting[*accept];
             if accepting.waiters.len() < WAITERS_MAX {
@@ -107,12 +109,8 @@ impl FrontEnd {
         }
         let sequence = account.mailbox.allot();
         let recipient_address = account.user.address.clone();
-        let kept = self.as_kept(
-            request.message,
-            request.own_routes.count,
-            recipient_address.as_str(),
-            sender_address.as_str(),
-        );
+        let kept =
+            self.as_kept(request.message, request.own_routes.count, &recipient_address, &sender_address);
         let stored = StoredMessage {
             owner: to,
             sequence,
@@ -140,8 +138,8 @@ impl FrontEnd {
     }
 
     /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
-    fn as_kept(&mut self, message: &Message, own_routes: usize, to: &str, from: &str) -> Message {
-        let uri = format!("sip:{to}");
+    fn as_kept(&self, message: &Message, own_routes: usize, to: &SipAddress, from: &SipAddress) -> Message {
+        let uri = ["sip:", to.as_str()].concat();
         let mut edit = Edit::new(message);
         edit.request_uri(&uri)
             .remove(HeaderId::Via)
@@ -154,7 +152,7 @@ impl FrontEnd {
         if own_routes > 0 {
             edit.remove(HeaderId::Route);
         }
-        edit.set(HeaderId::PAssertedIdentity, format!("<sip:{from}>"));
+        edit.set(HeaderId::PAssertedIdentity, asserted(from));
         if message.header(HeaderId::Date).is_none() {
             edit.append(HeaderId::Date, self.date());
         }
@@ -166,7 +164,7 @@ impl FrontEnd {
         &mut self,
         request: &Request<'_>,
         from: UserId,
-        to: directory::SipAddress,
+        to: SipAddress,
         identity: [u8; 16],
         message: Message,
     ) {
@@ -252,8 +250,7 @@ impl FrontEnd {
             self.timers.cancel(timer);
         }
         for Waiter { server, message, arrival } in accepting.waiters {
-            let mut response = ResponseBuilder::new(&message, status);
-            response.to_tag(&self.tag(&message));
+            let mut response = self.response_to(&message, status);
             self.stack.respond(self.now.monotonic, server, status, &mut response, arrival, &message);
         }
     }
