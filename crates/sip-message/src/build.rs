@@ -3,10 +3,13 @@
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
-use crate::edit::{write_uri, write_value};
-use crate::lex::{Elements, trim};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::edit::{write_content_length, write_decimal, write_uri, write_value};
+use crate::lex::Elements;
 use crate::message::Slot;
 use crate::{HeaderId, Message, Method, NameAddr};
 
@@ -18,13 +21,18 @@ use crate::{HeaderId, Message, Method, NameAddr};
 pub struct ResponseBuilder<'m> {
     request: &'m Message,
     status: u16,
-    reason: String,
+    reason: Cow<'static, str>,
     top_via: Option<String>,
-    to_tag: Option<String>,
+    to_tag: Option<SmallVec<[u8; TAG_INLINE]>>,
     copies_record_route: bool,
     extra: Vec<u8>,
     body: Vec<u8>,
 }
+
+/// Tags that are kept without an allocation; ours have 16 characters.
+const TAG_INLINE: usize = 32;
+/// Room for further headers, so that it need not grow: the challenges of a 401 take 500 octets.
+const EXTRA_OCTETS: usize = 768;
 
 impl<'m> ResponseBuilder<'m> {
     /// A response with the default phrase of its status.
@@ -32,7 +40,7 @@ impl<'m> ResponseBuilder<'m> {
         ResponseBuilder {
             request,
             status,
-            reason: reason_phrase(status).to_owned(),
+            reason: reason_phrase(status).into(),
             top_via: None,
             to_tag: None,
             copies_record_route: false,
@@ -43,7 +51,9 @@ impl<'m> ResponseBuilder<'m> {
 
     /// Another reason phrase.
     pub fn reason(&mut self, phrase: &str) -> &mut Self {
-        phrase.clone_into(&mut self.reason);
+        if phrase != self.reason {
+            self.reason = phrase.to_owned().into();
+        }
         self
     }
 
@@ -55,7 +65,7 @@ impl<'m> ResponseBuilder<'m> {
 
     /// The tag to add to To where it has none.
     pub fn to_tag(&mut self, tag: &str) -> &mut Self {
-        self.to_tag = Some(tag.to_owned());
+        self.to_tag = Some(SmallVec::from_slice(tag.as_bytes()));
         self
     }
 
@@ -72,6 +82,9 @@ impl<'m> ResponseBuilder<'m> {
 
     /// A further header without an id.
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        if self.extra.capacity() == 0 {
+            self.extra.reserve(EXTRA_OCTETS);
+        }
         write_header(&mut self.extra, name, value);
         self
     }
@@ -85,12 +98,12 @@ impl<'m> ResponseBuilder<'m> {
 
     /// The response.
     pub fn build(&self) -> Bytes {
-        let headers = usize::from(self.request.headers_end);
+        let headers = usize::from(self.request.parsed.headers_end);
         let mut out = Vec::with_capacity(headers + self.extra.len() + self.body.len() + 128);
         out.extend_from_slice(b"SIP/2.0 ");
-        out.extend_from_slice(self.status.to_string().as_bytes());
+        write_decimal(&mut out, self.status.into());
         out.push(b' ');
-        write_value(&mut out, &self.reason);
+        write_value(&mut out, self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         self.write_vias(&mut out);
         if self.copies_record_route {
@@ -112,14 +125,25 @@ impl<'m> ResponseBuilder<'m> {
         let mut replacement = self.top_via.as_deref();
         for slot in self.slots(HeaderId::Via) {
             let value = self.request.value(slot);
-            match (replacement, Elements::of(value).next()) {
-                (Some(top), Some(element)) => {
-                    let rest = &value[element.len()..];
-                    write_header(out, HeaderId::Via.name(), [top.as_bytes(), rest].concat());
+            let first = replacement.and_then(|top| Some((top, Elements::of(value).next()?)));
+            match first {
+                Some((top, element)) => {
+                    out.extend_from_slice(b"Via: ");
+                    write_value(out, top);
+                    write_value(out, &value[element.len()..]);
+                    out.extend_from_slice(b"\r\n");
                     replacement = None;
                 }
-                _ => self.copy(out, slot),
+                None => self.copy(out, slot),
             }
+        }
+    }
+
+    /// Of a request that is not valid, a To that cannot be read has no tag.
+    fn has_to_tag(&self, to: &[u8]) -> bool {
+        match self.request.known_to_tag() {
+            Some(tag) => tag.is_some(),
+            None => NameAddr::parse(to).is_ok_and(|to| to.tag().is_some()),
         }
     }
 
@@ -127,8 +151,12 @@ impl<'m> ResponseBuilder<'m> {
         let Some(slot) = self.slots(HeaderId::To).next() else { return };
         let value = self.request.value(slot);
         match &self.to_tag {
-            Some(tag) if NameAddr::parse(value).map_or(true, |to| to.tag().is_none()) => {
-                write_header(out, HeaderId::To.name(), [trim(value), b";tag=", tag.as_bytes()].concat());
+            Some(tag) if !self.has_to_tag(value) => {
+                out.extend_from_slice(b"To: ");
+                write_value(out, value);
+                out.extend_from_slice(b";tag=");
+                write_value(out, tag);
+                out.extend_from_slice(b"\r\n");
             }
             _ => self.copy(out, slot),
         }
@@ -147,12 +175,12 @@ impl<'m> ResponseBuilder<'m> {
     }
 
     fn slots(&self, id: HeaderId) -> impl Iterator<Item = &'m Slot> + use<'m> {
-        self.request.slots.iter().filter(move |slot| slot.id == id)
+        self.request.parsed.slots.iter().filter(move |slot| slot.id == id)
     }
 
     /// A line as it stands, name and folds included.
     fn copy(&self, out: &mut Vec<u8>, slot: &Slot) {
-        let line = &self.request.bytes[usize::from(slot.start)..usize::from(slot.value_end)];
+        let line = &self.request.parsed.bytes[usize::from(slot.start)..usize::from(slot.value_end)];
         out.extend_from_slice(line);
         out.extend_from_slice(b"\r\n");
     }
@@ -211,7 +239,7 @@ fn write_header(out: &mut Vec<u8>, name: &str, value: impl AsRef<[u8]>) {
 }
 
 fn write_body(out: &mut Vec<u8>, body: &[u8]) {
-    write_header(out, HeaderId::ContentLength.name(), body.len().to_string());
+    write_content_length(out, body.len());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }

@@ -6,10 +6,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::lex::Elements;
+use crate::lex::{self, Elements};
 use crate::message::{Slot, StartLine};
 use crate::{HeaderId, Message};
 
@@ -23,13 +25,16 @@ use crate::{HeaderId, Message};
 pub struct Edit<'m> {
     message: &'m Message,
     request_uri: Option<&'m str>,
-    first: SmallVec<[(HeaderId, String); 4]>,
-    last: SmallVec<[(&'static str, String); 4]>,
-    changes: SmallVec<[(Target, Change); 4]>,
+    first: SmallVec<[(HeaderId, Cow<'m, str>); 4]>,
+    last: SmallVec<[(&'static str, Cow<'m, str>); 4]>,
+    changes: SmallVec<[(Target, Change<'m>); CHANGES_INLINE]>,
     /// Bit by bit which ids have a change.
     changed: u128,
     body: Option<Bytes>,
 }
+
+/// Changes that are kept without an allocation: a proxy makes six, and up to twelve at the server that keeps a message.
+const CHANGES_INLINE: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -39,10 +44,10 @@ enum Target {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum Change<'m> {
     Remove,
-    Set(String),
-    Elements { removed: usize, replacement: Option<String> },
+    Set(Cow<'m, str>),
+    Elements { removed: usize, replacement: Option<Cow<'m, str>> },
 }
 
 impl<'m> Edit<'m> {
@@ -66,7 +71,7 @@ impl<'m> Edit<'m> {
     }
 
     /// A header line at the top, without CRLF in `value`. Lines given first stand first.
-    pub fn insert_first(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+    pub fn insert_first(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
         if id != HeaderId::ContentLength {
             self.first.push((id, value.into()));
         }
@@ -74,12 +79,12 @@ impl<'m> Edit<'m> {
     }
 
     /// A header line behind the last one.
-    pub fn append(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+    pub fn append(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
         self.append_named(id.name(), value)
     }
 
     /// The same for a header without an id.
-    pub fn append_named(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
+    pub fn append_named(&mut self, name: &'static str, value: impl Into<Cow<'m, str>>) -> &mut Self {
         if HeaderId::from_name(name.as_bytes()) != HeaderId::ContentLength {
             self.last.push((name, value.into()));
         }
@@ -106,7 +111,7 @@ impl<'m> Edit<'m> {
     }
 
     /// The first element of a comma-separated header (the topmost Via) is replaced.
-    pub fn replace_first_element(&mut self, id: HeaderId, element: impl Into<String>) -> &mut Self {
+    pub fn replace_first_element(&mut self, id: HeaderId, element: impl Into<Cow<'m, str>>) -> &mut Self {
         let removed = match self.change_of(Target::Id(id)) {
             Some(Change::Elements { removed, .. }) => *removed,
             _ => 0,
@@ -116,12 +121,12 @@ impl<'m> Edit<'m> {
     }
 
     /// The header gets this one value: the first line is rewritten, further ones go; appended if there was none.
-    pub fn set(&mut self, id: HeaderId, value: impl Into<String>) -> &mut Self {
+    pub fn set(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
         self.change(Target::Id(id), Change::Set(value.into()))
     }
 
     /// Another body; sets Content-Length, and Content-Type if given.
-    pub fn body(&mut self, content_type: Option<&str>, body: Bytes) -> &mut Self {
+    pub fn body(&mut self, content_type: Option<&'m str>, body: Bytes) -> &mut Self {
         self.body = Some(body);
         match content_type {
             Some(content_type) => self.set(HeaderId::ContentType, content_type),
@@ -150,35 +155,40 @@ impl<'m> Edit<'m> {
             }
         }
         if message.header(HeaderId::ContentLength).is_none() {
-            write_line(&mut out, HeaderId::ContentLength.name(), &body.len().to_string());
+            write_content_length(&mut out, body.len());
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
         Bytes::from(out)
     }
 
-    fn change(&mut self, target: Target, change: Change) -> &mut Self {
+    fn change(&mut self, target: Target, change: Change<'m>) -> &mut Self {
         let id = match target {
             Target::Id(HeaderId::ContentLength) => return self,
             Target::Id(id) => id,
             Target::Name(_) => HeaderId::Other,
         };
-        self.changed |= 1 << id as u8;
-        match self.changes.iter_mut().find(|(found, _)| *found == target) {
+        let bit = 1 << id as u8;
+        let earlier = match self.changed & bit {
+            0 => None,
+            _ => self.changes.iter_mut().find(|(found, _)| *found == target),
+        };
+        match earlier {
             Some((_, found)) => *found = change,
             None => self.changes.push((target, change)),
         }
+        self.changed |= bit;
         self
     }
 
-    fn replacement(&self, id: HeaderId) -> Option<String> {
+    fn replacement(&self, id: HeaderId) -> Option<Cow<'m, str>> {
         match self.change_of(Target::Id(id)) {
             Some(Change::Elements { replacement, .. }) => replacement.clone(),
             _ => None,
         }
     }
 
-    fn change_of(&self, target: Target) -> Option<&Change> {
+    fn change_of(&self, target: Target) -> Option<&Change<'m>> {
         self.changes.iter().find(|(found, _)| *found == target).map(|(_, change)| change)
     }
 
@@ -191,12 +201,18 @@ impl<'m> Edit<'m> {
             self.last.iter().map(|(name, value)| name.len() + value.len() + LINE_OVERHEAD).sum();
         let changes: usize = self.changes.iter().map(|(_, change)| change.size() + LINE_OVERHEAD).sum();
         let uri = self.request_uri.map_or(0, str::len);
-        usize::from(self.message.body_start) + body_length + first + last + changes + uri + LINE_OVERHEAD
+        usize::from(self.message.parsed.body_start)
+            + body_length
+            + first
+            + last
+            + changes
+            + uri
+            + LINE_OVERHEAD
     }
 
     fn write_start_line(&self, out: &mut Vec<u8>) {
-        let line = &self.message.bytes[..usize::from(self.message.headers_start)];
-        match (self.message.start, self.request_uri) {
+        let line = &self.message.parsed.bytes[..usize::from(self.message.parsed.headers_start)];
+        match (self.message.parsed.start, self.request_uri) {
             (StartLine::Request { uri_start, uri_end, .. }, Some(uri)) => {
                 out.extend_from_slice(&line[..usize::from(uri_start)]);
                 write_uri(out, uri);
@@ -209,20 +225,21 @@ impl<'m> Edit<'m> {
     /// The received lines with the changes; untouched neighbours are copied together.
     fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize) {
         let message = self.message;
-        let bytes = &message.bytes[..];
-        let mut states: SmallVec<[State; 4]> = SmallVec::from_elem(State::default(), self.changes.len());
-        let mut kept_from = usize::from(message.headers_start);
+        let bytes = &message.parsed.bytes[..];
+        let mut states: SmallVec<[State; CHANGES_INLINE]> =
+            SmallVec::from_elem(State::default(), self.changes.len());
+        let mut kept_from = usize::from(message.parsed.headers_start);
         // A received Content-Length is right as long as the body is the received one.
         let rewrites_length = self.body.is_some();
         let changed = self.changed | (u128::from(rewrites_length) << HeaderId::ContentLength as u8);
-        for (i, slot) in message.slots.iter().enumerate() {
+        for (i, slot) in message.parsed.slots.iter().enumerate() {
             if changed & (1 << slot.id as u8) == 0 {
                 continue;
             }
             let line_start = usize::from(slot.start);
             if slot.id == HeaderId::ContentLength {
                 out.extend_from_slice(&bytes[kept_from..usize::from(slot.value_start)]);
-                out.extend_from_slice(body_length.to_string().as_bytes());
+                write_decimal(out, body_length);
                 kept_from = usize::from(slot.value_end);
                 continue;
             }
@@ -230,7 +247,8 @@ impl<'m> Edit<'m> {
             else {
                 continue;
             };
-            let line_end = message.slots.get(i + 1).map_or(message.headers_end, |next| next.start);
+            let line_end =
+                message.parsed.slots.get(i + 1).map_or(message.parsed.headers_end, |next| next.start);
             out.extend_from_slice(&bytes[kept_from..line_start]);
             kept_from = usize::from(line_end);
             let line = Line { bytes: &bytes[line_start..usize::from(line_end)], slot };
@@ -240,7 +258,7 @@ impl<'m> Edit<'m> {
                     if !states[change].is_done {
                         out.extend_from_slice(line.name());
                         out.extend_from_slice(b": ");
-                        write_value(out, value);
+                        write_value(out, value.as_bytes());
                         out.extend_from_slice(b"\r\n");
                     }
                     states[change].is_done = true;
@@ -250,21 +268,21 @@ impl<'m> Edit<'m> {
                 }
             }
         }
-        out.extend_from_slice(&bytes[kept_from..usize::from(message.headers_end)]);
+        out.extend_from_slice(&bytes[kept_from..usize::from(message.parsed.headers_end)]);
     }
 
     fn is_meant(&self, target: Target, slot: &Slot) -> bool {
         match target {
             Target::Id(id) => id == slot.id,
             Target::Name(name) => {
-                let found = &self.message.bytes[usize::from(slot.start)..usize::from(slot.name_end)];
+                let found = &self.message.parsed.bytes[usize::from(slot.start)..usize::from(slot.name_end)];
                 slot.id == HeaderId::Other && found.eq_ignore_ascii_case(name.as_bytes())
             }
         }
     }
 }
 
-impl Change {
+impl Change<'_> {
     fn size(&self) -> usize {
         match self {
             Change::Remove | Change::Elements { replacement: None, .. } => 0,
@@ -341,8 +359,31 @@ fn write_line(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+pub(crate) fn write_content_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn write_decimal(out: &mut Vec<u8>, mut number: usize) {
+    // A usize has up to 20 digits.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[start..]);
+        }
+    }
+}
+
 /// A URI of a start line; blanks and line ends, which no URI holds, are left out.
 pub(crate) fn write_uri(out: &mut Vec<u8>, uri: &str) {
+    if lex::are_graphic(uri.as_bytes()) {
+        return out.extend_from_slice(uri.as_bytes());
+    }
     out.extend(uri.bytes().filter(|byte| !matches!(byte, b' ' | b'\r' | b'\n')));
 }
 

@@ -96,22 +96,32 @@ header_ids! {
 impl HeaderId {
     /// From a name on the wire, in any case, long or compact.
     pub fn from_name(name: &[u8]) -> HeaderId {
-        if let [letter] = name {
-            return from_compact(*letter);
-        }
-        let mut slot = hash(name);
-        loop {
-            let entry = LOOKUP[slot];
-            if entry == EMPTY {
-                return HeaderId::Other;
+        match name {
+            [] => HeaderId::Other,
+            [letter] => from_compact(*letter),
+            _ => {
+                let front = front(name);
+                find(front, name, |known| known.as_bytes() == name).unwrap_or_else(|| from_other_case(name))
             }
-            // Nearly all names are written as the RFC writes them, and equality is found faster.
-            let known = NAMES[entry as usize].as_bytes();
-            if known == name || known.eq_ignore_ascii_case(name) {
-                return IDS[entry as usize];
-            }
-            slot = (slot + 1) % LOOKUP_SLOTS;
         }
+    }
+
+    /// From the name of `length` octets at the front of a line; the same as [`HeaderId::from_name`] for less.
+    #[inline]
+    pub(crate) fn at_front(line: &[u8], length: usize) -> HeaderId {
+        let name = &line[..length];
+        // Nearly all names are written as the RFC writes them.
+        if let (2.., Some(eight)) = (length, line.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*eight);
+            let found = match length {
+                ..8 => find(word & !(u64::MAX << (8 * length)), name, |_| true),
+                _ => find(word, name, |known| known.as_bytes()[8..] == name[8..]),
+            };
+            if let Some(id) = found {
+                return id;
+            }
+        }
+        HeaderId::from_name(name)
     }
 
     /// The long name as we write it; `""` for `Other`.
@@ -164,35 +174,74 @@ fn from_compact(letter: u8) -> HeaderId {
     }
 }
 
-/// Slots of the lookup table: some four times the names, so that most names are found at the first look.
-const LOOKUP_SLOTS: usize = 256;
-const EMPTY: u8 = u8::MAX;
-static LOOKUP: [u8; LOOKUP_SLOTS] = lookup();
+/// A name in the table.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// See [`front`].
+    front: u64,
+    length: u8,
+    id: HeaderId,
+}
 
-const fn lookup() -> [u8; LOOKUP_SLOTS] {
-    let mut table = [EMPTY; LOOKUP_SLOTS];
+const EMPTY: Entry = Entry { front: 0, length: 0, id: HeaderId::Other };
+/// Bits of a place in the table, which has some four times as many as there are names, so that most names are found at the first look.
+const PLACE_BITS: u32 = 8;
+const PLACES: usize = 1 << PLACE_BITS;
+static TABLE: [Entry; PLACES] = table();
+
+const fn table() -> [Entry; PLACES] {
+    let mut table = [EMPTY; PLACES];
     let mut i = 0;
     while i < NAMES.len() {
-        let mut slot = hash(NAMES[i].as_bytes());
-        while table[slot] != EMPTY {
-            slot = (slot + 1) % LOOKUP_SLOTS;
+        let name = NAMES[i].as_bytes();
+        let front = front(name);
+        let mut at = place(front, name.len());
+        while table[at].length > 0 {
+            at = (at + 1) % PLACES;
         }
-        table[slot] = i as u8;
+        table[at] = Entry { front, length: name.len() as u8, id: IDS[i] };
         i += 1;
     }
     table
 }
 
-/// Blind to case: of letters only the low five bits enter. Names are public and few, nobody gains by collisions.
-const fn hash(name: &[u8]) -> usize {
-    let length = name.len();
-    if length < 2 {
-        return length;
+/// The first eight octets of a name, zeros behind a shorter one.
+const fn front(name: &[u8]) -> u64 {
+    let mut front = 0;
+    let mut i = 0;
+    while i < name.len() && i < 8 {
+        front |= (name[i] as u64) << (8 * i);
+        i += 1;
     }
-    let first = (name[0] & 0x1f) as usize;
-    let middle = (name[length / 2] & 0x1f) as usize;
-    let last = (name[length - 2] & 0x1f) as usize;
-    (length * 37 + first * 11 + middle * 53 + last * 101) % LOOKUP_SLOTS
+    front
+}
+
+/// Names are public and few, nobody gains by collisions.
+const fn place(front: u64, length: usize) -> usize {
+    ((front ^ (length as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS)) as usize
+}
+
+/// Looks for the name as it is written; `is_same` compares what stands behind the first eight octets.
+#[inline]
+fn find(front: u64, name: &[u8], is_same: impl Fn(&str) -> bool) -> Option<HeaderId> {
+    let mut at = place(front, name.len());
+    loop {
+        let entry = TABLE[at];
+        if entry.front == front && usize::from(entry.length) == name.len() && is_same(entry.id.name()) {
+            return Some(entry.id);
+        }
+        if entry.length == 0 {
+            return None;
+        }
+        at = (at + 1) % PLACES;
+    }
+}
+
+/// A name in unusual letters.
+#[cold]
+fn from_other_case(name: &[u8]) -> HeaderId {
+    let known = NAMES.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(name));
+    known.map_or(HeaderId::Other, |place| IDS[place])
 }
 
 #[cfg(test)]
@@ -250,9 +299,31 @@ mod tests {
     }
 
     #[test]
+    fn the_front_of_a_line_is_read_like_a_name() {
+        for name in NAMES.iter().copied().chain([
+            "v",
+            "V",
+            "q",
+            "X-Other",
+            "Viaa",
+            "Content-Lengtx",
+            "Accept-Contacx",
+        ]) {
+            for spelled in [name.to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()] {
+                for behind in ["", ":", ": a", ": some value"] {
+                    let line = format!("{spelled}{behind}");
+                    let id = HeaderId::at_front(line.as_bytes(), spelled.len());
+                    assert_eq!(id, HeaderId::from_name(spelled.as_bytes()), "{line}");
+                }
+            }
+        }
+        assert_eq!(HeaderId::at_front(b": value of nothing", 0), HeaderId::Other);
+    }
+
+    #[test]
     fn probing_ends_soon() {
-        let longest = (0..LOOKUP_SLOTS)
-            .map(|start| (0..).take_while(|i| LOOKUP[(start + i) % LOOKUP_SLOTS] != EMPTY).count())
+        let longest = (0..PLACES)
+            .map(|start| (0..).take_while(|i| TABLE[(start + i) % PLACES].length > 0).count())
             .max();
         assert!(longest <= Some(8), "{longest:?}");
     }

@@ -3,6 +3,8 @@
 //! A header value may hold folds (CRLF and blanks, RFC 3261 §7.3.1); [`crate::Message::parse`] has already refused
 //! every CR or LF that is no fold, so the scanners here count both as white space.
 
+use std::ops::Range;
+
 /// `token`.
 pub(crate) const TOKEN: u16 = 1;
 /// `user`, but for escapes.
@@ -26,11 +28,14 @@ pub(crate) const PARAM_NAME: u16 = 1 << 9;
 /// All but what ends the value of a parameter that is not quoted.
 pub(crate) const PARAM_VALUE: u16 = 1 << 10;
 
+/// What host names are made of.
+pub(crate) const HOST: u16 = 1 << 11;
+
 static CLASSES: [u16; 256] = classes();
 
 const fn classes() -> [u16; 256] {
     let mut table = [PARAM_NAME | PARAM_VALUE; 256];
-    table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | LABEL | VALUE);
+    table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | LABEL | HOST | VALUE);
     table = mark(table, b"-.!%*_+`'~", TOKEN | VALUE);
     // `mark` of RFC 3261 §25.1.
     table = mark(table, b"-_.!~*'()", USER | PASSWORD | URI_PARAM | URI_HEADER);
@@ -39,7 +44,8 @@ const fn classes() -> [u16; 256] {
     table = mark(table, b"[]/:&+$", URI_PARAM);
     table = mark(table, b"[]/?:+$=&", URI_HEADER);
     // COMPAT: the underscore is no character of host names, yet Windows and container networks have such hosts.
-    table = mark(table, b"-_", LABEL);
+    table = mark(table, b"-_", LABEL | HOST);
+    table = mark(table, b".", HOST);
     // IPv6 with and without brackets (RFC 5118 §4.5), and unquoted URIs and base64 in extension parameters.
     table = mark(table, b"[]:/@=&$", VALUE);
     table = mark(table, b".0123456789", IPV4);
@@ -107,6 +113,89 @@ pub(crate) fn span(bytes: &[u8], class: u16) -> usize {
     at + rest.iter().position(|&byte| !is(byte, class)).unwrap_or(rest.len())
 }
 
+/// One octet in each of a word's eight.
+const fn eight_times(octet: u8) -> u64 {
+    u64::from_le_bytes([octet; 8])
+}
+
+/// Marks the octets of a word that are below 0x20; the lowest mark is exact, as a borrow only ever runs upwards.
+#[inline]
+const fn controls(word: u64) -> u64 {
+    word.wrapping_sub(eight_times(0x20)) & !word & eight_times(0x80)
+}
+
+/// Whether perhaps two octets below `limit` stand side by side; `false` is certain. Limits are up to 0x80.
+#[inline]
+pub(crate) fn any_two_meet(bytes: &[u8], limit: u8) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut before = 0;
+    let mut meet = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let below = word.wrapping_sub(eight_times(limit)) & !word & eight_times(0x80);
+        meet |= below & (below << 8 | before);
+        before = below >> 56;
+    }
+    let mut before = before != 0;
+    let mut rest_meets = false;
+    for &byte in rest {
+        rest_meets |= before & (byte < limit);
+        before = byte < limit;
+    }
+    meet != 0 || rest_meets
+}
+
+/// Whether all octets are visible ASCII characters.
+pub(crate) fn are_graphic(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let others = words.iter().fold(0, |others, word| {
+        let word = u64::from_le_bytes(*word);
+        // Below 0x21, above 0x7e. Borrows and carries come only from octets that are marked themselves.
+        let below = word.wrapping_sub(eight_times(0x21)) & !word;
+        let above = word.wrapping_add(eight_times(0x01)) | word;
+        others | below | above
+    });
+    others & eight_times(0x80) == 0 && rest.iter().all(u8::is_ascii_graphic)
+}
+
+/// Where the first CR or LF at `at` or behind stands. Lines are too short for the start-up of a vector search.
+#[inline]
+pub(crate) fn line_break(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    let (words, _) = bytes.get(at..)?.as_chunks::<8>();
+    for word in words {
+        let found = controls(u64::from_le_bytes(*word));
+        if found == 0 {
+            at += 8;
+            continue;
+        }
+        let place = at + found.trailing_zeros() as usize / 8;
+        if let b'\r' | b'\n' = bytes[place] {
+            return Some(place);
+        }
+        // A tab.
+        break;
+    }
+    bytes[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map(|place| at + place)
+}
+
+/// Where `octet` stands; for what is expected within a few octets.
+#[inline]
+pub(crate) fn find(bytes: &[u8], octet: u8) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let difference = u64::from_le_bytes(*word) ^ eight_times(octet);
+        // The lowest mark is exact: a borrow only ever runs upwards.
+        let zeros = difference.wrapping_sub(eight_times(1)) & !difference & eight_times(0x80);
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    rest.iter().position(|&byte| byte == octet).map(|place| at + place)
+}
+
 /// [`span`], where `%` and two hexadecimal digits count as well.
 #[inline]
 pub(crate) fn span_escaped(bytes: &[u8], class: u16) -> usize {
@@ -168,25 +257,30 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Checks `*( SEMI generic-param )` with white space anywhere it may stand (RFC 3261 §25.1). Empty parameters and
-/// values are refused, see RFC 4475 §3.1.2.1.
+/// Checks `*( SEMI generic-param )` from `at` to the end, with white space anywhere it may stand (RFC 3261 §25.1). Empty
+/// parameters and values are refused, see RFC 4475 §3.1.2.1.
 ///
-/// Shows each name and its value (as written, empty where there is none) on the way.
+/// Shows where each name and its value stand (the value as written, empty where there is none) on the way.
 #[inline]
-pub(crate) fn visit_params<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) -> bool {
-    let mut at = skip_lws(bytes, 0);
+pub(crate) fn visit_params(
+    bytes: &[u8],
+    at: usize,
+    mut visit: impl FnMut(Range<usize>, Range<usize>),
+) -> bool {
+    let mut at = skip_lws(bytes, at);
     while at < bytes.len() {
         if bytes[at] != b';' {
             return false;
         }
         at = skip_lws(bytes, at + 1);
-        let name = &bytes[at..at + span(&bytes[at..], TOKEN)];
-        if name.is_empty() {
+        let name_end = at + span(&bytes[at..], TOKEN);
+        if name_end == at {
             return false;
         }
-        at = skip_lws(bytes, at + name.len());
+        let name = at..name_end;
+        at = skip_lws(bytes, name_end);
         if bytes.get(at) != Some(&b'=') {
-            visit(name, b"");
+            visit(name, name_end..name_end);
             continue;
         }
         at = skip_lws(bytes, at + 1);
@@ -197,10 +291,16 @@ pub(crate) fn visit_params<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], 
         if value == 0 {
             return false;
         }
-        visit(name, &bytes[at..at + value]);
+        visit(name, at..at + value);
         at = skip_lws(bytes, at + value);
     }
     true
+}
+
+/// Whether `bytes` is `name`, which is written in lower case, in any case.
+#[inline]
+pub(crate) fn is_name(bytes: &[u8], name: &[u8]) -> bool {
+    bytes.len() == name.len() && bytes.iter().zip(name).all(|(a, b)| a.to_ascii_lowercase() == *b)
 }
 
 /// The elements of a comma-separated value; commas in quotes and in `<>` do not separate. An element may be empty;
@@ -271,7 +371,10 @@ mod tests {
     fn params_are_shown_as_written() {
         let shown = |text: &'static str| {
             let mut params = Vec::new();
-            visit_params(text.as_bytes(), |name, value| params.push((name, value))).then_some(params)
+            visit_params(text.as_bytes(), 0, |name, value| {
+                params.push((&text.as_bytes()[name], &text.as_bytes()[value]))
+            })
+            .then_some(params)
         };
         assert_eq!(shown(""), Some(vec![]));
         assert_eq!(
@@ -280,6 +383,61 @@ mod tests {
         );
         for text in ["a", ";", ";a=", ";a=\"b", ";a;;b", ";a b"] {
             assert_eq!(shown(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn meetings_are_not_overlooked() {
+        for length in 0..30 {
+            for first in 0..length {
+                for second in 0..length {
+                    let mut bytes = vec![b'0'; length];
+                    bytes[first] = b'.';
+                    bytes[second] = b'-';
+                    if first.abs_diff(second) == 1 {
+                        assert!(any_two_meet(&bytes, b'0'), "{bytes:?}");
+                    }
+                    bytes.iter_mut().filter(|byte| **byte == b'0').for_each(|byte| *byte = b'a');
+                    assert_eq!(any_two_meet(&bytes, b'0'), first.abs_diff(second) == 1, "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn visible_octets() {
+        for octet in 0..=u8::MAX {
+            for length in 1..20 {
+                for place in 0..length {
+                    let mut bytes = vec![b'!'; length];
+                    bytes[place] = octet;
+                    assert_eq!(are_graphic(&bytes), octet.is_ascii_graphic(), "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn searches_of_eight_octets_find_what_searches_of_one_do() {
+        let octets = [b'\r', b'\n', b'\t', 0x1f, 0x20, b':', b';', 0x7f, 0x80, 0x9f, 0xff];
+        for first in octets {
+            for second in octets {
+                for length in 0..20 {
+                    let mut bytes = vec![b'a'; length];
+                    for (place, octet) in [(length / 3, first), (length / 2, second)] {
+                        if let Some(byte) = bytes.get_mut(place) {
+                            *byte = octet;
+                        }
+                    }
+                    for at in 0..=length {
+                        let is_break = |&byte: &u8| byte == b'\r' || byte == b'\n';
+                        let expected = bytes[at..].iter().position(is_break).map(|place| at + place);
+                        assert_eq!(line_break(&bytes, at), expected, "{bytes:?}");
+                        let expected = bytes[at..].iter().position(|&byte| byte == b':');
+                        assert_eq!(find(&bytes[at..], b':'), expected, "{bytes:?}");
+                    }
+                }
+            }
         }
     }
 }

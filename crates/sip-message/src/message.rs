@@ -6,7 +6,7 @@ mod index;
 mod tests;
 mod validate;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -16,11 +16,20 @@ use crate::lex::{self, Elements};
 use crate::values::{AuthParams, CSeq, Contacts, HeaderError, NameAddr, RetryAfter, Via};
 use crate::{Header, HeaderId, Method, Uri, UriError};
 
-/// A SIP request or response: its octets, and where its headers are. Cheap to move; a clone shares the octets.
-#[derive(Debug)]
+/// A SIP request or response: its octets, and where its headers are. It is one pointer: cheap to move, and a clone shares
+/// everything, what [`Message::validate`] found included.
+#[derive(Clone, Debug)]
 pub struct Message {
+    pub(crate) parsed: Arc<Parsed>,
+}
+
+/// What a [`Message`] points at.
+#[derive(Debug)]
+pub(crate) struct Parsed {
     pub(crate) bytes: Bytes,
     pub(crate) start: StartLine,
+    /// Of a request, where it is one that has a name here.
+    method: Option<Method<'static>>,
     /// Where the first header line begins.
     pub(crate) headers_start: u16,
     /// Where the empty line behind the headers begins.
@@ -75,21 +84,6 @@ pub struct Rejection {
     pub reason: &'static str,
 }
 
-impl Clone for Message {
-    fn clone(&self) -> Message {
-        Message {
-            bytes: self.bytes.clone(),
-            start: self.start,
-            headers_start: self.headers_start,
-            headers_end: self.headers_end,
-            body_start: self.body_start,
-            // A copy of memory, where `clone` goes slot by slot.
-            slots: SmallVec::from_slice(&self.slots),
-            found: self.found.clone(),
-        }
-    }
-}
-
 impl Message {
     /// Indexes one whole message: a datagram, or what `framing` cut out of a stream. Octets beyond Content-Length are
     /// dropped (RFC 3261 §18.3); fewer are an error. Leading CRLFs are skipped (RFC 3261 §7.5). Values are not looked at, except Content-Length.
@@ -104,36 +98,37 @@ impl Message {
     /// Once it has let the message pass, what it found is remembered: to ask again costs nothing, and `request_uri`,
     /// `top_via`, `from`, `to`, `call_id`, `cseq` and `max_forwards` no longer parse.
     pub fn validate(&self) -> Result<(), Rejection> {
-        if self.found.get().is_none() {
+        if self.parsed.found.get().is_none() {
             let found = validate::validate(self)?;
-            self.found.get_or_init(|| found);
+            self.parsed.found.get_or_init(|| found);
         }
         Ok(())
     }
 
     /// The octets, from the start line to the end of the body.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.parsed.bytes
     }
 
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
-        matches!(self.start, StartLine::Request { .. })
+        matches!(self.parsed.start, StartLine::Request { .. })
     }
 
     /// The request's method, or for a response the method of its CSeq (`Other("")` where that is malformed).
     pub fn method(&self) -> Method<'_> {
-        match self.start {
-            StartLine::Request { method_end, .. } => {
-                Method::from_octets(self.slice(0, method_end)).expect(START_LINE)
-            }
+        if let Some(method) = self.parsed.method {
+            return method;
+        }
+        match self.parsed.start {
+            StartLine::Request { method_end, .. } => Method::Other(self.text(0, method_end)),
             StartLine::Response { .. } => self.cseq().map_or(Method::Other(""), |cseq| cseq.method),
         }
     }
 
     /// The Request-URI as written; empty for a response.
     pub fn request_uri_text(&self) -> &str {
-        match self.start {
+        match self.parsed.start {
             StartLine::Request { uri_start, uri_end, .. } => self.text(uri_start, uri_end),
             StartLine::Response { .. } => "",
         }
@@ -141,8 +136,8 @@ impl Message {
 
     /// The Request-URI; for a response an error.
     pub fn request_uri(&self) -> Result<Uri<'_>, UriError> {
-        match self.start {
-            StartLine::Request { .. } => match self.found.get().and_then(|found| found.request_uri) {
+        match self.parsed.start {
+            StartLine::Request { .. } => match self.parsed.found.get().and_then(|found| found.request_uri) {
                 Some(parts) => Ok(Uri::of_valid(self.request_uri_text(), parts)),
                 None => Uri::parse(self.request_uri_text()),
             },
@@ -152,7 +147,7 @@ impl Message {
 
     /// A response's status code; `None` for a request.
     pub fn status(&self) -> Option<u16> {
-        match self.start {
+        match self.parsed.start {
             StartLine::Request { .. } => None,
             StartLine::Response { status, .. } => Some(status),
         }
@@ -160,7 +155,7 @@ impl Message {
 
     /// A response's reason phrase.
     pub fn reason_phrase(&self) -> &[u8] {
-        match self.start {
+        match self.parsed.start {
             StartLine::Request { .. } => b"",
             StartLine::Response { reason_start, reason_end, .. } => self.slice(reason_start, reason_end),
         }
@@ -168,7 +163,7 @@ impl Message {
 
     /// The value of the first header of this kind, as written.
     pub fn header(&self, id: HeaderId) -> Option<&[u8]> {
-        self.slots.iter().find(|slot| slot.id == id).map(|slot| self.value(slot))
+        self.parsed.slots.iter().find(|slot| slot.id == id).map(|slot| self.value(slot))
     }
 
     /// The value of the first header of this name (long form, any case): for headers that have no [`HeaderId`].
@@ -184,7 +179,7 @@ impl Message {
 
     /// All header lines, in order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
-        self.slots.iter().map(|slot| Header {
+        self.parsed.slots.iter().map(|slot| Header {
             id: slot.id,
             name: self.slice(slot.start, slot.name_end),
             value: self.value(slot),
@@ -201,42 +196,71 @@ impl Message {
 
     /// The values of all lines of a header, in order (the Authorization family, Warning ...).
     pub fn values(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
-        self.slots.iter().filter(move |slot| slot.id == id).map(|slot| self.value(slot))
+        self.parsed.slots.iter().filter(move |slot| slot.id == id).map(|slot| self.value(slot))
     }
 
     /// The body, exactly Content-Length octets.
     pub fn body(&self) -> &[u8] {
-        &self.bytes[usize::from(self.body_start)..]
+        &self.parsed.bytes[usize::from(self.parsed.body_start)..]
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(found) = self.found.get() {
-            return Ok(found.via.via(&self.bytes));
+        if let Some(found) = self.parsed.found.get() {
+            return Ok(found.via(&self.parsed.bytes));
         }
         Via::parse(self.elements(HeaderId::Via).next().ok_or(HeaderError::Missing("Via"))?)
     }
 
+    /// The branch of the topmost Via, `None` where there is none; the same as [`Message::top_via`] and [`Via::branch`] for less.
+    pub fn top_branch(&self) -> Option<&str> {
+        match self.parsed.found.get() {
+            Some(found) => found.branch(&self.parsed.bytes),
+            None => self.top_via().ok()?.branch(),
+        }
+    }
+
+    /// The tag of From, `None` where there is none; the same as [`Message::from`] and [`NameAddr::tag`] for less.
+    pub fn from_tag(&self) -> Option<&str> {
+        match self.parsed.found.get() {
+            Some(found) => found.from_tag(&self.parsed.bytes),
+            None => self.from().ok()?.tag(),
+        }
+    }
+
+    /// The tag of To, `None` where there is none; the same as [`Message::to`] and [`NameAddr::tag`] for less.
+    pub fn to_tag(&self) -> Option<&str> {
+        match self.known_to_tag() {
+            Some(tag) => tag,
+            None => self.to().ok()?.tag(),
+        }
+    }
+
+    /// The tag of To as `validate` found it; `None` before.
+    pub(crate) fn known_to_tag(&self) -> Option<Option<&str>> {
+        self.parsed.found.get().map(|found| found.to_tag(&self.parsed.bytes))
+    }
+
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(found) = self.found.get() {
-            return Ok(found.from.name_addr(&self.bytes));
+        if let Some(found) = self.parsed.found.get() {
+            return Ok(found.from(&self.parsed.bytes));
         }
         NameAddr::parse(self.single(HeaderId::From)?).map_err(|error| error.of("From"))
     }
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(found) = self.found.get() {
-            return Ok(found.to.name_addr(&self.bytes));
+        if let Some(found) = self.parsed.found.get() {
+            return Ok(found.to(&self.parsed.bytes));
         }
         NameAddr::parse(self.single(HeaderId::To)?).map_err(|error| error.of("To"))
     }
 
     /// Call-ID.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
-        if let Some(found) = self.found.get() {
-            return Ok(found.call_id.text(&self.bytes));
+        if let Some(found) = self.parsed.found.get() {
+            return Ok(found.call_id.text(&self.parsed.bytes));
         }
         let value = self.single(HeaderId::CallId)?;
         if !is_call_id(value) {
@@ -247,15 +271,15 @@ impl Message {
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(found) = self.found.get() {
-            return Ok(found.cseq.cseq(&self.bytes));
+        if let Some(found) = self.parsed.found.get() {
+            return Ok(found.cseq(&self.parsed.bytes));
         }
         CSeq::parse(self.single(HeaderId::CSeq)?)
     }
 
     /// Max-Forwards, `None` where there is none. Above 255 is an error.
     pub fn max_forwards(&self) -> Result<Option<u8>, HeaderError> {
-        if let Some(found) = self.found.get() {
+        if let Some(found) = self.parsed.found.get() {
             return Ok(found.max_forwards);
         }
         match self.number(HeaderId::MaxForwards)?.map(u8::try_from) {
@@ -324,7 +348,7 @@ impl Message {
     }
 
     fn slice(&self, start: u16, end: u16) -> &[u8] {
-        &self.bytes[usize::from(start)..usize::from(end)]
+        &self.parsed.bytes[usize::from(start)..usize::from(end)]
     }
 
     /// Parts of the start line, which `parse` found to be ASCII.
@@ -337,5 +361,5 @@ const START_LINE: &str = "parsed start lines are ASCII";
 
 /// COMPAT: RFC 3261 §25.1 knows fewer characters and one `@` only; clients put base64 there.
 fn is_call_id(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(u8::is_ascii_graphic)
+    !value.is_empty() && lex::are_graphic(value)
 }

@@ -28,15 +28,8 @@ impl<'a> Method<'a> {
         Method::known(token.as_bytes()).unwrap_or(Method::Other(token))
     }
 
-    /// From the token on the wire; `None` where it is no text.
-    pub(crate) fn from_octets(token: &'a [u8]) -> Option<Method<'a>> {
-        match Method::known(token) {
-            Some(method) => Some(method),
-            None => str::from_utf8(token).ok().map(Method::Other),
-        }
-    }
-
-    fn known(token: &[u8]) -> Option<Method<'a>> {
+    /// The method of a token that has a name here.
+    pub(crate) fn known(token: &[u8]) -> Option<Method<'static>> {
         Some(match token {
             b"INVITE" => Method::Invite,
             b"ACK" => Method::Ack,

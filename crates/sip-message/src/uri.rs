@@ -8,23 +8,25 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::HEADER_BLOCK_OCTETS_MAX;
-use crate::lex::{IPV4, LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, is, span, span_escaped};
+use crate::lex::{
+    self, HOST, IPV4, LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, is, span, span_escaped,
+};
 use crate::values::Params;
 
 /// A parsed URI, borrowed from its text.
 #[derive(Clone, Copy, Debug)]
 pub struct Uri<'a> {
     text: &'a str,
-    host: Host<'a>,
     parts: UriParts,
 }
 
-/// Where the parts of a URI are in its text.
+/// Where the parts of a URI are in its text, all of which is ASCII.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UriParts {
     kind: Kind,
-    is_address: bool,
     port: Option<u16>,
+    /// Where the host is one.
+    address: Option<IpAddr>,
     scheme_end: u16,
     /// End of the user or number; 0 where there is none.
     user_end: u16,
@@ -78,135 +80,13 @@ const _: () = assert!(HEADER_BLOCK_OCTETS_MAX <= u16::MAX as usize);
 impl<'a> Uri<'a> {
     /// Parses the whole text; blanks, `<>` or anything behind the URI are errors. Strict for sip, sips and tel.
     pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
-        if text.len() > HEADER_BLOCK_OCTETS_MAX {
-            return Err(UriError("URI too long"));
-        }
-        let bytes = text.as_bytes();
-        // The common case first, which needs no search.
-        if let [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] = bytes {
-            return Uri::parse_sip(text, 3, Kind::Sip);
-        }
-        let scheme_end = memchr::memchr(b':', bytes).ok_or(UriError("URI without scheme"))?;
-        let scheme = &bytes[..scheme_end];
-        if scheme.eq_ignore_ascii_case(b"sips") {
-            Uri::parse_sip(text, scheme_end, Kind::Sips)
-        } else if scheme.eq_ignore_ascii_case(b"tel") {
-            Uri::parse_tel(text, scheme_end)
-        } else {
-            Uri::parse_other(text, scheme_end)
-        }
-    }
-
-    fn parse_sip(text: &'a str, scheme_end: usize, kind: Kind) -> Result<Uri<'a>, UriError> {
-        let bytes = text.as_bytes();
-        let start = scheme_end + 1;
-        let (user_end, host_start) = match userinfo(&bytes[start..]) {
-            Some((0, _)) => return Err(UriError("malformed user in URI")),
-            Some((user, userinfo)) => (start + user, start + userinfo + 1),
-            None => (0, start),
-        };
-        let (host, host_length) = host_at(&text[host_start..]).ok_or(UriError("malformed host in URI"))?;
-        let host_end = host_start + host_length;
-        let mut at = host_end;
-        let mut port = None;
-        if bytes.get(at) == Some(&b':') {
-            let digits = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let number = decimal(&bytes[at + 1..at + 1 + digits]).and_then(|port| u16::try_from(port).ok());
-            port = Some(number.ok_or(UriError("malformed port in URI"))?);
-            at += 1 + digits;
-        }
-        let params_start = at;
-        let params_end = params_end(bytes, at)?;
-        if let Some((mark, headers)) = bytes[params_end..].split_first() {
-            if memchr::memchr_iter(b'&', headers).count() >= COMPONENTS_MAX {
-                return Err(UriError("URI of too many headers"));
-            }
-            if *mark != b'?' || headers.is_empty() || span_escaped(headers, URI_HEADER) != headers.len() {
-                return Err(UriError("malformed end of URI"));
-            }
-        }
-        let parts = UriParts {
-            kind,
-            is_address: matches!(host, Host::Address(_)),
-            port,
-            scheme_end: scheme_end as u16,
-            user_end: user_end as u16,
-            host_start: host_start as u16,
-            host_end: host_end as u16,
-            params_start: params_start as u16,
-            params_end: params_end as u16,
-        };
-        Ok(Uri { text, host, parts })
-    }
-
-    fn parse_tel(text: &'a str, scheme_end: usize) -> Result<Uri<'a>, UriError> {
-        let bytes = text.as_bytes();
-        let number_end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());
-        let number = &bytes[scheme_end + 1..number_end];
-        let is_visual = |byte: &u8| matches!(byte, b'-' | b'.' | b'(' | b')');
-        let fits = match number {
-            [b'+', digits @ ..] => {
-                digits.iter().all(|byte| byte.is_ascii_digit() || is_visual(byte))
-                    && digits.iter().any(u8::is_ascii_digit)
-            }
-            // RFC 3966 §5.1.5 asks for a phone-context here. Without one it is a dialled number, and whether that means
-            // anything is for whoever routes it to say.
-            digits => {
-                let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#');
-                digits.iter().all(|byte| is_digit(byte) || is_visual(byte)) && digits.iter().any(is_digit)
-            }
-        };
-        if !fits {
-            return Err(UriError("malformed number in URI"));
-        }
-        if params_end(bytes, number_end)? != bytes.len() {
-            return Err(UriError("malformed end of URI"));
-        }
-        let end = number_end as u16;
-        let parts = UriParts {
-            kind: Kind::Tel,
-            is_address: false,
-            port: None,
-            scheme_end: scheme_end as u16,
-            user_end: end,
-            host_start: end,
-            host_end: end,
-            params_start: end,
-            params_end: text.len() as u16,
-        };
-        Ok(Uri { text, host: Host::Name(""), parts })
-    }
-
-    fn parse_other(text: &'a str, scheme_end: usize) -> Result<Uri<'a>, UriError> {
-        let (scheme, rest) = (&text.as_bytes()[..scheme_end], &text.as_bytes()[scheme_end + 1..]);
-        let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-            && scheme.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        if !is_scheme {
-            return Err(UriError("malformed scheme in URI"));
-        }
-        let is_uric = |&byte: &u8| byte.is_ascii_graphic() && !b"<>\"".contains(&byte);
-        if rest.is_empty() || !rest.iter().all(is_uric) {
-            return Err(UriError("malformed URI"));
-        }
-        let end = text.len() as u16;
-        let parts = UriParts {
-            kind: Kind::Other,
-            is_address: false,
-            port: None,
-            scheme_end: scheme_end as u16,
-            user_end: 0,
-            host_start: end,
-            host_end: end,
-            params_start: end,
-            params_end: end,
-        };
-        Ok(Uri { text, host: Host::Name(""), parts })
+        Ok(Uri { text, parts: UriParts::read(text.as_bytes())? })
     }
 
     /// What [`Uri::parse`] gave for the same text before.
+    #[inline]
     pub(crate) fn of_valid(text: &'a str, parts: UriParts) -> Uri<'a> {
-        let host_text = &text[usize::from(parts.host_start)..usize::from(parts.host_end)];
-        Uri { text, host: Host::of_valid(host_text, parts.is_address), parts }
+        Uri { text, parts }
     }
 
     pub(crate) fn parts(&self) -> UriParts {
@@ -245,7 +125,10 @@ impl<'a> Uri<'a> {
 
     /// The host; for other schemes than sip and sips an empty name.
     pub fn host(&self) -> Host<'a> {
-        self.host
+        match self.parts.address {
+            Some(address) => Host::Address(address),
+            None => Host::Name(self.host_text()),
+        }
     }
 
     /// The host as written (IPv6 with brackets).
@@ -299,21 +182,152 @@ impl std::fmt::Display for Uri<'_> {
     }
 }
 
-impl<'a> Host<'a> {
-    /// What [`host_at`] gave for the same text before.
-    pub(crate) fn of_valid(text: &'a str, is_address: bool) -> Host<'a> {
-        if !is_address {
-            return Host::Name(text);
+impl UriParts {
+    /// See [`Uri::parse`].
+    pub(crate) fn read(bytes: &[u8]) -> Result<UriParts, UriError> {
+        if bytes.len() > HEADER_BLOCK_OCTETS_MAX {
+            return Err(UriError("URI too long"));
         }
-        host_at(text).expect("an address was found there").0
+        // The common case first, which needs no search.
+        if let [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] = bytes {
+            return UriParts::read_sip(bytes, 3, Kind::Sip);
+        }
+        let scheme_end = memchr::memchr(b':', bytes).ok_or(UriError("URI without scheme"))?;
+        let scheme = &bytes[..scheme_end];
+        if scheme.eq_ignore_ascii_case(b"sips") {
+            UriParts::read_sip(bytes, scheme_end, Kind::Sips)
+        } else if scheme.eq_ignore_ascii_case(b"tel") {
+            UriParts::read_tel(bytes, scheme_end)
+        } else {
+            UriParts::read_other(bytes, scheme_end)
+        }
+    }
+
+    /// The URI that begins at `start` and ends before a `>`, and where that stands.
+    #[inline]
+    pub(crate) fn read_bracketed(bytes: &[u8], start: usize) -> Option<(UriParts, usize)> {
+        let rest = &bytes[start..];
+        // A sip URI without headers ends by itself at what is no part of it.
+        if let [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] = rest
+            && let Ok(parts) = UriParts::read_sip_front(rest, 3, Kind::Sip)
+            && rest.get(usize::from(parts.params_end)) == Some(&b'>')
+        {
+            return Some((parts, start + usize::from(parts.params_end)));
+        }
+        let length = memchr::memchr(b'>', rest)?;
+        Some((UriParts::read(&rest[..length]).ok()?, start + length))
+    }
+
+    fn read_sip(bytes: &[u8], scheme_end: usize, kind: Kind) -> Result<UriParts, UriError> {
+        let parts = UriParts::read_sip_front(bytes, scheme_end, kind)?;
+        if let Some((mark, headers)) = bytes[usize::from(parts.params_end)..].split_first() {
+            if memchr::memchr_iter(b'&', headers).count() >= COMPONENTS_MAX {
+                return Err(UriError("URI of too many headers"));
+            }
+            if *mark != b'?' || headers.is_empty() || span_escaped(headers, URI_HEADER) != headers.len() {
+                return Err(UriError("malformed end of URI"));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// A sip or sips URI up to the end of its parameters; what follows is not looked at. `bytes` are part of one header block.
+    fn read_sip_front(bytes: &[u8], scheme_end: usize, kind: Kind) -> Result<UriParts, UriError> {
+        let start = scheme_end + 1;
+        let (user_end, host_start) = match userinfo(&bytes[start..]) {
+            Some((0, _)) => return Err(UriError("malformed user in URI")),
+            Some((user, userinfo)) => (start + user, start + userinfo + 1),
+            None => (0, start),
+        };
+        let (host_length, address) =
+            host_at(&bytes[host_start..]).ok_or(UriError("malformed host in URI"))?;
+        let host_end = host_start + host_length;
+        let mut at = host_end;
+        let mut port = None;
+        if bytes.get(at) == Some(&b':') {
+            let digits = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = decimal(&bytes[at + 1..at + 1 + digits]).and_then(|port| u16::try_from(port).ok());
+            port = Some(number.ok_or(UriError("malformed port in URI"))?);
+            at += 1 + digits;
+        }
+        Ok(UriParts {
+            kind,
+            port,
+            address,
+            scheme_end: scheme_end as u16,
+            user_end: user_end as u16,
+            host_start: host_start as u16,
+            host_end: host_end as u16,
+            params_start: at as u16,
+            params_end: params_end(bytes, at)? as u16,
+        })
+    }
+
+    fn read_tel(bytes: &[u8], scheme_end: usize) -> Result<UriParts, UriError> {
+        let number_end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());
+        let number = &bytes[scheme_end + 1..number_end];
+        let is_visual = |byte: &u8| matches!(byte, b'-' | b'.' | b'(' | b')');
+        let fits = match number {
+            [b'+', digits @ ..] => {
+                digits.iter().all(|byte| byte.is_ascii_digit() || is_visual(byte))
+                    && digits.iter().any(u8::is_ascii_digit)
+            }
+            // RFC 3966 §5.1.5 asks for a phone-context here. Without one it is a dialled number, and whether that means
+            // anything is for whoever routes it to say.
+            digits => {
+                let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#');
+                digits.iter().all(|byte| is_digit(byte) || is_visual(byte)) && digits.iter().any(is_digit)
+            }
+        };
+        if !fits {
+            return Err(UriError("malformed number in URI"));
+        }
+        if params_end(bytes, number_end)? != bytes.len() {
+            return Err(UriError("malformed end of URI"));
+        }
+        let end = number_end as u16;
+        Ok(UriParts {
+            kind: Kind::Tel,
+            port: None,
+            address: None,
+            scheme_end: scheme_end as u16,
+            user_end: end,
+            host_start: end,
+            host_end: end,
+            params_start: end,
+            params_end: bytes.len() as u16,
+        })
+    }
+
+    fn read_other(bytes: &[u8], scheme_end: usize) -> Result<UriParts, UriError> {
+        let (scheme, rest) = (&bytes[..scheme_end], &bytes[scheme_end + 1..]);
+        let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+            && scheme.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        if !is_scheme {
+            return Err(UriError("malformed scheme in URI"));
+        }
+        let is_uric = |&byte: &u8| byte.is_ascii_graphic() && !b"<>\"".contains(&byte);
+        if rest.is_empty() || !rest.iter().all(is_uric) {
+            return Err(UriError("malformed URI"));
+        }
+        let end = bytes.len() as u16;
+        Ok(UriParts {
+            kind: Kind::Other,
+            port: None,
+            address: None,
+            scheme_end: scheme_end as u16,
+            user_end: 0,
+            host_start: end,
+            host_end: end,
+            params_start: end,
+            params_end: end,
+        })
     }
 }
 
 /// The lengths of the user and of the whole userinfo at the front, where an `@` ends it. An `@` elsewhere is left for
 /// the host to stumble over.
 fn userinfo(bytes: &[u8]) -> Option<(usize, usize)> {
-    // Without an `@` a host and its parameters would be read as a user to no end.
-    memchr::memchr(b'@', bytes)?;
     let user = span_escaped(bytes, USER);
     match bytes.get(user)? {
         b'@' => Some((user, user)),
@@ -325,71 +339,61 @@ fn userinfo(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// The host at the front of a text and its length (brackets of an IPv6 reference included).
-pub(crate) fn host_at(text: &str) -> Option<(Host<'_>, usize)> {
-    let bytes = text.as_bytes();
-    if bytes.first() == Some(&b'[') {
-        let end = memchr::memchr(b']', bytes)?;
-        let address: Ipv6Addr = text[1..end].parse().ok()?;
-        return Some((Host::Address(address.into()), end + 1));
-    }
-    if bytes.first().is_some_and(u8::is_ascii_digit) {
-        let length = span(bytes, IPV4);
-        // Nothing but digits and dots is an address or nothing at all.
-        if bytes.get(length).is_none_or(|&next| !is(next, LABEL)) {
-            return Some((Host::Address(ipv4(&bytes[..length])?.into()), length));
+/// The length of the host at the front (brackets of an IPv6 reference included), and the address that it is, if it is one.
+pub(crate) fn host_at(bytes: &[u8]) -> Option<(usize, Option<IpAddr>)> {
+    match bytes.first()? {
+        b'[' => {
+            let end = memchr::memchr(b']', bytes)?;
+            let address: Ipv6Addr = str::from_utf8(&bytes[1..end]).ok()?.parse().ok()?;
+            return Some((end + 1, Some(address.into())));
         }
-    }
-    // Labels between dots, perhaps a dot behind the last, no label with a hyphen at either end.
-    let mut length = 0;
-    loop {
-        let label = span(&bytes[length..], LABEL);
-        if label == 0 {
-            // Nothing at all, two dots, or the end behind a last dot.
-            if length == 0 || bytes.get(length) == Some(&b'.') {
-                return None;
+        b'0'..=b'9' => {
+            let length = span(bytes, IPV4);
+            // Nothing but digits and dots is an address or nothing at all.
+            if bytes.get(length).is_none_or(|&next| !is(next, LABEL)) {
+                return Some((length, Some(ipv4(&bytes[..length])?.into())));
             }
-            break;
         }
-        if bytes[length] == b'-' || bytes[length + label - 1] == b'-' {
-            return None;
-        }
-        length += label;
-        if bytes.get(length) != Some(&b'.') {
-            break;
-        }
-        length += 1;
+        _ => {}
     }
-    Some((Host::Name(&text[..length]), length))
+    let length = span(bytes, HOST);
+    are_labels(&bytes[..length]).then_some((length, None))
+}
+
+/// Labels between dots, perhaps a dot behind the last; none empty, and none with a hyphen at either end. All octets are of [`HOST`].
+fn are_labels(name: &[u8]) -> bool {
+    // Of a host's characters only `-` and `.` are below the digits. Where no two of them meet, and none stands at an end, all is well.
+    if let ([b'0'..=u8::MAX, ..], [.., b'0'..=u8::MAX]) = (name, name)
+        && !lex::any_two_meet(name, b'0')
+    {
+        return true;
+    }
+    let mut labels = name.strip_suffix(b".").unwrap_or(name).split(|&byte| byte == b'.');
+    labels.all(|label| !matches!(label, [] | [b'-', ..] | [.., b'-']))
 }
 
 /// Four numbers up to 255, without leading zeros as they mean octal to some.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
-    let mut at = 0;
-    for (i, octet) in octets.iter_mut().enumerate() {
-        if i > 0 {
-            if text.get(at) != Some(&b'.') {
+    let (mut place, mut number, mut digits) = (0, 0, 0);
+    for &byte in text {
+        if byte == b'.' {
+            if digits == 0 || place == 3 {
                 return None;
             }
-            at += 1;
+            octets[place] = number as u8;
+            (place, number, digits) = (place + 1, 0, 0);
+            continue;
         }
-        let start = at;
-        let mut number = 0;
-        while let Some(digit @ b'0'..=b'9') = text.get(at) {
-            number = number * 10 + u16::from(digit - b'0');
-            at += 1;
-            if number > 255 {
-                return None;
-            }
-        }
-        let has_leading_zero = at - start > 1 && text[start] == b'0';
-        if at == start || has_leading_zero {
+        let has_leading_zero = digits > 0 && number == 0;
+        number = number * 10 + u32::from(byte.wrapping_sub(b'0'));
+        digits += 1;
+        if has_leading_zero || number > 255 {
             return None;
         }
-        *octet = number as u8;
     }
-    (at == text.len()).then(|| octets.into())
+    octets[place] = number as u8;
+    (place == 3 && digits > 0).then(|| octets.into())
 }
 
 /// Where `*( ";" uri-parameter )` that begins at `at` ends.

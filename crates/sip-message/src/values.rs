@@ -12,13 +12,17 @@ mod tests;
 mod via;
 
 pub use auth::AuthParams;
+pub(crate) use contact::check as check_contact;
 pub use contact::{ContactValue, Contacts};
 pub use cseq::CSeq;
+pub(crate) use cseq::CSeqParts;
 pub(crate) use date::is_sip_date;
 pub use name_addr::NameAddr;
+pub(crate) use name_addr::NameAddrParts;
 pub use params::Params;
 pub use retry_after::RetryAfter;
 pub use via::Via;
+pub(crate) use via::ViaParts;
 
 /// Why a header value could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,14 +1,14 @@
 //! Finding the lines of a message.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 use smallvec::SmallVec;
 
-use super::{Message, ParseError, Slot, StartLine};
+use super::{Message, ParseError, Parsed, Slot, StartLine};
 use crate::lex::{self, LWS, TOKEN};
-use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX};
+use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX, Method};
 
 /// What is wrong with a message; the first fault decides.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
     let mut content_length: Option<u64> = None;
     let (headers_end, body_start) = loop {
         let line_start = lines.at;
-        if block[line_start..].starts_with(b"\r\n") {
+        if let Some(b"\r\n") = block.get(line_start..line_start + 2) {
             break (line_start, line_start + 2);
         }
         let Some(line) = lines.next_line() else {
@@ -108,15 +108,21 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
         Some(length) => bytes.truncate(body_start + length as usize),
         None => {}
     }
-    let message = Message {
+    let method = match start {
+        StartLine::Request { method_end, .. } => Method::known(&bytes[..usize::from(method_end)]),
+        StartLine::Response { .. } => None,
+    };
+    let parsed = Parsed {
         bytes,
         start,
+        method,
         headers_start,
         headers_end: headers_end as u16,
         body_start: body_start as u16,
         slots,
         found: OnceLock::new(),
     };
+    let message = Message { parsed: Arc::new(parsed) };
     match fault {
         None => Ok(message),
         Some(Fault { status, reason }) => {
@@ -139,11 +145,26 @@ impl<'a> Lines<'a> {
     #[inline]
     fn next_line(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
+        // Nearly all lines end at the first line break.
+        let end = lex::line_break(self.block, start)?;
+        if let Some([b'\r', b'\n', next, ..]) = self.block.get(end..)
+            && !matches!(next, b' ' | b'\t')
+        {
+            self.at = end + 2;
+            self.is_torn = false;
+            return Some(&self.block[start..end]);
+        }
+        self.next_unusual_line()
+    }
+
+    #[cold]
+    fn next_unusual_line(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
         self.is_torn = false;
         let mut search = start;
         loop {
-            let end = search + memchr2(b'\r', b'\n', self.block.get(search..)?)?;
-            if self.block[end..].starts_with(b"\r\n") {
+            let end = lex::line_break(self.block, search)?;
+            if let Some(b"\r\n") = self.block.get(end..end + 2) {
                 match self.block.get(end + 2) {
                     // The start line is never folded; a blank behind it is a header line without a name.
                     Some(b' ' | b'\t') if start > 0 => search = end + 3,
@@ -164,13 +185,22 @@ impl<'a> Lines<'a> {
 
 /// A header line (`name HCOLON value`) that begins at `start` of the message. Blanks may stand before the colon,
 /// folds not (RFC 3261 §25.1).
+#[inline]
 fn header_line(line: &[u8], start: usize) -> Option<Slot> {
-    let name_end = lex::span(line, TOKEN);
-    let mut colon = name_end;
-    while matches!(line.get(colon), Some(b' ' | b'\t')) {
-        colon += 1;
+    let colon = lex::find(line, b':')?;
+    let mut name = &line[..colon];
+    let mut id = HeaderId::at_front(line, colon);
+    // A name that somebody cares about is a token.
+    if id == HeaderId::Other && lex::span(name, TOKEN) != colon {
+        while let [rest @ .., b' ' | b'\t'] = name {
+            name = rest;
+        }
+        if lex::span(name, TOKEN) != name.len() {
+            return None;
+        }
+        id = HeaderId::from_name(name);
     }
-    if name_end == 0 || line.get(colon) != Some(&b':') {
+    if name.is_empty() {
         return None;
     }
     let value_start = lex::skip_lws(line, colon + 1);
@@ -180,10 +210,10 @@ fn header_line(line: &[u8], start: usize) -> Option<Slot> {
     }
     Some(Slot {
         start: start as u16,
-        name_end: (start + name_end) as u16,
+        name_end: (start + name.len()) as u16,
         value_start: (start + value_start) as u16,
         value_end: (start + value_end) as u16,
-        id: HeaderId::from_name(&line[..name_end]),
+        id,
     })
 }
 
@@ -200,7 +230,7 @@ fn start_line(line: &[u8]) -> Result<StartLine, (Fault, Option<StartLine>)> {
     let uri_end = uri_start + memchr(b' ', &line[uri_start..]).unwrap_or(line.len() - uri_start);
     let version = line.get(uri_end + 1..).unwrap_or(b"");
     let uri = &line[uri_start..uri_end];
-    let is_uri = !uri.is_empty() && uri[0] != b'<' && uri.iter().all(u8::is_ascii_graphic);
+    let is_uri = !uri.is_empty() && uri[0] != b'<' && lex::are_graphic(uri);
     let request = StartLine::Request {
         method_end: method_end as u16,
         uri_start: uri_start as u16,

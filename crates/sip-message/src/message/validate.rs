@@ -1,10 +1,10 @@
 //! What every element relies on.
 
-use super::found::{Found, FoundCSeq, FoundNameAddr, FoundVia, Range};
+use super::found::{Found, Range};
 use super::{Message, Rejection, is_call_id};
 use crate::lex::{Elements, decimal};
 use crate::uri::UriParts;
-use crate::values::{CSeq, ContactValue, HeaderError, NameAddr, Via, is_sip_date};
+use crate::values::{CSeqParts, HeaderError, NameAddrParts, ViaParts, check_contact, is_sip_date};
 use crate::{HeaderId, Method};
 
 const fn bad(reason: &'static str) -> Rejection {
@@ -17,26 +17,28 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
     } else {
         (None, None)
     };
-    let bytes = &message.bytes[..];
+    let bytes = &message.parsed.bytes[..];
     let (mut via, mut from, mut to, mut call_id, mut cseq, mut max_forwards) =
         (None, None, None, None, None, None);
     let mut seen = Seen::default();
-    for slot in &message.slots {
+    for slot in &message.parsed.slots {
         let value = message.value(slot);
         match slot.id {
             HeaderId::Via => {
                 let top = check_vias(value)?;
-                via = via.or(top.map(|top| FoundVia::of(bytes, &top)));
+                if via.is_none() {
+                    via = top.map(|(element, parts)| (Range::of(bytes, element), parts));
+                }
             }
             HeaderId::From => {
                 seen.once(slot.id)?;
-                let addr = NameAddr::parse(value).map_err(|_| bad("From is malformed"))?;
-                from = Some(FoundNameAddr::of(bytes, &addr));
+                let parts = NameAddrParts::read(value, |_, _| {}).ok_or(bad("From is malformed"))?;
+                from = Some((Range::of(bytes, value), parts));
             }
             HeaderId::To => {
                 seen.once(slot.id)?;
-                let addr = NameAddr::parse(value).map_err(|_| bad("To is malformed"))?;
-                to = Some(FoundNameAddr::of(bytes, &addr));
+                let parts = NameAddrParts::read(value, |_, _| {}).ok_or(bad("To is malformed"))?;
+                to = Some((Range::of(bytes, value), parts));
             }
             HeaderId::CallId => {
                 seen.once(slot.id)?;
@@ -47,9 +49,10 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
             }
             HeaderId::CSeq => {
                 seen.once(slot.id)?;
-                let read = CSeq::parse(value).map_err(rejection)?;
-                check_cseq(read, request_method)?;
-                cseq = Some(FoundCSeq::of(bytes, value, &read));
+                let parts = CSeqParts::read(value).ok_or(bad("CSeq is malformed"))?;
+                let method = parts.method(value).ok_or(bad("CSeq is malformed"))?;
+                check_cseq(method, request_method)?;
+                cseq = Some((Range::of(bytes, value), parts));
             }
             HeaderId::MaxForwards => {
                 seen.once(slot.id)?;
@@ -58,7 +61,7 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
             }
             HeaderId::Contact => check_contacts(value, &mut seen)?,
             HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute
-                if !Elements::of(value).all(|element| NameAddr::parse(element).is_ok()) =>
+                if !are_name_addrs(value) =>
             {
                 return Err(bad("a Route, Record-Route, Path or Service-Route is malformed"));
             }
@@ -88,29 +91,38 @@ fn check_request_uri(message: &Message) -> Result<UriParts, Rejection> {
 
 /// RFC 3261 §8.1.1.7: a branch that begins with the cookie has something behind it (RFC 4475 §3.2.1). Branches of RFC
 /// 2543 clients, and none at all, are fine. Gives the first Via of the line, `None` where it has none.
-fn check_vias(value: &[u8]) -> Result<Option<Via<'_>>, Rejection> {
+fn check_vias(value: &[u8]) -> Result<Option<(&[u8], ViaParts)>, Rejection> {
+    // A whole value that is one Via holds no comma that separates.
+    if let Some(only) = ViaParts::read(value) {
+        return check_branch(value, &only).map(|()| Some((value, only)));
+    }
     let mut top = None;
     for element in Elements::of(value) {
-        let mut branch = None;
-        let via = Via::parse_with(element, |name, value| {
-            if branch.is_none() && name.eq_ignore_ascii_case(b"branch") {
-                branch = Some(value);
-            }
-        });
-        let via = via.map_err(rejection)?;
-        if branch == Some(b"z9hG4bK") {
-            return Err(bad("the branch of a Via is empty"));
-        }
-        top = top.or(Some(via));
+        let via = ViaParts::read(element).ok_or(bad("Via is malformed"))?;
+        check_branch(element, &via)?;
+        top = top.or(Some((element, via)));
     }
     Ok(top)
 }
 
+fn check_branch(element: &[u8], via: &ViaParts) -> Result<(), Rejection> {
+    match via.branch(element) {
+        Some(b"z9hG4bK") => Err(bad("the branch of a Via is empty")),
+        _ => Ok(()),
+    }
+}
+
+fn are_name_addrs(value: &[u8]) -> bool {
+    let is_one = |element: &[u8]| NameAddrParts::read(element, |_, _| {}).is_some();
+    // A whole value that is one name-addr holds no comma that separates.
+    is_one(value) || Elements::of(value).all(is_one)
+}
+
 /// RFC 3261 §8.1.1.5; the statuses are those of RFC 4475 §3.1.2.17 and §3.1.2.18.
-fn check_cseq(cseq: CSeq<'_>, request_method: Option<Method<'_>>) -> Result<(), Rejection> {
+fn check_cseq(method: Method<'_>, request_method: Option<Method<'_>>) -> Result<(), Rejection> {
     const REASON: &str = "the method of CSeq is not that of the request";
     match request_method {
-        Some(method) if method == cseq.method => Ok(()),
+        Some(of_request) if of_request == method => Ok(()),
         Some(Method::Other(_)) => Err(Rejection { status: 501, reason: REASON }),
         Some(_) => Err(bad(REASON)),
         None => Ok(()),
@@ -119,6 +131,11 @@ fn check_cseq(cseq: CSeq<'_>, request_method: Option<Method<'_>>) -> Result<(), 
 
 /// `*` stands alone or not at all.
 fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
+    // A whole value that is one name-addr holds no comma that separates.
+    if !seen.has_star && check_contact(value).is_ok() {
+        seen.mark(HeaderId::Contact);
+        return Ok(());
+    }
     for element in Elements::of(value) {
         if seen.has_star || (element == b"*" && seen.has(HeaderId::Contact)) {
             return Err(bad("Contact is malformed"));
@@ -126,7 +143,7 @@ fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
         seen.has_star = element == b"*";
         seen.mark(HeaderId::Contact);
         if !seen.has_star {
-            ContactValue::parse(element).map_err(rejection)?;
+            check_contact(element).map_err(rejection)?;
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use super::HeaderError;
 use crate::NameAddr;
-use crate::lex::decimal;
+use crate::lex::{decimal, is_name, trim};
+use crate::values::name_addr::NameAddrParts;
 
 /// All Contact values of a message.
 #[derive(Clone, Debug)]
@@ -48,26 +49,39 @@ pub struct ContactValue<'a> {
 impl<'a> ContactValue<'a> {
     /// Parses one element other than `*`. An `expires` beyond 2**32-1 saturates.
     pub fn parse(element: &'a [u8]) -> Result<ContactValue<'a>, HeaderError> {
-        let mut expires = None;
-        let mut first_q = None;
-        let addr = NameAddr::parse_with(element, |name, value| {
-            if expires.is_none() && name.eq_ignore_ascii_case(b"expires") {
-                expires = decimal(value);
-            } else if first_q.is_none() && name.eq_ignore_ascii_case(b"q") {
-                first_q = Some(value);
-            }
-        });
-        let addr = addr.map_err(|error| error.of("Contact"))?;
-        let q = match first_q {
-            Some(value) => Some(thousandths(value).ok_or(HeaderError::Malformed("Contact"))?),
-            None => None,
-        };
-        Ok(ContactValue {
-            addr,
-            expires: expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            q,
-        })
+        let element = trim(element);
+        let (parts, expires, q) = read(element)?;
+        let addr = parts.name_addr(element).ok_or(MALFORMED)?;
+        Ok(ContactValue { addr, expires, q })
     }
+}
+
+/// Whether an element is a Contact's value.
+pub(crate) fn check(element: &[u8]) -> Result<(), HeaderError> {
+    read(element).map(|_| ())
+}
+
+const MALFORMED: HeaderError = HeaderError::Malformed("Contact");
+
+/// The address, `expires` and `q` of an element without white space around it.
+#[inline]
+fn read(element: &[u8]) -> Result<(NameAddrParts, Option<u32>, Option<u16>), HeaderError> {
+    let mut expires = None;
+    let mut first_q = None;
+    let parts = NameAddrParts::read(element, |name, value| {
+        let (name, value) = (&element[name], &element[value]);
+        if expires.is_none() && is_name(name, b"expires") {
+            expires = decimal(value);
+        } else if first_q.is_none() && is_name(name, b"q") {
+            first_q = Some(value);
+        }
+    });
+    let parts = parts.ok_or(MALFORMED)?;
+    let q = match first_q {
+        Some(value) => Some(thousandths(value).ok_or(MALFORMED)?),
+        None => None,
+    };
+    Ok((parts, expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)), q))
 }
 
 /// `qvalue` of RFC 3261 §25.1: 0 to 1 with up to three digits behind the point.

@@ -1,8 +1,8 @@
 //! CSeq.
 
 use super::HeaderError;
-use crate::Method;
 use crate::lex::{TOKEN, decimal, skip_lws, span};
+use crate::{HEADER_BLOCK_OCTETS_MAX, Method};
 
 /// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,44 @@ impl<'a> CSeq<'a> {
     }
 
     fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
+        let parts = CSeqParts::read(value)?;
+        Some(CSeq { number: parts.number, method: parts.method(value)? })
+    }
+}
+
+/// What a CSeq says, and where its method begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CSeqParts {
+    pub(crate) number: u32,
+    method_start: u16,
+    known: Option<Method<'static>>,
+}
+
+impl CSeqParts {
+    pub(crate) fn read(value: &[u8]) -> Option<CSeqParts> {
+        if value.len() > HEADER_BLOCK_OCTETS_MAX {
+            return None;
+        }
         let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let number = u32::try_from(decimal(&value[..digits])?).ok()?;
         let method_start = skip_lws(value, digits);
         let method = &value[method_start..];
-        if method_start == digits || method.is_empty() || span(method, TOKEN) != method.len() {
+        if method_start == digits || method.is_empty() {
             return None;
         }
-        Some(CSeq { number, method: Method::from_octets(method)? })
+        let known = Method::known(method);
+        if known.is_none() && span(method, TOKEN) != method.len() {
+            return None;
+        }
+        Some(CSeqParts { number, method_start: method_start as u16, known })
+    }
+
+    /// The method, in the value that was read.
+    #[inline]
+    pub(crate) fn method<'a>(&self, value: &'a [u8]) -> Option<Method<'a>> {
+        match self.known {
+            Some(method) => Some(method),
+            None => str::from_utf8(&value[usize::from(self.method_start)..]).ok().map(Method::Other),
+        }
     }
 }

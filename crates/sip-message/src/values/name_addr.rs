@@ -1,7 +1,10 @@
 //! name-addr and addr-spec.
 
-use crate::lex::{LWS, TOKEN, is, quoted, skip_lws, trim, visit_params};
-use crate::{HeaderError, Params, Uri};
+use std::ops::Range;
+
+use crate::lex::{LWS, TOKEN, is, is_name, quoted, skip_lws, trim, visit_params};
+use crate::uri::UriParts;
+use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderError, Params, Uri};
 
 /// A name-addr or addr-spec with header parameters (RFC 3261 §20.10): From, To, Route, Contact ...
 #[derive(Clone, Copy, Debug)]
@@ -14,62 +17,132 @@ pub struct NameAddr<'a> {
     pub params: Params<'a>,
     /// The whole element as written.
     pub text: &'a [u8],
+    tag: Option<&'a str>,
+}
+
+/// Where the parts of a name-addr are in its element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameAddrParts {
+    display_end: u16,
+    uri_start: u16,
+    uri_end: u16,
+    params_start: u16,
+    /// Start and end; both 0 where there is none.
+    tag: (u16, u16),
+    uri: UriParts,
 }
 
 impl<'a> NameAddr<'a> {
     /// Parses one element.
     pub fn parse(element: &'a [u8]) -> Result<NameAddr<'a>, HeaderError> {
-        NameAddr::parse_with(element, |_, _| {})
-    }
-
-    /// [`NameAddr::parse`], showing each parameter's name and value on the way.
-    #[inline]
-    pub(super) fn parse_with(
-        element: &'a [u8],
-        visit: impl FnMut(&'a [u8], &'a [u8]),
-    ) -> Result<NameAddr<'a>, HeaderError> {
-        NameAddr::read(trim(element), visit).ok_or(HeaderError::Malformed("name-addr"))
+        let element = trim(element);
+        NameAddrParts::read(element, |_, _| {}).and_then(|parts| parts.name_addr(element)).ok_or(MALFORMED)
     }
 
     /// The tag.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.get("tag")
+        self.tag
     }
+}
 
+const MALFORMED: HeaderError = HeaderError::Malformed("name-addr");
+
+impl NameAddrParts {
+    /// Reads one element without white space around it, showing where each parameter's name and value stand on the way. All of it but a
+    /// display name is text then.
     #[inline]
-    fn read(element: &'a [u8], visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<NameAddr<'a>> {
+    pub(crate) fn read(
+        element: &[u8],
+        visit: impl FnMut(Range<usize>, Range<usize>),
+    ) -> Option<NameAddrParts> {
+        if element.len() > HEADER_BLOCK_OCTETS_MAX {
+            return None;
+        }
         let display_end = match element.first()? {
+            b'<' => 0,
             b'"' => quoted(element)?,
             // Octets beyond ASCII are no token, but a name in another script without quotes is no ambiguity either.
             _ => element.iter().position(|&byte| !is(byte, TOKEN | LWS) && byte.is_ascii())?,
         };
         let bracket = skip_lws(element, display_end);
         if element.get(bracket) != Some(&b'<') {
-            return NameAddr::read_addr_spec(element, visit);
+            return NameAddrParts::read_addr_spec(element, visit);
         }
-        // The display name may be no text.
-        let rest = str::from_utf8(&element[bracket + 1..]).ok()?;
-        let uri_end = memchr::memchr(b'>', rest.as_bytes())?;
-        let uri = Uri::parse(&rest[..uri_end]).ok()?;
-        let params = header_params(&rest[uri_end + 1..], visit)?;
-        Some(NameAddr { display: trim(&element[..bracket]), uri, params, text: element })
+        let uri_start = bracket + 1;
+        let (uri, uri_end) = UriParts::read_bracketed(element, uri_start)?;
+        let (params_start, tag) = header_params(element, uri_end + 1, visit)?;
+        Some(NameAddrParts {
+            display_end: trim(&element[..bracket]).len() as u16,
+            uri_start: uri_start as u16,
+            uri_end: uri_end as u16,
+            params_start,
+            tag,
+            uri,
+        })
     }
 
     /// Without `<>` a URI holds no `?`, `,` or `;` (RFC 3261 §20.10); what follows a `;` belongs to the header.
-    fn read_addr_spec(element: &'a [u8], visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<NameAddr<'a>> {
+    fn read_addr_spec(
+        element: &[u8],
+        visit: impl FnMut(Range<usize>, Range<usize>),
+    ) -> Option<NameAddrParts> {
         let uri_end = element.iter().position(|&byte| byte == b';' || is(byte, LWS)).unwrap_or(element.len());
-        let (uri, params) = str::from_utf8(element).ok()?.split_at(uri_end);
-        if memchr::memchr2(b'?', b',', uri.as_bytes()).is_some() {
+        let uri = &element[..uri_end];
+        if memchr::memchr2(b'?', b',', uri).is_some() {
             return None;
         }
-        let uri = Uri::parse(uri).ok()?;
-        let params = header_params(params, visit)?;
-        Some(NameAddr { display: b"", uri, params, text: element })
+        let uri = UriParts::read(uri).ok()?;
+        let (params_start, tag) = header_params(element, uri_end, visit)?;
+        Some(NameAddrParts { display_end: 0, uri_start: 0, uri_end: uri_end as u16, params_start, tag, uri })
+    }
+
+    /// What was read. `None` would mean that a part is no text, or another element.
+    #[inline]
+    pub(crate) fn name_addr(self, element: &[u8]) -> Option<NameAddr<'_>> {
+        // The display name may be no text.
+        let text = str::from_utf8(element.get(usize::from(self.uri_start)..)?).ok()?;
+        let part = |start: u16, end: u16| {
+            text.get(
+                usize::from(start.checked_sub(self.uri_start)?)
+                    ..usize::from(end.checked_sub(self.uri_start)?),
+            )
+        };
+        let (tag_start, tag_end) = self.tag;
+        Some(NameAddr {
+            display: &element[..usize::from(self.display_end)],
+            uri: Uri::of_valid(part(self.uri_start, self.uri_end)?, self.uri),
+            params: Params { text: text.get(usize::from(self.params_start - self.uri_start)..)? },
+            text: element,
+            tag: if tag_end > 0 { part(tag_start, tag_end) } else { None },
+        })
+    }
+
+    /// The tag's octets, which are text.
+    #[inline]
+    pub(crate) fn tag<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
+        let (start, end) = self.tag;
+        (end > 0).then(|| &element[usize::from(start)..usize::from(end)])
     }
 }
 
+/// Where the parameters begin, and where the tag among them is. They are text.
 #[inline]
-fn header_params<'a>(text: &'a str, visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<Params<'a>> {
-    let text = &text[skip_lws(text.as_bytes(), 0)..];
-    visit_params(text.as_bytes(), visit).then_some(Params { text })
+fn header_params(
+    element: &[u8],
+    at: usize,
+    mut visit: impl FnMut(Range<usize>, Range<usize>),
+) -> Option<(u16, (u16, u16))> {
+    let start = skip_lws(element, at);
+    let mut tag = (0, 0);
+    let mut has_quotes = false;
+    let are_params = visit_params(element, start, |name, value| {
+        has_quotes |= element.get(value.start) == Some(&b'"');
+        if tag == (0, 0) && is_name(&element[name.clone()], b"tag") {
+            tag = (value.start as u16, value.end as u16);
+        }
+        visit(name, value);
+    });
+    // Outside of quotes nothing but ASCII was let pass.
+    let is_text = are_params && (!has_quotes || str::from_utf8(&element[start..]).is_ok());
+    is_text.then_some((start as u16, tag))
 }

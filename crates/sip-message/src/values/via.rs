@@ -1,8 +1,10 @@
 //! Via.
 
-use crate::lex::{TOKEN, decimal, skip_lws, span, visit_params};
+use std::net::IpAddr;
+
+use crate::lex::{TOKEN, decimal, is_name, skip_lws, span, visit_params};
 use crate::uri::host_at;
-use crate::{HeaderError, Host, Params};
+use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderError, Host, Params};
 
 /// One Via (RFC 3261 §20.42).
 #[derive(Clone, Copy, Debug)]
@@ -19,38 +21,59 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// The whole element as written.
     pub text: &'a [u8],
+    branch: Option<&'a str>,
+    has_rport: bool,
+    has_received: bool,
+}
+
+/// Where the parts of a Via are in its element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ViaParts {
+    transport: (u16, u16),
+    host: (u16, u16),
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    params_start: u16,
+    branch: Option<(u16, u16)>,
+    has_rport: bool,
+    has_received: bool,
 }
 
 impl<'a> Via<'a> {
     /// Parses one element.
     pub fn parse(element: &'a [u8]) -> Result<Via<'a>, HeaderError> {
-        Via::parse_with(element, |_, _| {})
-    }
-
-    /// [`Via::parse`], showing each parameter's name and value on the way.
-    #[inline]
-    pub(crate) fn parse_with(
-        element: &'a [u8],
-        visit: impl FnMut(&'a [u8], &'a [u8]),
-    ) -> Result<Via<'a>, HeaderError> {
-        Via::read(element, visit).ok_or(HeaderError::Malformed("Via"))
+        ViaParts::read(element).and_then(|parts| parts.via(element)).ok_or(HeaderError::Malformed("Via"))
     }
 
     /// The branch, `None` where there is none (RFC 2543 clients).
     pub fn branch(&self) -> Option<&'a str> {
-        self.params.get("branch")
+        self.branch
     }
 
-    #[inline]
-    fn read(element: &'a [u8], visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<Via<'a>> {
-        let text = str::from_utf8(element).ok()?;
+    /// Whether the sender asks for the port that it is seen with (RFC 3581 §3).
+    pub fn has_rport(&self) -> bool {
+        self.has_rport
+    }
+
+    /// Whether it says where it was received from.
+    pub fn has_received(&self) -> bool {
+        self.has_received
+    }
+}
+
+impl ViaParts {
+    /// Reads one element, all of which is text then.
+    pub(crate) fn read(element: &[u8]) -> Option<ViaParts> {
+        if element.len() > HEADER_BLOCK_OCTETS_MAX {
+            return None;
+        }
         let transport_start = transport_start(element)?;
         let transport_end = token(element, transport_start)?;
         let host_start = skip_lws(element, transport_end);
         if host_start == transport_end {
             return None;
         }
-        let (host, host_length) = host_at(&text[host_start..])?;
+        let (host_length, address) = host_at(&element[host_start..])?;
         let host_end = host_start + host_length;
         let mut at = skip_lws(element, host_end);
         let mut port = None;
@@ -61,24 +84,63 @@ impl<'a> Via<'a> {
             port = Some(u16::try_from(decimal(&element[port_start..at])?).ok()?);
         }
         at = skip_lws(element, at);
-        if !visit_params(&element[at..], visit) {
-            return None;
-        }
-        Some(Via {
-            transport: &text[transport_start..transport_end],
-            host,
-            host_text: &text[host_start..host_end],
+        let mut parts = ViaParts {
+            transport: (transport_start as u16, transport_end as u16),
+            host: (host_start as u16, host_end as u16),
+            address,
             port,
-            params: Params { text: &text[at..] },
+            params_start: at as u16,
+            branch: None,
+            has_rport: false,
+            has_received: false,
+        };
+        let mut has_quotes = false;
+        let are_params = visit_params(element, at, |name, value| {
+            has_quotes |= element.get(value.start) == Some(&b'"');
+            let name = &element[name];
+            match name.len() {
+                5 => parts.has_rport |= is_name(name, b"rport"),
+                6 if parts.branch.is_none() && is_name(name, b"branch") => {
+                    parts.branch = Some((value.start as u16, value.end as u16));
+                }
+                8 => parts.has_received |= is_name(name, b"received"),
+                _ => {}
+            }
+        });
+        // Outside of quotes nothing but ASCII was let pass.
+        let is_text = are_params && (!has_quotes || str::from_utf8(element).is_ok());
+        is_text.then_some(parts)
+    }
+
+    /// What was read. `None` would mean that the element is no text, or another one.
+    #[inline]
+    pub(crate) fn via(self, element: &[u8]) -> Option<Via<'_>> {
+        let text = str::from_utf8(element).ok()?;
+        let part = |(start, end): (u16, u16)| text.get(usize::from(start)..usize::from(end));
+        let host_text = part(self.host)?;
+        Some(Via {
+            transport: part(self.transport)?,
+            host: self.address.map_or(Host::Name(host_text), Host::Address),
+            host_text,
+            port: self.port,
+            params: Params { text: text.get(usize::from(self.params_start)..)? },
             text: element,
+            branch: self.branch.and_then(part),
+            has_rport: self.has_rport,
+            has_received: self.has_received,
         })
+    }
+
+    /// The branch's octets.
+    pub(crate) fn branch<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
+        self.branch.map(|(start, end)| &element[usize::from(start)..usize::from(end)])
     }
 }
 
 /// What follows the protocol's name and version, whichever they are.
 fn transport_start(element: &[u8]) -> Option<usize> {
-    const USUAL: &[u8] = b"SIP/2.0/";
-    if element.starts_with(USUAL) {
+    const USUAL: &[u8; 8] = b"SIP/2.0/";
+    if element.first_chunk() == Some(USUAL) {
         return Some(skip_lws(element, USUAL.len()));
     }
     let name_end = token(element, 0)?;
