@@ -91,6 +91,11 @@ impl Binding {
         }
     }
 
+    /// Whether another binding is a further flow to the same device (RFC 5626 §4.2).
+    fn has_flow(&self, other: &Binding) -> bool {
+        self.reg_id.is_some() && self.instance.is_some() && self.instance == other.instance
+    }
+
     /// Whether it is of use without the connection that made it.
     pub(crate) fn outlives_connection(&self) -> bool {
         self.reach != Reach::Flow || !self.transport.is_reliable()
@@ -137,9 +142,7 @@ impl Bindings {
         let mut targets: Vec<Target> = Vec::new();
         // The one registered last stands last.
         for binding in self.0.iter().rev().filter(|b| wanted(b)) {
-            let same_device =
-                |b: &Binding| b.reg_id.is_some() && b.instance.is_some() && b.instance == binding.instance;
-            match devices.iter().position(|b| same_device(b)) {
+            match devices.iter().position(|device| device.has_flow(binding)) {
                 Some(at) => targets[at].alternatives.push(binding.target()),
                 None => {
                     devices.push(binding);
@@ -148,6 +151,15 @@ impl Bindings {
             }
         }
         targets
+    }
+
+    /// The target of one device: as in [`Bindings::targets`].
+    pub(crate) fn target_of(&self, device: DeviceId) -> Option<Target> {
+        let mut bindings = self.0.iter().rev().filter(|b| b.device == device);
+        let last = bindings.next()?;
+        let mut target = last.target();
+        target.alternatives.extend(bindings.filter(|b| last.has_flow(b)).map(Binding::target));
+        Some(target)
     }
 
     /// The binding whose contact is what a request within a dialog asks for.

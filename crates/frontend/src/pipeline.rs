@@ -221,7 +221,8 @@ impl FrontEnd {
         if request.message.max_forwards() == Ok(Some(0)) && !self.is_for_this_server(request) {
             return Err(Refusal::new(483, "Max-Forwards is used up"));
         }
-        if self.stack.is_loop(request.message) {
+        // A REGISTER ends here: none that we sent can come back.
+        if request.method != Method::Register && self.stack.is_loop(request.message) {
             return Err(Refusal::new(482, "the request was here before"));
         }
         Ok(())
@@ -358,7 +359,8 @@ impl FrontEnd {
         match host {
             Host::Name(name) => {
                 let name = name.strip_suffix('.').unwrap_or(name);
-                self.config.domains.iter().any(|d| d.as_str().eq_ignore_ascii_case(name))
+                let is_name = |domain: &str| domain == name || domain.eq_ignore_ascii_case(name);
+                self.config.domains.iter().any(|d| is_name(d.as_str()))
             }
             Host::Address(_) => false,
         }

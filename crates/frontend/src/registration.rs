@@ -33,7 +33,9 @@ impl FrontEnd {
             return Err(Refusal::new(403, "a REGISTER needs credentials"));
         };
         // RFC 3261 §10.3 step 1.
-        if !message.request_uri().is_ok_and(|uri| self.is_ours(&uri)) {
+        let is_ours =
+            |uri: Uri<'_>| self.is_our_domain(uri.host()) || self.stack.routes().names().is_self(&uri);
+        if !message.request_uri().is_ok_and(is_ours) {
             return Err(Refusal::new(403, "a REGISTER for a domain that is not ours"));
         }
         let account = self.users.get(user).expect("who signed in exists");

@@ -75,7 +75,9 @@ impl FrontEnd {
     /// Whom the Request-URI means.
     pub(crate) fn recipient(&self, message: &Message) -> Recipient {
         let Ok(uri) = message.request_uri() else { return Recipient::Foreign };
-        if !self.is_ours(&uri) {
+        let host = uri.host();
+        let is_our_domain = self.is_our_domain(host);
+        if !is_our_domain && !self.stack.routes().names().is_self(&uri) {
             return Recipient::Foreign;
         }
         let Some(name) = uri.user_unescaped() else { return Recipient::Server };
@@ -83,8 +85,8 @@ impl FrontEnd {
         if gr.as_deref() == Some("") {
             return self.temporary_gruu(&name);
         }
-        let key = match uri.host() {
-            Host::Name(host) if self.is_our_domain(uri.host()) => AddressKey::new(&name, host),
+        let key = match host {
+            Host::Name(host) if is_our_domain => AddressKey::new(&name, host),
             // A client that knows only our address means our first domain.
             _ => AddressKey::new(&name, self.config.domains[0].as_str()),
         };
@@ -92,11 +94,6 @@ impl FrontEnd {
             Some(account) => Recipient::User(account.user.id, gr.map(std::borrow::Cow::into_owned)),
             None => Recipient::Nobody,
         }
-    }
-
-    /// Whether a URI names a domain or a host of ours.
-    pub(crate) fn is_ours(&self, uri: &Uri<'_>) -> bool {
-        self.is_our_domain(uri.host()) || self.stack.routes().names().is_self(uri)
     }
 
     /// RFC 5627 §5.1: good while the registration lives that it was made in.
