@@ -42,7 +42,7 @@ const WRITE_MARKS_AFTER: Duration = Duration::from_millis(50);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long a device that does not come back is remembered: then it gets only what nobody has taken.
 const DEVICE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long after a failed write of a binding or a cursor it is tried again.
+/// How long after a failed write of a binding, a cursor or a withdrawal it is tried again.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long after a failed read the users are asked for again.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -118,6 +118,8 @@ pub(crate) enum Persisting {
     Binding(UserId, BindingId),
     /// How far a user's devices have got.
     Marks(UserId),
+    /// A message that every device refused.
+    Withdrawal(UserId, records::Sequence),
 }
 
 /// What a query was about.
@@ -132,6 +134,7 @@ pub(crate) enum Due {
     BindingExpires(UserId, BindingId),
     AnswerSender(AcceptId),
     RetryDevice(UserId, DeviceId),
+    Withdraw(UserId, records::Sequence),
     WriteBindings,
     WriteMarks,
     Prune,
@@ -330,7 +333,7 @@ impl FrontEnd {
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
-            Some(Persisting::Binding(..) | Persisting::Marks(_)) | None => {}
+            Some(Persisting::Binding(..) | Persisting::Marks(_) | Persisting::Withdrawal(..)) | None => {}
         }
     }
 
@@ -351,6 +354,9 @@ impl FrontEnd {
                     account.mailbox.marks_not_written();
                     self.write_marks_after(user, WRITE_AGAIN_AFTER);
                 }
+            }
+            Some(Persisting::Withdrawal(owner, sequence)) => {
+                self.timers.insert(self.now.monotonic + WRITE_AGAIN_AFTER, Due::Withdraw(owner, sequence));
             }
             Some(Persisting::Copy(_)) | None => {}
         }
@@ -407,6 +413,7 @@ impl FrontEnd {
                 Due::BindingExpires(user, binding) => self.binding_expired(user, binding),
                 Due::AnswerSender(accept) => self.answer_sender_in_time(accept),
                 Due::RetryDevice(user, device) => self.retry_device(user, device),
+                Due::Withdraw(owner, sequence) => self.withdraw(owner, sequence),
                 Due::WriteBindings => {
                     self.write_bindings = None;
                     self.write_bindings();

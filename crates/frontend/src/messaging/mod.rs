@@ -273,15 +273,10 @@ impl FrontEnd {
             Next::Fetch(after) => {
                 self.query(Query::Messages { owner, after, limit: PAGE }, Querying::Page { owner, device });
             }
-            Next::Deliver(sequence, message) => {
-                let target = account.bindings.targets(|b| b.device == device).into_iter().next();
-                match target {
-                    Some(target) => {
-                        self.send_to_device(Delivery { owner, device, sequence }, &message, target)
-                    }
-                    None => account.mailbox.unreachable(device, sequence),
-                }
-            }
+            Next::Deliver(sequence, message) => match account.bindings.target_of(device) {
+                Some(target) => self.send_to_device(Delivery { owner, device, sequence }, &message, target),
+                None => account.mailbox.unreachable(device, sequence),
+            },
         }
     }
 
@@ -354,9 +349,16 @@ impl FrontEnd {
             // Nobody will see it, and the sender is told so: it must not appear later on another device.
             self.counters.messages_refused += 1;
             self.refusals.remember(owner, accepting.identity, best);
-            self.persist_soon(Change::WithdrawMessage { owner, sequence });
+            self.withdraw(owner, sequence);
             self.answer_sender(accept, best);
         }
+    }
+
+    /// Until it is written that the message is withdrawn it is asked for again: else a device that comes later would
+    /// get it.
+    pub(crate) fn withdraw(&mut self, owner: UserId, sequence: Sequence) {
+        let change = Change::WithdrawMessage { owner, sequence };
+        self.persist_soon_as(change, Persisting::Withdrawal(owner, sequence));
     }
 
     pub(crate) fn retry_device(&mut self, owner: UserId, device: DeviceId) {

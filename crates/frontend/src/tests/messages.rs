@@ -238,3 +238,18 @@ fn what_a_full_disk_did_not_take_is_written_when_there_is_space() {
     };
     assert_eq!(record.mailbox.taken, Sequence(1));
 }
+
+#[test]
+fn a_refused_message_is_withdrawn_also_when_the_disk_was_full() {
+    let mut world = World::new();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    world.send_text(alice, "alice", "bob", "hello");
+    let delivered = world.sent_to(bob).unwrap();
+    world.disk = Err(StoreError::Full);
+    world.respond(bob, &delivered, 415);
+    assert_eq!(world.status_to(alice), 415);
+    world.disk = Ok(());
+    world.pass(Duration::from_secs(2));
+    let all = Query::Messages { owner: directory::UserId(2), after: Sequence(0), limit: 10 };
+    assert_eq!(world.query(&all), Rows::Messages(vec![]));
+}
