@@ -16,19 +16,25 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use crate::error::{Failure, is_foreign_key};
+use crate::known::Known;
 use crate::tail::{Entry, IdentityKey, PlaceKey, Tail};
 
 /// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
 pub(crate) const PRUNE_ROWS_MAX: i64 = 500;
 
-/// Of how many messages in the tail one step of merging writes a row to the indices: with 8,192 it is 1,024 rows, 1 to
+/// Of how many messages in the tail one step of merging writes a row to the indices: with 32,768 it is 1,024 rows, 1 to
 /// 3 ms of work, so that a message never waits longer.
-const MERGE_STEP_DIVISOR: usize = 8;
+const MERGE_STEP_DIVISOR: usize = 32;
 /// How many times its usual length ([`crate::Options::tail_messages`]) the tail may have. From then on merging no longer
 /// pauses, and while it fails no message is taken.
 pub(crate) const TAIL_FACTOR_MAX: usize = 2;
 /// Rows in one statement of a merge. Starting a statement costs as much as half a row; with so many it no longer shows.
 const MERGE_STATEMENT_ROWS: usize = 32;
+/// Messages in one statement, for the same reason; few of a group are then left over for statements of their own.
+const APPEND_STATEMENT_ROWS: usize = 8;
+
+/// Rows of the index of identities that are read in one step after the start: some 0.5 ms of work.
+const READ_ROWS: usize = 2_000;
 
 /// Owners whose highest sequence is remembered: some 32 octets each, 2 MiB together. An owner that is not among them costs a
 /// lookup.
@@ -61,10 +67,11 @@ const HIGHEST_SEQUENCE: &str =
     FROM mailboxes WHERE owner = $1";
 const FIND_IDENTITY: &str =
     "SELECT 1 FROM message_identities WHERE owner = $1 AND direction = $2 AND identity = $3";
+const IDENTITIES: &str = "SELECT owner, direction, identity FROM message_identities
+    WHERE (owner, direction, identity) > ($1, $2, $3) ORDER BY owner, direction, identity LIMIT $4";
 const FIND_PLACE: &str = "SELECT message FROM message_places WHERE owner = $1 AND sequence = $2";
-const APPEND_MESSAGE: &str =
-    "INSERT INTO messages (id, owner, sequence, direction, identity, received_unix_ms, peer, request)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const IS_WITHDRAWN: &str =
+    "SELECT 1 FROM messages WHERE withdrawn = 1 AND owner = $1 AND direction = $2 AND identity = $3";
 const WITHDRAW_MESSAGE: &str = "UPDATE messages SET withdrawn = 1 WHERE id = $1";
 const ADVANCE_TAKEN: &str = "UPDATE mailboxes SET taken = $1 WHERE owner = $2 AND taken < $1";
 const ADVANCE_CURSOR: &str =
@@ -134,13 +141,15 @@ pub(crate) struct Statements<'c> {
     remove_bindings: Statement<'c>,
     highest_sequence: Statement<'c>,
     find_identity: Statement<'c>,
+    identities: Statement<'c>,
     find_place: Statement<'c>,
-    append_message: Statement<'c>,
+    is_withdrawn: Statement<'c>,
+    append_messages: Batch<'c, 8>,
     withdraw_message: Statement<'c>,
     advance_taken: Statement<'c>,
     advance_cursor: Statement<'c>,
-    add_identities: Batch<'c>,
-    add_places: Batch<'c>,
+    add_identities: Batch<'c, 3>,
+    add_places: Batch<'c, 3>,
     set_indexed: Statement<'c>,
     oldest_messages: Statement<'c>,
     remember_dropped: Statement<'c>,
@@ -158,6 +167,7 @@ pub(crate) struct Statements<'c> {
     messages: Statement<'c>,
     message: Statement<'c>,
     tail: Tail,
+    known: Known,
     /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_messages_max`.
     merge_failure: Option<StoreError>,
     tail_messages_max: usize,
@@ -169,10 +179,13 @@ pub(crate) struct Statements<'c> {
     owners: HashMap<i64, i64>,
 }
 
-/// Marks and cursors that a group moves. They only move forward, so that the last place of each is the only one that
-/// has to be written; they are held back until something could see the difference.
+/// What a group has changed and is not written yet, because it is cheaper together; it is held back until something could
+/// see the difference.
 #[derive(Default)]
-pub(crate) struct Advances<'g> {
+pub(crate) struct Held<'g> {
+    /// The tail has them already.
+    messages: Vec<(Entry, &'g StoredMessage)>,
+    // Marks and cursors only move forward, so that the last place of each is the only one that has to be written.
     taken: Vec<(UserId, Sequence)>,
     cursors: Vec<(UserId, &'g DeviceKey, Sequence, u64)>,
 }
@@ -204,13 +217,30 @@ impl<'c> Statements<'c> {
             remove_bindings: prepare(REMOVE_BINDINGS)?,
             highest_sequence: prepare(HIGHEST_SEQUENCE)?,
             find_identity: prepare(FIND_IDENTITY)?,
+            identities: prepare(IDENTITIES)?,
             find_place: prepare(FIND_PLACE)?,
-            append_message: prepare(APPEND_MESSAGE)?,
+            is_withdrawn: prepare(IS_WITHDRAWN)?,
+            append_messages: Batch::prepare(
+                connection,
+                "messages (id, owner, sequence, direction, identity, received_unix_ms, peer, request)",
+                APPEND_STATEMENT_ROWS,
+                "",
+            )?,
             withdraw_message: prepare(WITHDRAW_MESSAGE)?,
             advance_taken: prepare(ADVANCE_TAKEN)?,
             advance_cursor: prepare(ADVANCE_CURSOR)?,
-            add_identities: Batch::prepare(connection, "message_identities", "owner, direction, identity")?,
-            add_places: Batch::prepare(connection, "message_places", "owner, sequence, message")?,
+            add_identities: Batch::prepare(
+                connection,
+                "message_identities (owner, direction, identity)",
+                MERGE_STATEMENT_ROWS,
+                KEEP,
+            )?,
+            add_places: Batch::prepare(
+                connection,
+                "message_places (owner, sequence, message)",
+                MERGE_STATEMENT_ROWS,
+                KEEP,
+            )?,
             set_indexed: prepare(SET_INDEXED)?,
             oldest_messages: prepare(OLDEST_MESSAGES)?,
             remember_dropped: prepare(REMEMBER_DROPPED)?,
@@ -228,6 +258,7 @@ impl<'c> Statements<'c> {
             messages: prepare(MESSAGES)?,
             message: prepare(MESSAGE)?,
             tail,
+            known: Known::new(),
             merge_failure: None,
             tail_messages_max: TAIL_FACTOR_MAX * tail_messages,
             merge_rows: (tail_messages / MERGE_STEP_DIVISOR).max(1),
@@ -257,34 +288,30 @@ impl<'c> Statements<'c> {
         self.owners.clear();
     }
 
-    /// Applies a change inside the open transaction, or notes it in `advances` for [`Statements::flush`]. Pruning is
+    /// Applies a change inside the open transaction, or notes it in `held` for [`Statements::flush`]. Pruning is
     /// not done here but in steps ([`Statements::prune_step`]).
-    pub(crate) fn apply<'g>(
-        &mut self,
-        change: &'g Change,
-        advances: &mut Advances<'g>,
-    ) -> Result<Outcome, Failure> {
+    pub(crate) fn apply<'g>(&mut self, change: &'g Change, held: &mut Held<'g>) -> Result<Outcome, Failure> {
         let applied = match change {
-            Change::AppendMessage(message) => return self.append(message),
+            Change::AppendMessage(message) => return self.append(message, held),
             Change::AdvanceTaken { owner, through } => {
                 integer(owner.0)?;
                 integer(through.0)?;
-                advances.taken.push((*owner, *through));
+                held.taken.push((*owner, *through));
                 return Ok(Outcome::Applied);
             }
             Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
                 for number in [owner.0, through.0, *seen_unix_ms] {
                     integer(number)?;
                 }
-                advances.cursors.push((*owner, device, *through, *seen_unix_ms));
+                held.cursors.push((*owner, device, *through, *seen_unix_ms));
                 return Ok(Outcome::Applied);
             }
             Change::AddUser(user) => {
-                self.flush(advances)?;
+                self.flush(held)?;
                 return self.add_user(user);
             }
             Change::RemoveUser(user) => {
-                self.flush(advances)?;
+                self.flush(held)?;
                 return self.remove_user(integer(user.0)?);
             }
             Change::SetUserState { user, state } => {
@@ -302,6 +329,7 @@ impl<'c> Statements<'c> {
                 self.remove_binding.execute(params![integer(user.0)?, key])
             }
             Change::WithdrawMessage { owner, sequence } => {
+                self.flush(held)?;
                 let place = (integer(owner.0)?, integer(sequence.0)?);
                 match self.message_at(place)? {
                     Some(id) => self.withdraw_message.execute([id]),
@@ -315,26 +343,27 @@ impl<'c> Statements<'c> {
     }
 
     /// Writes what [`Statements::apply`] has held back.
-    pub(crate) fn flush(&mut self, advances: &mut Advances<'_>) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self, held: &mut Held<'_>) -> Result<(), Failure> {
+        self.write_messages(held)?;
         // Sorted, the furthest place of each mark is the last of its run, and rows are met in the order of their pages.
-        advances.taken.sort_unstable();
-        for (index, (owner, through)) in advances.taken.iter().enumerate() {
-            if advances.taken.get(index + 1).is_none_or(|next| next.0 != *owner) {
+        held.taken.sort_unstable();
+        for (index, (owner, through)) in held.taken.iter().enumerate() {
+            if held.taken.get(index + 1).is_none_or(|next| next.0 != *owner) {
                 self.advance_taken.execute([integer(through.0)?, integer(owner.0)?])?;
             }
         }
-        advances.taken.clear();
-        advances.cursors.sort_unstable();
+        held.taken.clear();
+        held.cursors.sort_unstable();
         let mut seen_last = 0;
-        for (index, (owner, device, through, seen_unix_ms)) in advances.cursors.iter().enumerate() {
+        for (index, (owner, device, through, seen_unix_ms)) in held.cursors.iter().enumerate() {
             seen_last = seen_last.max(*seen_unix_ms);
-            if advances.cursors.get(index + 1).is_none_or(|next| (next.0, next.1) != (*owner, *device)) {
+            if held.cursors.get(index + 1).is_none_or(|next| (next.0, next.1) != (*owner, *device)) {
                 let values = params![integer(owner.0)?, device.0, integer(through.0)?, integer(seen_last)?];
                 unless_gone(self.advance_cursor.execute(values))?;
                 seen_last = 0;
             }
         }
-        advances.cursors.clear();
+        held.cursors.clear();
         Ok(())
     }
 
@@ -376,6 +405,7 @@ impl<'c> Statements<'c> {
     /// Moves some rows from the tail to the indices, in the open transaction.
     pub(crate) fn merge_step(&mut self) -> Result<(), Failure> {
         let step = self.tail.merge_step(self.merge_rows);
+        step.identities.iter().for_each(|key| self.known.add(key));
         self.add_identities.execute(step.identities, |statement, first, (owner, direction, identity)| {
             statement.raw_bind_parameter(first, owner)?;
             statement.raw_bind_parameter(first + 1, direction)?;
@@ -390,6 +420,16 @@ impl<'c> Statements<'c> {
             self.set_indexed.execute([through])?;
         }
         Ok(())
+    }
+
+    /// Reads some more of the identities that the index held at the start; whether there are more.
+    pub(crate) fn read_identities(&mut self) -> Result<bool, Failure> {
+        let Some((owner, direction, identity)) = self.known.unread() else { return Ok(false) };
+        let after = params![owner, direction, identity, READ_ROWS as i64];
+        let keys = self.identities.query_map(after, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let keys: Vec<IdentityKey> = keys.collect::<rusqlite::Result<_>>()?;
+        self.known.read(&keys, READ_ROWS);
+        Ok(self.known.unread().is_some())
     }
 
     /// Whether the last step failed.
@@ -450,7 +490,7 @@ impl<'c> Statements<'c> {
         Ok(Outcome::Applied)
     }
 
-    fn append(&mut self, message: &StoredMessage) -> Result<Outcome, Failure> {
+    fn append<'g>(&mut self, message: &'g StoredMessage, held: &mut Held<'g>) -> Result<Outcome, Failure> {
         let entry = Entry {
             id: self.next_id,
             owner: integer(message.owner.0)?,
@@ -461,11 +501,13 @@ impl<'c> Statements<'c> {
             },
             identity: message.identity,
         };
-        let received = integer(message.received_unix_ms)?;
+        integer(message.received_unix_ms)?;
         // A removal has overtaken the change, which then means nothing.
         let Some(highest) = self.highest_sequence(entry.owner)? else { return Ok(Outcome::Applied) };
         if self.knows(&entry.identity_key())? {
-            return Ok(Outcome::AlreadyThere);
+            let is_withdrawn =
+                self.is_withdrawn.exists(params![entry.owner, entry.direction, entry.identity])?;
+            return Ok(if is_withdrawn { Outcome::AlreadyWithdrawn } else { Outcome::AlreadyThere });
         }
         if entry.sequence <= highest && self.message_at(entry.place_key())?.is_some() {
             let reason = "the mailbox holds another message at this sequence";
@@ -476,20 +518,29 @@ impl<'c> Statements<'c> {
         {
             return Err(Failure::World(failure.clone()));
         }
-        self.append_message.execute(params![
-            entry.id,
-            entry.owner,
-            entry.sequence,
-            entry.direction,
-            entry.identity,
-            received,
-            message.peer.as_str(),
-            message.request,
-        ])?;
         self.next_id += 1;
         self.tail.add(entry);
         self.owners.insert(entry.owner, highest.max(entry.sequence));
+        held.messages.push((entry, message));
+        if held.messages.len() >= APPEND_STATEMENT_ROWS {
+            self.write_messages(held)?;
+        }
         Ok(Outcome::Applied)
+    }
+
+    fn write_messages(&mut self, held: &mut Held<'_>) -> rusqlite::Result<()> {
+        self.append_messages.execute(&held.messages, |statement, first, (entry, message)| {
+            statement.raw_bind_parameter(first, entry.id)?;
+            statement.raw_bind_parameter(first + 1, entry.owner)?;
+            statement.raw_bind_parameter(first + 2, entry.sequence)?;
+            statement.raw_bind_parameter(first + 3, entry.direction)?;
+            statement.raw_bind_parameter(first + 4, entry.identity)?;
+            statement.raw_bind_parameter(first + 5, bound(message.received_unix_ms))?;
+            statement.raw_bind_parameter(first + 6, message.peer.as_str())?;
+            statement.raw_bind_parameter(first + 7, &message.request[..])
+        })?;
+        held.messages.clear();
+        Ok(())
     }
 
     /// A sequence that no message of the mailbox exceeds, so that the usual message, the next one, needs no look whether
@@ -511,7 +562,8 @@ impl<'c> Statements<'c> {
 
     fn knows(&mut self, key: &IdentityKey) -> rusqlite::Result<bool> {
         let (owner, direction, identity) = key;
-        Ok(self.tail.knows(key) || self.find_identity.exists(params![owner, direction, identity])?)
+        Ok(self.tail.knows(key)
+            || self.known.may_hold(key) && self.find_identity.exists(params![owner, direction, identity])?)
     }
 
     /// The id of the message at a place.
@@ -617,25 +669,31 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// Adds rows of three columns to an index, many with one statement. Rows that are there already stay.
-struct Batch<'c> {
+/// Of rows that are there already.
+const KEEP: &str = "ON CONFLICT DO NOTHING";
+
+/// Adds rows of so many columns, many with one statement.
+struct Batch<'c, const COLUMNS: usize> {
     one: Statement<'c>,
     many: Statement<'c>,
+    rows_max: usize,
 }
 
-impl<'c> Batch<'c> {
-    /// Columns in each row.
-    const COLUMNS: usize = 3;
-
-    fn prepare(connection: &'c Connection, table: &str, columns: &str) -> rusqlite::Result<Batch<'c>> {
+impl<'c, const COLUMNS: usize> Batch<'c, COLUMNS> {
+    /// `target` is a table with its columns, `on_conflict` what to do with a row that is there already.
+    fn prepare(
+        connection: &'c Connection,
+        target: &str,
+        rows_max: usize,
+        on_conflict: &str,
+    ) -> rusqlite::Result<Batch<'c, COLUMNS>> {
         let prepare = |rows: usize| {
-            let row = |n| format!("(${}, ${}, ${})", 3 * n + 1, 3 * n + 2, 3 * n + 3);
-            let rows: Vec<String> = (0..rows).map(row).collect();
-            let rows = rows.join(", ");
-            connection
-                .prepare(&format!("INSERT INTO {table} ({columns}) VALUES {rows} ON CONFLICT DO NOTHING"))
+            let column = |n| format!("${n}");
+            let row = |n| (COLUMNS * n + 1..=COLUMNS * (n + 1)).map(column).collect::<Vec<_>>().join(", ");
+            let rows: Vec<String> = (0..rows).map(|n| format!("({})", row(n))).collect();
+            connection.prepare(&format!("INSERT INTO {target} VALUES {} {on_conflict}", rows.join(", ")))
         };
-        Ok(Batch { one: prepare(1)?, many: prepare(MERGE_STATEMENT_ROWS)? })
+        Ok(Batch { one: prepare(1)?, many: prepare(rows_max)?, rows_max })
     }
 
     /// `bind` binds a row to parameters from the one with the given number onwards.
@@ -644,10 +702,10 @@ impl<'c> Batch<'c> {
         rows: &[R],
         bind: impl Fn(&mut Statement<'c>, usize, &R) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let mut chunks = rows.chunks_exact(MERGE_STATEMENT_ROWS);
+        let mut chunks = rows.chunks_exact(self.rows_max);
         for chunk in &mut chunks {
             for (index, row) in chunk.iter().enumerate() {
-                bind(&mut self.many, Self::COLUMNS * index + 1, row)?;
+                bind(&mut self.many, COLUMNS * index + 1, row)?;
             }
             self.many.raw_execute()?;
         }

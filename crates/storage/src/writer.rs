@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Failure, classify};
 use crate::metrics::Counters;
 use crate::queue::{Entry, Queue, Work};
-use crate::sql::{Advances, Statements, TAIL_FACTOR_MAX};
+use crate::sql::{Held, Statements, TAIL_FACTOR_MAX};
 
 /// Pages in the write-ahead log after which they are copied into the database: 16 MiB of pages of 4 KiB. A page that
 /// changed often since is then copied once; more would make recovery after a kill slower than a fraction of a second.
@@ -25,7 +25,10 @@ const PRUNE_PAUSE: Duration = Duration::from_millis(5);
 /// a second, those of 50,000 messages; see [`TAIL_FACTOR_MAX`] for when more come.
 const MERGE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Until a merge that failed is tried again: the world (a full disk) changes in seconds at the soonest.
+/// Between two steps of reading the identities after the start, for the same reason: 300,000 a second.
+const READ_PAUSE: Duration = Duration::from_millis(5);
+
+/// Until a merge, or a read, that failed is tried again: the world (a full disk) changes in seconds at the soonest.
 const MERGE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the handle and the thread share.
@@ -89,6 +92,8 @@ struct Writer<'c> {
     prune_at: Option<Instant>,
     /// When the next step of merging may begin, if one is needed.
     merge_at: Option<Instant>,
+    /// When the next step of reading the identities may begin, until they are read.
+    read_at: Option<Instant>,
     /// Messages in the tail at which a merge begins.
     tail_messages: usize,
     /// Pages in the log at which to try the next checkpoint.
@@ -102,6 +107,14 @@ struct Prune {
     token: PersistToken,
     messages_before_unix_ms: u64,
     devices_before_unix_ms: u64,
+}
+
+/// Housekeeping, done in steps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Chore {
+    Merge,
+    Prune,
+    Read,
 }
 
 /// How a group is applied.
@@ -128,6 +141,7 @@ impl<'c> Writer<'c> {
             prunes: Vec::new(),
             prune_at: None,
             merge_at: None,
+            read_at: Some(Instant::now()),
             tail_messages,
             checkpoint_at: CHECKPOINT_PAGES,
             failing: false,
@@ -138,31 +152,51 @@ impl<'c> Writer<'c> {
         let mut group = Vec::new();
         loop {
             self.begin_merge_if_due();
-            let chore_at = self.prune_at.into_iter().chain(self.merge_at).min();
-            match self.shared.queue.take(&mut group, self.last_commit, chore_at) {
-                Work::Group => {
+            // One step after the other where several are due.
+            let chores =
+                [(self.merge_at, Chore::Merge), (self.prune_at, Chore::Prune), (self.read_at, Chore::Read)];
+            let next = chores.into_iter().filter_map(|(at, chore)| Some((at?, chore))).min();
+            let chore_at = next.map(|(at, _)| at);
+            match (self.shared.queue.take(&mut group, self.last_commit, chore_at), next) {
+                (Work::Group, _) => {
                     self.start_prunes(&mut group);
                     let completions = self.guard(|writer| writer.apply(&group));
                     let completions = completions.unwrap_or_else(|| fail(&group, &panicked()));
                     group.clear();
                     self.shared.deliver(completions);
                 }
-                // One step after the other where both are due.
-                Work::Chore if self.merge_at == chore_at => {
-                    let done = self.guard(Self::merge).unwrap_or_else(|| Err(panicked()));
-                    self.finish_merge_step(done);
-                }
-                Work::Chore => {
-                    let done = self.guard(Self::prune).unwrap_or_else(|| Err(panicked()));
-                    self.finish_prunes(done);
-                }
-                Work::Nothing => break,
+                (Work::Chore, Some((_, chore))) => self.do_step(chore),
+                (Work::Chore, None) | (Work::Nothing, _) => break,
             }
             self.checkpoint_if_due();
         }
         // What the steps have dropped stays dropped; the next prune takes up the rest.
         let reason = "the storage closes; what is left will be pruned the next time";
         self.finish_prunes(Err(StoreError::Io(reason.to_owned())));
+    }
+
+    fn do_step(&mut self, chore: Chore) {
+        match chore {
+            Chore::Merge => {
+                let done = self.guard(Self::merge).unwrap_or_else(|| Err(panicked()));
+                self.finish_merge_step(done);
+            }
+            Chore::Prune => {
+                let done = self.guard(Self::prune).unwrap_or_else(|| Err(panicked()));
+                self.finish_prunes(done);
+            }
+            Chore::Read => {
+                let read = self.guard(|writer| writer.statements.read_identities());
+                self.read_at = match read.unwrap_or_else(|| Err(Failure::World(panicked()))) {
+                    Ok(more) => more.then(|| Instant::now() + READ_PAUSE),
+                    Err(failure) => {
+                        let error = failure.into_error();
+                        tracing::warn!(?error, "the index of messages could not be read; it is tried again");
+                        Some(Instant::now() + MERGE_RETRY)
+                    }
+                };
+            }
+        }
     }
 
     /// Applies a whole group durably, or says of each change why it is not.
@@ -208,13 +242,13 @@ impl<'c> Writer<'c> {
         isolation: Isolation,
     ) -> Result<Vec<Completion<Rows>>, Failure> {
         let mut completions = Vec::with_capacity(group.len());
-        let mut advances = Advances::default();
+        let mut held = Held::default();
         for entry in group {
             match entry {
                 Submission::Persist { token, change, .. } => {
                     let token = *token;
                     let outcome = match isolation {
-                        Isolation::Group => Ok(self.statements.apply(change, &mut advances)?),
+                        Isolation::Group => Ok(self.statements.apply(change, &mut held)?),
                         Isolation::Change => self.apply_alone(change)?,
                     };
                     completions.push(match outcome {
@@ -223,13 +257,13 @@ impl<'c> Writer<'c> {
                     });
                 }
                 Submission::Query { token, query } => {
-                    self.statements.flush(&mut advances)?;
+                    self.statements.flush(&mut held)?;
                     let rows = self.statements.query(query).map_err(Failure::into_error);
                     completions.push(Completion::Rows { token: *token, rows });
                 }
             }
         }
-        self.statements.flush(&mut advances)?;
+        self.statements.flush(&mut held)?;
         Ok(completions)
     }
 
@@ -237,11 +271,11 @@ impl<'c> Writer<'c> {
     fn apply_alone(&mut self, change: &Change) -> Result<Result<Outcome, StoreError>, Failure> {
         self.connection.execute_batch("SAVEPOINT change").map_err(Failure::from)?;
         let mark = self.statements.mark();
-        let mut advances = Advances::default();
+        let mut held = Held::default();
         let outcome = self
             .statements
-            .apply(change, &mut advances)
-            .and_then(|outcome| self.statements.flush(&mut advances).map(|()| outcome));
+            .apply(change, &mut held)
+            .and_then(|outcome| self.statements.flush(&mut held).map(|()| outcome));
         match outcome {
             Ok(outcome) => {
                 self.connection.execute_batch("RELEASE change").map_err(Failure::from)?;
