@@ -16,6 +16,7 @@
 //! What this crate is not: it knows no socket, no user, and no policy.
 
 pub mod dialog;
+mod hex;
 pub mod hop;
 pub mod outbound;
 pub mod proxy;

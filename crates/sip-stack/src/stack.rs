@@ -10,7 +10,6 @@
 //! [`Stack::poll_output`]; call [`Stack::handle_timer`] at [`Stack::next_deadline`].
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::hash::Hasher;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::hex::hex;
 use crate::hop::{HopError, HopEvent, HopOutput, Hops, Reached, SearchId};
 use crate::proxy::{Verdict, is_better, upstream_status};
 use crate::route::{Names, Routes};
@@ -42,7 +42,7 @@ const MAX_FORWARDS_DEFAULT: u8 = 70;
 /// The Reason of a CANCEL to devices that rang in vain (RFC 3326 §2).
 const COMPLETED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 /// The Via parameter that holds our digest for loop detection (RFC 5393 §4.2.2).
-const LOOP_PARAMETER: &str = "lp";
+const LOOP_PARAMETER: &str = ";lp=";
 
 /// What a stack is made of.
 #[derive(Clone, Debug)]
@@ -225,9 +225,11 @@ struct Context {
     forwarding: Forwarding,
     invite: bool,
     breadth: u32,
+    /// Most targets of one group (RFC 5393 §5.3.3).
+    width: usize,
     branches: SmallVec<[Branch; 1]>,
-    /// Groups of lower q, the next one last.
-    waiting: Vec<Vec<Target>>,
+    /// Targets that were not tried yet, by rising q: the next one stands last.
+    waiting: Vec<Target>,
     best: Option<Final>,
     /// Challenges of branches other than the best (RFC 3261 §16.7 step 7).
     challenges: Vec<(HeaderId, String)>,
@@ -510,12 +512,16 @@ impl Stack {
     /// Whether this request has been here before in the same state: a loop, to be ended with 482 (RFC 5393 §4.2).
     pub fn is_loop(&self, message: &Message) -> bool {
         let mut digest = None;
-        message.elements(HeaderId::Via).filter_map(|v| std::str::from_utf8(v).ok()).any(|via| {
+        message.values(HeaderId::Via).any(|vias| {
             // Cheap first: hardly any Via of others has such a parameter.
-            let Some((_, rest)) = via.split_once(";lp=") else { return false };
-            let hex = rest.split([';', ',', ' ']).next().unwrap_or("");
-            let digest = *digest.get_or_insert_with(|| self.loop_digest(message));
-            u64::from_str_radix(hex, 16) == Ok(digest)
+            let mut found =
+                semicolons(vias).filter_map(|params| params.strip_prefix(LOOP_PARAMETER.as_bytes()));
+            found.any(|params| {
+                let end = params.iter().position(|byte| matches!(byte, b';' | b',' | b' '));
+                let hex = std::str::from_utf8(&params[..end.unwrap_or(params.len())]);
+                let digest = *digest.get_or_insert_with(|| self.loop_digest(message));
+                hex.is_ok_and(|hex| u64::from_str_radix(hex, 16) == Ok(digest))
+            })
         })
     }
 }
@@ -531,16 +537,20 @@ impl Stack {
     ) -> ContextId {
         debug_assert!(!targets.is_empty(), "a request is forwarded to at least one target");
         let breadth = request.number(HeaderId::MaxBreadth).ok().flatten().unwrap_or(BREADTH_DEFAULT).max(1);
-        targets.sort_by_key(|t| std::cmp::Reverse(t.q));
-        targets.truncate(BRANCHES_MAX);
+        if targets.len() > 1 {
+            targets.sort_by_key(|t| std::cmp::Reverse(t.q));
+            targets.truncate(BRANCHES_MAX);
+            targets.reverse();
+        }
         let context = Context {
             upstream,
             request: request.clone(),
             forwarding,
             invite: request.method() == Method::Invite,
             breadth,
+            width: usize::try_from(breadth).unwrap_or(usize::MAX),
             branches: SmallVec::new(),
-            waiting: into_groups(targets, breadth),
+            waiting: targets,
             best: None,
             challenges: Vec::new(),
             cancelled: false,
@@ -556,13 +566,12 @@ impl Stack {
 
     fn start_next_group(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.live(id) else { return };
-        let Some(group) = context.waiting.pop() else { return };
         let first = context.branches.len();
-        let share = (context.breadth / u32::try_from(group.len()).expect("a group is bounded")).max(1);
-        context.breadth = if group.len() > 1 { share } else { context.breadth };
-        let branches =
-            group.into_iter().map(|target| Branch { target, state: BranchState::Searching, search: None });
-        context.branches.extend(branches);
+        context.start_group();
+        let width = u32::try_from(context.branches.len() - first).expect("a group is bounded");
+        if width > 1 {
+            context.breadth = (context.breadth / width).max(1);
+        }
         let last = context.branches.len();
         for branch in first..last {
             let branch = u8::try_from(branch).expect("BRANCHES_MAX fits");
@@ -649,7 +658,8 @@ impl Stack {
         }
         // What we send of our own was not here before.
         if !matches!(context.upstream, Upstream::Own(_)) {
-            let _ = write!(via, ";{LOOP_PARAMETER}={:016x}", self.loop_digest(request));
+            via.push_str(LOOP_PARAMETER);
+            via.push_str(&hex(self.loop_digest(request)));
         }
         edit.insert_first(HeaderId::Via, via);
         if let Upstream::Server(server) = context.upstream {
@@ -711,19 +721,16 @@ impl Stack {
         hasher.write(request.header(HeaderId::CallId).unwrap_or(b""));
         hasher.write_u8(0);
         hasher.write(request.header(HeaderId::From).unwrap_or(b""));
-        format!("{:016x}", hasher.finish())
+        hex(hasher.finish()).to_owned()
     }
 
     fn loop_digest(&self, message: &Message) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.loop_key);
-        let tag = |addr: Result<sip_message::NameAddr<'_>, _>| {
-            addr.ok().and_then(|a| a.tag().map(str::to_owned)).unwrap_or_default()
-        };
         for text in [
             message.request_uri_text(),
             message.call_id().unwrap_or(""),
-            &tag(message.from()),
-            &tag(message.to()),
+            message.from_tag().unwrap_or(""),
+            message.to_tag().unwrap_or(""),
         ] {
             hasher.write(text.as_bytes());
             hasher.write_u8(0);
@@ -1137,6 +1144,15 @@ impl OwnOutcome {
 }
 
 impl Context {
+    /// Makes branches of the waiting targets of highest q, of as many as may be tried at once (RFC 5393 §5.3.3).
+    fn start_group(&mut self) {
+        let Some(q) = self.waiting.last().map(|target| target.q) else { return };
+        for _ in 0..self.width {
+            let Some(target) = self.waiting.pop_if(|target| target.q == q) else { return };
+            self.branches.push(Branch { target, state: BranchState::Searching, search: None });
+        }
+    }
+
     fn keep_challenges(&mut self, response: &Message) {
         for id in [HeaderId::WwwAuthenticate, HeaderId::ProxyAuthenticate] {
             let lines = response.headers().filter(|h| h.id == id);
@@ -1162,19 +1178,9 @@ impl BranchId {
     }
 }
 
-/// Targets sorted by falling q, cut into groups that are tried at once; a group wider than `breadth` is tried in several (RFC 5393 §5.3.3).
-/// The first group stands last.
-fn into_groups(targets: Vec<Target>, breadth: u32) -> Vec<Vec<Target>> {
-    let width = usize::try_from(breadth).unwrap_or(usize::MAX);
-    let mut groups: Vec<Vec<Target>> = Vec::new();
-    for target in targets {
-        match groups.last_mut() {
-            Some(group) if group[0].q == target.q && group.len() < width => group.push(target),
-            _ => groups.push(vec![target]),
-        }
-    }
-    groups.reverse();
-    groups
+/// What stands from each `;` on.
+fn semicolons(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.iter().enumerate().filter(|(_, byte)| **byte == b';').map(|(place, _)| &value[place..])
 }
 
 fn part(seed: &[u8; 32], index: usize) -> [u8; 8] {

@@ -1,8 +1,11 @@
 //! What finds a transaction: keys of server transactions, branches of client transactions, methods.
 
-use sip_message::{HeaderId, Message, Method, Via};
+use std::hash::Hasher;
+
+use sip_message::{Message, Method, Via};
 use siphasher::sip128::{Hasher128, SipHasher13};
-use smallvec::SmallVec;
+
+use crate::hex::hex;
 
 /// RFC 3261 §8.1.1.7: a branch that begins so is unique by itself.
 pub(super) const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -33,7 +36,7 @@ impl Keys {
 
     /// The key of the server transaction that `message` would belong to if its method were `class`: ACK and CANCEL look for `INVITE`.
     pub(super) fn key(&self, message: &Message, via: &Via<'_>, class: Method<'_>) -> Key {
-        let mut text = KeyText::default();
+        let mut text = KeyText { hasher: self.hasher };
         text.push(class.as_str().as_bytes());
         match unique_branch(via) {
             Some(branch) => {
@@ -43,9 +46,7 @@ impl Keys {
             }
             None => push_rfc2543(&mut text, message, via, class),
         }
-        let mut hasher = self.hasher;
-        std::hash::Hasher::write(&mut hasher, &text.octets);
-        let digest = hasher.finish128();
+        let digest = text.hasher.finish128();
         Key { high: digest.h1, low: digest.h2 }
     }
 }
@@ -74,21 +75,22 @@ fn push_rfc2543(text: &mut KeyText, message: &Message, via: &Via<'_>, class: Met
 }
 
 /// Fields one after the other, each behind its length, so that no two lists of fields look alike.
-#[derive(Default)]
 struct KeyText {
-    octets: SmallVec<[u8; 192]>,
+    hasher: SipHasher13,
 }
 
 impl KeyText {
     fn push(&mut self, field: &[u8]) {
-        self.octets.extend_from_slice(&(field.len() as u32).to_be_bytes());
-        self.octets.extend_from_slice(field);
+        self.hasher.write_u32(field.len() as u32);
+        self.hasher.write(field);
     }
 
     fn push_lower_case(&mut self, field: &[u8]) {
-        self.push(field);
-        let start = self.octets.len() - field.len();
-        self.octets[start..].make_ascii_lowercase();
+        // Nearly all are written so, or are addresses.
+        if !field.iter().any(u8::is_ascii_uppercase) {
+            return self.push(field);
+        }
+        self.push(&field.to_ascii_lowercase());
     }
 }
 
@@ -103,26 +105,16 @@ impl Branch {
     const DIGITS: usize = 24;
 
     pub(super) fn write(self) -> String {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let number = u128::from(self.index) << 64 | u128::from(self.nonce);
-        let mut text = [0; MAGIC_COOKIE.len() + Branch::DIGITS];
-        text[..MAGIC_COOKIE.len()].copy_from_slice(MAGIC_COOKIE.as_bytes());
-        for (place, octet) in text[MAGIC_COOKIE.len()..].iter_mut().rev().enumerate() {
-            *octet = HEX[(number >> (4 * place)) as usize & 15];
-        }
-        std::str::from_utf8(&text).expect("hexadecimal digits are ASCII").to_owned()
+        let mut text = String::with_capacity(MAGIC_COOKIE.len() + Branch::DIGITS);
+        text.push_str(MAGIC_COOKIE);
+        text.push_str(&hex(self.index.into())[8..]);
+        text.push_str(&hex(self.nonce));
+        text
     }
 
-    /// The branch of a response's topmost Via. Peers return our Via as we wrote it, so that it is looked for as it was written first; what is
-    /// found so is still worth nothing without the right nonce.
+    /// The branch of a response's topmost Via; what is found so is still worth nothing without the right nonce.
     pub(super) fn of_response(response: &Message) -> Option<Branch> {
-        let value = response.header(HeaderId::Via)?;
-        let plain = value.split(|octet| matches!(octet, b',' | b'"')).next().unwrap_or_default();
-        let written = plain.split(|&octet| octet == b';').find_map(|param| param.strip_prefix(b"branch="));
-        match written.and_then(|branch| std::str::from_utf8(branch).ok()).and_then(Branch::read) {
-            Some(branch) => Some(branch),
-            None => Branch::read(response.top_via().ok()?.branch()?),
-        }
+        Branch::read(response.top_branch()?)
     }
 
     pub(super) fn read(text: &str) -> Option<Branch> {
@@ -130,17 +122,21 @@ impl Branch {
         if digits.len() != Branch::DIGITS {
             return None;
         }
-        let mut number = 0u128;
-        for &digit in digits {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            number = number << 4 | u128::from(value);
-        }
-        Some(Branch { index: (number >> 64) as u32, nonce: number as u64 })
+        let (index, nonce) = digits.split_at(8);
+        Some(Branch { index: read_hex(index)? as u32, nonce: read_hex(nonce)? })
     }
+}
+
+/// Up to 16 hexadecimal digits, letters in lower case.
+fn read_hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, &digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(value))
+    })
 }
 
 /// A method, small enough to keep when the request is gone: its length and its first 15 octets, more than any method has. Longer

@@ -10,6 +10,7 @@ use super::{Arrival, Transactions};
 
 /// RFC 3261 §18.2.2: where sent-by names no port.
 const SIP_PORT: u16 = 5060;
+const TAKES_EVERYTHING: &str = "a String takes everything";
 
 impl Transactions {
     /// The topmost Via element for responses: as received, with `received` and `rport` filled in where they must be (RFC 3261 §18.2.1, RFC 3581 §4).
@@ -21,27 +22,36 @@ impl Transactions {
         let via = message.top_via().ok()?;
         let seen = remote.ip().to_canonical();
         let told = matches!(via.host, Host::Address(address) if address.to_canonical() == seen);
-        let has_rport = via.params.has("rport");
-        if told && !has_rport && !via.params.has("received") {
+        if told && !via.has_rport() && !via.has_received() {
             return None;
         }
 
-        let mut element = without_params(&via);
+        // What is added: the port, and the longest address.
+        const ADDED: usize = ":12345;received=".len() + 45;
+        let mut element = String::with_capacity(via.text.len() + ADDED);
+        for part in ["SIP/2.0/", via.transport, " ", via.host_text] {
+            element.push_str(part);
+        }
+        if let Some(port) = via.port {
+            write!(element, ":{port}").expect(TAKES_EVERYTHING);
+        }
         for (name, value) in via.params.iter() {
-            if name.eq_ignore_ascii_case("received") {
+            if via.has_received() && name.eq_ignore_ascii_case("received") {
                 continue;
             }
-            let written = if name.eq_ignore_ascii_case("rport") {
-                write!(element, ";rport={}", remote.port())
-            } else if value.is_empty() {
-                write!(element, ";{name}")
-            } else {
-                write!(element, ";{name}={value}")
-            };
-            written.expect("a String takes everything");
+            element.push(';');
+            if via.has_rport() && name.eq_ignore_ascii_case("rport") {
+                write!(element, "rport={}", remote.port()).expect(TAKES_EVERYTHING);
+                continue;
+            }
+            element.push_str(name);
+            if !value.is_empty() {
+                element.push('=');
+                element.push_str(value);
+            }
         }
         // RFC 5118 §4.5: an IPv6 address stands here without brackets.
-        write!(element, ";received={seen}").expect("a String takes everything");
+        write!(element, ";received={seen}").expect(TAKES_EVERYTHING);
         Some(element)
     }
 
@@ -54,15 +64,10 @@ impl Transactions {
 
 pub(super) fn response_flow(via: &Via<'_>, arrival: &Arrival) -> Flow {
     match arrival.flow {
-        Flow::Datagram { listener, mut remote } if !via.params.has("rport") => {
+        Flow::Datagram { listener, mut remote } if !via.has_rport() => {
             remote.set_port(via.port.unwrap_or(SIP_PORT));
             Flow::Datagram { listener, remote }
         }
         flow => flow,
     }
-}
-
-fn without_params(via: &Via<'_>) -> String {
-    let port = via.port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("SIP/2.0/{} {}{port}", via.transport, via.host_text)
 }
