@@ -10,7 +10,7 @@ use crate::pipeline::{Refusal, Request, Sender};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
-pub(crate) const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
+const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
 
 /// The changes that [`FrontEnd::forwarding`] makes at the most: the trust headers and four others.
 const CHANGES_MAX: usize = TRUST_HEADERS.len() + 4;
@@ -26,6 +26,17 @@ pub(crate) enum Recipient {
     Server,
     /// Another organisation.
     Foreign,
+}
+
+/// Those of [`TRUST_HEADERS`] that stand in a message.
+pub(crate) fn trust_headers(message: &Message) -> impl Iterator<Item = &'static str> + use<> {
+    let mut stands = [false; TRUST_HEADERS.len()];
+    for header in message.headers().filter(|header| header.id == HeaderId::Other) {
+        for (stands, name) in stands.iter_mut().zip(TRUST_HEADERS) {
+            *stands |= header.name.eq_ignore_ascii_case(name.as_bytes());
+        }
+    }
+    TRUST_HEADERS.into_iter().zip(stands).filter_map(|(name, stands)| stands.then_some(name))
 }
 
 /// The value of P-Asserted-Identity (RFC 3325 §9.1) for a user of ours.
@@ -163,7 +174,7 @@ impl FrontEnd {
         let mut changes = Vec::with_capacity(CHANGES_MAX);
         changes.push(HeaderChange::Remove(HeaderId::ProxyAuthorization));
         changes.push(HeaderChange::Remove(HeaderId::PPreferredIdentity));
-        changes.extend(TRUST_HEADERS.map(HeaderChange::RemoveNamed));
+        changes.extend(trust_headers(request.message).map(HeaderChange::RemoveNamed));
         // Who gets an answer to a challenge of ours could guess the password at leisure (RFC 3261 §22.3).
         if request.message.credentials(HeaderId::Authorization).any(|c| self.is_of_our_realm(&c)) {
             changes.push(HeaderChange::Remove(HeaderId::Authorization));

@@ -225,21 +225,30 @@ impl<'a> Credentials<'a> {
     fn read(params: &AuthParams<'a>) -> Credentials<'a> {
         let mut given = Credentials::default();
         for (name, value) in params.iter() {
-            let place = match name.len() {
-                8 if name.eq_ignore_ascii_case("username") => &mut given.username,
-                8 if name.eq_ignore_ascii_case("response") => &mut given.response,
-                5 if name.eq_ignore_ascii_case("realm") => &mut given.realm,
-                5 if name.eq_ignore_ascii_case("nonce") => &mut given.nonce,
-                3 if name.eq_ignore_ascii_case("uri") => &mut given.uri,
-                9 if name.eq_ignore_ascii_case("algorithm") => &mut given.algorithm,
-                3 if name.eq_ignore_ascii_case("qop") => &mut given.qop,
-                2 if name.eq_ignore_ascii_case("nc") => &mut given.nc,
-                6 if name.eq_ignore_ascii_case("cnonce") => &mut given.cnonce,
-                _ => continue,
+            let place = match name.bytes().any(|b| b.is_ascii_uppercase()) {
+                true => given.place(&name.to_ascii_lowercase()),
+                false => given.place(name),
             };
-            place.get_or_insert_with(|| unquoted(value));
+            if let Some(place) = place {
+                place.get_or_insert_with(|| unquoted(value));
+            }
         }
         given
+    }
+
+    fn place(&mut self, lower_name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        Some(match lower_name {
+            "realm" => &mut self.realm,
+            "username" => &mut self.username,
+            "nonce" => &mut self.nonce,
+            "uri" => &mut self.uri,
+            "response" => &mut self.response,
+            "algorithm" => &mut self.algorithm,
+            "qop" => &mut self.qop,
+            "nc" => &mut self.nc,
+            "cnonce" => &mut self.cnonce,
+            _ => return None,
+        })
     }
 }
 
@@ -248,7 +257,7 @@ fn unquoted(value: &str) -> Cow<'_, str> {
     let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
         return Cow::Borrowed(value);
     };
-    if !inner.contains('\\') {
+    if !inner.as_bytes().contains(&b'\\') {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());

@@ -53,8 +53,7 @@ pub(crate) fn identity(message: &Message, wrapping: Wrapping, sender: &str) -> [
             hasher.update(b"\0call\0");
             hasher.update(message.call_id().unwrap_or(""));
             hasher.update(message.cseq().map_or(0, |c| c.number).to_be_bytes());
-            let from = message.from().ok();
-            hasher.update(from.and_then(|f| f.tag()).unwrap_or(""));
+            hasher.update(message.from_tag().unwrap_or(""));
         }
     }
     let digest: [u8; 32] = hasher.finalize().into();

@@ -15,13 +15,14 @@ use sip_stack::dialog::SubscriptionId;
 use sip_stack::stack::{Forwarding, HeaderChange, OwnOutcome, Target};
 use sip_stack::timer::TimerId;
 use sip_stack::transaction::{Arrival, ServerId};
+use smallvec::{SmallVec, smallvec};
 
 use self::identity::Kind;
 use self::mailbox::{DeviceId, Next, PAGE};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
-use crate::router::{Recipient, TRUST_HEADERS, asserted};
+use crate::router::{Recipient, asserted, trust_headers};
 
 /// How long a device that did not answer is left alone, unless it registers before.
 const RETRY_DEVICE_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
@@ -40,7 +41,7 @@ pub(crate) struct Accepting {
     /// As it is kept and delivered.
     message: Message,
     /// The transactions to answer: the first, and resends that came meanwhile.
-    waiters: Vec<Waiter>,
+    waiters: SmallVec<[Waiter; 1]>,
     timer: Option<TimerId>,
     /// The best refusal of a device so far.
     refusal: Option<u16>,
@@ -126,7 +127,7 @@ impl FrontEnd {
             identity,
             sequence,
             message: kept.clone(),
-            waiters: vec![waiter],
+            waiters: smallvec![waiter],
             timer: None,
             refusal: None,
         });
@@ -146,7 +147,7 @@ impl FrontEnd {
             .remove(HeaderId::ProxyAuthorization)
             .remove(HeaderId::Authorization);
         edit.remove(HeaderId::RecordRoute).remove(HeaderId::PPreferredIdentity);
-        for name in TRUST_HEADERS {
+        for name in trust_headers(message) {
             edit.remove_named(name);
         }
         if own_routes > 0 {
@@ -260,7 +261,7 @@ impl FrontEnd {
 impl FrontEnd {
     pub(crate) fn deliver_to_devices(&mut self, user: UserId) {
         let Some(account) = self.users.get(user) else { return };
-        let devices: smallvec::SmallVec<[DeviceId; 4]> = account.mailbox.devices().collect();
+        let devices: SmallVec<[DeviceId; 4]> = account.mailbox.devices().collect();
         for device in devices {
             self.deliver(user, device);
         }

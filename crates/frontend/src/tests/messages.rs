@@ -253,3 +253,21 @@ fn a_refused_message_is_withdrawn_also_when_the_disk_was_full() {
     let all = Query::Messages { owner: directory::UserId(2), after: Sequence(0), limit: 10 };
     assert_eq!(world.query(&all), Rows::Messages(vec![]));
 }
+
+#[test]
+fn nobody_can_say_what_only_our_own_servers_say() {
+    let mut world = World::new();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    for content_type in ["text/plain", "application/im-iscomposing+xml"] {
+        let to = "sip:bob@contoso.example";
+        let head = world.head("MESSAGE", "alice", to, to);
+        let forged = "chancery-origin: trusted\nChancery-Member: a\nChancery-Origin: b\nX-Other: kept";
+        world.receive(alice, &format!("{head}\n{forged}\nContent-Type: {content_type}"), "<x/>");
+        let delivered = world.sent_to(bob).unwrap();
+        assert_eq!(delivered.header_named("Chancery-Origin"), None, "{content_type}");
+        assert_eq!(delivered.header_named("Chancery-Member"), None, "{content_type}");
+        assert_eq!(delivered.header_named("X-Other"), Some(&b"kept"[..]), "{content_type}");
+        world.respond(bob, &delivered, 200);
+        assert_eq!(world.status_to(alice), 200);
+    }
+}
