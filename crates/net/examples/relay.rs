@@ -1,6 +1,6 @@
 //! CPU time of a driver for one message in and one out, by transport.
 //!
-//! `cargo run --release -p net --example relay -- [connections] [messages]`
+//! `cargo run --release -p net --example relay -- [connections] [messages] [udp|tcp|tls]`
 //!
 //! The driver has a thread of its own, whose CPU time is read (user and system); on loopback that includes the
 //! kernel's work to hand a message to the client. Every client has one message in flight.
@@ -25,6 +25,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: usize| arguments.next().and_then(|a| a.parse().ok()).unwrap_or(default);
     let (connections, messages) = (number(100), number(200_000));
+    let only = arguments.next();
     let (tls, root) = common::certificate();
     let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
     let bound = transports.map(|t| common::bind(t, t.is_secure().then(|| Arc::clone(&tls))));
@@ -35,7 +36,8 @@ fn main() {
         common::run(bound.into(), |handle| sender.send((handle, thread)).expect("the measurement waits"));
     });
     let (handle, thread) = started.recv().expect("the driver starts");
-    for (transport, address) in transports.into_iter().zip(addresses) {
+    let wanted = |t: &Transport| only.as_deref().is_none_or(|name| name == t.name());
+    for (transport, address) in transports.into_iter().zip(addresses).filter(|(t, _)| wanted(t)) {
         let mut clients: Vec<Client> =
             (0..connections).map(|_| Client::connect(transport, address, &root)).collect();
         let rounds = messages.div_ceil(connections);

@@ -103,11 +103,17 @@ impl Connection {
         let was_empty = self.queue.is_empty();
         let mut written = 0;
         if was_empty {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            for (slice, message) in slices.iter_mut().zip(messages) {
-                *slice = IoSlice::new(message.as_ref());
-            }
-            written = send(&self.stream, &slices[..messages.len().min(SLICES_MAX)])?;
+            written = match messages {
+                // Nearly always: the list of slices need not be made.
+                [one] => send(&self.stream, &[IoSlice::new(one.as_ref())])?,
+                many => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    for (slice, message) in slices.iter_mut().zip(many) {
+                        *slice = IoSlice::new(message.as_ref());
+                    }
+                    send(&self.stream, &slices[..many.len().min(SLICES_MAX)])?
+                }
+            };
         }
         for message in messages.iter().map(AsRef::as_ref) {
             let skipped = written.min(message.len());

@@ -104,6 +104,7 @@ impl<N: Node + 'static> Driver<N> {
         let listeners = listen(&world, sockets)?;
         let broken = Rc::clone(&world.borrow().broken);
         spawn(&broken, run_timer(Rc::clone(&world)));
+        spawn(&broken, run_settle(Rc::clone(&world)));
         spawn(&broken, run_completions(Rc::clone(&world), completions));
         {
             // What the node wanted from the start.
@@ -174,6 +175,14 @@ async fn run_timer<N: Node + 'static>(world: Shared<N>) {
     let mut timer = std::pin::pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
         world.borrow_mut().poll_timer(timer.as_mut(), cx);
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+async fn run_settle<N: Node + 'static>(world: Shared<N>) {
+    poll_fn(|cx| {
+        world.borrow_mut().poll_settle(cx);
         Poll::<()>::Pending
     })
     .await;

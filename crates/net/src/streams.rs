@@ -267,10 +267,10 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 impl<N: Node + 'static> World<N> {
     /// One turn of a connection: writes what waits, reads what has come.
     pub(crate) fn poll_connection(&mut self, id: ConnectionId, cx: &mut Context<'_>) -> Poll<()> {
-        self.begin();
+        self.join();
         self.poll_write(id, cx);
         self.poll_read(id, cx);
-        self.settle();
+        self.leave();
         match find(&mut self.connections, id) {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),

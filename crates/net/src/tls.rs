@@ -158,7 +158,11 @@ impl Tls {
         let mut advanced = Advanced::default();
         loop {
             match self.turn(&mut sealed[advanced.consumed..], plain, out, &mut advanced) {
-                Ok(Turn::Again) => {}
+                // Nothing is left to look at, nor to be sent: rustls need not be asked whether that is so.
+                Ok(Turn::Read) if advanced.consumed == sealed.len() && !self.wants_write() => {
+                    return Ok(advanced);
+                }
+                Ok(Turn::Again | Turn::Read) => {}
                 Ok(Turn::Idle) => return Ok(advanced),
                 Err(error) => {
                     // Octets that failed must not be looked at again, so no step beyond the alert.
@@ -260,6 +264,8 @@ enum Traffic<'a, 'c> {
 }
 
 enum Turn {
+    /// All plain text that was decrypted is read.
+    Read,
     Again,
     Idle,
 }
@@ -278,7 +284,7 @@ fn turn<Data>(
                 advanced.consumed += record.discard;
                 plain.extend_from_slice(record.payload);
             }
-            Ok(Turn::Again)
+            Ok(Turn::Read)
         }
         ConnectionState::EncodeTlsData(mut data) => {
             let start = out.len();
