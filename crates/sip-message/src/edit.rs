@@ -7,13 +7,14 @@
 mod tests;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::lex::{self, Elements};
 use crate::message::{Slot, StartLine};
-use crate::{HeaderId, Message};
+use crate::{HeaderId, Message, ParseError};
 
 /// Changes to a message, applied in one pass by [`Edit::write`]. Each command may be given once per header; commands on
 /// different headers are independent. [`Edit::remove_elements`] and [`Edit::replace_first_element`] of the same header
@@ -136,30 +137,52 @@ impl<'m> Edit<'m> {
 
     /// The edited message. Content-Length is there and right afterwards, also where the received message had none.
     pub fn write(&self) -> Bytes {
+        self.write_noting(&mut ()).into()
+    }
+
+    /// The edited message, indexed while it is written: what [`Message::parse`] gives for [`Edit::write`], for less. An error where the edit
+    /// made it larger than messages may be.
+    ///
+    /// The message under edit must be one that `parse` let pass.
+    pub fn write_message(&self) -> Result<Message, ParseError> {
+        let mut noted = Noted::default();
+        let bytes = Bytes::from(self.write_noting(&mut noted));
+        let body_length = self.body.as_deref().unwrap_or(self.message.body()).len();
+        match Message::of_lines(&bytes, self.message, body_length, &noted.lines) {
+            Some(message) => Ok(message),
+            None => Message::parse(bytes),
+        }
+    }
+
+    fn write_noting(&self, note: &mut impl Note) -> Vec<u8> {
         let message = self.message;
         let body = self.body.as_deref().unwrap_or(message.body());
         let mut out = Vec::with_capacity(self.size(body.len()));
         self.write_start_line(&mut out);
         for (id, value) in &self.first {
+            note.line(out.len());
             write_line(&mut out, id.name(), value);
         }
-        self.write_kept_lines(&mut out, body.len());
+        self.write_kept_lines(&mut out, body.len(), note);
         for (name, value) in &self.last {
+            note.line(out.len());
             write_line(&mut out, name, value);
         }
         for (target, change) in &self.changes {
             if let (Target::Id(id), Change::Set(value)) = (target, change)
                 && message.header(*id).is_none()
             {
+                note.line(out.len());
                 write_line(&mut out, id.name(), value);
             }
         }
         if message.header(HeaderId::ContentLength).is_none() {
+            note.line(out.len());
             write_content_length(&mut out, body.len());
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
-        Bytes::from(out)
+        out
     }
 
     fn change(&mut self, target: Target, change: Change<'m>) -> &mut Self {
@@ -223,52 +246,58 @@ impl<'m> Edit<'m> {
     }
 
     /// The received lines with the changes; untouched neighbours are copied together.
-    fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize) {
+    fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize, note: &mut impl Note) {
         let message = self.message;
         let bytes = &message.parsed.bytes[..];
+        let slots = &message.parsed.slots[..];
         let mut states: SmallVec<[State; CHANGES_INLINE]> =
             SmallVec::from_elem(State::default(), self.changes.len());
-        let mut kept_from = usize::from(message.parsed.headers_start);
+        let mut kept_from = message.parsed.headers_start;
+        let mut kept_from_slot = 0;
         // A received Content-Length is right as long as the body is the received one.
         let rewrites_length = self.body.is_some();
         let changed = self.changed | (u128::from(rewrites_length) << HeaderId::ContentLength as u8);
-        for (i, slot) in message.parsed.slots.iter().enumerate() {
+        for (i, slot) in slots.iter().enumerate() {
             if changed & (1 << slot.id as u8) == 0 {
                 continue;
             }
-            let line_start = usize::from(slot.start);
-            if slot.id == HeaderId::ContentLength {
-                out.extend_from_slice(&bytes[kept_from..usize::from(slot.value_start)]);
-                write_decimal(out, body_length);
-                kept_from = usize::from(slot.value_end);
-                continue;
-            }
-            let Some(change) = self.changes.iter().position(|(target, _)| self.is_meant(*target, slot))
-            else {
-                continue;
+            let change = match slot.id {
+                HeaderId::ContentLength => None,
+                _ => match self.changes.iter().position(|(target, _)| self.is_meant(*target, slot)) {
+                    None => continue,
+                    change => change,
+                },
             };
-            let line_end =
-                message.parsed.slots.get(i + 1).map_or(message.parsed.headers_end, |next| next.start);
-            out.extend_from_slice(&bytes[kept_from..line_start]);
-            kept_from = usize::from(line_end);
-            let line = Line { bytes: &bytes[line_start..usize::from(line_end)], slot };
-            match &self.changes[change].1 {
-                Change::Remove => {}
-                Change::Set(value) => {
-                    if !states[change].is_done {
-                        out.extend_from_slice(line.name());
-                        out.extend_from_slice(b": ");
-                        write_value(out, value.as_bytes());
-                        out.extend_from_slice(b"\r\n");
+            note.kept(kept_from_slot..i, kept_from, out.len());
+            out.extend_from_slice(&bytes[usize::from(kept_from)..usize::from(slot.start)]);
+            let line_end = slots.get(i + 1).map_or(message.parsed.headers_end, |next| next.start);
+            (kept_from, kept_from_slot) = (line_end, i + 1);
+            let line = Line { bytes: &bytes[usize::from(slot.start)..usize::from(line_end)], slot };
+            let start = out.len();
+            match change {
+                None => line.write_length(out, body_length),
+                Some(change) => match &self.changes[change].1 {
+                    Change::Remove => {}
+                    Change::Set(value) => {
+                        if !states[change].is_done {
+                            out.extend_from_slice(line.name());
+                            out.extend_from_slice(b": ");
+                            write_value(out, value.as_bytes());
+                            out.extend_from_slice(b"\r\n");
+                        }
+                        states[change].is_done = true;
                     }
-                    states[change].is_done = true;
-                }
-                Change::Elements { removed, replacement } => {
-                    line.write_elements(out, *removed, replacement.as_deref(), &mut states[change]);
-                }
+                    Change::Elements { removed, replacement } => {
+                        line.write_elements(out, *removed, replacement.as_deref(), &mut states[change]);
+                    }
+                },
+            }
+            if out.len() > start {
+                note.line(start);
             }
         }
-        out.extend_from_slice(&bytes[kept_from..usize::from(message.parsed.headers_end)]);
+        note.kept(kept_from_slot..slots.len(), kept_from, out.len());
+        out.extend_from_slice(&bytes[usize::from(kept_from)..usize::from(message.parsed.headers_end)]);
     }
 
     fn is_meant(&self, target: Target, slot: &Slot) -> bool {
@@ -300,6 +329,47 @@ struct State {
     is_done: bool,
 }
 
+/// What is told while a message is written.
+trait Note {
+    /// A line that is new or changed is written at `at`.
+    fn line(&mut self, at: usize);
+
+    /// The received lines of these slots are written as they came: what stood at `from` of the received message stands at `at`.
+    fn kept(&mut self, slots: Range<usize>, from: u16, at: usize);
+}
+
+impl Note for () {
+    fn line(&mut self, _at: usize) {}
+
+    fn kept(&mut self, _slots: Range<usize>, _from: u16, _at: usize) {}
+}
+
+/// Lines of a written message, in order.
+pub(crate) enum Written {
+    /// One that is new or changed, and where it begins.
+    Line { at: usize },
+    /// Those of some slots of the received message; what stood at `from` there stands at `at`.
+    Kept { slots: Range<usize>, from: u16, at: usize },
+}
+
+/// As many as an edit usually makes are noted without an allocation.
+#[derive(Default)]
+struct Noted {
+    lines: SmallVec<[Written; 8]>,
+}
+
+impl Note for Noted {
+    fn line(&mut self, at: usize) {
+        self.lines.push(Written::Line { at });
+    }
+
+    fn kept(&mut self, slots: Range<usize>, from: u16, at: usize) {
+        if !slots.is_empty() {
+            self.lines.push(Written::Kept { slots, from, at });
+        }
+    }
+}
+
 /// A received line, CRLF included.
 struct Line<'a> {
     bytes: &'a [u8],
@@ -319,6 +389,13 @@ impl<'a> Line<'a> {
     fn value(&self) -> &'a [u8] {
         let start = usize::from(self.slot.value_start - self.slot.start);
         &self.bytes[start..usize::from(self.slot.value_end - self.slot.start)]
+    }
+
+    /// Another length in place of the received one.
+    fn write_length(&self, out: &mut Vec<u8>, length: usize) {
+        out.extend_from_slice(self.head());
+        write_decimal(out, length);
+        out.extend_from_slice(&self.bytes[usize::from(self.slot.value_end - self.slot.start)..]);
     }
 
     fn write_elements(

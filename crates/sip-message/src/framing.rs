@@ -149,7 +149,7 @@ fn content_length(block: &[u8]) -> Result<u64, &'static str> {
             return Err("LF alone in the headers");
         }
         if matches!(block[line_start], b'C' | b'c' | b'L' | b'l')
-            && let Some(value) = content_length_value(&block[line_start..])
+            && let Some(value) = content_length_value(&block[line_start..], line_end - line_start)
         {
             if length.is_some() {
                 return Err("Content-Length stands more than once");
@@ -164,16 +164,18 @@ fn content_length(block: &[u8]) -> Result<u64, &'static str> {
     length.ok_or("no Content-Length")
 }
 
-/// The value of the header line at the front if it is a Content-Length; `Some(None)` where the value is malformed.
-fn content_length_value(lines: &[u8]) -> Option<Option<u64>> {
-    let name_end = lex::span(lines, TOKEN);
-    let blanks = lines[name_end..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    if HeaderId::from_name(&lines[..name_end]) != HeaderId::ContentLength
-        || lines.get(name_end + blanks) != Some(&b':')
-    {
+/// The value of the header line at the front if it is a Content-Length; `Some(None)` where the value is malformed. The first
+/// break of the line stands at `first_break` or before: a name is not folded.
+fn content_length_value(lines: &[u8], first_break: usize) -> Option<Option<u64>> {
+    let colon = lex::find(&lines[..first_break], b':')?;
+    let mut name = &lines[..colon];
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
+    }
+    if HeaderId::at_front(lines, name.len()) != HeaderId::ContentLength {
         return None;
     }
-    let value = &lines[name_end + blanks + 1..];
+    let value = &lines[colon + 1..];
     let mut end = 0;
     // The value goes on over folds.
     while let Some(found) = memmem::find(&value[end..], b"\r\n") {

@@ -30,11 +30,13 @@ pub(crate) const PARAM_VALUE: u16 = 1 << 10;
 
 /// What host names are made of.
 pub(crate) const HOST: u16 = 1 << 11;
+/// All but what ends the value of a parameter of credentials that is not quoted.
+pub(crate) const AUTH_VALUE: u16 = 1 << 12;
 
 static CLASSES: [u16; 256] = classes();
 
 const fn classes() -> [u16; 256] {
-    let mut table = [PARAM_NAME | PARAM_VALUE; 256];
+    let mut table = [PARAM_NAME | PARAM_VALUE | AUTH_VALUE; 256];
     table = mark_alphanumeric(table, TOKEN | USER | PASSWORD | URI_PARAM | URI_HEADER | LABEL | HOST | VALUE);
     table = mark(table, b"-.!%*_+`'~", TOKEN | VALUE);
     // `mark` of RFC 3261 §25.1.
@@ -51,6 +53,7 @@ const fn classes() -> [u16; 256] {
     table = mark(table, b".0123456789", IPV4);
     table = unmark(table, b"; \t\r\n", PARAM_NAME | PARAM_VALUE);
     table = unmark(table, b"=", PARAM_NAME);
+    table = unmark(table, b",\" \t\r\n", AUTH_VALUE);
     mark(table, b" \t\r\n", LWS)
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::found::Found;
+use crate::edit::Written;
 use crate::lex::{self, Elements};
 use crate::values::{AuthParams, CSeq, Contacts, HeaderError, NameAddr, RetryAfter, Via};
 use crate::{Header, HeaderId, Method, Uri, UriError};
@@ -36,10 +37,12 @@ pub(crate) struct Parsed {
     pub(crate) headers_end: u16,
     /// Where the body begins.
     pub(crate) body_start: u16,
-    pub(crate) slots: SmallVec<[Slot; SLOTS_INLINE]>,
+    pub(crate) slots: Slots,
     /// Empty until [`Message::validate`] has let the message pass.
     found: OnceLock<Found>,
 }
+
+type Slots = SmallVec<[Slot; SLOTS_INLINE]>;
 
 /// Header lines that are indexed without a heap allocation: three Vias, three Record-Routes and what a request has besides.
 const SLOTS_INLINE: usize = 20;
@@ -89,6 +92,17 @@ impl Message {
     /// dropped (RFC 3261 §18.3); fewer are an error. Leading CRLFs are skipped (RFC 3261 §7.5). Values are not looked at, except Content-Length.
     pub fn parse(bytes: Bytes) -> Result<Message, ParseError> {
         index::index(bytes)
+    }
+
+    /// What `parse` gives for `bytes`, which an edit of `received` wrote with these lines. `None` where it does not fit into the limits, or
+    /// where the edit brought a line that is none.
+    pub(crate) fn of_lines(
+        bytes: &Bytes,
+        received: &Message,
+        body_length: usize,
+        lines: &[Written],
+    ) -> Option<Message> {
+        index::of_lines(bytes, received, body_length, lines)
     }
 
     /// Checks what every element must be able to rely on before it acts: the headers that RFC 3261 §8.1.1 demands,

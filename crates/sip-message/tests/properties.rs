@@ -156,6 +156,8 @@ proptest! {
     fn printing_keeps_octets_and_meaning(octets in request()) {
         let message = parse(&octets);
         let written = Edit::new(&message).write();
+        let indexed = Edit::new(&message).write_message().expect("no larger than it was");
+        prop_assert_eq!(format!("{:?}", indexed), format!("{:?}", Message::parse(written.clone()).expect("parses")));
         prop_assert_eq!(&written[..], &octets[..]);
     }
 

@@ -16,7 +16,8 @@ fn check(edit: impl FnOnce(&mut Edit<'_>), wanted: &str) {
     let mut changes = Edit::new(&message);
     edit(&mut changes);
     let written = changes.write();
-    Message::parse(written.clone()).expect("parses again");
+    let again = Message::parse(written.clone()).expect("parses again");
+    assert_eq!(format!("{:?}", changes.write_message().expect("indexed")), format!("{again:?}"));
     let written = String::from_utf8(written.to_vec()).expect("text");
     let mut difference = String::new();
     let (old, new): (Vec<_>, Vec<_>) = (RECEIVED.split("\r\n").collect(), written.split("\r\n").collect());
@@ -175,4 +176,18 @@ fn a_missing_content_length_is_added() {
         .insert_first(HeaderId::ContentLength, "7")
         .write();
     assert_eq!(&written[..], b"X y:z SIP/2.0\r\nl: 1\r\nA: b\r\n\r\nq");
+}
+
+#[test]
+fn a_message_that_outgrows_its_limits_is_none() {
+    let long = "x".repeat(crate::HEADER_BLOCK_OCTETS_MAX);
+    let message = Message::parse(Bytes::from_static(RECEIVED.as_bytes())).expect("parses");
+    let error = Edit::new(&message).append(HeaderId::Subject, &long).write_message();
+    assert_eq!(error.expect_err("too long").status, 513);
+    let error = Edit::new(&message).request_uri("").write_message();
+    assert_eq!(error.expect_err("no request line").status, 400);
+    let lines = (0..crate::HEADER_LINES_MAX).fold(String::new(), |lines, _| lines + "A: b\r\n");
+    let many = Message::parse(Bytes::from(format!("X y:z SIP/2.0\r\n{lines}\r\n"))).expect("just fits");
+    let error = Edit::new(&many).write_message();
+    assert_eq!(error.expect_err("one more for Content-Length").status, 513);
 }

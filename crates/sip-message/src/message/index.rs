@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use memchr::memchr;
-use smallvec::SmallVec;
 
-use super::{Message, ParseError, Parsed, Slot, StartLine};
+use super::{Message, ParseError, Parsed, Slot, Slots, StartLine};
+use crate::edit::Written;
 use crate::lex::{self, LWS, TOKEN};
 use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX, Method};
 
@@ -60,7 +60,7 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
     };
     let headers_start = lines.at as u16;
 
-    let mut slots = SmallVec::new();
+    let mut slots = Slots::new();
     let mut content_length: Option<u64> = None;
     let (headers_end, body_start) = loop {
         let line_start = lines.at;
@@ -108,21 +108,8 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
         Some(length) => bytes.truncate(body_start + length as usize),
         None => {}
     }
-    let method = match start {
-        StartLine::Request { method_end, .. } => Method::known(&bytes[..usize::from(method_end)]),
-        StartLine::Response { .. } => None,
-    };
-    let parsed = Parsed {
-        bytes,
-        start,
-        method,
-        headers_start,
-        headers_end: headers_end as u16,
-        body_start: body_start as u16,
-        slots,
-        found: OnceLock::new(),
-    };
-    let message = Message { parsed: Arc::new(parsed) };
+    let message =
+        Message::of_parts(bytes, start, [headers_start, headers_end as u16, body_start as u16], slots);
     match fault {
         None => Ok(message),
         Some(Fault { status, reason }) => {
@@ -130,6 +117,60 @@ pub(super) fn index(mut bytes: Bytes) -> Result<Message, ParseError> {
             Err(ParseError { status, reason, answerable: is_answerable.then(|| Box::new(message)) })
         }
     }
+}
+
+impl Message {
+    /// From the start of the first header line, that of the empty line, and that of the body.
+    fn of_parts(bytes: Bytes, start: StartLine, places: [u16; 3], slots: Slots) -> Message {
+        let method = match start {
+            StartLine::Request { method_end, .. } => Method::known(&bytes[..usize::from(method_end)]),
+            StartLine::Response { .. } => None,
+        };
+        let [headers_start, headers_end, body_start] = places;
+        let found = OnceLock::new();
+        let parsed = Parsed { bytes, start, method, headers_start, headers_end, body_start, slots, found };
+        Message { parsed: Arc::new(parsed) }
+    }
+}
+
+/// See [`Message::of_lines`].
+pub(super) fn of_lines(
+    bytes: &Bytes,
+    received: &Message,
+    body_length: usize,
+    lines: &[Written],
+) -> Option<Message> {
+    let body_start = bytes.len() - body_length;
+    let headers_end = body_start - 2;
+    if bytes.len() > MESSAGE_OCTETS_MAX || body_start > HEADER_BLOCK_OCTETS_MAX {
+        return None;
+    }
+    let first = lines.first().map_or(headers_end, |line| match line {
+        Written::Line { at } | Written::Kept { at, .. } => *at,
+    });
+    let start = start_line(&bytes[..first - 2]).ok()?;
+    let mut slots = Slots::new();
+    for line in lines {
+        match line {
+            Written::Line { at } => {
+                let mut rest = Lines { block: &bytes[..body_start], at: *at, is_torn: false };
+                slots.push(header_line(rest.next_line()?, *at)?);
+            }
+            Written::Kept { slots: kept, from, at } => {
+                // No place grows beyond the header block's end, which was found to fit.
+                let moved = |place: u16| (usize::from(place) + at - usize::from(*from)) as u16;
+                slots.extend(received.parsed.slots[kept.clone()].iter().map(|slot| Slot {
+                    start: moved(slot.start),
+                    name_end: moved(slot.name_end),
+                    value_start: moved(slot.value_start),
+                    value_end: moved(slot.value_end),
+                    id: slot.id,
+                }));
+            }
+        }
+    }
+    let places = [first as u16, headers_end as u16, body_start as u16];
+    (slots.len() <= HEADER_LINES_MAX).then(|| Message::of_parts(bytes.clone(), start, places, slots))
 }
 
 /// Logical lines: a CRLF before a blank does not end one (RFC 3261 §7.3.1).

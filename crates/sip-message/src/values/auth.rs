@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::HeaderError;
 use super::params::unquote;
-use crate::lex::{LWS, TOKEN, is, quoted, skip_lws, span, trim};
+use crate::lex::{AUTH_VALUE, TOKEN, quoted, skip_lws, span, trim};
 
 /// Scheme and comma-separated parameters of an Authorization, Proxy-Authorization, WWW-Authenticate,
 /// Proxy-Authenticate or Authentication-Info value (RFC 3261 §20.7, RFC 7616 §3.3, §3.4).
@@ -76,16 +76,13 @@ impl<'a> Iterator for Iter<'a> {
         let value_start = skip_lws(bytes, equals + 1);
         let value_end = match bytes.get(value_start) {
             Some(b'"') => value_start + quoted(&bytes[value_start..])?,
-            _ => {
-                let is_end = |&byte: &u8| byte == b',' || byte == b'"' || is(byte, LWS);
-                bytes[value_start..].iter().position(is_end).map_or(bytes.len(), |found| value_start + found)
-            }
+            _ => value_start + span(&bytes[value_start..], AUTH_VALUE),
         };
         let next = skip_lws(bytes, value_end);
         self.rest = match bytes.get(next) {
             None => "",
             // A comma behind the last parameter is tolerated: HTTP's lists allow it (RFC 9110 §5.6.1).
-            Some(b',') => text[next + 1..].trim_start_matches([' ', '\t', '\r', '\n']),
+            Some(b',') => &text[skip_lws(bytes, next + 1)..],
             Some(_) => return None,
         };
         Some((&text[name_start..name_end], &text[value_start..value_end]))
