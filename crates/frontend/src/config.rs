@@ -5,6 +5,10 @@ use std::time::Duration;
 use directory::DomainName;
 use node::Listener;
 
+/// Requests that wait for an answer at once, unless configured otherwise. They take some 1 KiB each way: 256 MiB at the
+/// most, and far more than a server answers within a client's patience.
+pub const TRANSACTIONS_MAX: usize = 131_072;
+
 /// Everything that a front end must know to start. All fields are legal in any value that their types allow, but for
 /// `domains` and `listeners`, which must not be empty.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Config {
     pub authentication: AuthenticationPolicy,
     /// Bounds of messaging.
     pub messaging: MessagingLimits,
+    /// Requests that may wait for an answer at once, theirs to us and ours to others; see [`TRANSACTIONS_MAX`].
+    pub transactions_max: usize,
     /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
     pub secret: [u8; 32],
     /// Fresh randomness of this start: branches, tags, and what must not survive a restart.

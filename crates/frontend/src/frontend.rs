@@ -50,11 +50,10 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// RFC 3261 Table 4.
 const TIMERS: TimerValues =
     TimerValues { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };
-/// Pending ones take some 1 KiB each: 256 MiB at the most, and far more than a server answers within a client's
-/// patience. Ended ones take half of that and are remembered for 32 s up to 1,000 requests a second; beyond, for as long
-/// as the table reaches, and a resend that comes later is known by its message (`docs/deviations.md`).
-const TRANSACTIONS: Limits =
-    Limits { server_pending_max: 131_072, client_pending_max: 131_072, ended_max: 32_768 };
+/// Ended transactions that are remembered. They take some half KiB each and are remembered for 32 s up to 1,000 requests
+/// a second; beyond, for as long as the table reaches, and a resend that comes later is known by its message
+/// (`docs/deviations.md`).
+const TRANSACTIONS_ENDED_MAX: usize = 32_768;
 
 /// The Front End. Make it with [`FrontEnd::new`], then drive it as [`node::Node`] says; its first output asks storage for its users.
 pub struct FrontEnd {
@@ -154,7 +153,11 @@ impl FrontEnd {
             listeners: config.listeners.clone(),
             names,
             timers: TIMERS,
-            limits: TRANSACTIONS,
+            limits: Limits {
+                server_pending_max: config.transactions_max,
+                client_pending_max: config.transactions_max,
+                ended_max: TRANSACTIONS_ENDED_MAX,
+            },
             secret: config.secret,
             seed: config.seed,
         });

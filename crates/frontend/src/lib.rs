@@ -29,7 +29,9 @@ mod registration;
 mod router;
 mod users;
 
-pub use config::{AuthenticationPolicy, Challenge, Config, MessagingLimits, RegistrationLimits};
+pub use config::{
+    AuthenticationPolicy, Challenge, Config, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX,
+};
 pub use frontend::FrontEnd;
 pub use operator::secrets;
 

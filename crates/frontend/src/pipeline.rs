@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
-use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme};
+use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme, Uri};
 use sip_stack::route::OwnRoutes;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
@@ -34,6 +34,8 @@ pub(crate) struct Request<'m> {
     pub(crate) id: RequestId,
     pub(crate) message: &'m Message,
     pub(crate) method: Method<'m>,
+    /// Its Request-URI; `None` until the request was found valid.
+    pub(crate) uri: Option<Uri<'m>>,
     pub(crate) arrival: Arrival,
     /// Its transaction; `None` for those that are answered without one.
     pub(crate) server: Option<ServerId>,
@@ -154,6 +156,7 @@ impl FrontEnd {
             id,
             message: &message,
             method,
+            uri: None,
             arrival,
             server: None,
             own_routes: OwnRoutes { count: 0, destination: None, sender_is_party: false },
@@ -161,6 +164,7 @@ impl FrontEnd {
         if let Err(rejection) = message.validate() {
             return self.refuse(&request, Refusal::new(rejection.status, rejection.reason));
         }
+        request.uri = message.request_uri().ok();
         request.own_routes = self.stack.routes().own_routes(&message, arrival.flow);
         // A REGISTER changes nothing when it comes twice, so that it needs no transaction.
         if method != Method::Register {
@@ -210,8 +214,8 @@ impl FrontEnd {
 impl FrontEnd {
     /// RFC 3261 §16.3 step 2.
     fn check_scheme(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        match request.message.request_uri().map(|u| u.scheme()) {
-            Ok(Scheme::Sip | Scheme::Sips) => Ok(()),
+        match request.uri.map(|uri| uri.scheme()) {
+            Some(Scheme::Sip | Scheme::Sips) => Ok(()),
             _ => Err(Refusal::new(416, "the scheme of the Request-URI is not known here")),
         }
     }
@@ -293,7 +297,10 @@ impl FrontEnd {
             credentials,
             body: message.body(),
             source: request.arrival.remote.ip(),
-            identity: (message.call_id().unwrap_or(""), message.cseq().map_or(0, |c| c.number)),
+            identity: (
+                message.header(HeaderId::CallId).unwrap_or(b""),
+                message.cseq().map_or(0, |c| c.number),
+            ),
         };
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) => {
@@ -349,7 +356,7 @@ impl FrontEnd {
 impl FrontEnd {
     /// Whether the request is for the server itself: its Request-URI has no user and names one of our domains or hosts.
     pub(crate) fn is_for_this_server(&self, request: &Request<'_>) -> bool {
-        let Ok(uri) = request.message.request_uri() else { return false };
+        let Some(uri) = request.uri else { return false };
         uri.user().is_none()
             && request.own_routes.destination.is_none()
             && self.stack.routes().names().is_self(&uri)

@@ -35,7 +35,7 @@ impl FrontEnd {
         // RFC 3261 §10.3 step 1.
         let is_ours =
             |uri: Uri<'_>| self.is_our_domain(uri.host()) || self.stack.routes().names().is_self(&uri);
-        if !message.request_uri().is_ok_and(is_ours) {
+        if !request.uri.is_some_and(is_ours) {
             return Err(Refusal::new(403, "a REGISTER for a domain that is not ours"));
         }
         let account = self.users.get(user).expect("who signed in exists");

@@ -61,7 +61,7 @@ impl FrontEnd {
             return Err(Refusal::new(403, "a party of a dialog may not leave it"));
         };
         let method = request.method;
-        let recipient = self.recipient(request.message);
+        let recipient = self.recipient(request);
         if matches!(method, Method::Subscribe | Method::Publish) {
             return self.subscribe(request, user, &recipient);
         }
@@ -84,8 +84,8 @@ impl FrontEnd {
     }
 
     /// Whom the Request-URI means.
-    pub(crate) fn recipient(&self, message: &Message) -> Recipient {
-        let Ok(uri) = message.request_uri() else { return Recipient::Foreign };
+    pub(crate) fn recipient(&self, request: &Request<'_>) -> Recipient {
+        let Some(uri) = request.uri else { return Recipient::Foreign };
         let host = uri.host();
         let is_our_domain = self.is_our_domain(host);
         if !is_our_domain && !self.stack.routes().names().is_self(&uri) {

@@ -42,7 +42,7 @@ pub(crate) struct Attempt<'a> {
     /// Where it came from.
     pub(crate) source: IpAddr,
     /// Call-ID and CSeq: what a retransmission has in common with its first.
-    pub(crate) identity: (&'a str, u32),
+    pub(crate) identity: (&'a [u8], u32),
 }
 
 /// What credentials prove.
@@ -170,8 +170,8 @@ impl Authenticator {
     fn fingerprint(&self, attempt: &Attempt<'_>, response: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.fingerprint_key);
         let (call_id, cseq) = attempt.identity;
-        for part in [call_id, attempt.method, response] {
-            hasher.write(part.as_bytes());
+        for part in [call_id, attempt.method.as_bytes(), response.as_bytes()] {
+            hasher.write(part);
             hasher.write_u8(0);
         }
         hasher.write_u32(cseq);
@@ -221,43 +221,45 @@ pub(crate) struct Credentials<'a> {
     cnonce: Option<Cow<'a, str>>,
 }
 
+/// Where a parameter's value is kept.
+type Field<'a> = for<'c> fn(&'c mut Credentials<'a>) -> &'c mut Option<Cow<'a, str>>;
+
 impl<'a> Credentials<'a> {
     fn read(params: &AuthParams<'a>) -> Credentials<'a> {
         let mut given = Credentials::default();
+        let has_escapes = params.text.contains('\\');
         for (name, value) in params.iter() {
-            let place = match name.bytes().any(|b| b.is_ascii_uppercase()) {
-                true => given.place(&name.to_ascii_lowercase()),
-                false => given.place(name),
-            };
-            if let Some(place) = place {
-                place.get_or_insert_with(|| unquoted(value));
+            // Nearly all clients write the names as the RFC does.
+            let field = Credentials::field(name).or_else(|| Credentials::field(&name.to_ascii_lowercase()));
+            if let Some(field) = field {
+                field(&mut given).get_or_insert_with(|| unquoted(value, has_escapes));
             }
         }
         given
     }
 
-    fn place(&mut self, lower_name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+    fn field(lower_name: &str) -> Option<Field<'a>> {
         Some(match lower_name {
-            "realm" => &mut self.realm,
-            "username" => &mut self.username,
-            "nonce" => &mut self.nonce,
-            "uri" => &mut self.uri,
-            "response" => &mut self.response,
-            "algorithm" => &mut self.algorithm,
-            "qop" => &mut self.qop,
-            "nc" => &mut self.nc,
-            "cnonce" => &mut self.cnonce,
+            "realm" => |c| &mut c.realm,
+            "username" => |c| &mut c.username,
+            "nonce" => |c| &mut c.nonce,
+            "uri" => |c| &mut c.uri,
+            "response" => |c| &mut c.response,
+            "algorithm" => |c| &mut c.algorithm,
+            "qop" => |c| &mut c.qop,
+            "nc" => |c| &mut c.nc,
+            "cnonce" => |c| &mut c.cnonce,
             _ => return None,
         })
     }
 }
 
 /// A parameter's value without its quotes (RFC 3261 §25.1, quoted-string).
-fn unquoted(value: &str) -> Cow<'_, str> {
+fn unquoted(value: &str, has_escapes: bool) -> Cow<'_, str> {
     let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
         return Cow::Borrowed(value);
     };
-    if !inner.as_bytes().contains(&b'\\') {
+    if !has_escapes {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -283,6 +285,23 @@ pub(crate) fn credentials_for<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn username(value: &str) -> Option<String> {
+        let credentials = credentials_for([value.as_bytes()].into_iter(), "contoso.example")?;
+        Some(credentials.username?.into_owned())
+    }
+
+    #[test]
+    fn credentials_are_read_in_any_case_and_with_escapes() {
+        for value in [
+            r#"Digest username="al\"ice", realm="contoso.example""#,
+            r#"digest Realm="contoso.example",opaque="",USERNAME="al\"ice",username="mallory""#,
+        ] {
+            assert_eq!(username(value).as_deref(), Some("al\"ice"), "{value}");
+        }
+        assert_eq!(username(r#"Digest username=alice, realm="CONTOSO.example""#).as_deref(), Some("alice"));
+        assert_eq!(username(r#"Digest username="alice", realm="other.example""#), None);
+    }
 
     #[test]
     fn old_libre_is_offered_md5_alone() {

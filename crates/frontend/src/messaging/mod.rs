@@ -85,7 +85,7 @@ impl FrontEnd {
         let Kind::Kept(wrapping) = identity::kind(request.message) else {
             return self.route(request, sender);
         };
-        let to = match self.recipient(request.message) {
+        let to = match self.recipient(request) {
             Recipient::User(to, _) => to,
             Recipient::Nobody => return Err(Refusal::new(404, "no such user")),
             Recipient::Server => {
