@@ -282,11 +282,14 @@ impl Mailbox {
 
     /// Moves a device past a message that was in delivery.
     fn pass(&mut self, id: DeviceId, sequence: Sequence) {
-        let key = match self.devices.iter_mut().find(|d| d.id == id) {
-            Some(device) => {
+        let at = self.devices.iter().position(|d| d.id == id);
+        // A device that is there gets its key back below.
+        let key = match at {
+            Some(at) => {
+                let device = &mut self.devices[at];
                 device.state = DeviceState::Idle;
                 device.cursor = device.cursor.max(sequence);
-                device.key.clone()
+                device.key.take()
             }
             None => self.departed.remove(&id).flatten(),
         };
@@ -296,9 +299,12 @@ impl Mailbox {
             for device in self.devices.iter_mut().filter(is_same) {
                 device.cursor = device.cursor.max(sequence);
             }
-            let cursor = self.cursors.entry(key).or_default();
+            let cursor = self.cursors.get_mut(&key).expect("a device with a key has a cursor");
             cursor.through = cursor.through.max(sequence);
             cursor.is_unwritten = true;
+            if let Some(at) = at {
+                self.devices[at].key = Some(key);
+            }
         }
         let slowest = self.devices.iter().map(|d| d.cursor).min().unwrap_or(self.durable);
         while self.recent.front().is_some_and(|(s, _)| *s <= slowest) {
