@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use crate::lex::{self, TOKEN};
 use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderId, MESSAGE_OCTETS_MAX};
@@ -143,8 +143,7 @@ fn has_lone_line_feed(buffer: &[u8], from: usize) -> bool {
 fn content_length(block: &[u8]) -> Result<u64, &'static str> {
     let mut length = None;
     let mut line_start = 0;
-    while let Some(line_feed) = memchr(b'\n', &block[line_start..]) {
-        let line_end = line_start + line_feed;
+    for line_end in memchr::memchr_iter(b'\n', block) {
         if line_end == 0 || block[line_end - 1] != b'\r' {
             return Err("LF alone in the headers");
         }
@@ -178,12 +177,15 @@ fn content_length_value(lines: &[u8], first_break: usize) -> Option<Option<u64>>
     let value = &lines[colon + 1..];
     let mut end = 0;
     // The value goes on over folds.
-    while let Some(found) = memmem::find(&value[end..], b"\r\n") {
+    // A few digits: no search is worth its start-up.
+    while let Some(found) = value[end..].iter().position(|&byte| byte == b'\r') {
         end += found;
-        if !matches!(value.get(end + 2), Some(b' ' | b'\t')) {
-            break;
+        match value[end..] {
+            [b'\r', b'\n', b' ' | b'\t', ..] => end += 2,
+            [b'\r', b'\n', ..] => break,
+            // Left in the value, which is no number then.
+            _ => end += 1,
         }
-        end += 2;
     }
     Some(lex::decimal(lex::trim(&value[..end])))
 }

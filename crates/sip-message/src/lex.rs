@@ -162,17 +162,21 @@ pub(crate) fn are_graphic(bytes: &[u8]) -> bool {
 }
 
 /// Where the first CR or LF at `at` or behind stands. Lines are too short for the start-up of a vector search.
-#[inline]
+#[inline(always)]
 pub(crate) fn line_break(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
-    let (words, _) = bytes.get(at..)?.as_chunks::<8>();
-    for word in words {
-        let found = controls(u64::from_le_bytes(*word));
-        if found == 0 {
-            at += 8;
+    let (pairs, _) = bytes.get(at..)?.as_chunks::<16>();
+    for pair in pairs {
+        let (words, _) = pair.as_chunks::<8>();
+        let [first, second] = [words[0], words[1]].map(|word| controls(u64::from_le_bytes(word)));
+        if first | second == 0 {
+            at += 16;
             continue;
         }
-        let place = at + found.trailing_zeros() as usize / 8;
+        let place = match first {
+            0 => at + 8 + second.trailing_zeros() as usize / 8,
+            _ => at + first.trailing_zeros() as usize / 8,
+        };
         if let b'\r' | b'\n' = bytes[place] {
             return Some(place);
         }

@@ -111,7 +111,7 @@ impl FrontEnd {
         let sequence = account.mailbox.allot();
         let recipient_address = account.user.address.clone();
         let kept =
-            self.as_kept(request.message, request.own_routes.count, &recipient_address, &sender_address);
+            self.as_kept(request.message, request.own_routes.count, &recipient_address, &sender_address)?;
         let stored = StoredMessage {
             owner: to,
             sequence,
@@ -139,7 +139,13 @@ impl FrontEnd {
     }
 
     /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
-    fn as_kept(&self, message: &Message, own_routes: usize, to: &SipAddress, from: &SipAddress) -> Message {
+    fn as_kept(
+        &self,
+        message: &Message,
+        own_routes: usize,
+        to: &SipAddress,
+        from: &SipAddress,
+    ) -> Result<Message, Refusal> {
         let uri = ["sip:", to.as_str()].concat();
         let mut edit = Edit::new(message);
         edit.request_uri(&uri)
@@ -157,7 +163,9 @@ impl FrontEnd {
         if message.header(HeaderId::Date).is_none() {
             edit.append(HeaderId::Date, self.date());
         }
-        Message::parse(edit.write()).expect("an edited message is a message")
+        // Only what just fits into the limits outgrows them here.
+        edit.write_message()
+            .map_err(|error| Refusal::new(error.status, "the message is too large to be kept"))
     }
 
     /// The sender's other devices see what was sent (design section 6).

@@ -271,3 +271,18 @@ fn nobody_can_say_what_only_our_own_servers_say() {
         assert_eq!(world.status_to(alice), 200);
     }
 }
+
+#[test]
+fn a_message_that_just_fits_is_kept_or_refused() {
+    let mut world = World::new();
+    let alice = world.sign_in("alice");
+    let to = "sip:bob@contoso.example";
+    let statuses = (32_400..32_700).step_by(7).map(|length| {
+        let head = world.head("MESSAGE", "alice", to, to);
+        let subject = "x".repeat(length);
+        world.receive(alice, &format!("{head}\nSubject: {subject}\nContent-Type: text/plain"), "hi");
+        world.status_to(alice)
+    });
+    let statuses: Vec<u16> = statuses.collect();
+    assert!(statuses.is_sorted() && statuses.contains(&202) && statuses.contains(&513), "{statuses:?}");
+}
