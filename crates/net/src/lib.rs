@@ -1,8 +1,8 @@
 //! The real world around a node: sockets, TLS, WebSocket, DNS, HTTP, timers.
 //!
 //! A [`Driver`] runs one [`node::Node`] on one thread. Whatever task sees an event (octets on a socket, an answer of
-//! storage or DNS, a deadline) calls the node directly and carries out what it wants before it returns: there is no
-//! channel, no task per message and no lock between a socket and the node. More cores are more drivers.
+//! storage or DNS, a deadline) calls the node directly: there is no channel, no task per message and no lock between a
+//! socket and the node. More cores are more drivers.
 //!
 //! ```text
 //!   accept, read, recv ─┐                       ┌─ send, write (what does not fit waits in a bounded queue)
@@ -11,8 +11,10 @@
 //! ```
 //!
 //! Within a turn outputs are collected, and carried out at its end in one system call for each socket where the
-//! kernel allows. What is born of that (a connection that breaks while it is written to) becomes an input of the same
-//! turn, so a node is never called from within itself.
+//! kernel allows. Connections that are ready together end their turns together: what they send leaves in one go when
+//! they have been read, and storage is called once. A connection that is ready alone waits for nobody. What is born of
+//! that (a connection that breaks while it is written to) becomes an input of the same turn, so a node is never called
+//! from within itself.
 //!
 //! # What a connection costs
 //!

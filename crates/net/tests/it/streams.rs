@@ -71,6 +71,36 @@ async fn a_message_larger_than_one_read_comes_whole() {
 }
 
 #[tokio::test]
+async fn many_that_are_ready_together_are_all_answered_in_order() {
+    let mut server = Setup::listen(Transport::Tcp).start();
+    let mut clients = Vec::new();
+    // More than end their turns together.
+    for _ in 0..150 {
+        clients.push(connect(&server).await);
+        server.connected().await;
+    }
+    let mut pause = connect(&server).await;
+    write(&mut pause, b"PAUSE sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n").await;
+    for (at, client) in clients.iter_mut().enumerate() {
+        for body in ["first", "second", "third"] {
+            write(client, &message(&format!("{body} of {at}"))).await;
+        }
+        if at % 2 == 0 {
+            client.shutdown().await.expect("it is connected");
+        }
+    }
+    for (at, client) in clients.iter_mut().enumerate() {
+        for body in ["first", "second", "third"] {
+            expect(client, &message(&format!("{body} of {at}"))).await;
+        }
+        if at % 2 == 0 {
+            assert!(read_to_end(client).await.is_empty(), "the end comes after the answers");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn pings_are_answered_between_messages() {
     let mut server = Setup::listen(Transport::Tcp).start();
     let mut client = connect(&server).await;

@@ -27,6 +27,9 @@ use tokio_rustls::client::TlsStream;
 /// Nothing here takes as long, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a PAUSE takes.
+pub(crate) const PAUSE: Duration = Duration::from_millis(300);
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Connected(ConnectionId, Peer, Option<ConnectToken>),
@@ -75,6 +78,10 @@ impl Node for Probe {
             Input::Closed { connection, reason } => Seen::Closed(connection, reason),
             Input::Received { flow, bytes } => {
                 assert!(!bytes.starts_with(b"BREAK"), "an invariant is broken, as the test asked");
+                if bytes.starts_with(b"PAUSE") {
+                    // Holds up the driver's thread, so that much is ready when it goes on.
+                    std::thread::sleep(PAUSE);
+                }
                 if bytes.starts_with(b"MESSAGE") {
                     self.outputs.push_back(Output::Send { flow, bytes: bytes.clone() });
                 }
