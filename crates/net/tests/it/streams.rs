@@ -79,16 +79,20 @@ async fn many_that_are_ready_together_are_all_answered_in_order() {
         clients.push(connect(&server).await);
         server.connected().await;
     }
-    let mut pause = connect(&server).await;
-    write(&mut pause, b"PAUSE sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n").await;
-    for (at, client) in clients.iter_mut().enumerate() {
-        for body in ["first", "second", "third"] {
-            write(client, &message(&format!("{body} of {at}"))).await;
+    let (held, holding) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    tokio::join!(server.command(Command::Hold(held, released)), async {
+        holding.recv_timeout(PATIENCE).expect("the driver takes the command");
+        for (at, client) in clients.iter_mut().enumerate() {
+            for body in ["first", "second", "third"] {
+                write(client, &message(&format!("{body} of {at}"))).await;
+            }
+            if at % 2 == 0 {
+                client.shutdown().await.expect("it is connected");
+            }
         }
-        if at % 2 == 0 {
-            client.shutdown().await.expect("it is connected");
-        }
-    }
+        drop(release);
+    });
     for (at, client) in clients.iter_mut().enumerate() {
         for body in ["first", "second", "third"] {
             expect(client, &message(&format!("{body} of {at}"))).await;

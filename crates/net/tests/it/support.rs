@@ -27,9 +27,6 @@ use tokio_rustls::client::TlsStream;
 /// Nothing here takes as long, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a PAUSE takes.
-pub(crate) const PAUSE: Duration = Duration::from_millis(300);
-
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Connected(ConnectionId, Peer, Option<ConnectToken>),
@@ -53,6 +50,8 @@ pub(crate) enum Command {
     Persist(Vec<u64>),
     /// A timer in so many milliseconds.
     Timer(u64),
+    /// Holds up the driver's thread, once it has said so, until the other end is dropped: much is ready when it goes on.
+    Hold(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
     /// Never answered.
     Ignore,
 }
@@ -78,10 +77,6 @@ impl Node for Probe {
             Input::Closed { connection, reason } => Seen::Closed(connection, reason),
             Input::Received { flow, bytes } => {
                 assert!(!bytes.starts_with(b"BREAK"), "an invariant is broken, as the test asked");
-                if bytes.starts_with(b"PAUSE") {
-                    // Holds up the driver's thread, so that much is ready when it goes on.
-                    std::thread::sleep(PAUSE);
-                }
                 if bytes.starts_with(b"MESSAGE") {
                     self.outputs.push_back(Output::Send { flow, bytes: bytes.clone() });
                 }
@@ -119,6 +114,10 @@ impl Node for Probe {
                         }));
                     }
                     Command::Timer(ms) => self.deadline = Some(now.monotonic + Duration::from_millis(ms)),
+                    Command::Hold(held, release) => {
+                        held.send(()).expect("the test waits for it");
+                        assert!(release.recv().is_err(), "nothing is sent");
+                    }
                     Command::Ignore => return,
                 }
                 return self.outputs.push_back(Output::Answer { token, answer: () });
