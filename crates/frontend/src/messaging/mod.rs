@@ -104,14 +104,14 @@ impl FrontEnd {
             }
             return Ok(());
         }
-        let account = self.users.get_mut(to).expect("the recipient was just found");
+        let account = self.users.get(to).expect("the recipient was just found");
         if account.mailbox.waiting() >= self.config.messaging.waiting_per_user_max {
             return Err(Refusal::new(480, "the mailbox of the user is full"));
         }
-        let sequence = account.mailbox.allot();
         let recipient_address = account.user.address.clone();
         let kept =
             self.as_kept(request.message, request.own_routes.count, &recipient_address, &sender_address)?;
+        let sequence = self.users.get_mut(to).expect("the recipient was just found").mailbox.allot();
         let stored = StoredMessage {
             owner: to,
             sequence,
