@@ -1,7 +1,7 @@
 //! How a machine gets its front end.
 
 use directory::DomainName;
-use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
+use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX};
 
 use crate::world::{Boot, Factory};
 
@@ -20,6 +20,7 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         registration: RegistrationLimits::default(),
         authentication: AuthenticationPolicy::default(),
         messaging: MessagingLimits::default(),
+        transactions_max: TRANSACTIONS_MAX,
         secret: boot.secret,
         seed: boot.seed,
     }
