@@ -6,6 +6,7 @@ mod tests;
 
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512_256};
+use smallvec::SmallVec;
 use subtle::ConstantTimeEq;
 
 /// A digest algorithm. We offer the first two.
@@ -64,7 +65,18 @@ impl Ha1 {
             Ha1::Sha256(hash) | Ha1::Sha512_256(hash) => hash,
         }
     }
+
+    /// As it enters another hash.
+    fn hex(&self) -> SmallVec<[u8; 2 * HASH_OCTETS_MAX]> {
+        let octets = self.as_bytes();
+        let mut digits = SmallVec::from_elem(0, 2 * octets.len());
+        hex::encode_to_slice(octets, &mut digits).expect("there is room for two digits an octet");
+        digits
+    }
 }
+
+/// Octets of SHA-256 and SHA-512/256.
+const HASH_OCTETS_MAX: usize = 32;
 
 /// The parameters of an Authorization that enter the response.
 #[derive(Clone, Copy, Debug)]
@@ -88,14 +100,16 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Ha1
 
 /// HA1 of the `-sess` variants, made from the plain one (RFC 7616 §3.4.2).
 pub fn ha1_session(ha1: &Ha1, nonce: &str, cnonce: &str) -> Ha1 {
-    let plain = hex::encode(ha1.as_bytes());
-    hash(ha1.algorithm(), &[plain.as_bytes(), nonce.as_bytes(), cnonce.as_bytes()])
+    hash(ha1.algorithm(), &[&ha1.hex(), nonce.as_bytes(), cnonce.as_bytes()])
 }
 
 /// Whether `response` (hex) is right; compares in constant time.
 pub fn verify(ha1: &Ha1, input: &ResponseInput<'_>, response: &str) -> bool {
-    let Ok(given) = hex::decode(response) else { return false };
-    expected(ha1, input).as_bytes().ct_eq(&given).into()
+    let expected = expected(ha1, input);
+    let expected = expected.as_bytes();
+    let mut given = [0; HASH_OCTETS_MAX];
+    let given = &mut given[..expected.len()];
+    hex::decode_to_slice(response, given).is_ok() && bool::from(expected.ct_eq(given))
 }
 
 /// The response in hex, as a client computes it (used by tests and by our own outgoing requests).
@@ -105,16 +119,15 @@ pub fn response(ha1: &Ha1, input: &ResponseInput<'_>) -> String {
 
 fn expected(ha1: &Ha1, input: &ResponseInput<'_>) -> Ha1 {
     let algorithm = ha1.algorithm();
-    let ha1 = hex::encode(ha1.as_bytes());
+    let ha1 = ha1.hex();
     let (method, uri) = (input.method.as_bytes(), input.uri.as_bytes());
     let ha2 = if input.qop.is_some_and(|qop| qop.eq_ignore_ascii_case("auth-int")) {
-        let body = hex::encode(hash(algorithm, &[input.body]).as_bytes());
-        hash(algorithm, &[method, uri, body.as_bytes()])
+        let body = hash(algorithm, &[input.body]).hex();
+        hash(algorithm, &[method, uri, &body])
     } else {
         hash(algorithm, &[method, uri])
     };
-    let ha2 = hex::encode(ha2.as_bytes());
-    let (ha1, ha2, nonce) = (ha1.as_bytes(), ha2.as_bytes(), input.nonce.as_bytes());
+    let (ha1, ha2, nonce) = (&ha1[..], &ha2.hex()[..], input.nonce.as_bytes());
     match input.qop {
         Some(qop) => {
             let (nc, cnonce) = (input.nc.as_bytes(), input.cnonce.as_bytes());

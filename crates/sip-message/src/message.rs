@@ -237,7 +237,7 @@ impl Message {
     /// The tag of From, `None` where there is none; the same as [`Message::from`] and [`NameAddr::tag`] for less.
     pub fn from_tag(&self) -> Option<&str> {
         match self.parsed.found.get() {
-            Some(found) => found.from_tag(&self.parsed.bytes),
+            Some(found) => found.tag_of_from(&self.parsed.bytes),
             None => self.from().ok()?.tag(),
         }
     }
@@ -252,7 +252,7 @@ impl Message {
 
     /// The tag of To as `validate` found it; `None` before.
     pub(crate) fn known_to_tag(&self) -> Option<Option<&str>> {
-        self.parsed.found.get().map(|found| found.to_tag(&self.parsed.bytes))
+        self.parsed.found.get().map(|found| found.tag_of_to(&self.parsed.bytes))
     }
 
     /// From.

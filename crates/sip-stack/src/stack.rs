@@ -1180,7 +1180,7 @@ impl BranchId {
 
 /// What stands from each `;` on.
 fn semicolons(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.iter().enumerate().filter(|(_, byte)| **byte == b';').map(|(place, _)| &value[place..])
+    memchr::memchr_iter(b';', value).map(|place| &value[place..])
 }
 
 fn part(seed: &[u8; 32], index: usize) -> [u8; 8] {

@@ -50,12 +50,12 @@ impl Found {
         parts.branch(element.slice(message)).map(|branch| str::from_utf8(branch).expect(TEXT))
     }
 
-    pub(super) fn from_tag<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
+    pub(super) fn tag_of_from<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
         let (element, parts) = &self.from;
         parts.tag(element.slice(message)).map(|tag| str::from_utf8(tag).expect(TEXT))
     }
 
-    pub(super) fn to_tag<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
+    pub(super) fn tag_of_to<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
         let (element, parts) = &self.to;
         parts.tag(element.slice(message)).map(|tag| str::from_utf8(tag).expect(TEXT))
     }
