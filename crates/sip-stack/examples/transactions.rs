@@ -125,5 +125,7 @@ fn response(branch: &str) -> Bytes {
 }
 
 fn parse(bytes: Bytes) -> Message {
-    Message::parse(bytes).expect("the message is whole")
+    let message = Message::parse(bytes).expect("the message is whole");
+    message.validate().expect("the message is well formed");
+    message
 }
