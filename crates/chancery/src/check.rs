@@ -391,7 +391,10 @@ fn dns(settings: &Settings, findings: &mut Findings) {
         .collect();
     let asked = net::runtime().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
-            let resolver = net::Resolver::from_system()?;
+            let resolver = match settings.dns_servers.as_slice() {
+                [] => net::Resolver::from_system()?,
+                servers => net::Resolver::with_servers(servers)?,
+            };
             let mut answers = Vec::new();
             for (name, port) in questions {
                 let question = Question::Srv(name.clone());
@@ -420,7 +423,11 @@ fn dns(settings: &Settings, findings: &mut Findings) {
     let found = match asked {
         Ok(found) => found,
         Err(error) => {
-            return findings.warn("dns", format!("{error:#}"), "look at /etc/resolv.conf");
+            return findings.warn(
+                "dns",
+                format!("{error:#}"),
+                "look at [dns] servers, or at /etc/resolv.conf",
+            );
         }
     };
     for (name, port, answer) in found {

@@ -13,7 +13,7 @@ use frontend::{AuthenticationPolicy, Challenge, MessagingLimits, RegistrationLim
 use pki::ServerNames;
 
 use crate::cli::DemoArguments;
-use crate::config::{CONTROL_SOCKET, ConnectionLimits, TlsSettings};
+use crate::config::{CONTROL_SOCKET, ProcessLimits, TlsSettings};
 use crate::exit::{Exit, Failure};
 use crate::init::{AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, authority_name, certificate_for};
 use crate::locate::{DATA_DIR, DATABASE};
@@ -54,9 +54,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         authentication: authentication(arguments),
         messaging: MessagingLimits::default(),
         // Load generators, too, come from one address.
-        limits: ConnectionLimits {
+        dns_servers: Vec::new(),
+        limits: ProcessLimits {
             connections_per_source_max: u32::try_from(net::CONNECTIONS_MAX).unwrap_or(u32::MAX),
-            ..ConnectionLimits::default()
+            ..ProcessLimits::default()
         },
         control_socket: data_dir.join(CONTROL_SOCKET),
         data_dir,

@@ -50,6 +50,7 @@ fn plan(settings: &Settings) -> Plan {
         authentication: settings.authentication.clone(),
         messaging: settings.messaging.clone(),
         limits: settings.limits.clone(),
+        dns_servers: settings.dns_servers.clone(),
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
         authority_file: settings.tls.as_ref().and_then(|tls| tls.authority_file.clone()),

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{ConnectionLimits, ListenerSettings, TlsSettings};
+use crate::config::{ListenerSettings, ProcessLimits, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Caller, ControlServer};
 use crate::locate::DATABASE;
@@ -42,7 +42,9 @@ pub(crate) struct Plan {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
-    pub(crate) limits: ConnectionLimits,
+    pub(crate) limits: ProcessLimits,
+    /// Empty for those of the system.
+    pub(crate) dns_servers: Vec<SocketAddr>,
     pub(crate) data_dir: PathBuf,
     pub(crate) control_socket: PathBuf,
     pub(crate) authority_file: Option<PathBuf>,
@@ -176,6 +178,7 @@ impl Server {
             registration: plan.registration,
             authentication: plan.authentication,
             messaging: plan.messaging,
+            transactions_max: plan.limits.transactions_max,
             secret,
             seed: secrets::random()?,
         });
@@ -184,7 +187,7 @@ impl Server {
         let driver = {
             // Sockets and resolvers register with the runtime that they are made in.
             let _inside = runtime.enter();
-            let resolver = resolver()?;
+            let resolver = resolver(&plan.dns_servers)?;
             let options = Options {
                 connections_max: plan.limits.connections_max,
                 connections_per_source_max: plan.limits.connections_per_source_max,
@@ -367,7 +370,10 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-fn resolver() -> anyhow::Result<Resolver> {
+fn resolver(servers: &[SocketAddr]) -> anyhow::Result<Resolver> {
+    if !servers.is_empty() {
+        return Resolver::with_servers(servers).context("no resolver can be made");
+    }
     Resolver::from_system().or_else(|error| {
         tracing::warn!(event = "no-resolver", %error, "names of other domains cannot be resolved");
         Resolver::with_servers(&[]).context("no resolver can be made")

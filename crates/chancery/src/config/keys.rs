@@ -194,6 +194,17 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "dns",
+        repeats: false,
+        doc: "Where the hosts of registered devices and of other servers are looked up (RFC 3263).",
+        keys: &[Key {
+            name: "servers",
+            default: "[]",
+            doc: "The DNS servers to ask, such as [\"10.0.0.53\"], with their port where it is not 53. A network whose\n\
+                  inner names are unknown outside names its own. Default: those of the system (/etc/resolv.conf).",
+        }],
+    },
+    Section {
         name: "limits",
         repeats: false,
         doc: "What protects the process itself.",
@@ -207,6 +218,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 name: "connections_per_source_max",
                 default: "16384",
                 doc: "Connections at once from one address (IPv6: from one /64).",
+            },
+            Key {
+                name: "transactions_max",
+                default: "131072",
+                doc: "Requests that wait for an answer at once, some 2 KiB each; further ones are refused with 503 and\n\
+                      Retry-After. The last quarter is not for calls, which ring for minutes: messages go on.",
             },
         ],
     },

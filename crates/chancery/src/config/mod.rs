@@ -48,7 +48,9 @@ pub(crate) struct Settings {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
-    pub(crate) limits: ConnectionLimits,
+    pub(crate) limits: ProcessLimits,
+    /// DNS servers to ask; empty for those of the system.
+    pub(crate) dns_servers: Vec<SocketAddr>,
     pub(crate) log: LogSettings,
 }
 
@@ -63,18 +65,20 @@ pub(crate) struct ListenerSettings {
     pub(crate) origins: Vec<String>,
 }
 
-/// Budgets of connections.
+/// Budgets of the process.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ConnectionLimits {
+pub(crate) struct ProcessLimits {
     pub(crate) connections_max: usize,
     pub(crate) connections_per_source_max: u32,
+    pub(crate) transactions_max: usize,
 }
 
-impl Default for ConnectionLimits {
-    fn default() -> ConnectionLimits {
-        ConnectionLimits {
+impl Default for ProcessLimits {
+    fn default() -> ProcessLimits {
+        ProcessLimits {
             connections_max: net::CONNECTIONS_MAX,
             connections_per_source_max: net::CONNECTIONS_PER_SOURCE_MAX,
+            transactions_max: frontend::TRANSACTIONS_MAX,
         }
     }
 }
@@ -139,6 +143,7 @@ impl Settings {
         compare("[registration]", self.registration == new.registration);
         compare("[authentication]", self.authentication == new.authentication);
         compare("[messaging]", self.messaging == new.messaging);
+        compare("[dns]", self.dns_servers == new.dns_servers);
         compare("[limits]", self.limits == new.limits);
         compare("[log] format", self.log.format == new.log.format);
         sections

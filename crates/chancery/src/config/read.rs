@@ -14,14 +14,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
 use super::{
-    CONTROL_SOCKET, ConfigError, ConnectionLimits, ListenerSettings, LogFormat, LogSettings, Problem,
-    Settings, TlsSettings,
+    CONTROL_SOCKET, ConfigError, ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, Settings,
+    TlsSettings,
 };
 
 /// Most listeners: `node::ListenerId` has 16 bits, and no machine needs more sockets than this.
 const LISTENERS_MAX: usize = 64;
 /// Most domains: they stand in one certificate.
 const DOMAINS_MAX: usize = pki::NAMES_MAX;
+/// Most DNS servers: resolv.conf has room for 3, and each is waited for in turn.
+const DNS_SERVERS_MAX: usize = 8;
+/// Where DNS servers listen (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
 /// Longest registration, in seconds: a day. Longer ones would keep a lost phone ringing.
 const EXPIRES_SECONDS_MAX: u64 = 86_400;
 /// Shortest registration, in seconds; less is a denial of service by configuration.
@@ -100,6 +104,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
         limits: limits(&root.table("limits")),
+        dns_servers: dns_servers(&root.table("dns")),
         log: log(&root.table("log")),
     })
 }
@@ -262,14 +267,32 @@ fn messaging(table: &Table<'_>) -> MessagingLimits {
     }
 }
 
-fn limits(table: &Table<'_>) -> ConnectionLimits {
-    let default = ConnectionLimits::default();
+fn dns_servers(table: &Table<'_>) -> Vec<SocketAddr> {
+    let servers = table.strings("servers");
+    if servers.len() > DNS_SERVERS_MAX {
+        let reason = format!("{} servers are more than {DNS_SERVERS_MAX}", servers.len());
+        table.problem::<()>(table.key_at("servers"), "servers", reason, None);
+    }
+    let address = |(text, at): (String, Range<usize>)| {
+        let with_port = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
+        with_port.or_else(|_| text.parse()).ok().filter(|address| address.port() != 0).or_else(|| {
+            let mend = "write \"10.0.0.53\", or with its port \"10.0.0.53:5353\"";
+            table.problem(at, "servers", format!("{text:?} is no address"), Some(mend))
+        })
+    };
+    servers.into_iter().filter_map(address).collect()
+}
+
+fn limits(table: &Table<'_>) -> ProcessLimits {
+    let default = ProcessLimits::default();
     let connections_max = table.integer("connections_max", 16..=1_000_000, default.connections_max as u64);
     let per_source = u64::from(default.connections_per_source_max);
     let per_source = table.integer("connections_per_source_max", 1..=1_000_000, per_source);
-    ConnectionLimits {
+    let transactions_max = table.integer("transactions_max", 16..=1_000_000, default.transactions_max as u64);
+    ProcessLimits {
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         connections_per_source_max: u32::try_from(per_source).unwrap_or(u32::MAX),
+        transactions_max: usize::try_from(transactions_max).unwrap_or(usize::MAX),
     }
 }
 

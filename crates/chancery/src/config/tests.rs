@@ -212,3 +212,18 @@ fn a_running_server_says_what_needs_a_restart() {
     assert_eq!(old.restart_needed_for(&parse(&new).unwrap()), ["[messaging]"]);
     assert!(old.restart_needed_for(&old).is_empty());
 }
+
+#[test]
+fn a_dns_server_listens_where_they_all_do_unless_said() {
+    let text = format!("{MINIMAL}[dns]\nservers = [\"10.0.0.53\", \"fd00::53\", \"127.0.0.1:5353\"]\n");
+    let servers: Vec<String> = parse(&text).unwrap().dns_servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.53:53", "[fd00::53]:53", "127.0.0.1:5353"]);
+    check(
+        &format!("{MINIMAL}[dns]\nservers = [\"ns.contoso.example\", \"10.0.0.53:0\"]\n"),
+        expect![[r#"
+            chancery.toml:10: dns.servers: "ns.contoso.example" is no address
+              help: write "10.0.0.53", or with its port "10.0.0.53:5353"
+            chancery.toml:10: dns.servers: "10.0.0.53:0" is no address
+              help: write "10.0.0.53", or with its port "10.0.0.53:5353""#]],
+    );
+}

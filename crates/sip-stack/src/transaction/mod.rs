@@ -171,10 +171,14 @@ pub enum Failure {
     FlowFailed,
 }
 
+/// One place in so many is not for INVITEs. They ring for minutes; what ends within seconds (messages, and the BYEs that
+/// make room) goes on while more calls ring than the tables hold.
+const NOT_FOR_INVITES: usize = 4;
+
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Server transactions that wait for an answer of ours.
+    /// Server transactions that wait for an answer of ours; INVITEs are refused when three quarters are taken, by whatever.
     pub server_pending_max: usize,
     /// Client transactions that wait for an answer of theirs. Checked where new work comes in, at [`Transactions::handle_request`]; what
     /// the user sends is never refused, since failing it would look like the peer's fault.

@@ -23,7 +23,8 @@ use super::chain::Link;
 use super::matching::{Key, is_rfc2543};
 use super::via::response_flow;
 use super::{
-    Arrival, Event, Incoming, ServerId, Side, TRYING_AFTER, Transactions, index_u32, name, split_name,
+    Arrival, Event, Incoming, NOT_FOR_INVITES, ServerId, Side, TRYING_AFTER, Transactions, index_u32, name,
+    split_name,
 };
 use crate::timer::TimerId;
 
@@ -104,7 +105,7 @@ impl Transactions {
         if method == Method::Cancel {
             return self.handle_cancel(now, key, message, &via, arrival);
         }
-        if self.is_full() {
+        if self.is_full(method) {
             return Incoming::Overload;
         }
         Incoming::New(self.open_server(now, key, message, &via, arrival))
@@ -121,7 +122,7 @@ impl Transactions {
     ) -> Incoming {
         let invite =
             self.find_key(self.keys.key(message, via, Method::Invite)).map(|index| self.server_id(index));
-        if invite.is_none() && self.is_full() {
+        if invite.is_none() && self.is_full(Method::Cancel) {
             return Incoming::Overload;
         }
         Incoming::Cancel { cancel: self.open_server(now, key, message, via, arrival), invite }
@@ -361,9 +362,11 @@ impl Transactions {
         self.servers[index as usize].timer = Some(self.timers.insert(at, Side::Server(index)));
     }
 
-    fn is_full(&self) -> bool {
-        self.waiting.len() >= self.limits.server_pending_max
-            || self.clients_pending >= self.limits.client_pending_max
+    /// Whether there is no room for another request of this method.
+    fn is_full(&self, method: Method<'_>) -> bool {
+        let share = |max: usize| if method == Method::Invite { max - max / NOT_FOR_INVITES } else { max };
+        self.waiting.len() >= share(self.limits.server_pending_max)
+            || self.clients_pending >= share(self.limits.client_pending_max)
     }
 
     fn find_key(&self, key: Key) -> Option<u32> {

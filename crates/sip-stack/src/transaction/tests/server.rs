@@ -377,6 +377,20 @@ fn rfc2543_client_is_matched_by_what_it_wrote() {
 }
 
 #[test]
+fn ringing_calls_leave_room_for_what_ends_soon() {
+    let limits = Limits { server_pending_max: 8, client_pending_max: 8, ended_max: 10 };
+    let mut world = World::with_limits(Transport::Udp, limits);
+    for number in 0..8 {
+        let incoming = world.receive(&modern("INVITE", &format!("{number}")));
+        assert_eq!(matches!(incoming, Incoming::New(_)), number < 6);
+        assert_eq!(matches!(incoming, Incoming::Overload), number >= 6);
+    }
+    assert!(matches!(world.receive(&modern("MESSAGE", "a")), Incoming::New(_)));
+    assert!(matches!(world.receive(&modern("BYE", "b")), Incoming::New(_)));
+    assert_eq!(world.receive(&modern("MESSAGE", "c")), Incoming::Overload, "the rest is bounded too");
+}
+
+#[test]
 fn full_table_takes_no_new_request_but_a_cancel_that_makes_room() {
     let limits = Limits { server_pending_max: 1, client_pending_max: 1, ended_max: 10 };
     let mut world = World::with_limits(Transport::Udp, limits);
