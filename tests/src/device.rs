@@ -5,9 +5,9 @@
 //! request that comes twice.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,23 @@ impl Device {
         ca: &Path,
     ) -> std::io::Result<Device> {
         let (link, reader) = Link::open(transport, server, ca)?;
+        Ok(Device::on(account, link, reader))
+    }
+
+    /// Waits until the server connects to where a device of `account` listens.
+    pub fn accept(account: Account, listener: &TcpListener) -> Device {
+        let listener = listener.try_clone().expect("a descriptor");
+        let (sender, accepted) = mpsc::channel();
+        // Nobody waits for it once the patience is over.
+        std::thread::spawn(move || drop(sender.send(listener.accept())));
+        let accepted = accepted.recv_timeout(PATIENCE).expect("the server connects");
+        let (link, reader) =
+            accepted.and_then(|(stream, _)| Link::accepted(stream)).expect("the connection stands");
+        Device::on(account, link, reader)
+    }
+
+    fn on(account: Account, link: Arc<Link>, reader: LinkReader) -> Device {
+        let transport = link.transport();
         let contact = if transport.is_websocket() {
             // RFC 7118 §5: nobody can connect to a browser, and its Contact says so.
             format!("sip:{}@{}.invalid;transport=ws", account.user, unique())
@@ -133,7 +150,7 @@ impl Device {
             let shared = shared.clone();
             move || shared.read(reader)
         });
-        Ok(Device { shared, reader: Some(thread) })
+        Device { shared, reader: Some(thread) }
     }
 
     /// Answers challenges with this algorithm from now on.

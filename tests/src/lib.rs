@@ -7,9 +7,11 @@
 //! Nothing here waits for time to pass. A test waits for an event, up to [`PATIENCE`], and to show that something did
 //! *not* happen it sends a later request on the same road and waits for the answer ([`Device::settle`]).
 
+mod configured;
 mod device;
 mod dialog;
 mod digest;
+mod dns;
 mod draft;
 mod program;
 mod scene;
@@ -20,9 +22,11 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use configured::Configuration;
 pub use device::{Account, Device, Transaction, contacts, sdp};
 pub use dialog::Dialog;
 pub use digest::{Answer, Challenge, challenges};
+pub use dns::{Dns, Record};
 pub use draft::Draft;
 pub use program::{client_script, conformance, have, run_tap, skip};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};

@@ -1,4 +1,5 @@
-//! The server under test: `chancery demo`, started for one test on a folder of its own and ended with it.
+//! The server under test: `chancery demo`, or `chancery serve` with a [`crate::Configuration`], started for one test on a
+//! folder of its own and ended with it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +9,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{Account, Device, Family, PATIENCE, Road};
@@ -24,6 +25,15 @@ pub struct ServerBuilder {
     folder: Option<PathBuf>,
 }
 
+/// How a server says that it is ready.
+#[derive(Clone, Copy)]
+enum Readiness {
+    /// `chancery demo --json`: a line on standard output that says where it listens.
+    Line,
+    /// `chancery serve --log-format json`: in its log.
+    Log,
+}
+
 /// A running server. It is killed when it is dropped.
 pub struct Server {
     child: Child,
@@ -31,6 +41,7 @@ pub struct Server {
     folder: PathBuf,
     /// Kept for its drop, which removes the folder.
     temporary: Option<TempDir>,
+    readiness: Readiness,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: Arc<Mutex<String>>,
@@ -78,8 +89,9 @@ impl ServerBuilder {
             arguments.extend(["--user".to_owned(), user]);
         }
         arguments.extend(self.arguments);
-        let (child, ready, log) = launch(&arguments, &self.environment);
-        Server { child, ready, folder, temporary, arguments, environment: self.environment, log }
+        let readiness = Readiness::Line;
+        let (child, ready, log) = launch(readiness, &arguments, &self.environment);
+        Server { child, ready, folder, temporary, readiness, arguments, environment: self.environment, log }
     }
 }
 
@@ -92,6 +104,18 @@ impl Server {
     /// A server with the users that follow.
     pub fn with_users() -> ServerBuilder {
         ServerBuilder { users: Vec::new(), arguments: Vec::new(), environment: Vec::new(), folder: None }
+    }
+
+    /// Starts the server that `chancery.toml` of this folder configures.
+    pub(crate) fn serve(temporary: TempDir) -> Server {
+        let folder = temporary.path().to_owned();
+        let file = folder.join("chancery.toml").display().to_string();
+        let arguments = ["serve", "--log-format", "json", "--config", &file].map(str::to_owned).to_vec();
+        let readiness = Readiness::Log;
+        let (child, mut ready, log) = launch(readiness, &arguments, &[]);
+        ready["ca"] = json!(folder.join("ca.pem"));
+        let (temporary, environment) = (Some(temporary), Vec::new());
+        Server { child, ready, folder, temporary, readiness, arguments, environment, log }
     }
 
     /// Where the server listens on this road.
@@ -127,9 +151,17 @@ impl Server {
         self.child.id()
     }
 
-    /// The account of a user that [`ServerBuilder::user`] named.
+    /// The account of a user that [`ServerBuilder::user`] or [`Server::add_user`] named, as `alice` or
+    /// `alice@example.test`.
     pub fn account(&self, name: &str) -> Account {
-        Account { user: name.to_owned(), password: format!("{name}-secret"), domain: DOMAIN.to_owned() }
+        let (user, domain) = name.split_once('@').unwrap_or((name, DOMAIN));
+        Account { user: user.to_owned(), password: format!("{user}-secret"), domain: domain.to_owned() }
+    }
+
+    /// Adds a user, `alice@example.test`, with `chancery user add`.
+    pub fn add_user(&self, address: &str) {
+        let output = self.user_command(&["add", address], Some(&self.account(address).password));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Connects a device of a user.
@@ -147,7 +179,9 @@ impl Server {
     /// Starts it again on the same folder; its ports are new.
     pub fn restart(&mut self) {
         self.kill();
-        (self.child, self.ready, self.log) = launch(&self.arguments, &self.environment);
+        let ca = self.ca();
+        (self.child, self.ready, self.log) = launch(self.readiness, &self.arguments, &self.environment);
+        self.ready["ca"] = json!(ca);
     }
 
     /// Runs `chancery user` on it with these words and, where given, a password on standard input.
@@ -229,8 +263,12 @@ pub fn chancery() -> PathBuf {
     built
 }
 
-/// Starts the program and waits for the line that says where it listens.
-fn launch(arguments: &[String], environment: &[(String, String)]) -> (Child, Value, Arc<Mutex<String>>) {
+/// Starts the program and waits until it says where it listens.
+fn launch(
+    readiness: Readiness,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> (Child, Value, Arc<Mutex<String>>) {
     let mut child = Command::new(chancery())
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -241,13 +279,19 @@ fn launch(arguments: &[String], environment: &[(String, String)]) -> (Child, Val
         .expect("chancery starts");
     let log = Arc::new(Mutex::new(String::new()));
     let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+    let (said, lines) = mpsc::channel();
     std::thread::spawn({
         let log = log.clone();
         move || {
             for line in errors.split(b'\n').map_while(Result::ok) {
-                let mut log = log.lock().expect("no reader panics with the lock");
-                log.push_str(&String::from_utf8_lossy(&line));
-                log.push('\n');
+                let line = String::from_utf8_lossy(&line).into_owned();
+                {
+                    let mut log = log.lock().expect("no reader panics with the lock");
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+                // Nobody waits for it once the server is ready.
+                drop(said.send(line));
             }
         }
     });
@@ -261,14 +305,37 @@ fn launch(arguments: &[String], environment: &[(String, String)]) -> (Child, Val
         // Whatever it prints later must not fill the pipe.
         drop(std::io::copy(&mut output, &mut std::io::sink()));
     });
-    let line = ready.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
-    match serde_json::from_str(&line) {
-        Ok(ready) => (child, ready, log),
-        Err(error) => {
-            drop(child.kill());
-            drop(child.wait());
-            let log = log.lock().expect("no reader panics with the lock");
-            panic!("chancery did not get ready ({error}): {line:?}\n{log}");
+    let ready = match readiness {
+        Readiness::Line => {
+            let line = ready.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
+            serde_json::from_str(&line).ok()
+        }
+        Readiness::Log => ready_by_log(&lines),
+    };
+    let Some(ready) = ready else {
+        drop(child.kill());
+        drop(child.wait());
+        let log = log.lock().expect("no reader panics with the lock");
+        panic!("chancery did not get ready:\n{log}");
+    };
+    (child, ready, log)
+}
+
+/// What the log says of listeners until it says that the server is ready.
+fn ready_by_log(lines: &mpsc::Receiver<String>) -> Option<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut ready = json!({ "listeners": [] });
+    loop {
+        let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+        let said: Value = serde_json::from_str(&line).ok()?;
+        match said["event"].as_str() {
+            Some("ready") => return Some(ready),
+            Some("listening") if said["role"] == "sip" => {
+                let listener = json!({ "transport": said["transport"], "address": said["address"] });
+                ready["listeners"].as_array_mut()?.push(listener);
+            }
+            Some("listening") => ready["http"] = said["address"].clone(),
+            _ => {}
         }
     }
 }

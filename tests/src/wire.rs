@@ -192,6 +192,22 @@ impl Link {
         Ok((link, reader))
     }
 
+    /// The server's connection to us.
+    pub fn accepted(stream: TcpStream) -> io::Result<(Arc<Link>, LinkReader)> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let local = stream.local_addr()?;
+        let link = Link { transport: Transport::Tcp, socket: Socket::Stream(stream), tls: None, local };
+        let link = Arc::new(link);
+        let reader = LinkReader {
+            link: link.clone(),
+            plain: Vec::new(),
+            scan: Scan::default(),
+            frames: Decoder::default(),
+        };
+        Ok((link, reader))
+    }
+
     /// Sends one SIP message, or whatever is to be one message.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         if self.transport.is_websocket() {
