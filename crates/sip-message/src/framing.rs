@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use crate::lex::{self, TOKEN};
@@ -75,6 +77,9 @@ pub fn next_frame(scan: &mut Scan, buffer: &[u8]) -> Frame {
     Frame::Message { length }
 }
 
+/// Prepared once: that costs as much as finding the end in a message of usual length.
+static END_OF_HEADERS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
+
 /// What is no message: nothing, keep-alives, padding (RFC 3261 §7.5, RFC 5626 §3.5.1).
 fn between_messages(buffer: &[u8]) -> Option<Frame> {
     match buffer {
@@ -91,7 +96,7 @@ fn header_block(scan: &mut Scan, buffer: &[u8]) -> Result<usize, Frame> {
     // The end may have begun in what was scanned.
     let from = scan.scanned.saturating_sub(3);
     let window = &buffer[..buffer.len().min(HEADER_BLOCK_OCTETS_MAX)];
-    let Some(end) = memmem::find(&window[from.min(window.len())..], b"\r\n\r\n") else {
+    let Some(end) = END_OF_HEADERS.find(&window[from.min(window.len())..]) else {
         if buffer.len() > HEADER_BLOCK_OCTETS_MAX {
             return Err(lost(513, "header block too long", 0));
         }
