@@ -1,5 +1,7 @@
 //! The users of this home, with all their live state: account, bindings, mailbox. Plain owned data; one writer.
 
+use std::hash::BuildHasher;
+
 use directory::{SipAddress, User, UserId, UserState};
 use hashbrown::HashMap;
 use sip_message::{Host, Scheme, Uri};
@@ -27,7 +29,17 @@ pub(crate) struct AddressKey {
 /// All users, found by address and by id.
 pub(crate) struct Users {
     accounts: HashMap<UserId, Box<Account>, foldhash::quality::FixedState>,
-    addresses: HashMap<Box<[u8]>, UserId, foldhash::quality::FixedState>,
+    addresses: HashMap<Box<[u8]>, Place, foldhash::quality::FixedState>,
+    /// Everybody, in no order: who stands in for those who do not exist, see [`Users::stand_in`].
+    everybody: Vec<UserId>,
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy)]
+struct Place {
+    id: UserId,
+    /// In [`Users::everybody`].
+    at: usize,
 }
 
 impl AddressKey {
@@ -71,18 +83,36 @@ impl Users {
     /// Nobody. The seed keeps strangers from choosing colliding addresses.
     pub(crate) fn new(seed: u64) -> Users {
         let hasher = foldhash::quality::FixedState::with_seed(seed);
-        Users { accounts: HashMap::with_hasher(hasher.clone()), addresses: HashMap::with_hasher(hasher) }
+        Users {
+            accounts: HashMap::with_hasher(hasher.clone()),
+            addresses: HashMap::with_hasher(hasher),
+            everybody: Vec::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, account: Account) {
         let id = account.user.id;
-        self.addresses.insert(account.user.address.as_str().as_bytes().into(), id);
+        let new = Place { id, at: self.everybody.len() };
+        let place = self.addresses.entry(account.user.address.as_str().as_bytes().into()).or_insert(new);
+        if place.at == new.at {
+            self.everybody.push(id);
+        }
+        place.id = id;
+        self.everybody[place.at] = id;
         self.accounts.insert(id, Box::new(account));
     }
 
     pub(crate) fn remove(&mut self, id: UserId) -> Option<Box<Account>> {
         let account = self.accounts.remove(&id)?;
-        self.addresses.remove(account.user.address.as_str().as_bytes());
+        if let Some(gone) = self.addresses.remove(account.user.address.as_str().as_bytes()) {
+            self.everybody.swap_remove(gone.at);
+            let moved = self.everybody.get(gone.at).and_then(|id| self.accounts.get(id));
+            if let Some(moved) =
+                moved.and_then(|a| self.addresses.get_mut(a.user.address.as_str().as_bytes()))
+            {
+                moved.at = gone.at;
+            }
+        }
         Some(account)
     }
 
@@ -95,7 +125,7 @@ impl Users {
     }
 
     pub(crate) fn find(&self, key: &AddressKey) -> Option<UserId> {
-        self.addresses.get(&*key.text).copied()
+        self.addresses.get(&*key.text).map(|place| place.id)
     }
 
     /// A user who may be called and may sign in.
@@ -103,8 +133,17 @@ impl Users {
         self.find(key).and_then(|id| self.get(id)).filter(|a| a.user.state == UserState::Enabled)
     }
 
+    /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
+    /// read takes time too, and tells who is there. `None` while there is nobody.
+    pub(crate) fn stand_in(&self, key: &AddressKey) -> Option<&Account> {
+        let hash = self.addresses.hasher().hash_one(&*key.text);
+        // Below the number of users, which fits.
+        let at = hash.checked_rem(self.everybody.len() as u64)? as usize;
+        self.get(self.everybody[at])
+    }
+
     pub(crate) fn find_address(&self, address: &SipAddress) -> Option<UserId> {
-        self.addresses.get(address.as_str().as_bytes()).copied()
+        self.addresses.get(address.as_str().as_bytes()).map(|place| place.id)
     }
 
     /// In no order that may be shown.
@@ -137,5 +176,39 @@ mod tests {
         assert_eq!(key("sip:contoso.example"), None);
         assert_eq!(key("sip:alice@192.0.2.1"), None);
         assert_eq!(key("tel:+15551234"), None);
+    }
+
+    #[test]
+    fn somebody_who_is_there_stands_in_for_who_is_not() {
+        let mut users = Users::new(1);
+        let nobody = AddressKey::new("nobody", "contoso.example");
+        assert!(users.stand_in(&nobody).is_none());
+        for id in 0..8 {
+            let user = User {
+                id: UserId(id),
+                address: SipAddress::parse(&format!("user{id}@contoso.example")).unwrap(),
+                display_name: String::new(),
+                state: UserState::Enabled,
+                role: directory::Role::Person,
+                secrets: None,
+            };
+            // A change of an account inserts it again.
+            for user in [user.clone(), user] {
+                users.insert(Account { user, bindings: Bindings::default(), mailbox: Mailbox::default() });
+            }
+        }
+        let stand_in = |users: &Users| users.stand_in(&nobody).unwrap().user.id;
+        assert_eq!(stand_in(&users), stand_in(&users));
+        while users.len() > 1 {
+            let gone = stand_in(&users);
+            users.remove(gone).unwrap();
+            assert_ne!(stand_in(&users), gone);
+            assert_eq!(users.everybody.len(), users.len());
+            for place in users.addresses.values() {
+                assert_eq!(users.everybody[place.at], place.id);
+            }
+        }
+        users.remove(stand_in(&users)).unwrap();
+        assert!(users.stand_in(&nobody).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Digest authentication (RFC 3261 §22, RFC 7616, RFC 8760): challenges, and what an answer to one proves.
 //!
-//! A stranger cannot tell a known account from an unknown one: both cost the same arithmetic and get the same answer.
+//! A stranger cannot tell a known account from an unknown one: both cost the same arithmetic on secrets from the same
+//! memory, and get the same answer.
 
 mod nonce;
 mod throttle;
@@ -10,7 +11,7 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use directory::{DigestSecrets, UserId};
+use directory::{DigestSecrets, UserId, UserState};
 use node::Instant;
 use sip_message::AuthParams;
 use sip_message::digest::{Algorithm, Ha1, ResponseInput, verify};
@@ -24,7 +25,7 @@ use crate::users::{AddressKey, Users};
 pub(crate) struct Authenticator {
     nonces: Nonces,
     throttle: Throttle,
-    /// Stands in for the secrets of accounts that do not exist.
+    /// Stands in for the secrets of accounts that have none.
     nobody: DigestSecrets,
     fingerprint_key: [u8; 16],
 }
@@ -112,7 +113,9 @@ impl Authenticator {
         else {
             return Proof::Wrong("credentials lack username, nonce, uri or response");
         };
-        let account = users.find_enabled(&AddressKey::new(username, attempt.realm));
+        let key = AddressKey::new(username, attempt.realm);
+        let found = users.find(&key).and_then(|id| users.get(id));
+        let account = found.filter(|a| a.user.state == UserState::Enabled);
         let user = account.map(|a| a.user.id);
         if let Some(wait) = self.throttle.wait(now, attempt.source, username, user) {
             return Proof::Wait(wait);
@@ -128,7 +131,8 @@ impl Authenticator {
             return Proof::Wrong("the nonce is not ours");
         }
         let secrets = account.and_then(|a| a.user.secrets.as_ref());
-        let known = secrets.unwrap_or(&self.nobody);
+        let looked_at = found.or_else(|| users.stand_in(&key)).and_then(|a| a.user.secrets.as_ref());
+        let known = looked_at.unwrap_or(&self.nobody);
         let ha1 = match algorithm {
             Algorithm::Md5 => Ha1::Md5(known.md5),
             _ => Ha1::Sha256(known.sha256),
