@@ -1,7 +1,9 @@
 //! How a machine gets its front end.
 
 use directory::DomainName;
-use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX};
+use frontend::{
+    AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX,
+};
 
 use crate::world::{Boot, Factory};
 
