@@ -36,8 +36,9 @@ use crate::users::Users;
 const SIGN_IN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a binding that outlives its connection may stay unwritten.
 const WRITE_BINDINGS_AFTER: Duration = Duration::from_secs(1);
-/// How long a cursor may stay unwritten: a crash repeats what was delivered in this time.
-const WRITE_MARKS_AFTER: Duration = Duration::from_millis(50);
+/// How long a cursor may stay unwritten: a crash repeats what was delivered in this time. Cursors stand at random places of
+/// their tables; in so long one write stands for several deliveries, and several writes share a page.
+const WRITE_MARKS_AFTER: Duration = Duration::from_millis(200);
 /// How often old messages are dropped from storage.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long a device that does not come back is remembered: then it gets only what nobody has taken.
