@@ -212,7 +212,10 @@ impl Core {
     }
 
     /// Sends a request as a new client transaction.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all that a client transaction is; each call names them in order"
+    )]
     pub fn start(
         &mut self,
         conn: usize,

@@ -14,7 +14,8 @@ const FILTER_IDENTITIES: usize = 1 << 20;
 /// With 16 bits and 4 probes for each identity, one fresh message in 400 is looked for in vain.
 const FILTER_BITS: usize = 16 * FILTER_IDENTITIES;
 const FILTER_PROBES: u32 = 4;
-/// 32 MiB, for 16 million messages. With more, asking them all would cost as much as the index itself.
+/// 32 MiB, for 16 million messages since the start. With more, asking them all would cost as much as the index itself,
+/// which is what is asked from then on.
 const FILTERS_MAX: usize = 16;
 
 /// Identities that were in the index at some time since the start; dropped ones remain, which does no harm.

@@ -165,8 +165,8 @@ impl<'c> Writer<'c> {
                     group.clear();
                     self.shared.deliver(completions);
                 }
-                (Work::Chore, Some((_, chore))) => self.do_step(chore),
-                (Work::Chore, None) | (Work::Nothing, _) => break,
+                (Work::Chore, chore) => self.do_step(chore.expect("one was announced").1),
+                (Work::Nothing, _) => break,
             }
             self.checkpoint_if_due();
         }
