@@ -10,7 +10,7 @@ use bytes::Bytes;
 use directory::{DomainName, Role, SipAddress, User, UserId, UserState};
 use frontend::{Challenge, Config, FrontEnd};
 use node::{Flow, Input, Instant, Listener, ListenerId, Node, Now, Outcome, Output, Transport, UnixMillis};
-use records::{MailboxRecord, Rows, UserRecord};
+use records::{Rows, UserRecord};
 use sip_message::digest::{Algorithm, ResponseInput, ha1, response};
 use sip_message::{AuthParams, HeaderId, Message};
 
@@ -191,7 +191,7 @@ fn users() -> Vec<UserRecord> {
             role: Role::Person,
             secrets,
         };
-        UserRecord { user, bindings: Vec::new(), mailbox: MailboxRecord::default() }
+        UserRecord::fresh(user)
     };
     (0..USERS).map(record).collect()
 }

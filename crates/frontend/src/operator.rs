@@ -3,7 +3,7 @@
 use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
 use node::{CallToken, Flow, Level, Outcome, Output};
 use rand::Rng;
-use records::{Change, MailboxRecord, UserRecord};
+use records::{Change, UserRecord};
 use sip_message::digest::{Algorithm, Ha1, ha1};
 
 use crate::admin::{
@@ -76,7 +76,7 @@ impl FrontEnd {
         }
         match change {
             Change::AddUser(user) => {
-                self.load_user(UserRecord { user, bindings: Vec::new(), mailbox: MailboxRecord::default() });
+                self.load_user(UserRecord::fresh(user));
             }
             Change::SetUserState { user, state } => {
                 if let Some(account) = self.users.get_mut(user) {

@@ -14,6 +14,7 @@
 //! What this crate is not: it knows no role, no SIP message, no user and no TLS library.
 
 mod flow;
+pub mod http;
 mod io;
 mod report;
 pub mod store;

@@ -16,6 +16,7 @@
 pub mod memory;
 
 use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
+use presence::Manual;
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -85,6 +86,38 @@ pub enum Change {
         /// When the device was seen, in milliseconds since 1970.
         seen_unix_ms: u64,
     },
+    /// Sets what a user chose to be seen as.
+    SetManual {
+        /// Whose.
+        user: UserId,
+        /// The choice and the note.
+        manual: Manual,
+    },
+    /// Sets where a user's calls go.
+    SetCallSettings {
+        /// Whose.
+        user: UserId,
+        /// The settings.
+        settings: CallSettings,
+    },
+    /// Writes or overwrites a user's document; its key is `(owner, application, name)`.
+    PutDocument(Document),
+    /// Removes a document, if it is there.
+    RemoveDocument {
+        /// Whose.
+        owner: UserId,
+        /// [`Document::application`].
+        application: String,
+        /// [`Document::name`].
+        name: String,
+    },
+    /// Puts a call into its owner's log. `AlreadyThere` where the log holds one with the same [`StoredCall::id`].
+    AppendCall(StoredCall),
+    /// Drops calls that began before a time.
+    PruneCalls {
+        /// Bound, in milliseconds since 1970.
+        before_unix_ms: u64,
+    },
     /// Drops messages received before `messages_before_unix_ms` and devices not seen since
     /// `devices_before_unix_ms`. A store may do it in steps: until the change is acknowledged, what follows it may
     /// meet rows that it is about to drop, and a failure leaves some of them dropped.
@@ -112,6 +145,17 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// A user's call log, newest first.
+    Calls {
+        /// Whose.
+        owner: UserId,
+        /// Only calls older than this place in the log (for paging): when it began, and [`StoredCall::id`].
+        before: Option<(u64, [u8; 16])>,
+        /// Only calls that the owner missed.
+        missed_only: bool,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// The answer to a [`Query`]; the variant fits the question.
@@ -123,6 +167,8 @@ pub enum Rows {
     LoadedUser(Option<UserRecord>),
     /// In order of their sequences.
     Messages(Vec<StoredMessage>),
+    /// Newest first: by the time they began, then by id, both descending.
+    Calls(Vec<StoredCall>),
 }
 
 /// A user as a home loads it.
@@ -134,6 +180,103 @@ pub struct UserRecord {
     pub bindings: Vec<Binding>,
     /// The mailbox's state.
     pub mailbox: MailboxRecord,
+    /// What the user chose to be seen as.
+    pub manual: Manual,
+    /// Where the user's calls go.
+    pub calls: CallSettings,
+    /// The user's documents, in order of application and name.
+    pub documents: Vec<Document>,
+}
+
+impl UserRecord {
+    /// A user who has just been added.
+    pub fn fresh(user: User) -> UserRecord {
+        UserRecord {
+            user,
+            bindings: Vec::new(),
+            mailbox: MailboxRecord::default(),
+            manual: Manual::default(),
+            calls: CallSettings::default(),
+            documents: Vec::new(),
+        }
+    }
+}
+
+/// A document that a user keeps on the server (RFC 4825): contact lists, rules. What is in it is its application's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Whose.
+    pub owner: UserId,
+    /// The application's name (AUID, RFC 4825 §5): `resource-lists`, `pres-rules` ...
+    pub application: String,
+    /// The name below the owner's home directory: `index`.
+    pub name: String,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// The octets, as they were put.
+    pub body: Vec<u8>,
+}
+
+/// Where a user's calls go. Empty: to the user's devices.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CallSettings {
+    /// All calls go there instead.
+    pub forward_always: Option<CallTarget>,
+    /// Calls that find the user in a call go there.
+    pub forward_busy: Option<CallTarget>,
+    /// Calls that nobody answered in time go there.
+    pub forward_no_answer: Option<CallTarget>,
+    /// How long devices ring before [`CallSettings::forward_no_answer`], in seconds; 0 is the server's default.
+    pub no_answer_seconds: u32,
+    /// Calls that find no device go there.
+    pub forward_unregistered: Option<CallTarget>,
+    /// Calls that find do-not-disturb go there; `None` refuses them.
+    pub forward_do_not_disturb: Option<CallTarget>,
+    /// These ring together with the user's devices.
+    pub ring_also: Vec<CallTarget>,
+    /// Whether a call that finds the user in a call is refused as busy; `None` is the server's policy.
+    pub busy_on_busy: Option<bool>,
+}
+
+/// Where calls are sent: an address, of ours or elsewhere.
+pub type CallTarget = SipAddress;
+
+/// A call in its owner's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCall {
+    /// Whose log.
+    pub owner: UserId,
+    /// Tells it from the owner's other calls.
+    pub id: [u8; 16],
+    /// Whether the owner was called or called.
+    pub direction: Direction,
+    /// The other party.
+    pub peer: SipAddress,
+    /// When it began to ring, in milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// How long it was up, in milliseconds; 0 where it never was.
+    pub lasted_ms: u64,
+    /// What became of it.
+    pub end: CallEnd,
+    /// Where it was answered (a device in words, or an address that it was sent to); empty where it was not.
+    pub answered_at: String,
+}
+
+/// What became of a call, seen from its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallEnd {
+    /// It was answered.
+    Answered,
+    /// It was sent elsewhere (forwarding) and answered there, or not.
+    Forwarded,
+    /// The owner's side did not answer, or was not there: the owner should know.
+    Missed,
+    /// The callee declined, or was busy.
+    Refused,
+    /// The caller gave up (in the caller's log).
+    Cancelled,
+    /// It could not be made.
+    Failed,
 }
 
 /// How far a mailbox has come.

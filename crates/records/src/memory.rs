@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use directory::{SipAddress, User, UserId, UserState};
 use node::Outcome;
 
+use presence::Manual;
+
 use crate::{
-    Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, Document, MailboxRecord, Query, Rows,
+    Sequence, StoredCall, StoredMessage, UserRecord,
 };
 
 /// A whole store in memory. `apply` either changes everything that the change says, or nothing.
@@ -16,6 +19,12 @@ pub struct Tables {
     addresses: BTreeMap<SipAddress, UserId>,
     bindings: BTreeMap<(UserId, String), Binding>,
     mailboxes: BTreeMap<UserId, Mailbox>,
+    manual: BTreeMap<UserId, Manual>,
+    call_settings: BTreeMap<UserId, CallSettings>,
+    /// By owner, application and name.
+    documents: BTreeMap<(UserId, String, String), Document>,
+    /// By owner, time and id: a log in order.
+    calls: BTreeMap<(UserId, u64, [u8; 16]), StoredCall>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +86,10 @@ impl Tables {
                 }
                 self.bindings.retain(|(owner, _), _| owner != user);
                 self.mailboxes.remove(user);
+                self.manual.remove(user);
+                self.call_settings.remove(user);
+                self.documents.retain(|(owner, ..), _| owner != user);
+                self.calls.retain(|(owner, ..), _| owner != user);
             }
             Change::PutBinding(binding) => {
                 if self.users.contains_key(&binding.user) {
@@ -105,6 +118,37 @@ impl Tables {
                     cursor.seen_unix_ms = cursor.seen_unix_ms.max(new.seen_unix_ms);
                 }
             }
+            Change::SetManual { user, manual } => {
+                if self.users.contains_key(user) {
+                    self.manual.insert(*user, manual.clone());
+                }
+            }
+            Change::SetCallSettings { user, settings } => {
+                if self.users.contains_key(user) {
+                    self.call_settings.insert(*user, settings.clone());
+                }
+            }
+            Change::PutDocument(document) => {
+                if self.users.contains_key(&document.owner) {
+                    let key = (document.owner, document.application.clone(), document.name.clone());
+                    self.documents.insert(key, document.clone());
+                }
+            }
+            Change::RemoveDocument { owner, application, name } => {
+                self.documents.remove(&(*owner, application.clone(), name.clone()));
+            }
+            Change::AppendCall(call) => {
+                let is_known = self.calls.keys().any(|(owner, _, id)| (*owner, *id) == (call.owner, call.id));
+                if is_known {
+                    return Ok(Outcome::AlreadyThere);
+                }
+                if self.users.contains_key(&call.owner) {
+                    self.calls.insert((call.owner, call.began_unix_ms, call.id), call.clone());
+                }
+            }
+            Change::PruneCalls { before_unix_ms } => {
+                self.calls.retain(|(_, began, _), _| began >= before_unix_ms);
+            }
             Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
                 for mailbox in self.mailboxes.values_mut() {
                     mailbox.messages.retain(|_, k| k.message.received_unix_ms >= *messages_before_unix_ms);
@@ -126,6 +170,16 @@ impl Tables {
                 let messages = self.mailboxes.get(owner).into_iter().flat_map(|m| m.messages.range(behind));
                 let live = messages.filter(|(_, k)| !k.withdrawn).map(|(_, k)| k.message.clone());
                 Rows::Messages(live.take(*limit as usize).collect())
+            }
+            Query::Calls { owner, before, missed_only, limit } => {
+                let (began, id) = before.unwrap_or((u64::MAX, [u8::MAX; 16]));
+                let end = match before {
+                    Some(_) => std::ops::Bound::Excluded((*owner, began, id)),
+                    None => std::ops::Bound::Included((*owner, began, id)),
+                };
+                let calls = self.calls.range((std::ops::Bound::Included((*owner, 0, [0; 16])), end)).rev();
+                let wanted = calls.filter(|(_, call)| !missed_only || call.end == CallEnd::Missed);
+                Rows::Calls(wanted.take(*limit as usize).map(|(_, call)| call.clone()).collect())
             }
         }
     }
@@ -170,7 +224,11 @@ impl Tables {
             taken: m.taken,
             cursors: m.cursors.iter().map(|(d, c)| (d.clone(), c.through)).collect(),
         });
-        Some(UserRecord { user, bindings, mailbox })
+        let onwards = self.documents.range((id, String::new(), String::new())..);
+        let documents = onwards.take_while(|((owner, ..), _)| *owner == id).map(|(_, d)| d.clone()).collect();
+        let manual = self.manual.get(&id).cloned().unwrap_or_default();
+        let calls = self.call_settings.get(&id).cloned().unwrap_or_default();
+        Some(UserRecord { user, bindings, mailbox, manual, calls, documents })
     }
 }
 

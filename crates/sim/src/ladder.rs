@@ -83,6 +83,21 @@ fn describe(change: &Change) -> String {
         Change::SetUserState { user, state } => format!("user {} {state:?}", user.0),
         Change::SetUserSecrets { user, .. } => format!("password of user {}", user.0),
         Change::RemoveUser(user) => format!("no user {}", user.0),
+        Change::SetManual { user, manual } => {
+            let state = manual.state.map_or("automatic", presence::ManualState::name);
+            format!("user {} chose {state}", user.0)
+        }
+        Change::SetCallSettings { user, .. } => format!("call settings of user {}", user.0),
+        Change::PutDocument(d) => {
+            format!("document of user {} {}/{} {}", d.owner.0, d.application, d.name, d.etag)
+        }
+        Change::RemoveDocument { owner, application, name } => {
+            format!("no document of user {} {application}/{name}", owner.0)
+        }
+        Change::AppendCall(call) => {
+            format!("call of user {} with {} {:?} {:?}", call.owner.0, call.peer, call.direction, call.end)
+        }
+        Change::PruneCalls { .. } => "calls pruned".to_owned(),
         Change::Prune { .. } => "pruned".to_owned(),
     }
 }
