@@ -2,6 +2,7 @@
 //! JSON to their users; here are the typed calls behind it.
 
 use directory::{Role, SipAddress, UserState};
+use node::http::{HttpRequest, HttpResponse};
 
 /// A call of an administrator.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Call {
     RemoveUser(SipAddress),
     /// How the server does.
     Status,
+    /// A request of a client over HTTP. Nobody has authorised it: the node does, and answers with [`Answer::Http`].
+    Http(Box<HttpRequest>),
 }
 
 /// Shortest password that is accepted, in characters (NIST SP 800-63B asks for 8).
@@ -52,6 +55,8 @@ pub enum Answer {
     User(Box<UserDetails>),
     /// To `Status`.
     Status(Status),
+    /// To `Http`.
+    Http(HttpResponse),
     /// Not done.
     Refused(Refusal),
 }
@@ -155,6 +160,7 @@ impl std::fmt::Debug for Call {
             Call::SetPassword(address, _) => write!(f, "SetPassword({address})"),
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
             Call::Status => f.write_str("Status"),
+            Call::Http(request) => write!(f, "Http({})", request.method),
         }
     }
 }

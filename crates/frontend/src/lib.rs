@@ -10,6 +10,7 @@
 //! - `router`: where a request goes, calls and everything else that is forwarded;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `reg_event`: who watches registrations (RFC 3680);
+//! - `http`: requests of clients over HTTP;
 //! - `operator`: calls of administrators; `metrics`: what is counted.
 //!
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
@@ -19,6 +20,7 @@ mod auth;
 mod binding;
 mod config;
 mod frontend;
+mod http;
 mod messaging;
 mod metrics;
 mod operator;

@@ -17,6 +17,10 @@ const LIST_MAX: usize = 1000;
 
 impl FrontEnd {
     pub(crate) fn called(&mut self, token: CallToken, call: Call) {
+        let call = match call {
+            Call::Http(request) => return self.http(token, &request),
+            call => call,
+        };
         if self.state == State::Loading && call != Call::Status {
             return self.answer_call(token, Answer::Refused(Refusal::Starting));
         }
@@ -66,6 +70,7 @@ impl FrontEnd {
                 Begun::Answer(Answer::User(Box::new(self.details(account))))
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
+            Call::Http(_) => unreachable!("clients' requests take another way"),
         })
     }
 
@@ -110,7 +115,7 @@ impl FrontEnd {
         self.answer_call(token, Answer::Done);
     }
 
-    fn answer_call(&mut self, token: CallToken, answer: Answer) {
+    pub(crate) fn answer_call(&mut self, token: CallToken, answer: Answer) {
         self.outputs.push_back(Output::Answer { token, answer });
     }
 

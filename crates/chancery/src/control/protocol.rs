@@ -206,6 +206,7 @@ impl AnswerLine {
                 uptime_seconds: status.uptime_seconds,
                 server: server.clone(),
             })),
+            Answer::Http(_) => unreachable!("the control socket makes no such call"),
             Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
         }
     }
