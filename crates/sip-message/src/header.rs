@@ -84,6 +84,7 @@ header_ids! {
     Subject = "Subject",
     SubscriptionState = "Subscription-State",
     Supported = "Supported",
+    SuppressIfMatch = "Suppress-If-Match",
     Timestamp = "Timestamp",
     To = "To",
     Unsupported = "Unsupported",

@@ -28,6 +28,7 @@ use sip_message::{Contacts, HeaderId, Message};
 
 pub use notify::{Notify, NotifyResult};
 pub use subscribe::{Refusal, Subscribe};
+pub(crate) use subscribe::{event_of, granted};
 pub use subscriptions::{
     Accepted, Due, EndReason, Ended, Limits, Policy, Standing, Subscription, SubscriptionId, Subscriptions,
     Termination, Watch,

@@ -9,6 +9,7 @@
 //! - [`hop`]: where a request goes next: RFC 3263 selection with failover, and reuse of connections (RFC 5923).
 //! - [`outbound`]: flow tokens and GRUUs (RFC 5626, RFC 5627).
 //! - [`dialog`]: the notifier's side of dialogs and subscriptions (RFC 6665).
+//! - [`publication`]: the compositor's table of published event state (RFC 3903).
 //! - [`route`]: our own Route and Record-Route entries.
 //! - [`proxy`]: what a proxy decides about responses (RFC 3261 §16.7).
 //! - [`stack`]: all of it together: response contexts, forking, CANCEL, requests of our own (RFC 3261 §16).
@@ -20,6 +21,7 @@ mod hex;
 pub mod hop;
 pub mod outbound;
 pub mod proxy;
+pub mod publication;
 pub mod route;
 pub mod stack;
 pub mod timer;

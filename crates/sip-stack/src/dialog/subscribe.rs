@@ -34,7 +34,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, reason: &'static str) -> Refusal {
+    /// One that says no more than that.
+    pub fn new(status: u16, reason: &'static str) -> Refusal {
         Refusal { status, reason, min_expires_seconds: None, retry_after_seconds: None }
     }
 }
@@ -43,14 +44,8 @@ impl<'m> Subscribe<'m> {
     /// Reads a SUBSCRIBE. One without Event asks for the package of RFC 2543's day, which nobody has: 489 (RFC 6665 §4.2.1.1).
     pub fn read(message: &'m Message) -> Result<Subscribe<'m>, Refusal> {
         let malformed = |reason| move |_| Refusal::new(400, reason);
-        let event = message.header(HeaderId::Event).ok_or(Refusal::new(489, "Event is missing"))?;
-        let event = str::from_utf8(event).map_err(|_| Refusal::new(400, "Event is malformed"))?;
-        let (package, params) = event.split_at(event.find(';').unwrap_or(event.len()));
-        let package = package.trim();
-        if package.is_empty() || !package.bytes().all(is_token) {
-            return Err(Refusal::new(400, "Event is malformed"));
-        }
-        let event_id = Params { text: params }.get("id");
+        let (package, params) = event_of(message)?;
+        let event_id = params.get("id");
         if event_id.is_some_and(|id| id.is_empty() || !id.bytes().all(is_token)) {
             return Err(Refusal::new(400, "Event is malformed"));
         }
@@ -60,6 +55,29 @@ impl<'m> Subscribe<'m> {
         let accept = accept.map_err(|_| Refusal::new(400, "Accept is malformed"))?;
         Ok(Subscribe { message, package, event_id, to_tag: to.tag(), expires_seconds, accept })
     }
+}
+
+/// The event package that a request names, as written, and the parameters behind it.
+pub(crate) fn event_of(message: &Message) -> Result<(&str, Params<'_>), Refusal> {
+    let event = message.header(HeaderId::Event).ok_or(Refusal::new(489, "Event is missing"))?;
+    let event = str::from_utf8(event).map_err(|_| Refusal::new(400, "Event is malformed"))?;
+    let (package, params) = event.split_at(event.find(';').unwrap_or(event.len()));
+    let package = package.trim();
+    if package.is_empty() || !package.bytes().all(is_token) {
+        return Err(Refusal::new(400, "Event is malformed"));
+    }
+    Ok((package, Params { text: params }))
+}
+
+/// The duration that is granted, in seconds: none wanted is the default, too short is refused (RFC 6665 §4.2.1.1, RFC 3903 §6
+/// step 5), too long is cut; 0 is an end.
+pub(crate) fn granted(wanted: Option<u32>, default: u32, min: u32, max: u32) -> Result<u32, Refusal> {
+    let wanted = wanted.unwrap_or(default);
+    if (1..min).contains(&wanted) {
+        let too_brief = Refusal::new(423, "the interval is too brief");
+        return Err(Refusal { min_expires_seconds: Some(min), ..too_brief });
+    }
+    Ok(wanted.min(max))
 }
 
 /// RFC 3261 §25.1.

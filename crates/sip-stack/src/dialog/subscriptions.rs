@@ -8,7 +8,7 @@ use node::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Dialog, Notify, NotifyResult, Refusal, Subscribe};
+use super::{Dialog, Notify, NotifyResult, Refusal, Subscribe, granted};
 
 /// Names a subscription; void once it ended. It is also the dialog's local tag, so it is drawn, not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -628,12 +628,8 @@ impl Subscription {
 
 impl Policy {
     fn expires_seconds(&self, subscribe: &Subscribe<'_>) -> Result<u32, Refusal> {
-        let wanted = subscribe.expires_seconds.unwrap_or(self.expires_seconds_default);
-        if (1..self.expires_seconds_min).contains(&wanted) {
-            let too_brief = Refusal::new(423, "the interval is too brief");
-            return Err(Refusal { min_expires_seconds: Some(self.expires_seconds_min), ..too_brief });
-        }
-        Ok(wanted.min(self.expires_seconds_max))
+        let (default, min) = (self.expires_seconds_default, self.expires_seconds_min);
+        granted(subscribe.expires_seconds, default, min, self.expires_seconds_max)
     }
 }
 
