@@ -113,7 +113,7 @@ pub enum Change {
     },
     /// Puts a call into its owner's log. `AlreadyThere` where the log holds one with the same [`StoredCall::id`].
     AppendCall(StoredCall),
-    /// Drops calls that began before a time.
+    /// Drops calls that began before a time. A store may do it in steps, as [`Change::Prune`].
     PruneCalls {
         /// Bound, in milliseconds since 1970.
         before_unix_ms: u64,
@@ -164,7 +164,7 @@ pub enum Rows {
     /// Users in order of their ids.
     Loaded(Vec<UserRecord>),
     /// `None` where the user does not exist (any more).
-    LoadedUser(Option<UserRecord>),
+    LoadedUser(Option<Box<UserRecord>>),
     /// In order of their sequences.
     Messages(Vec<StoredMessage>),
     /// Newest first: by the time they began, then by id, both descending.
@@ -277,6 +277,35 @@ pub enum CallEnd {
     Cancelled,
     /// It could not be made.
     Failed,
+}
+
+impl CallEnd {
+    /// All of them.
+    pub const ALL: &[CallEnd] = &[
+        CallEnd::Answered,
+        CallEnd::Forwarded,
+        CallEnd::Missed,
+        CallEnd::Refused,
+        CallEnd::Cancelled,
+        CallEnd::Failed,
+    ];
+
+    /// The name on the command line, in storage and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            CallEnd::Answered => "answered",
+            CallEnd::Forwarded => "forwarded",
+            CallEnd::Missed => "missed",
+            CallEnd::Refused => "refused",
+            CallEnd::Cancelled => "cancelled",
+            CallEnd::Failed => "failed",
+        }
+    }
+
+    /// The end of this name.
+    pub fn from_name(name: &str) -> Option<CallEnd> {
+        CallEnd::ALL.iter().copied().find(|end| end.name() == name)
+    }
 }
 
 /// How far a mailbox has come.

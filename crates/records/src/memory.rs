@@ -1,6 +1,6 @@
 //! The reference implementation: what each change means, in ordered maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use directory::{SipAddress, User, UserId, UserState};
 use node::Outcome;
@@ -25,6 +25,8 @@ pub struct Tables {
     documents: BTreeMap<(UserId, String, String), Document>,
     /// By owner, time and id: a log in order.
     calls: BTreeMap<(UserId, u64, [u8; 16]), StoredCall>,
+    /// Owner and id of each of them.
+    call_ids: BTreeSet<(UserId, [u8; 16])>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +92,7 @@ impl Tables {
                 self.call_settings.remove(user);
                 self.documents.retain(|(owner, ..), _| owner != user);
                 self.calls.retain(|(owner, ..), _| owner != user);
+                self.call_ids.retain(|(owner, _)| owner != user);
             }
             Change::PutBinding(binding) => {
                 if self.users.contains_key(&binding.user) {
@@ -138,16 +141,21 @@ impl Tables {
                 self.documents.remove(&(*owner, application.clone(), name.clone()));
             }
             Change::AppendCall(call) => {
-                let is_known = self.calls.keys().any(|(owner, _, id)| (*owner, *id) == (call.owner, call.id));
-                if is_known {
-                    return Ok(Outcome::AlreadyThere);
-                }
                 if self.users.contains_key(&call.owner) {
+                    if !self.call_ids.insert((call.owner, call.id)) {
+                        return Ok(Outcome::AlreadyThere);
+                    }
                     self.calls.insert((call.owner, call.began_unix_ms, call.id), call.clone());
                 }
             }
             Change::PruneCalls { before_unix_ms } => {
-                self.calls.retain(|(_, began, _), _| began >= before_unix_ms);
+                self.calls.retain(|(owner, began, id), _| {
+                    let stays = began >= before_unix_ms;
+                    if !stays {
+                        self.call_ids.remove(&(*owner, *id));
+                    }
+                    stays
+                });
             }
             Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
                 for mailbox in self.mailboxes.values_mut() {
@@ -164,7 +172,7 @@ impl Tables {
     pub fn query(&self, query: &Query) -> Rows {
         match query {
             Query::Load => Rows::Loaded(self.users.keys().filter_map(|id| self.record(*id)).collect()),
-            Query::LoadUser(id) => Rows::LoadedUser(self.record(*id)),
+            Query::LoadUser(id) => Rows::LoadedUser(self.record(*id).map(Box::new)),
             Query::Messages { owner, after, limit } => {
                 let behind = (std::ops::Bound::Excluded(*after), std::ops::Bound::Unbounded);
                 let messages = self.mailboxes.get(owner).into_iter().flat_map(|m| m.messages.range(behind));

@@ -330,7 +330,18 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     }
     let tables: &[&str] = match length {
         0..=FULL_CHECK_BYTES_MAX => &[""],
-        _ => &["(users)", "(bindings)", "(binding_paths)", "(mailboxes)", "(devices)", "(indexing)"],
+        _ => &[
+            "(users)",
+            "(bindings)",
+            "(binding_paths)",
+            "(mailboxes)",
+            "(devices)",
+            "(indexing)",
+            "(manual_states)",
+            "(call_settings)",
+            "(ring_also)",
+            "(documents)",
+        ],
     };
     for table in tables {
         let found: String =

@@ -4,18 +4,28 @@
 //! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`] and how a missing user shows
 //! (a violated foreign key fails the statement here, and the whole transaction there).
 
+mod calls;
+mod choices;
+mod documents;
+mod in_order;
+mod values;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
+use directory::{DigestSecrets, Role, User, UserId, UserState};
 use node::store::{Outcome, StoreError};
 use records::{
     Binding, Change, DeviceKey, Direction, MailboxRecord, Query, Rows, Sequence, StoredMessage, UserRecord,
 };
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use crate::error::{Failure, is_foreign_key};
+use self::calls::Calls;
+use self::choices::Choices;
+use self::documents::Documents;
+use self::in_order::InOrder;
+use self::values::{address, bound, damaged, integer, natural, unless_gone};
+use crate::error::Failure;
 use crate::known::Known;
 use crate::tail::{Entry, IdentityKey, PlaceKey, Tail};
 
@@ -166,6 +176,9 @@ pub(crate) struct Statements<'c> {
     devices: Statement<'c>,
     messages: Statement<'c>,
     message: Statement<'c>,
+    choices: Choices<'c>,
+    documents: Documents<'c>,
+    calls: Calls<'c>,
     tail: Tail,
     known: Known,
     /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_messages_max`.
@@ -188,6 +201,39 @@ pub(crate) struct Held<'g> {
     // Marks and cursors only move forward, so that the last place of each is the only one that has to be written.
     taken: Vec<(UserId, Sequence)>,
     cursors: Vec<(UserId, &'g DeviceKey, Sequence, u64)>,
+}
+
+/// What pruning drops: what is older, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    pub(crate) messages_before_unix_ms: u64,
+    pub(crate) devices_before_unix_ms: u64,
+    pub(crate) calls_before_unix_ms: u64,
+}
+
+impl Bounds {
+    /// Those of a change that prunes.
+    pub(crate) fn of(change: &Change) -> Option<Bounds> {
+        match *change {
+            Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
+                Some(Bounds { messages_before_unix_ms, devices_before_unix_ms, calls_before_unix_ms: 0 })
+            }
+            Change::PruneCalls { before_unix_ms } => {
+                Some(Bounds { calls_before_unix_ms: before_unix_ms, ..Bounds::default() })
+            }
+            _ => None,
+        }
+    }
+
+    /// What either drops.
+    #[must_use]
+    pub(crate) fn union(self, other: Bounds) -> Bounds {
+        Bounds {
+            messages_before_unix_ms: self.messages_before_unix_ms.max(other.messages_before_unix_ms),
+            devices_before_unix_ms: self.devices_before_unix_ms.max(other.devices_before_unix_ms),
+            calls_before_unix_ms: self.calls_before_unix_ms.max(other.calls_before_unix_ms),
+        }
+    }
 }
 
 impl<'c> Statements<'c> {
@@ -257,6 +303,9 @@ impl<'c> Statements<'c> {
             devices: prepare(DEVICES)?,
             messages: prepare(MESSAGES)?,
             message: prepare(MESSAGE)?,
+            choices: Choices::prepare(connection)?,
+            documents: Documents::prepare(connection)?,
+            calls: Calls::prepare(connection)?,
             tail,
             known: Known::new(),
             merge_failure: None,
@@ -336,7 +385,24 @@ impl<'c> Statements<'c> {
                     None => Ok(0),
                 }
             }
-            Change::Prune { .. } => Ok(0),
+            Change::SetManual { user, manual } => {
+                self.choices.set_manual(*user, manual)?;
+                Ok(0)
+            }
+            Change::SetCallSettings { user, settings } => {
+                self.choices.set_calls(*user, settings)?;
+                Ok(0)
+            }
+            Change::PutDocument(document) => {
+                self.documents.put(document)?;
+                Ok(0)
+            }
+            Change::RemoveDocument { owner, application, name } => {
+                self.documents.remove(*owner, application, name)?;
+                Ok(0)
+            }
+            Change::AppendCall(call) => return self.calls.append(call),
+            Change::Prune { .. } | Change::PruneCalls { .. } => Ok(0),
         };
         applied?;
         Ok(Outcome::Applied)
@@ -368,12 +434,8 @@ impl<'c> Statements<'c> {
     }
 
     /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether it dropped any.
-    pub(crate) fn prune_step(
-        &mut self,
-        messages_before_unix_ms: u64,
-        devices_before_unix_ms: u64,
-    ) -> Result<bool, Failure> {
-        let oldest = [bound(messages_before_unix_ms), PRUNE_ROWS_MAX];
+    pub(crate) fn prune_step(&mut self, bounds: Bounds) -> Result<bool, Failure> {
+        let oldest = [bound(bounds.messages_before_unix_ms), PRUNE_ROWS_MAX];
         let mut dropped: Vec<Entry> =
             self.oldest_messages.query_map(oldest, entry)?.collect::<rusqlite::Result<_>>()?;
         // Each table is met in the order of its pages.
@@ -393,8 +455,9 @@ impl<'c> Statements<'c> {
         for entry in &dropped {
             self.drop_message.execute([entry.id])?;
         }
-        let devices = self.prune_devices.execute([bound(devices_before_unix_ms), PRUNE_ROWS_MAX])?;
-        Ok(dropped.len() + devices > 0)
+        let devices = self.prune_devices.execute([bound(bounds.devices_before_unix_ms), PRUNE_ROWS_MAX])?;
+        let calls = self.calls.prune(bounds.calls_before_unix_ms, PRUNE_ROWS_MAX)?;
+        Ok(dropped.len() + devices + calls > 0)
     }
 
     /// Messages that are in no index yet.
@@ -448,10 +511,13 @@ impl<'c> Statements<'c> {
             Query::Load => Ok(Rows::Loaded(self.load(0, i64::MAX)?)),
             Query::LoadUser(id) => {
                 let Ok(id) = i64::try_from(id.0) else { return Ok(Rows::LoadedUser(None)) };
-                Ok(Rows::LoadedUser(self.load(id, id)?.pop()))
+                Ok(Rows::LoadedUser(self.load(id, id)?.pop().map(Box::new)))
             }
             Query::Messages { owner, after, limit } => {
                 Ok(Rows::Messages(self.mailbox(*owner, *after, *limit)?))
+            }
+            Query::Calls { owner, before, missed_only, limit } => {
+                Ok(Rows::Calls(self.calls.page(*owner, *before, *missed_only, *limit)?))
             }
         }
     }
@@ -634,7 +700,7 @@ impl<'c> Statements<'c> {
         Ok(Outcome::Applied)
     }
 
-    /// The users with ids from `first` to `last`. All four tables are read in the order of users, once.
+    /// The users with ids from `first` to `last`. All tables are read in the order of users, once.
     fn load(&mut self, first: i64, last: i64) -> rusqlite::Result<Vec<UserRecord>> {
         let mut records: Vec<UserRecord> =
             self.users.query_map([first, last], user_record)?.collect::<rusqlite::Result<_>>()?;
@@ -658,6 +724,8 @@ impl<'c> Statements<'c> {
             let cursor = (DeviceKey(row.get(1)?), Sequence(natural(row, 2)?));
             owners.record(natural(row, 0)?)?.mailbox.cursors.push(cursor);
         }
+        self.choices.load([first, last], &mut records)?;
+        self.documents.load([first, last], &mut records)?;
         for record in &mut records {
             let newest = self.tail.mailbox(bound(record.user.id.0), 0, i64::MAX).last();
             if let Some(entry) = newest {
@@ -717,36 +785,6 @@ impl<'c, const COLUMNS: usize> Batch<'c, COLUMNS> {
     }
 }
 
-/// Finds the records of ascending users without searching.
-struct InOrder<'r> {
-    records: std::slice::IterMut<'r, UserRecord>,
-    current: Option<&'r mut UserRecord>,
-}
-
-impl<'r> InOrder<'r> {
-    fn new(records: &'r mut [UserRecord]) -> InOrder<'r> {
-        InOrder { records: records.iter_mut(), current: None }
-    }
-
-    fn record(&mut self, owner: u64) -> rusqlite::Result<&mut UserRecord> {
-        while self.current.as_ref().is_none_or(|record| record.user.id.0 < owner) {
-            let next = self.records.next().ok_or_else(|| damaged(0, "a row without user"))?;
-            self.current = Some(next);
-        }
-        let current = self.current.as_deref_mut().filter(|record| record.user.id.0 == owner);
-        current.ok_or_else(|| damaged(0, "a row without user"))
-    }
-}
-
-/// `None` where the row's user does not exist: a removal has overtaken the change, which then means nothing.
-fn unless_gone(executed: rusqlite::Result<usize>) -> rusqlite::Result<Option<usize>> {
-    match executed {
-        Ok(rows) => Ok(Some(rows)),
-        Err(error) if is_foreign_key(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn user_record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
     let secrets = match (row.get(5)?, row.get(6)?) {
         (Some(md5), Some(sha256)) => Some(DigestSecrets { md5, sha256 }),
@@ -773,7 +811,7 @@ fn user_record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
         last: Sequence(natural(row, 8)?),
         cursors: Vec::new(),
     };
-    Ok(UserRecord { user, bindings: Vec::new(), mailbox })
+    Ok(UserRecord { mailbox, ..UserRecord::fresh(user) })
 }
 
 fn binding(row: &Row<'_>) -> rusqlite::Result<Binding> {
@@ -822,29 +860,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         direction: row.get(3)?,
         identity: row.get(4)?,
     })
-}
-
-fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<SipAddress> {
-    SipAddress::parse(row.get_ref(column)?.as_str()?).map_err(|_| damaged(column, "not a SIP address"))
-}
-
-fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| damaged(column, "a negative number"))
-}
-
-/// What stands in the row can not have been written by us.
-fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, what.into())
-}
-
-/// SQL's integers have a sign.
-fn integer(value: u64) -> Result<i64, Failure> {
-    i64::try_from(value).map_err(|_| Failure::number(value))
-}
-
-/// For comparisons: everything stored is below a bound that does not fit.
-fn bound(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn state_text(state: UserState) -> &'static str {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Failure, classify};
 use crate::metrics::Counters;
 use crate::queue::{Entry, Queue, Work};
-use crate::sql::{Held, Statements, TAIL_FACTOR_MAX};
+use crate::sql::{Bounds, Held, Statements, TAIL_FACTOR_MAX};
 
 /// Pages in the write-ahead log after which they are copied into the database: 16 MiB of pages of 4 KiB. A page that
 /// changed often since is then copied once; more would make recovery after a kill slower than a fraction of a second.
@@ -105,8 +105,7 @@ struct Writer<'c> {
 /// One that goes on.
 struct Prune {
     token: PersistToken,
-    messages_before_unix_ms: u64,
-    devices_before_unix_ms: u64,
+    bounds: Bounds,
 }
 
 /// Housekeeping, done in steps.
@@ -341,9 +340,9 @@ impl<'c> Writer<'c> {
     fn start_prunes(&mut self, group: &mut Vec<Entry>) {
         group.retain(|entry| {
             if let Submission::Persist { token, change, .. } = entry
-                && let Change::Prune { messages_before_unix_ms, devices_before_unix_ms } = *change
+                && let Some(bounds) = Bounds::of(change)
             {
-                self.prunes.push(Prune { token: *token, messages_before_unix_ms, devices_before_unix_ms });
+                self.prunes.push(Prune { token: *token, bounds });
                 self.prune_at.get_or_insert_with(Instant::now);
                 return false;
             }
@@ -353,11 +352,9 @@ impl<'c> Writer<'c> {
 
     /// One step for all prunes that are under way; whether everything is dropped that has to be.
     fn prune(&mut self) -> Result<bool, StoreError> {
-        // Together they drop what lies before the latest of their bounds.
-        let messages = self.prunes.iter().map(|p| p.messages_before_unix_ms).max().unwrap_or(0);
-        let devices = self.prunes.iter().map(|p| p.devices_before_unix_ms).max().unwrap_or(0);
+        let bounds = self.prunes.iter().map(|prune| prune.bounds).reduce(Bounds::union).unwrap_or_default();
         let step = self.statements.begin().map_err(Failure::from).and_then(|()| {
-            let dropped = self.statements.prune_step(messages, devices)?;
+            let dropped = self.statements.prune_step(bounds)?;
             self.commit()?;
             Ok(!dropped)
         });

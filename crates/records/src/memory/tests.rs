@@ -52,7 +52,7 @@ fn with_alice() -> Tables {
 
 fn record(tables: &Tables, id: UserId) -> UserRecord {
     let Rows::LoadedUser(record) = tables.query(&Query::LoadUser(id)) else { panic!("the wrong rows") };
-    record.expect("the user exists")
+    *record.expect("the user exists")
 }
 
 fn sequences(tables: &Tables, after: u64, limit: u32) -> Vec<u64> {

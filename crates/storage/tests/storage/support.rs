@@ -73,7 +73,7 @@ impl Home {
 
     pub(crate) fn record(&mut self, user: UserId) -> UserRecord {
         match self.query(Query::LoadUser(user)) {
-            Ok(Rows::LoadedUser(Some(record))) => record,
+            Ok(Rows::LoadedUser(Some(record))) => *record,
             other => panic!("no record: {other:?}"),
         }
     }
