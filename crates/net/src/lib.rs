@@ -41,6 +41,7 @@ mod datagrams;
 mod dns;
 mod driver;
 pub mod http;
+pub mod https;
 mod log;
 mod metrics;
 mod options;

@@ -74,6 +74,15 @@ impl TlsServer {
         Ok(())
     }
 
+    /// For HTTP/1.1, with the same certificate. The tickets are its own: a session of SIP is none of HTTP's.
+    pub(crate) fn http_config(&self) -> Result<Arc<ServerConfig>, Error> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // Who offers other protocols only is refused in the handshake (RFC 7301 §3.2).
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
     pub(crate) fn accept(&self) -> Result<Tls, Error> {
         Ok(Tls::Server(UnbufferedServerConnection::new(Arc::clone(&self.config))?))
     }

@@ -1,5 +1,6 @@
 //! Real sockets on loopback around a probe.
 
+mod https;
 mod rest;
 mod streams;
 mod support;

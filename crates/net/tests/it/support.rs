@@ -11,6 +11,7 @@ use net::{
     Bound, CompletionReceiver, Driver, Handle, ListenerConfig, Options, Resolver, TlsClient, TlsServer,
     completion_channel,
 };
+use node::http::{HttpRequest, HttpResponse};
 use node::store::{Completion, CompletionSink, Outcome, PersistToken, Store, Submission, Urgency};
 use node::{
     Answers, CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, Instant,
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Timer(u64),
     /// Holds up the driver's thread, once it has said so, until the other end is dropped: much is ready when it goes on.
     Hold(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
+    /// Answered with what was asked; `/silent` is never answered, and the answer to `/wrong` is no HTTP.
+    Http(HttpRequest),
     /// Never answered.
     Ignore,
 }
@@ -68,7 +71,7 @@ impl Node for Probe {
     type Query = ();
     type Rows = ();
     type Call = Command;
-    type Answer = ();
+    type Answer = Option<HttpResponse>;
 
     fn handle(&mut self, now: Now, input: Input<Probe>) {
         let seen = match input {
@@ -118,9 +121,14 @@ impl Node for Probe {
                         held.send(()).expect("the test waits for it");
                         assert!(release.recv().is_err(), "nothing is sent");
                     }
+                    Command::Http(request) if request.path() == "/silent" => return,
+                    Command::Http(request) => {
+                        let answer = Some(echo(&request));
+                        return self.outputs.push_back(Output::Answer { token, answer });
+                    }
                     Command::Ignore => return,
                 }
-                return self.outputs.push_back(Output::Answer { token, answer: () });
+                return self.outputs.push_back(Output::Answer { token, answer: None });
             }
             Input::Timer => {
                 assert!(
@@ -146,6 +154,15 @@ impl Node for Probe {
         let labels = [("kind", "test")];
         let kind = MetricKind::Gauge;
         visit(Metric { name: "chancery_probe", help: "A sample", kind, labels: &labels, value: 7.0 });
+    }
+}
+
+fn echo(request: &HttpRequest) -> HttpResponse {
+    let HttpRequest { method, target, host, body, is_secure, .. } = request;
+    let text = format!("{method} {target} at {host}, {} octets, secure: {is_secure}", body.len());
+    match request.path() {
+        "/wrong" => HttpResponse::new(200, "text/plain", text).with("bad name", "a\r\nb"),
+        _ => HttpResponse::new(200, "text/plain", text).with("etag", "\"1\""),
     }
 }
 
