@@ -14,7 +14,7 @@ use node::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows};
-use sip_stack::dialog::{SubscriptionId, Subscriptions};
+use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
 use sip_stack::timer::{TimerId, Timers};
 use sip_stack::transaction::{Limits, TimerValues};
@@ -25,6 +25,7 @@ use crate::admin::{Answer, Call};
 use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::config::Config;
+use crate::events::Watcher;
 use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
@@ -56,6 +57,11 @@ const TIMERS: TimerValues =
 /// (`docs/deviations.md`).
 const TRANSACTIONS_ENDED_MAX: usize = 32_768;
 
+/// A subscription takes some 1.5 KiB: 300 MiB at the most. A client without lists watches each contact by itself, from each of its user's devices; and whoever leads
+/// an organisation is watched by most of it.
+const SUBSCRIPTION_LIMITS: dialog::Limits =
+    dialog::Limits { subscriptions_max: 200_000, per_watcher_max: 2_000, per_resource_max: 20_000 };
+
 /// The Front End. Make it with [`FrontEnd::new`], then drive it as [`node::Node`] says; its first output asks storage for its users.
 pub struct FrontEnd {
     pub(crate) config: Config,
@@ -77,8 +83,8 @@ pub struct FrontEnd {
     pub(crate) refusals: Refusals,
     pub(crate) own_requests: Slab<Own>,
     pub(crate) subscriptions: Subscriptions,
-    /// The flow that each watcher subscribed on.
-    pub(crate) watch_flows: BTreeMap<SubscriptionId, Flow>,
+    /// What the subscriptions are about.
+    pub(crate) watchers: HashMap<SubscriptionId, Watcher, foldhash::fast::FixedState>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
@@ -182,8 +188,8 @@ impl FrontEnd {
             accepting_by_place: HashMap::with_hasher(fast.clone()),
             refusals: Refusals::default(),
             own_requests: Slab::new(),
-            subscriptions: Subscriptions::new(derived_seed(&config.seed), crate::reg_event::LIMITS),
-            watch_flows: BTreeMap::new(),
+            subscriptions: Subscriptions::new(derived_seed(&config.seed), SUBSCRIPTION_LIMITS),
+            watchers: HashMap::with_hasher(fast.clone()),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),
             timers: Timers::new(),

@@ -9,7 +9,7 @@
 //! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
 //! - `router`: where a request goes, calls and everything else that is forwarded;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
-//! - `reg_event`: who watches registrations (RFC 3680);
+//! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `reg_event` (RFC 3680);
 //! - `http`: requests of clients over HTTP;
 //! - `operator`: calls of administrators; `metrics`: what is counted.
 //!
@@ -19,6 +19,7 @@ pub mod admin;
 mod auth;
 mod binding;
 mod config;
+mod events;
 mod frontend;
 mod http;
 mod messaging;

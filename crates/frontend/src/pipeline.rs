@@ -16,12 +16,12 @@ use siphasher::sip::SipHasher13;
 
 use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
 use crate::config::Challenge;
+use crate::events::ALLOW_EVENTS;
 use crate::frontend::{FrontEnd, State};
 use crate::users::AddressKey;
 
 /// What we answer to OPTIONS and 405 (RFC 3261 §20.5): what is taken or passed on here.
-pub(crate) const ALLOW: &str =
-    "INVITE, ACK, BYE, CANCEL, REGISTER, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, INFO, PRACK, UPDATE";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, REGISTER, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, INFO, PRACK, UPDATE";
 /// Extensions that this server takes part in.
 pub(crate) const SUPPORTED: &str = "path, outbound, gruu";
 /// Extensions that a request may demand of a proxy here (Proxy-Require).
@@ -446,6 +446,7 @@ impl FrontEnd {
         response
             .header(HeaderId::Allow, ALLOW)
             .header(HeaderId::Supported, SUPPORTED)
+            .header(HeaderId::AllowEvents, ALLOW_EVENTS)
             .header(HeaderId::Accept, "*/*");
         self.answer(request, 200, response);
     }

@@ -9,6 +9,7 @@ use sip_message::{HeaderId, Uri};
 use sip_stack::stack::TargetFailure;
 
 use crate::binding::{Binding, BindingId, Durability, Reach};
+use crate::events::Package;
 use crate::frontend::{Due, FrontEnd, Persisting};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
@@ -86,7 +87,7 @@ impl FrontEnd {
                     self.registration_changed(user, request);
                 } else {
                     self.counters.registrations += 1;
-                    self.bindings_changed(user);
+                    self.event_changed(Package::Registration, user);
                 }
             }
         }
@@ -104,7 +105,7 @@ impl FrontEnd {
             ("transport", request.arrival.transport.name().to_owned()),
         ];
         self.report(Level::Debug, "registered", Some(request.id), "bindings changed", fields);
-        self.bindings_changed(user);
+        self.event_changed(Package::Registration, user);
     }
 
     /// The usual REGISTER says nothing new but that the device is still there; gives whether it was one.
@@ -312,7 +313,7 @@ impl FrontEnd {
 
     pub(crate) fn binding_expired(&mut self, user: UserId, id: BindingId) {
         self.remove_binding(user, id);
-        self.bindings_changed(user);
+        self.event_changed(Package::Registration, user);
     }
 
     /// A connection is gone: bindings that need it go with it.
@@ -338,7 +339,7 @@ impl FrontEnd {
             "bindings ended with their connection",
             vec![("user", address), ("why", format!("{reason:?}"))],
         );
-        self.bindings_changed(user);
+        self.event_changed(Package::Registration, user);
     }
 
     /// A device could not be reached: a flow that failed is no binding any more (RFC 5626 §5.3.1: 430 removes it). One that only did not answer may be back.
@@ -350,7 +351,7 @@ impl FrontEnd {
         };
         if is_dead {
             self.remove_binding(user, id);
-            self.bindings_changed(user);
+            self.event_changed(Package::Registration, user);
         }
     }
 
@@ -392,7 +393,7 @@ impl FrontEnd {
             }
         }
         self.stop_watching(user);
-        self.bindings_changed(user);
+        self.event_changed(Package::Registration, user);
     }
 
     /// Puts a user in place as storage knows it, with the bindings that outlived the last start.

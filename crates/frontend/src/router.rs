@@ -63,7 +63,7 @@ impl FrontEnd {
         let method = request.method;
         let recipient = self.recipient(request);
         if matches!(method, Method::Subscribe | Method::Publish) {
-            return self.subscribe(request, user, &recipient);
+            return self.event_request(request, user, &recipient);
         }
         match recipient {
             Recipient::User(callee, instance) => {

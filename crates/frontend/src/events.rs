@@ -1,0 +1,293 @@
+//! Event packages: who watches what, and the NOTIFYs that are due (RFC 6665).
+//!
+//! One place takes SUBSCRIBE and PUBLISH, keeps what each subscription is about, sends what is due and hears what became of it. A package is
+//! a module that says three things: its [`Policy`], who may watch ([`FrontEnd::permit`] asks it), and what a NOTIFY's body is
+//! ([`FrontEnd::event_body`]). A resource's key in the table is `PACKAGE ADDRESS`, see [`Package::key`].
+
+use bytes::Bytes;
+use directory::UserId;
+use node::Flow;
+use sip_message::{HeaderId, Message, Method, ResponseBuilder, Uri};
+use sip_stack::dialog::{
+    self, NotifyResult, Policy, Standing, Subscribe, SubscriptionId, Termination, Watch,
+};
+use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
+
+use crate::frontend::FrontEnd;
+use crate::messaging::Own;
+use crate::pipeline::{Refusal, Request};
+use crate::reg_event;
+use crate::router::Recipient;
+
+/// An event package that is served here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Package {
+    /// `reg` (RFC 3680).
+    Registration,
+}
+
+/// What a subscription watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// A user's registrations.
+    Registrations(UserId),
+}
+
+/// What the front end keeps of a subscription beside the table's row.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) user: UserId,
+    /// The flow that the watcher subscribed on, or refreshed.
+    pub(crate) flow: Flow,
+    pub(crate) watched: Watched,
+}
+
+/// A subscription that its package permits.
+pub(crate) struct Permitted {
+    pub(crate) resource: String,
+    pub(crate) watched: Watched,
+    pub(crate) standing: Standing,
+}
+
+/// What a NOTIFY says: Content-Type and content.
+pub(crate) type Body = (&'static str, Bytes);
+
+/// What Allow-Events says (RFC 6665 §8.2.2).
+pub(crate) const ALLOW_EVENTS: &str = "reg";
+
+impl Package {
+    /// All of them.
+    pub(crate) const ALL: [Package; 1] = [Package::Registration];
+
+    /// The name in Event.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Package::Registration => "reg",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Package> {
+        Package::ALL.into_iter().find(|package| package.name() == name)
+    }
+
+    fn policy(self) -> &'static Policy {
+        match self {
+            Package::Registration => &reg_event::POLICY,
+        }
+    }
+
+    /// The key of a resource in the table of subscriptions.
+    pub(crate) fn key(self, address: &str) -> String {
+        [self.name(), " ", address].concat()
+    }
+
+    /// The address in a key.
+    pub(crate) fn address(key: &str) -> &str {
+        key.split_once(' ').map_or(key, |(_, address)| address)
+    }
+}
+
+// SUBSCRIBE and PUBLISH.
+impl FrontEnd {
+    /// SUBSCRIBE and PUBLISH that are for this server.
+    pub(crate) fn event_request(
+        &mut self,
+        request: &Request<'_>,
+        user: UserId,
+        recipient: &Recipient,
+    ) -> Result<(), Refusal> {
+        match request.method {
+            Method::Subscribe => self.subscribe(request, user, recipient),
+            _ => Err(unknown_package()),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        request: &Request<'_>,
+        user: UserId,
+        recipient: &Recipient,
+    ) -> Result<(), Refusal> {
+        let subscribe = Subscribe::read(request.message).map_err(refusal)?;
+        let package = Package::from_name(subscribe.package).ok_or_else(unknown_package)?;
+        let accepted = match subscribe.to_tag {
+            Some(to_tag) => {
+                self.check_watcher(&subscribe, to_tag, user)?;
+                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe).map_err(refusal)?
+            }
+            None => self.begin_watching(request, &subscribe, package, user, recipient)?,
+        };
+        if let Some(watcher) = self.watchers.get_mut(&accepted.id) {
+            watcher.flow = request.arrival.flow;
+        }
+        let mut response = ResponseBuilder::new(request.message, 200);
+        response.to_tag(&accepted.id.local_tag()).copy_record_route();
+        response.header(HeaderId::Expires, accepted.expires_seconds.to_string());
+        response.header(HeaderId::Contact, self.contact_on(request.arrival.flow));
+        let server = request.server.expect("a SUBSCRIBE has a transaction");
+        self.stack.respond(self.now.monotonic, server, 200, &mut response, request.arrival, request.message);
+        Ok(())
+    }
+
+    /// A dialog is its watcher's alone, whoever learned its tags.
+    fn check_watcher(&self, subscribe: &Subscribe<'_>, to_tag: &str, user: UserId) -> Result<(), Refusal> {
+        let from_tag = subscribe.message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let call_id = subscribe.message.call_id().unwrap_or_default();
+        let id = self.subscriptions.of_dialog(call_id, to_tag, from_tag);
+        match id.and_then(|id| self.watchers.get(&id)) {
+            Some(watcher) if watcher.user == user => Ok(()),
+            _ => Err(Refusal::new(481, "the subscription does not exist")),
+        }
+    }
+
+    fn begin_watching(
+        &mut self,
+        request: &Request<'_>,
+        subscribe: &Subscribe<'_>,
+        package: Package,
+        user: UserId,
+        recipient: &Recipient,
+    ) -> Result<dialog::Accepted, Refusal> {
+        let permitted = self.permit(package, user, recipient)?;
+        let watcher = self.users.get(user).expect("who signed in exists").user.address.to_string();
+        let contact = self.contact_on(request.arrival.flow);
+        let watch = Watch {
+            resource: &permitted.resource,
+            watcher: &watcher,
+            contact: &contact,
+            standing: permitted.standing,
+        };
+        let accepted = self
+            .subscriptions
+            .accept(self.now.monotonic, subscribe, &watch, package.policy())
+            .map_err(refusal)?;
+        let watcher = Watcher { user, flow: request.arrival.flow, watched: permitted.watched };
+        self.watchers.insert(accepted.id, watcher);
+        Ok(accepted)
+    }
+
+    /// Whether a user may watch, by the rules of the package.
+    fn permit(&self, package: Package, user: UserId, recipient: &Recipient) -> Result<Permitted, Refusal> {
+        match package {
+            Package::Registration => self.permit_registrations(user, recipient),
+        }
+    }
+
+    fn contact_on(&self, flow: Flow) -> String {
+        let sent_by = self.stack.hops().sent_by(flow).unwrap_or_default();
+        let transport = self.stack.hops().flow_facts(flow).map_or("udp", |(t, _)| t.uri_parameter());
+        format!("<sip:{sent_by};transport={transport}>")
+    }
+}
+
+// What changes who watches.
+impl FrontEnd {
+    /// A resource of a package has something new: whoever watches it is told.
+    pub(crate) fn event_changed(&mut self, package: Package, user: UserId) {
+        if self.subscriptions.is_empty() {
+            return;
+        }
+        let Some(account) = self.users.get(user) else { return };
+        let key = package.key(account.user.address.as_str());
+        self.subscriptions.changed(self.now.monotonic, &key);
+    }
+
+    /// A user who is cut off watches nothing any more.
+    pub(crate) fn stop_watching(&mut self, user: UserId) {
+        let Some(account) = self.users.get(user) else { return };
+        let address = account.user.address.to_string();
+        self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Rejected);
+    }
+
+    /// A user is removed.
+    pub(crate) fn stop_being_watched(&mut self, user: UserId) {
+        let Some(account) = self.users.get(user) else { return };
+        let address = account.user.address.to_string();
+        for package in Package::ALL {
+            let key = package.key(&address);
+            self.subscriptions.terminate_resource(self.now.monotonic, &key, Termination::NoResource);
+        }
+    }
+}
+
+// NOTIFY.
+impl FrontEnd {
+    /// Sends the NOTIFYs that are due.
+    pub(crate) fn send_notifies(&mut self) {
+        while let Some(due) = self.subscriptions.poll_due(self.now.monotonic) {
+            self.send_notify(due.id);
+        }
+        while let Some(ended) = self.subscriptions.poll_ended() {
+            self.watchers.remove(&ended.id);
+        }
+    }
+
+    fn send_notify(&mut self, id: SubscriptionId) {
+        let Some((content_type, body)) = self.event_body(id) else { return };
+        let Some(watcher) = self.watchers.get(&id) else { return };
+        let (user, flow) = (watcher.user, watcher.flow);
+        let Some(notify) = self.subscriptions.notify(self.now.monotonic, id) else { return };
+        let bytes = notify.build(None, Some((content_type, &body)));
+        let Ok(message) = Message::parse(bytes) else { return };
+        let hop = self.hop_to_watcher(user, flow, &notify.request_uri);
+        let target = Target {
+            uri: notify.request_uri,
+            routes: Vec::new(),
+            hop,
+            q: 1000,
+            cookie: 0,
+            alternatives: Vec::new(),
+        };
+        let own = self.own_requests.insert(Own::Notify(id));
+        let own = u64::try_from(own).expect("an index fits");
+        self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());
+    }
+
+    /// What a NOTIFY says to this watcher now.
+    fn event_body(&self, id: SubscriptionId) -> Option<Body> {
+        let subscription = self.subscriptions.get(id)?;
+        let (resource, version) = (subscription.resource(), subscription.notified());
+        match self.watchers.get(&id)?.watched {
+            Watched::Registrations(user) => Some(self.registrations_body(user, resource, version)),
+        }
+    }
+
+    /// The flow that the watcher subscribed on, or where its device is registered now.
+    fn hop_to_watcher(&self, user: UserId, flow: Flow, contact: &str) -> NextHop {
+        if self.stack.hops().flow_facts(flow).is_some() {
+            return NextHop::Flow(flow);
+        }
+        let account = self.users.get(user).zip(Uri::parse(contact).ok());
+        let binding = account.and_then(|(account, uri)| account.bindings.by_contact(&uri));
+        binding.map_or(NextHop::Uri, |b| b.target().hop)
+    }
+
+    /// What became of a NOTIFY.
+    pub(crate) fn notify_completed(&mut self, id: SubscriptionId, outcome: OwnOutcome) {
+        let OwnOutcome { status, is_answered, retry_after_seconds } = outcome;
+        let result = match status {
+            _ if is_answered => NotifyResult::Response { status, retry_after_seconds },
+            408 => NotifyResult::TimedOut,
+            _ => NotifyResult::Unreachable,
+        };
+        self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
+    }
+}
+
+fn unknown_package() -> Refusal {
+    Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, ALLOW_EVENTS)
+}
+
+fn refusal(refusal: dialog::Refusal) -> Refusal {
+    let mut refused = Refusal::new(refusal.status, refusal.reason);
+    if refusal.status == 489 {
+        refused = refused.with(HeaderId::AllowEvents, ALLOW_EVENTS);
+    }
+    if let Some(seconds) = refusal.min_expires_seconds {
+        refused = refused.with(HeaderId::MinExpires, seconds.to_string());
+    }
+    if let Some(seconds) = refusal.retry_after_seconds {
+        refused = refused.with(HeaderId::RetryAfter, seconds.to_string());
+    }
+    refused
+}
