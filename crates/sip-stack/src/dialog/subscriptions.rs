@@ -356,6 +356,19 @@ impl Subscriptions {
         }
     }
 
+    /// One subscription alone has something new, as [`Subscriptions::changed`] says of all of a resource: for callers who know which
+    /// watchers see a difference. A void name is harmless.
+    pub fn changed_for(&mut self, now: Instant, id: SubscriptionId) {
+        if self.subscriptions.get(&id).is_some_and(|subscription| subscription.standing == Standing::Active) {
+            self.owe(now, id, Owed::Change);
+        }
+    }
+
+    /// Ends a subscription without a last NOTIFY: its watcher's connection is gone, and nothing else leads to the watcher.
+    pub fn forget(&mut self, id: SubscriptionId) {
+        self.remove(id, EndReason::Silent);
+    }
+
     /// The watcher's right was decided, or is again undecided.
     pub fn set_standing(&mut self, now: Instant, id: SubscriptionId, standing: Standing) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };

@@ -269,6 +269,34 @@ fn changes_while_a_notify_is_in_flight_become_one() {
 }
 
 #[test]
+fn one_of_two_watchers_is_told_and_the_other_forgotten() {
+    let mut w = World::new();
+    let one = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    let other = w.accept(&subscribe("", 2, "Expires: 600")).unwrap();
+    w.status(one, 200).status(other, 200).note("one changed");
+    w.table.changed_for(w.now, one);
+    w.drain();
+    w.status(one, 200).note("the other's connection is gone");
+    w.table.forget(other);
+    w.table.changed_for(w.now, other);
+    w.drain();
+    assert_eq!(w.table.len(), 1);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+        > 200
+        one changed
+          NOTIFY 2 active;expires=600
+        > 200
+        the other's connection is gone
+          ended: alice of bob: Silent
+    "#]]);
+}
+
+#[test]
 fn changes_wait_for_the_interval_but_a_refresh_does_not() {
     let mut w = World::new();
     w.policy.interval_min = Duration::from_secs(5);
