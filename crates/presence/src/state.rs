@@ -5,6 +5,11 @@ use std::fmt;
 /// Longest note, place or card field that is kept, in octets: a paragraph. More is cut at a character.
 pub const TEXT_OCTETS_MAX: usize = 1024;
 
+/// As much of a text as is kept, cut at a character.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_OCTETS_MAX)]
+}
+
 /// How available somebody is: a number on the scale of Office Communications Server, where lower is more available.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Availability(u16);
