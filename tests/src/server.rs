@@ -136,6 +136,11 @@ impl Server {
         }
     }
 
+    /// Where the server speaks HTTPS.
+    pub fn https(&self) -> SocketAddr {
+        self.listeners().find(|(name, _)| name == "https").expect("a listener of HTTPS").1
+    }
+
     /// The PEM file of its CA.
     pub fn ca(&self) -> PathBuf {
         self.ready["ca"].as_str().expect("a file of the CA").into()

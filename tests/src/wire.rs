@@ -400,7 +400,7 @@ impl LinkReader {
     }
 }
 
-fn handshake(stream: &TcpStream, ca: &std::path::Path) -> io::Result<ClientConnection> {
+pub(crate) fn handshake(stream: &TcpStream, ca: &std::path::Path) -> io::Result<ClientConnection> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).map_err(io::Error::other)? {
         roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;

@@ -7,6 +7,7 @@ mod crash;
 mod domains;
 mod failover;
 mod hostile;
+mod https;
 mod identity;
 mod keep_alive;
 mod messages;

@@ -79,7 +79,8 @@ fn a_certificate_that_does_not_fit_its_key_is_not_taken() {
     assert_eq!(server.device("bob", Road::v4(Transport::Tls)).server_certificate(), old);
 }
 
-fn issue_anew(server: &Server) {
+/// Makes the server another certificate.
+pub(crate) fn issue_anew(server: &Server) {
     let read = |name: &str| std::fs::read_to_string(server.folder().join(name)).expect("the demo wrote it");
     let authority = Authority::open(&read("ca.pem"), &read("ca.key")).expect("the demo's own CA");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();

@@ -365,7 +365,10 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
     }
     let mut open_http = Vec::new();
     for address in &settings.http_addresses {
-        note("http", *address, server::bind_http(*address).map(|bound| open_http.push(bound)));
+        note("http", *address, server::bind_http("http", *address).map(|bound| open_http.push(bound)));
+    }
+    for address in &settings.https_addresses {
+        note("https", *address, server::bind_http("https", *address).map(|bound| open_http.push(bound)));
     }
 }
 

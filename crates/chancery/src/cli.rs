@@ -270,7 +270,8 @@ pub(crate) struct PasswordArguments {
     chancery demo\n  \
     chancery demo --domain lab.example --user erin:a-secret-of-erin --listen 192.0.2.1\n  \
     chancery demo --dir /tmp/d --port-base 0 --json      one JSON line when ready, for scripts\n\n\
-    Ports, counted from the base: udp and tcp +0, tls +1, ws +20, wss +21, http (metrics, health) +30.")]
+    Ports, counted from the base: udp and tcp +0, tls +1, ws +20, wss +21, http (metrics, health) +30,
+    https (contacts, access rules) +31.")]
 pub(crate) struct DemoArguments {
     /// The folder of the demo.
     #[arg(long, default_value = "./chancery-demo")]
@@ -314,7 +315,7 @@ pub(crate) struct DemoArguments {
 }
 
 /// Names that `--ports` knows.
-pub(crate) const PORT_NAMES: [&str; 6] = ["udp", "tcp", "tls", "ws", "wss", "http"];
+pub(crate) const PORT_NAMES: [&str; 7] = ["udp", "tcp", "tls", "ws", "wss", "http", "https"];
 
 fn port(text: &str) -> Result<(String, u16), String> {
     let (name, port) = text.split_once('=').ok_or("write NAME=PORT")?;

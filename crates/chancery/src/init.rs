@@ -23,6 +23,8 @@ pub(crate) const KEY_FILE: &str = "server.key";
 /// Where a new configuration listens. WSS has no registered port; 5443 needs no privilege.
 const LISTENERS: [(Transport, u16); 4] =
     [(Transport::Udp, 5060), (Transport::Tcp, 5060), (Transport::Tls, 5061), (Transport::Wss, 5443)];
+/// Where a new configuration serves HTTPS: the usual port besides 443, without a privilege.
+const HTTPS_PORT: u16 = 8443;
 /// All IPv4 and all IPv6 addresses of the machine.
 const ANY: [&str; 2] = ["0.0.0.0", "[::]"];
 
@@ -186,6 +188,7 @@ fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
         domains: plan.domains.clone(),
         host: plan.advertised.clone(),
         listeners: listeners.collect(),
+        https: ANY.iter().map(|address| format!("{address}:{HTTPS_PORT}")).collect(),
         data_dir: plan.data_dir.as_ref().map(|path| path.display().to_string()),
         control_socket: plan.control_socket.as_ref().map(|path| path.display().to_string()),
         authority_file: Some(AUTHORITY_FILE.to_owned()),

@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod exit;
 mod files;
+mod https;
 mod init;
 mod locate;
 mod logging;

@@ -14,6 +14,8 @@ pub(crate) type CertificateEnd = Arc<AtomicI64>;
 pub(crate) struct ProcessMetrics {
     pub(crate) storage: Meter,
     pub(crate) certificate_end: CertificateEnd,
+    /// Where HTTPS is served.
+    pub(crate) https: Option<Arc<net::https::Meter>>,
 }
 
 impl ProcessMetrics {
@@ -53,6 +55,9 @@ impl ProcessMetrics {
         if end > 0 {
             let help = "When the certificate in force ends, in seconds since 1970";
             add("chancery_certificate_end_timestamp_seconds", help, MetricKind::Gauge, &[], end as f64);
+        }
+        if let Some(https) = &self.https {
+            https.show(text);
         }
     }
 }

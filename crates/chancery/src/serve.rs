@@ -36,8 +36,13 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
 fn bind(settings: &Settings, certificate: Option<&Certificate>) -> anyhow::Result<Sockets> {
     let tls = certificate.map(Certificate::server);
     let sip = settings.listeners.iter().map(|listener| Ok(server::bind(listener, tls.as_ref())?));
-    let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http(*address)?));
-    Ok(Sockets { sip: sip.collect::<anyhow::Result<_>>()?, http: http.collect::<anyhow::Result<_>>()? })
+    let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http("http", *address)?));
+    let https = settings.https_addresses.iter().map(|address| Ok(server::bind_http("https", *address)?));
+    Ok(Sockets {
+        sip: sip.collect::<anyhow::Result<_>>()?,
+        http: http.collect::<anyhow::Result<_>>()?,
+        https: https.collect::<anyhow::Result<_>>()?,
+    })
 }
 
 fn plan(settings: &Settings) -> Plan {

@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::{ListenerSettings, ProcessLimits, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Caller, ControlServer};
+use crate::https::HttpsThread;
 use crate::locate::DATABASE;
 use crate::metrics::ProcessMetrics;
 use crate::tls::{self, Certificate};
@@ -32,8 +33,8 @@ const READY_POLL: Duration = Duration::from_millis(5);
 /// How often systemd is told how long loading still takes, and for how long at most that is believed.
 const START_EXTENSION: Duration = Duration::from_secs(30);
 
-/// Monitors that wait to be accepted: few there are.
-const HTTP_BACKLOG: i32 = 64;
+/// Connections that wait to be accepted: monitors are few, and a hundred clients of HTTPS are accepted in a millisecond.
+const HTTP_BACKLOG: i32 = 1024;
 
 /// What a server is made of.
 pub(crate) struct Plan {
@@ -54,12 +55,15 @@ pub(crate) struct Plan {
 pub(crate) struct Sockets {
     pub(crate) sip: Vec<Bound>,
     pub(crate) http: Vec<TcpListener>,
+    /// Not empty only where there is a certificate.
+    pub(crate) https: Vec<TcpListener>,
 }
 
 /// A server that is ready to run.
 pub(crate) struct Server {
     driver: Driver<FrontEnd>,
     sockets: Vec<TcpListener>,
+    https: Vec<TcpListener>,
     facts: ServerFacts,
     control_socket: PathBuf,
     storage: Meter,
@@ -95,8 +99,8 @@ pub(crate) fn bind(
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))
 }
 
-/// Binds a listener for metrics and health. Like those of `net`, an IPv6 one takes IPv6 only.
-pub(crate) fn bind_http(address: SocketAddr) -> Result<TcpListener, BindError> {
+/// Binds a listener for metrics and health, or for HTTPS. Like those of `net`, an IPv6 one takes IPv6 only.
+pub(crate) fn bind_http(name: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     let listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -108,7 +112,7 @@ pub(crate) fn bind_http(address: SocketAddr) -> Result<TcpListener, BindError> {
         socket.listen(HTTP_BACKLOG)?;
         Ok(TcpListener::from(socket))
     };
-    listen().map_err(|error| BindError::new("http", address, error))
+    listen().map_err(|error| BindError::new(name, address, error))
 }
 
 /// A port that cannot be had.
@@ -170,7 +174,7 @@ impl Server {
         let meter = storage.meter();
         let listeners: Vec<node::Listener> =
             sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
-        let facts = facts(&plan.domains, &listeners, &sockets.http)?;
+        let facts = facts(&plan.domains, &listeners, &sockets)?;
         let node = FrontEnd::new(Config {
             domains: plan.domains,
             listeners,
@@ -198,6 +202,7 @@ impl Server {
         Ok(Server {
             driver,
             sockets: sockets.http,
+            https: sockets.https,
             facts,
             control_socket: plan.control_socket,
             storage: meter,
@@ -207,10 +212,18 @@ impl Server {
 
     /// Runs until a signal ends it.
     pub(crate) fn run(self, operator: Operator) -> anyhow::Result<()> {
-        let Server { driver, sockets, facts, control_socket, storage, runtime } = self;
+        let Server { driver, sockets, https, facts, control_socket, storage, runtime } = self;
         let handle = driver.handle();
         let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
-        let metrics = Arc::new(ProcessMetrics { storage, certificate_end });
+        let https_meter = (!https.is_empty()).then(Arc::<net::https::Meter>::default);
+        let https = match (&operator.certificate, &https_meter) {
+            (Some(certificate), Some(meter)) => {
+                let (tls, meter) = (certificate.server(), Arc::clone(meter));
+                Some(HttpsThread::start(handle.clone(), https, tls, meter)?)
+            }
+            _ => None,
+        };
+        let metrics = Arc::new(ProcessMetrics { storage, certificate_end, https: https_meter });
         let (failed, failure) = std::sync::mpsc::channel();
         let operations = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
             let ended = operate(&handle, sockets, &metrics, facts, &control_socket, operator);
@@ -226,6 +239,9 @@ impl Server {
         runtime.block_on(driver.run()).context("the driver failed")?;
         let ended = failure.recv().unwrap_or_else(|_| Err(anyhow!("the operator's thread panicked")));
         drop(operations.join());
+        if let Some(https) = https {
+            https.stop();
+        }
         ended
     }
 }
@@ -390,7 +406,7 @@ fn caller(handle: Handle<FrontEnd>) -> Caller {
 fn facts(
     domains: &[DomainName],
     listeners: &[node::Listener],
-    http: &[TcpListener],
+    sockets: &Sockets,
 ) -> anyhow::Result<ServerFacts> {
     let line = |role: &str, transport: &str, address: SocketAddr| ListenerLine {
         role: role.to_owned(),
@@ -400,8 +416,11 @@ fn facts(
     };
     let mut lines: Vec<ListenerLine> =
         listeners.iter().map(|l| line("sip", l.transport.name(), l.address)).collect();
-    for listener in http {
+    for listener in &sockets.http {
         lines.push(line("metrics", "http", listener.local_addr().context("the metrics' listener")?));
+    }
+    for listener in &sockets.https {
+        lines.push(line("https", "https", listener.local_addr().context("the listener of HTTPS")?));
     }
     Ok(ServerFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -134,7 +134,7 @@ fn initialised(dir: &Path) -> PathBuf {
     assert_eq!((code, error.as_str()), (0, ""));
     let file = dir.join("chancery.toml");
     let mut config = std::fs::read_to_string(&file).unwrap();
-    for port in ["5060", "5061", "5443"] {
+    for port in ["5060", "5061", "5443", "8443"] {
         config = config.replace(&format!("\"0.0.0.0:{port}\""), &format!("\"127.0.0.1:{}\"", free_port()));
         config = config.replace(&format!("\"[::]:{port}\""), &format!("\"127.0.0.2:{}\"", free_port()));
     }
@@ -398,7 +398,7 @@ fn a_demo_says_where_it_listens_and_answers_there() {
     assert_eq!(ready["users"][0]["address"], "alice@contoso.example");
     assert!(Path::new(ready["ca"].as_str().unwrap()).exists());
     let listeners = ready["listeners"].as_array().unwrap();
-    assert_eq!(listeners.len(), 6);
+    assert_eq!(listeners.len(), 7);
     for listener in listeners {
         assert_eq!(ready[listener["transport"].as_str().unwrap()], listener["port"], "{listener}");
     }
@@ -426,6 +426,7 @@ fn a_demo_says_where_it_listens_and_answers_there() {
         "chancery_net_messages_total{transport=\"udp\",direction=\"in\"} 1",
         "chancery_storage_healthy 1",
         "chancery_certificate_end_timestamp_seconds 1",
+        "chancery_https_connections 0",
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
@@ -440,8 +441,8 @@ fn a_demo_listens_on_every_address_of_both_families() {
     let listeners = ready["listeners"].as_array().unwrap();
     let families: Vec<bool> =
         listeners.iter().map(|l| l["address"].as_str().unwrap().starts_with("[::]")).collect();
-    assert_eq!(families.iter().filter(|v6| **v6).count(), 6);
-    assert_eq!(families.len(), 12);
+    assert_eq!(families.iter().filter(|v6| **v6).count(), 7);
+    assert_eq!(families.len(), 14);
     running.stop();
 }
 

@@ -93,7 +93,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "tls",
         repeats: false,
-        doc: "The certificate for the transports tls and wss. A changed file is taken over within seconds, without\n\
+        doc: "The certificate for the transports tls and wss, and for HTTPS. A changed file is taken over within seconds, without\n\
               closing a connection.",
         keys: &[
             Key {
@@ -123,6 +123,17 @@ pub(super) const SECTIONS: &[Section] = &[
             name: "addresses",
             default: "[\"127.0.0.1:5090\"]",
             doc: "Where to serve them; [] switches it off.",
+        }],
+    },
+    Section {
+        name: "https",
+        repeats: false,
+        doc: "HTTPS for clients: contact lists and access rules (XCAP, RFC 4825), with the certificate of [tls] and the\n\
+              passwords of SIP.",
+        keys: &[Key {
+            name: "listen",
+            default: "[]",
+            doc: "Where to serve them, such as [\"0.0.0.0:8443\", \"[::]:8443\"]; [] switches it off.",
         }],
     },
     Section {

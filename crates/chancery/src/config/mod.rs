@@ -41,10 +41,12 @@ pub(crate) struct Settings {
     pub(crate) control_socket: PathBuf,
     /// Never empty.
     pub(crate) listeners: Vec<ListenerSettings>,
-    /// Present where a listener speaks TLS.
+    /// Present where a listener speaks TLS, or HTTPS is served.
     pub(crate) tls: Option<TlsSettings>,
     /// Where metrics and health are served; may be empty.
     pub(crate) http_addresses: Vec<SocketAddr>,
+    /// Where clients are served over HTTPS; may be empty.
+    pub(crate) https_addresses: Vec<SocketAddr>,
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
@@ -140,6 +142,7 @@ impl Settings {
         let authority = |s: &Settings| s.tls.as_ref().map(|tls| tls.authority_file.clone());
         compare("[tls] authority_file", authority(self) == authority(new));
         compare("[http]", self.http_addresses == new.http_addresses);
+        compare("[https]", self.https_addresses == new.https_addresses);
         compare("[registration]", self.registration == new.registration);
         compare("[authentication]", self.authentication == new.authentication);
         compare("[messaging]", self.messaging == new.messaging);

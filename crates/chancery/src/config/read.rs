@@ -85,12 +85,16 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
     });
     let aliases = aliases.collect();
     let listeners = listeners(document, root, &host);
-    let tls = tls(root, folder, &listeners);
     let http = root.table("http");
     let http_addresses = match http.has("addresses") {
         true => http.strings("addresses").iter().filter_map(|v| http.address("addresses", v)).collect(),
         false => vec![SocketAddr::from(([127, 0, 0, 1], 5090))],
     };
+    let https = root.table("https");
+    let https_addresses: Vec<SocketAddr> =
+        https.strings("listen").iter().filter_map(|v| https.address("listen", v)).collect();
+    let tls =
+        tls(root, folder, !https_addresses.is_empty() || listeners.iter().any(|l| l.transport.is_secure()));
     Some(Settings {
         domains: (!domains.is_empty()).then_some(domains)?,
         host,
@@ -100,6 +104,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         listeners: (!listeners.is_empty()).then_some(listeners)?,
         tls,
         http_addresses,
+        https_addresses,
         registration: registration(&root.table("registration")),
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
@@ -195,14 +200,13 @@ fn origins(table: &Table<'_>) -> Vec<String> {
     origins.collect()
 }
 
-fn tls(root: &Table<'_>, folder: &Path, listeners: &[ListenerSettings]) -> Option<TlsSettings> {
+fn tls(root: &Table<'_>, folder: &Path, is_needed: bool) -> Option<TlsSettings> {
     let table = root.table("tls");
     let certificate_file =
         table.path("certificate_file", folder).unwrap_or_else(|| folder.join("server.pem"));
     let key_file = table.path("key_file", folder).unwrap_or_else(|| folder.join("server.key"));
     let authority_file = table.path("authority_file", folder);
-    let wanted = table.table.is_some() || listeners.iter().any(|l| l.transport.is_secure());
-    wanted.then_some(TlsSettings { certificate_file, key_file, authority_file })
+    (table.table.is_some() || is_needed).then_some(TlsSettings { certificate_file, key_file, authority_file })
 }
 
 fn registration(table: &Table<'_>) -> RegistrationLimits {

@@ -11,6 +11,8 @@ pub(crate) struct Filling {
     pub(crate) domains: Vec<String>,
     pub(crate) host: String,
     pub(crate) listeners: Vec<(Transport, String)>,
+    /// Where HTTPS is served.
+    pub(crate) https: Vec<String>,
     /// The data folder, where it is not the default.
     pub(crate) data_dir: Option<String>,
     /// The control socket, where it is not the default.
@@ -64,6 +66,7 @@ fn filled(section: &str, key: &str, filling: &Filling) -> Option<String> {
         ("server", "host") => Some(format!("{:?}", filling.host)),
         ("server", "data_dir") => filling.data_dir.as_ref().map(|dir| format!("{dir:?}")),
         ("server", "control_socket") => filling.control_socket.as_ref().map(|path| format!("{path:?}")),
+        ("https", "listen") if !filling.https.is_empty() => Some(format!("{:?}", filling.https)),
         ("tls", "authority_file") => filling.authority_file.as_ref().map(|file| format!("{file:?}")),
         _ => None,
     }

@@ -10,6 +10,7 @@ fn filling() -> Filling {
         domains: vec!["contoso.example".into()],
         host: "sip.contoso.example".into(),
         listeners: vec![(Transport::Udp, "0.0.0.0:5060".into()), (Transport::Tls, "[::]:5061".into())],
+        https: Vec::new(),
         data_dir: None,
         control_socket: None,
         authority_file: None,

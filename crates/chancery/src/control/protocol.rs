@@ -125,7 +125,7 @@ pub(crate) struct ServerFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListenerLine {
-    /// `sip` or `http`.
+    /// `sip`, `metrics` or `https`.
     pub(crate) role: String,
     pub(crate) transport: String,
     pub(crate) address: String,

@@ -1,10 +1,10 @@
 //! Finding ports for a demo: those asked for, the next base that is free, or any.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use net::{Bound, TlsServer};
+use net::TlsServer;
 use node::Transport;
 
 use crate::cli::DemoArguments;
@@ -27,12 +27,13 @@ struct Group {
 }
 
 /// UDP and TCP share theirs, so that a URI without transport finds both (RFC 3263 §4.1).
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     Group { offset: 0, names: &["udp", "tcp"] },
     Group { offset: 1, names: &["tls"] },
     Group { offset: 20, names: &["ws"] },
     Group { offset: 21, names: &["wss"] },
     Group { offset: 30, names: &["http"] },
+    Group { offset: 31, names: &["https"] },
 ];
 
 /// A demo's open sockets.
@@ -85,7 +86,7 @@ pub(super) fn bind(
 fn usable(addresses: &[IpAddr], by_default: bool, notes: &mut Vec<String>) -> anyhow::Result<Vec<IpAddr>> {
     let mut usable = Vec::new();
     for address in addresses {
-        match server::bind_http(SocketAddr::new(*address, 0)) {
+        match server::bind_http("http", SocketAddr::new(*address, 0)) {
             Ok(_) => usable.push(*address),
             Err(error) if by_default && error.is_no_address() && addresses.len() > 1 => {
                 notes.push(format!("this machine has no address {address}: not listening there"));
@@ -109,7 +110,7 @@ struct Binder<'a> {
 impl Binder<'_> {
     /// `None` where drawing found no common free port.
     fn bind_base(&mut self, base: u16) -> Result<Option<DemoSockets>, BindError> {
-        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new() };
+        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new() };
         let mut ports = Vec::new();
         for group in &GROUPS {
             let counted = if base == 0 { 0 } else { base.saturating_add(group.offset) };
@@ -138,9 +139,10 @@ impl Binder<'_> {
     ) -> Result<Option<u16>, BindError> {
         for _ in 0..DRAWS_MAX {
             match self.try_port(names, port) {
-                Ok((port, sip, http)) => {
-                    sockets.sip.extend(sip);
-                    sockets.http.extend(http);
+                Ok((port, bound)) => {
+                    sockets.sip.extend(bound.sip);
+                    sockets.http.extend(bound.http);
+                    sockets.https.extend(bound.https);
                     return Ok(Some(port));
                 }
                 Err(error) if port == 0 && error.is_in_use() => {}
@@ -150,12 +152,9 @@ impl Binder<'_> {
         Ok(None)
     }
 
-    fn try_port(
-        &self,
-        names: &[&'static str],
-        port: u16,
-    ) -> Result<(u16, Vec<Bound>, Vec<TcpListener>), BindError> {
-        let (mut port, mut sip, mut http) = (port, Vec::new(), Vec::new());
+    fn try_port(&self, names: &[&'static str], port: u16) -> Result<(u16, Sockets), BindError> {
+        let mut port = port;
+        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new() };
         for address in &self.addresses {
             for name in names {
                 let wanted = SocketAddr::new(*address, port);
@@ -170,20 +169,23 @@ impl Binder<'_> {
                         };
                         let bound = server::bind(&listener, Some(self.certificate))?;
                         let address = bound.listener().address;
-                        sip.push(bound);
+                        sockets.sip.push(bound);
                         address
                     }
                     None => {
-                        let listener = server::bind_http(wanted)?;
+                        let listener = server::bind_http(name, wanted)?;
                         let address = listener.local_addr().unwrap_or(wanted);
-                        http.push(listener);
+                        match *name {
+                            "https" => sockets.https.push(listener),
+                            _ => sockets.http.push(listener),
+                        }
                         address
                     }
                 };
                 port = bound.port();
             }
         }
-        Ok((port, sip, http))
+        Ok((port, sockets))
     }
 
     fn asked(&self, name: &str) -> Option<u16> {
@@ -191,7 +193,7 @@ impl Binder<'_> {
     }
 }
 
-/// `None` for HTTP, which is no transport of SIP.
+/// `None` for HTTP and HTTPS, which are no transport of SIP.
 fn transport(name: &str) -> Option<Transport> {
     match name {
         "udp" => Some(Transport::Udp),

@@ -223,8 +223,10 @@ async fn a_slow_client_harms_only_itself() {
     assert!(read_to_end(&mut silent).await.is_empty());
     // Octets do not prolong it.
     let drip = async {
-        while slow_header.0.write_all(b"X: y\r\n").await.is_ok() && slow_header.0.flush().await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        while tokio::time::timeout(Duration::from_millis(20), slow_header.0.read_u8()).await.is_err() {
+            // That it is closed is seen when it is read.
+            drop(slow_header.0.write_all(b"X: y\r\n").await);
+            drop(slow_header.0.flush().await);
         }
     };
     patient(drip).await;
