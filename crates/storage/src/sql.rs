@@ -1,8 +1,8 @@
 //! Changes and queries as statements.
 //!
 //! The texts keep to what SQLite and PostgreSQL share: numbered parameters in order of first use, `ON CONFLICT` with
-//! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`] and how a missing user shows
-//! (a violated foreign key fails the statement here, and the whole transaction there).
+//! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`], an `INDEXED BY`, and how a missing
+//! user shows (a violated foreign key fails the statement here, and the whole transaction there).
 
 mod calls;
 mod choices;

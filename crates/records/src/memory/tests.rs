@@ -1,4 +1,5 @@
 use directory::{DigestSecrets, Role};
+use presence::{ManualState, Note};
 use proptest::prelude::*;
 
 use super::*;
@@ -44,6 +45,39 @@ fn binding(user: UserId, key: &str) -> Binding {
     }
 }
 
+fn document(owner: UserId, application: &str, etag: &str) -> Document {
+    Document {
+        owner,
+        application: application.to_owned(),
+        name: "index".to_owned(),
+        etag: etag.to_owned(),
+        body: b"<xml/>".to_vec(),
+    }
+}
+
+fn call(owner: UserId, id: u8, began_unix_ms: u64, end: CallEnd) -> StoredCall {
+    StoredCall {
+        owner,
+        id: [id; 16],
+        direction: Direction::Received,
+        peer: SipAddress::parse("bob@contoso.example").unwrap(),
+        began_unix_ms,
+        lasted_ms: 0,
+        end,
+        answered_at: String::new(),
+    }
+}
+
+fn dnd() -> Manual {
+    let note = Note { text: "writing".into(), expires_unix_ms: Some(7) };
+    Manual { state: Some(ManualState::DoNotDisturb), expires_unix_ms: None, note: Some(note) }
+}
+
+fn forwarded() -> CallSettings {
+    let bob = SipAddress::parse("bob@contoso.example").unwrap();
+    CallSettings { forward_always: Some(bob.clone()), ring_also: vec![bob], ..CallSettings::default() }
+}
+
 fn with_alice() -> Tables {
     let mut tables = Tables::default();
     assert!(tables.apply(&Change::AddUser(user(ALICE, "alice@contoso.example"))));
@@ -53,6 +87,14 @@ fn with_alice() -> Tables {
 fn record(tables: &Tables, id: UserId) -> UserRecord {
     let Rows::LoadedUser(record) = tables.query(&Query::LoadUser(id)) else { panic!("the wrong rows") };
     *record.expect("the user exists")
+}
+
+/// First octets of the ids of a page of Alice's log.
+fn page(tables: &Tables, before: Option<(u64, u8)>, missed_only: bool, limit: u32) -> Vec<u8> {
+    let before = before.map(|(began, id)| (began, [id; 16]));
+    let query = Query::Calls { owner: ALICE, before, missed_only, limit };
+    let Rows::Calls(calls) = tables.query(&query) else { panic!("the wrong rows") };
+    calls.iter().map(|call| call.id[0]).collect()
 }
 
 fn sequences(tables: &Tables, after: u64, limit: u32) -> Vec<u64> {
@@ -164,6 +206,75 @@ fn a_password_can_be_set_later() {
     assert_eq!(record(&tables, ALICE).user.secrets, Some(secrets));
 }
 
+#[test]
+fn choices_are_kept_until_they_are_changed() {
+    let mut tables = with_alice();
+    assert_eq!(record(&tables, ALICE).manual, Manual::default());
+    tables.apply(&Change::SetManual { user: ALICE, manual: dnd() });
+    tables.apply(&Change::SetCallSettings { user: ALICE, settings: forwarded() });
+    let alice = record(&tables, ALICE);
+    assert_eq!((alice.manual, alice.calls), (dnd(), forwarded()));
+    tables.apply(&Change::SetManual { user: ALICE, manual: Manual::default() });
+    tables.apply(&Change::SetCallSettings { user: ALICE, settings: CallSettings::default() });
+    let alice = record(&tables, ALICE);
+    assert_eq!((alice.manual, alice.calls), (Manual::default(), CallSettings::default()));
+}
+
+#[test]
+fn a_document_is_replaced_and_comes_in_order() {
+    let mut tables = with_alice();
+    tables.apply(&Change::PutDocument(document(ALICE, "resource-lists", "1")));
+    tables.apply(&Change::PutDocument(document(ALICE, "pres-rules", "2")));
+    tables.apply(&Change::PutDocument(document(ALICE, "resource-lists", "3")));
+    let etags = |t: &Tables| record(t, ALICE).documents.into_iter().map(|d| d.etag).collect::<Vec<_>>();
+    assert_eq!(etags(&tables), ["2", "3"]);
+    let Document { owner, application, name, .. } = document(ALICE, "pres-rules", "");
+    tables.apply(&Change::RemoveDocument { owner, application, name });
+    assert_eq!(etags(&tables), ["3"]);
+}
+
+#[test]
+fn a_call_log_is_read_newest_first_in_pages() {
+    let mut tables = with_alice();
+    for (id, began, end) in [
+        (1, 10, CallEnd::Missed),
+        (2, 20, CallEnd::Answered),
+        (3, 20, CallEnd::Missed),
+        (4, 5, CallEnd::Cancelled),
+    ] {
+        assert!(tables.apply(&Change::AppendCall(call(ALICE, id, began, end))));
+    }
+    assert_eq!(page(&tables, None, false, 2), [3, 2]);
+    assert_eq!(page(&tables, Some((20, 2)), false, 10), [1, 4]);
+    assert_eq!(page(&tables, None, true, 10), [3, 1]);
+    assert_eq!(page(&tables, None, false, 0), [0; 0]);
+}
+
+#[test]
+fn a_call_is_logged_once_until_it_is_pruned() {
+    let mut tables = with_alice();
+    let first = Change::AppendCall(call(ALICE, 1, 10, CallEnd::Missed));
+    assert!(tables.apply(&first));
+    let again = Change::AppendCall(call(ALICE, 1, 20, CallEnd::Answered));
+    assert_eq!(tables.try_apply(&again), Ok(Outcome::AlreadyThere), "whenever it began");
+    tables.apply(&Change::PruneCalls { before_unix_ms: 10 });
+    assert_eq!(page(&tables, None, false, 10), [1], "the bound is not among what is dropped");
+    tables.apply(&Change::PruneCalls { before_unix_ms: 11 });
+    assert_eq!(page(&tables, None, false, 10), [0; 0]);
+    assert!(tables.apply(&again));
+}
+
+#[test]
+fn removing_a_user_takes_everything_along() {
+    let mut tables = with_alice();
+    tables.apply(&Change::SetManual { user: ALICE, manual: dnd() });
+    tables.apply(&Change::SetCallSettings { user: ALICE, settings: forwarded() });
+    tables.apply(&Change::PutDocument(document(ALICE, "resource-lists", "1")));
+    tables.apply(&Change::AppendCall(call(ALICE, 1, 10, CallEnd::Missed)));
+    tables.apply(&Change::RemoveUser(ALICE));
+    assert_eq!(tables, Tables::default());
+}
+
 proptest! {
     /// A removal may overtake anything: then nothing changes, and that is no error.
     #[test]
@@ -180,6 +291,10 @@ proptest! {
             Change::WithdrawMessage { owner: BOB, sequence: through },
             Change::AdvanceTaken { owner: BOB, through },
             Change::AdvanceCursor { owner: BOB, device, through, seen_unix_ms: time },
+            Change::SetManual { user: BOB, manual: dnd() },
+            Change::SetCallSettings { user: BOB, settings: forwarded() },
+            Change::PutDocument(document(BOB, "resource-lists", "1")),
+            Change::AppendCall(call(BOB, 1, time, CallEnd::Missed)),
         ] {
             let mut tables = with_alice();
             prop_assert!(tables.apply(&change));

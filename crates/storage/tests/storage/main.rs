@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use directory::{DigestSecrets, UserId, UserState};
 use node::QueryToken;
 use node::store::{Completion, Outcome, PersistToken, Store, StoreError, Submission};
-use records::{Binding, Change, DeviceKey, MailboxRecord, Query, Rows, Sequence};
+use records::{Binding, Change, DeviceKey, Document, MailboxRecord, Query, Rows, Sequence};
 use rusqlite::Connection;
 use storage::{OpenError, Options, Sqlite};
 use support::*;
@@ -477,6 +477,23 @@ fn a_large_prune_goes_in_steps_and_lets_messages_through() {
 }
 
 #[test]
+fn calls_are_pruned_in_steps_and_read_in_pages() {
+    const CALLS: u64 = 1_200;
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Home::eager(&file(&folder));
+    home.persist_all(vec![add_alice()]);
+    home.persist_all((1..=CALLS).map(call).collect());
+    assert_eq!(home.persist(vec![call(7)]), [Ok(Outcome::AlreadyThere)]);
+    assert_eq!(home.calls(ALICE, Some(CALLS - 1), false, 3), [CALLS - 2, CALLS - 3, CALLS - 4]);
+    assert_eq!(home.calls(ALICE, None, true, 2), [CALLS, CALLS - 10], "every tenth was missed");
+    let commits = home.store.metrics().commits;
+    home.persist_all(vec![Change::PruneCalls { before_unix_ms: CALLS }]);
+    // 1,199 rows in steps of 500, and one that finds nothing more.
+    assert_eq!(home.store.metrics().commits - commits, 3 + 1);
+    assert_eq!(home.calls(ALICE, None, false, u32::MAX), [CALLS]);
+}
+
+#[test]
 fn closing_does_not_wait_for_a_prune() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { soon_delay: NEVER, ..eager() };
@@ -506,12 +523,15 @@ fn child_that_appends_until_it_is_killed() {
     home.persist_all(vec![add_alice()]);
     let mut out = std::io::stdout().lock();
     for n in 1.. {
-        home.store.submit(vec![now(n, message(n, 700))]);
+        // The last one is acknowledged last, and speaks for all three.
+        home.store.submit(vec![now(0, message(n, 700)), now(0, document(n, 3_000)), now(n, call(n))]);
         for completion in home.batches.try_iter().flatten() {
             let Completion::Persisted { token: PersistToken(n), .. } = completion else {
                 panic!("{completion:?}")
             };
-            writeln!(out, "acknowledged {n}").unwrap();
+            if n > 0 {
+                writeln!(out, "acknowledged {n}").unwrap();
+            }
         }
     }
 }
@@ -551,6 +571,14 @@ fn what_was_acknowledged_survives_a_kill() {
         assert!(lines < 1_000 || indexed(&Connection::open(&path).unwrap()) > 0, "merges were under way");
         assert!(kept.len() as u64 >= acknowledged, "{} kept of {acknowledged}", kept.len());
         assert!(kept.iter().copied().eq(1..=kept.len() as u64), "in order, without gaps");
-        assert_eq!(home.record(ALICE).mailbox.last.0, kept.len() as u64);
+        let alice = home.record(ALICE);
+        assert_eq!(alice.mailbox.last.0, kept.len() as u64);
+        let [Document { etag, .. }] = &alice.documents[..] else { panic!("{:?}", alice.documents) };
+        let calls = home.calls(ALICE, None, false, u32::MAX);
+        // A batch may be cut in two by the bound of a group; within a group all is there or nothing.
+        for last in [etag.parse().unwrap(), calls.len() as u64] {
+            assert!((acknowledged..=kept.len() as u64).contains(&last), "{last} of {acknowledged}");
+        }
+        assert!(calls.iter().rev().copied().eq(1..=calls.len() as u64), "in order, without gaps");
     }
 }

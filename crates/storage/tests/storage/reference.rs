@@ -4,11 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
 use node::store::{Completion, Store, StoreError, Submission};
+use presence::{Manual, ManualState, Note};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use records::memory::Tables;
-use records::{Binding, Change, DeviceKey, Direction, Query, Sequence, StoredMessage};
+use records::{
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, Document, Query, Sequence, StoredCall,
+    StoredMessage,
+};
 
 use crate::support::*;
 
@@ -18,7 +23,7 @@ enum Step {
     /// Submitted as one batch.
     Batch(Vec<Entry>),
     /// Alone: it is done in steps, and what follows may meet what it has not dropped yet.
-    Prune { messages_before_unix_ms: u64, devices_before_unix_ms: u64 },
+    Prune(Change),
     /// Closes the database and opens it again.
     Restart,
 }
@@ -106,8 +111,81 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn manual()(
+        state in option::of(select(ManualState::ALL)),
+        expires_unix_ms in option::of(time()),
+        note in option::of((".{0,3}", option::of(time()))),
+    ) -> Manual {
+        let note = note.map(|(text, expires_unix_ms)| Note { text: text.into(), expires_unix_ms });
+        Manual { state, expires_unix_ms, note }
+    }
+}
+
+prop_compose! {
+    fn settings()(
+        targets in [(); 5].map(|()| option::of(address())),
+        ring_also in vec(address(), 0..3),
+        no_answer_seconds in prop_oneof![Just(0), any::<u32>()],
+        busy_on_busy in any::<Option<bool>>(),
+    ) -> CallSettings {
+        let [always, busy, no_answer, unregistered, do_not_disturb] = targets;
+        CallSettings {
+            forward_always: always,
+            forward_busy: busy,
+            forward_no_answer: no_answer,
+            no_answer_seconds,
+            forward_unregistered: unregistered,
+            forward_do_not_disturb: do_not_disturb,
+            ring_also,
+            busy_on_busy,
+        }
+    }
+}
+
+prop_compose! {
+    fn document()(
+        owner in id(),
+        (application, name) in ("[ab]", "[ab\u{0}é]?"),
+        etag in "[0-9]{2}",
+        body in octets(),
+    ) -> Document {
+        Document { owner, application, name, etag, body }
+    }
+}
+
+/// Few, so that they meet; the octets at both ends of their order are among them.
+fn call_id() -> impl Strategy<Value = [u8; 16]> {
+    select(&[0u8, 1, 2, 0xfe, 0xff]).prop_map(|octet| [octet; 16])
+}
+
+prop_compose! {
+    fn call()(
+        owner in id(),
+        id in call_id(),
+        sent in any::<bool>(),
+        peer in address(),
+        began_unix_ms in 0u64..10,
+        lasted_ms in time(),
+        end in select(CallEnd::ALL),
+        answered_at in ".{0,3}",
+    ) -> StoredCall {
+        let direction = if sent { Direction::Sent } else { Direction::Received };
+        StoredCall { owner, id, direction, peer, began_unix_ms, lasted_ms, end, answered_at }
+    }
+}
+
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
+        3 => (id(), prop_oneof![1 => Just(Manual::default()), 3 => manual()])
+            .prop_map(|(user, manual)| Change::SetManual { user, manual }),
+        3 => (id(), prop_oneof![1 => Just(CallSettings::default()), 3 => settings()])
+            .prop_map(|(user, settings)| Change::SetCallSettings { user, settings }),
+        3 => document().prop_map(Change::PutDocument),
+        1 => document().prop_map(|Document { owner, application, name, .. }| {
+            Change::RemoveDocument { owner, application, name }
+        }),
+        5 => call().prop_map(Change::AppendCall),
         3 => user().prop_map(Change::AddUser),
         1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state }),
         1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
@@ -128,6 +206,18 @@ fn query() -> impl Strategy<Value = Query> {
         Just(Query::Load),
         id().prop_map(Query::LoadUser),
         (id(), sequence(), 0u32..6).prop_map(|(owner, after, limit)| Query::Messages { owner, after, limit }),
+        (
+            id(),
+            option::of((prop_oneof![4 => 0u64..10, 1 => Just(u64::MAX)], call_id())),
+            any::<bool>(),
+            0u32..6
+        )
+            .prop_map(|(owner, before, missed_only, limit)| Query::Calls {
+                owner,
+                before,
+                missed_only,
+                limit
+            }),
     ]
 }
 
@@ -136,8 +226,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => vec(entry, 1..20).prop_map(Step::Batch),
         1 => (time(), time()).prop_map(|(messages_before_unix_ms, devices_before_unix_ms)| {
-            Step::Prune { messages_before_unix_ms, devices_before_unix_ms }
+            Step::Prune(Change::Prune { messages_before_unix_ms, devices_before_unix_ms })
         }),
+        1 => (0u64..10).prop_map(|before_unix_ms| Step::Prune(Change::PruneCalls { before_unix_ms })),
         1 => Just(Step::Restart),
     ]
 }
@@ -160,8 +251,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Batch(entries) => same_answers(&mut home, &mut reference, entries),
-                Step::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
-                    let change = Change::Prune { messages_before_unix_ms, devices_before_unix_ms };
+                Step::Prune(change) => {
                     reference.apply(&change);
                     home.persist_all(vec![change]);
                 }
@@ -208,7 +298,15 @@ fn same_answers(home: &mut Home, reference: &mut Tables, entries: Vec<Entry>) {
 fn same_rows(home: &mut Home, reference: &Tables) {
     let mailboxes =
         (0..4).map(|id| Query::Messages { owner: UserId(id), after: Sequence(0), limit: u32::MAX });
-    for query in mailboxes.chain([Query::Load]) {
+    let logs = (0..4).flat_map(|id| {
+        [false, true].map(|missed_only| Query::Calls {
+            owner: UserId(id),
+            before: None,
+            missed_only,
+            limit: u32::MAX,
+        })
+    });
+    for query in mailboxes.chain(logs).chain([Query::Load]) {
         assert_eq!(home.query(query.clone()), Ok(reference.query(&query)), "{query:?}");
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use directory::{Role, SipAddress, User, UserId, UserState};
 use node::QueryToken;
 use node::store::{Completion, Outcome, PersistToken, Store, StoreError, Submission, Urgency};
-use records::{Change, Direction, Query, Rows, Sequence, StoredMessage, UserRecord};
+use records::{
+    CallEnd, Change, Direction, Document, Query, Rows, Sequence, StoredCall, StoredMessage, UserRecord,
+};
 use storage::{OpenError, Options, Sqlite};
 
 /// Longer than any answer takes on the slowest machine; only a test that fails waits for it.
@@ -78,6 +80,21 @@ impl Home {
         }
     }
 
+    /// When the calls of a page began.
+    pub(crate) fn calls(
+        &mut self,
+        owner: UserId,
+        before: Option<u64>,
+        missed_only: bool,
+        limit: u32,
+    ) -> Vec<u64> {
+        let before = before.map(|began| (began, call_id(began)));
+        match self.query(Query::Calls { owner, before, missed_only, limit }) {
+            Ok(Rows::Calls(calls)) => calls.iter().map(|call| call.began_unix_ms).collect(),
+            other => panic!("no calls: {other:?}"),
+        }
+    }
+
     pub(crate) fn sequences(&mut self, owner: UserId) -> Vec<u64> {
         match self.query(Query::Messages { owner, after: Sequence(0), limit: u32::MAX }) {
             Ok(Rows::Messages(messages)) => messages.iter().map(|m| m.sequence.0).collect(),
@@ -138,4 +155,33 @@ pub(crate) fn message(sequence: u64, octets: usize) -> Change {
         received_unix_ms: sequence,
         request: vec![b'm'; octets],
     })
+}
+
+/// Alice's contact list in a version.
+pub(crate) fn document(version: u64, octets: usize) -> Change {
+    Change::PutDocument(Document {
+        owner: ALICE,
+        application: "resource-lists".to_owned(),
+        name: "index".to_owned(),
+        etag: version.to_string(),
+        body: vec![b'd'; octets],
+    })
+}
+
+/// A call to Alice that began then; every tenth she missed.
+pub(crate) fn call(began_unix_ms: u64) -> Change {
+    Change::AppendCall(StoredCall {
+        owner: ALICE,
+        id: call_id(began_unix_ms),
+        direction: Direction::Received,
+        peer: SipAddress::parse("bob@contoso.example").unwrap(),
+        began_unix_ms,
+        lasted_ms: 1,
+        end: if began_unix_ms.is_multiple_of(10) { CallEnd::Missed } else { CallEnd::Answered },
+        answered_at: "desk".to_owned(),
+    })
+}
+
+fn call_id(number: u64) -> [u8; 16] {
+    u128::from(number).to_be_bytes()
 }
