@@ -6,13 +6,20 @@ use sip_message::{
     AuthParams, Contacts, Edit, HeaderId, Host, Message, NameAddr, ParseError, ResponseBuilder, Scheme, Uri,
     Via, sdp,
 };
+use xcap::{ATTRIBUTE_TYPE, Application, Body, Document, ELEMENT_TYPE, Resource};
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: &[Target] =
-    &[("message", message), ("edit", edit), ("uri", uri), ("sdp", self::sdp), ("framing", framing)];
+pub const ALL: &[Target] = &[
+    ("message", message),
+    ("edit", edit),
+    ("uri", uri),
+    ("sdp", self::sdp),
+    ("framing", framing),
+    ("xcap", self::xcap),
+];
 
 /// Parsing a message, reading all of it, and answering it.
 pub fn message(octets: &[u8]) {
@@ -121,6 +128,43 @@ pub fn sdp(octets: &[u8]) {
         lines += media.section.lines.len();
     }
     assert!(lines <= octets.len());
+}
+
+/// Reading and editing a document in parts. The first line is the path of a resource, the second what is put, the rest the
+/// document.
+pub fn xcap(octets: &[u8]) {
+    let Ok(text) = str::from_utf8(octets) else { return };
+    let (path, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let (body, document) = rest.split_once('\n').unwrap_or((rest, ""));
+    let is_document = Document::parse(document).is_ok();
+    let Ok(resource) = Resource::parse(path) else { return };
+    let found = xcap::get(document, resource.node.as_ref(), "urn:a");
+    assert!(found.is_none() || is_document || resource.node.is_none());
+    let application = Application {
+        namespace: "urn:a",
+        media_type: "application/xml",
+        validate: &|_: &Document<'_>| Ok(()),
+    };
+    for media_type in [ELEMENT_TYPE, ATTRIBUTE_TYPE, "application/xml"] {
+        let body = Body { media_type, octets: body.as_bytes() };
+        match xcap::put("https://h.example/", &resource, Some(document), body, &application) {
+            Ok(edited) => {
+                assert!(Document::parse(&edited.document).is_ok(), "what was accepted is well-formed");
+                let after = xcap::get(&edited.document, resource.node.as_ref(), "urn:a");
+                assert!(after.is_some(), "what was put is there");
+                assert_eq!(edited.is_new, found.is_none());
+            }
+            Err(failure) => assert!(matches!(failure.status(), 405 | 409 | 413 | 415)),
+        }
+    }
+    match xcap::delete(&resource, Some(document), &application) {
+        Ok(Some(edited)) => {
+            assert!(Document::parse(&edited).is_ok() && found.is_some());
+            assert_eq!(xcap::get(&edited, resource.node.as_ref(), "urn:a"), None);
+        }
+        Ok(None) => assert!(resource.node.is_none()),
+        Err(failure) => assert!(matches!(failure.status(), 404 | 405 | 409)),
+    }
 }
 
 /// Framing in one piece, octet by octet and in chunks gives the same; what it cuts out, the parser takes whole or

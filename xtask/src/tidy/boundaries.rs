@@ -44,6 +44,11 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("sip-stack", &["directory", "records"], "transactions and dialogs know no users"),
     ("turn", &["directory", "records", "sip-message", "sip-stack"], "a relay knows neither users nor SIP"),
     (
+        "xcap",
+        &["directory", "presence", "records", "sip-message", "sip-stack", "storage"],
+        "documents are texts there, whoever they belong to",
+    ),
+    (
         "presence",
         &["sip-message", "sip-stack", "storage"],
         "presence knows neither its transport nor its store",
