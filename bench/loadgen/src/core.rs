@@ -139,6 +139,13 @@ impl Core {
         self.t0.elapsed().as_nanos() as u64
     }
 
+    /// Makes a user a further device of another one.
+    pub fn share_account(&mut self, user: usize, of: usize) {
+        let (name, pass) = (self.users[of].name.clone(), self.users[of].pass.clone());
+        self.users[user].name = name;
+        self.users[user].pass = pass;
+    }
+
     /// Opens one connection; the source address rotates over the configured ones.
     pub fn open(&mut self) -> std::io::Result<usize> {
         let src = self.cfg.sources[self.net.conns.len() % self.cfg.sources.len()];

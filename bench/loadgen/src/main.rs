@@ -8,6 +8,7 @@ mod idle;
 mod limits;
 mod message;
 mod net;
+mod people;
 mod presence;
 mod procstat;
 mod register;
@@ -29,6 +30,7 @@ commands
   tls-idle    W3  open and register connections in --steps, hold, report memory
   handshake   W3  connect (+TLS handshake), one OPTIONS, close
   presence    W4  --watchers subscribe to each of --presentities, then PUBLISH
+  people      W7  --people with --devices sign in, live through a busy hour, and come back from a storm
   call        W5  INVITE/180/200/ACK/BYE/200
   turn-alloc  W6  TURN allocate and delete
   turn-relay  W6  TURN channel data, echoed by the peer
@@ -44,6 +46,7 @@ how much
   --count N or --secs S  --warmup N or --warmup-secs S
   --window N (in flight)  --rate R (a second, open loop)
   --timeout S (an operation, default 10)  --limit S (a phase, default 300)
+  --people N --devices N --contacts N  --compress X  --sign-in-secs S  --secs S  --storm-secs S
   --size BYTES  --outbound  --preauth  --no-ring  --ping S  --settle S  --hold S
 measured
   --pid P[,P]  the server's root process(es): descendants are included
@@ -362,6 +365,65 @@ fn main() {
                 ),
             );
             unregister(&mut c, nw + np);
+        }
+        "people" => {
+            let n = a.num("people", 1000usize);
+            let devices = a.num("devices", n * 3 / 2).clamp(n, 2 * n);
+            let compress = a.num("compress", 10.0f64);
+            let model = || people::Model::new(n, devices, a.num("contacts", 50).min(n - 1), compress);
+            let mut c = core_for(&a, devices);
+            for i in n..devices {
+                c.share_account(i, i - n);
+            }
+            let base = procstat::mem(&c.cfg.pids);
+            let shape = format!(
+                "\"people\":{n},\"devices\":{devices},\"contacts\":{},\"compress\":{compress},\"base_mem\":{}",
+                model().contacts,
+                base.json()
+            );
+            let mut w = people::People::new(model());
+            let seen = |w: &people::People, c: &Core| {
+                format!(
+                    "\"inside\":{},\"publishes\":{},\"notifies\":{},\"lists\":{},\"texts\":{},\"typing\":{},\"undelivered\":{},\"put_off\":{},\"failed\":{},\"bad_status\":{:?},{},\"mem\":{},\"sign_in\":{},\"message_latency\":{},\"notify_latency\":{}",
+                    w.inside(),
+                    w.publishes,
+                    w.notifies,
+                    w.lists,
+                    w.texts,
+                    w.typing,
+                    w.undelivered(),
+                    w.put_off,
+                    w.failed,
+                    w.bad_status,
+                    stats(c),
+                    procstat::mem(&c.cfg.pids).json(),
+                    w.sign_in.json(),
+                    w.message.json(),
+                    w.notify.json()
+                )
+            };
+            // 120 minutes, compressed like the rest.
+            let m = Meter::start(&c.cfg.pids);
+            w.sign_in_phase(&c, a.num("sign-in-secs", 7200.0 / compress));
+            run(&mut c, &mut w, Some(limit));
+            out.line("sign-in", &format!("{shape},{},{}", m.json(&c.cfg.pids, devices as u64), seen(&w, &c)));
+            if w.inside() < devices {
+                die(&format!("only {} of {devices} devices signed in", w.inside()));
+            }
+            w.busy_phase(&c, a.num("settle", 5.0f64));
+            run(&mut c, &mut w, Some(limit));
+            c.stats = Default::default();
+            w.busy_phase(&c, a.num("secs", 60.0f64));
+            let m = Meter::start(&c.cfg.pids);
+            run(&mut c, &mut w, Some(limit));
+            out.line("hour", &format!("{shape},{},{}", m.json(&c.cfg.pids, w.texts), seen(&w, &c)));
+            if a.has("storm-secs") {
+                c.stats = Default::default();
+                let m = Meter::start(&c.cfg.pids);
+                w.storm_phase(&mut c, a.num("storm-secs", 60.0f64), model().messages_per_s / compress);
+                run(&mut c, &mut w, Some(limit));
+                out.line("storm", &format!("{shape},{},{}", m.json(&c.cfg.pids, devices as u64), seen(&w, &c)));
+            }
         }
         "tls-idle" => {
             let steps: Vec<usize> = a.list("steps", "1000,5000,15000");
