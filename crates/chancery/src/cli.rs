@@ -36,6 +36,8 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Show how the running server does.
     Status(StatusArguments),
+    /// Explain whether one person reaches another, and if not, why and how to mend it.
+    Explain(ExplainArguments),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
 }
@@ -146,6 +148,24 @@ pub(crate) struct ServerArguments {
     chancery status\n  \
     chancery status --dir ./chancery-demo --json")]
 pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Explain whether one person reaches another, and if not, why and how to mend it.
+///
+/// Walks the way of a request from the first to the second without sending one: accounts, registrations, policy, access
+/// level, do-not-disturb, forwarding. The first step that stops is the answer.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery explain alice@contoso.example bob@contoso.example\n  \
+    chancery explain alice@contoso.example bob@contoso.example --json | jq '.steps[] | select(.verdict == \"stops\")'\n\n\
+    Ends with 0 where nothing stops, and with 1 where something does.")]
+pub(crate) struct ExplainArguments {
+    /// Who would write or call, user@domain.
+    pub(crate) from: String,
+    /// To whom, user@domain.
+    pub(crate) to: String,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod demo;
 mod exit;
+mod explain;
 mod files;
 mod https;
 mod init;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::User(command) => user::run(command),
         Command::Status(arguments) => user::status(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match done {

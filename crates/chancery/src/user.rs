@@ -198,7 +198,7 @@ fn connect(server: &ServerArguments) -> Result<Client, Failure> {
 }
 
 /// One call; a refusal becomes a failure.
-fn ask(server: &ServerArguments, call: CallLine) -> Result<AnswerLine, Failure> {
+pub(crate) fn ask(server: &ServerArguments, call: CallLine) -> Result<AnswerLine, Failure> {
     answered(connect(server)?.ask(call)?)
 }
 
@@ -233,11 +233,11 @@ fn expect_done(answer: AnswerLine) -> Result<(), Failure> {
     }
 }
 
-fn unexpected(answer: &AnswerLine) -> Failure {
+pub(crate) fn unexpected(answer: &AnswerLine) -> Failure {
     Failure::text(Exit::NoServer, format!("the server gave an answer to another question: {answer:?}"))
 }
 
-fn checked_address(text: &str) -> Result<String, Failure> {
+pub(crate) fn checked_address(text: &str) -> Result<String, Failure> {
     let parsed = parse_address(text);
     parsed.map(|address| address.as_str().to_owned()).map_err(|reason| {
         Failure::text(Exit::Failed, format!("{reason}\n  help: write it as alice@contoso.example"))
@@ -326,7 +326,7 @@ fn role(role: RoleWord) -> &'static str {
     }
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).context("the answer cannot be written as JSON")?;
     print(&format!("{text}\n"))
 }

@@ -37,6 +37,13 @@ pub enum Call {
     RemoveUser(SipAddress),
     /// How the server does.
     Status,
+    /// Why one person reaches another, or does not.
+    Explain {
+        /// Who would ask.
+        from: SipAddress,
+        /// Whom they mean.
+        to: SipAddress,
+    },
     /// A request of a client over HTTP. Nobody has authorised it: the node does, and answers with [`Answer::Http`].
     Http(Box<HttpRequest>),
 }
@@ -55,6 +62,8 @@ pub enum Answer {
     User(Box<UserDetails>),
     /// To `Status`.
     Status(Status),
+    /// To `Explain`.
+    Explanation(Explanation),
     /// To `Http`.
     Http(HttpResponse),
     /// Not done.
@@ -132,6 +141,41 @@ pub struct Device {
     pub expires_seconds: u64,
 }
 
+/// The way from one person to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Who would ask.
+    pub from: SipAddress,
+    /// Whom they mean.
+    pub to: SipAddress,
+    /// What was looked at, in the order in which a request meets it.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What: `sender`, `recipient`, `device`, `calls` ...
+    pub what: &'static str,
+    /// Whether it lets a request pass.
+    pub verdict: Verdict,
+    /// What was found.
+    pub finding: String,
+    /// How to mend it; there where it stops.
+    pub mend: Option<&'static str>,
+}
+
+/// Whether a step lets a request pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Passes,
+    /// It passes, but not as one might expect.
+    Notes,
+    /// It ends here.
+    Stops,
+}
+
 /// How the server does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -160,6 +204,7 @@ impl std::fmt::Debug for Call {
             Call::SetPassword(address, _) => write!(f, "SetPassword({address})"),
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
             Call::Status => f.write_str("Status"),
+            Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
             Call::Http(request) => write!(f, "Http({})", request.method),
         }
     }

@@ -11,7 +11,7 @@
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `reg_event` (RFC 3680);
 //! - `http`: requests of clients over HTTP;
-//! - `operator`: calls of administrators; `metrics`: what is counted.
+//! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
 
@@ -20,6 +20,7 @@ mod auth;
 mod binding;
 mod config;
 mod events;
+mod explain;
 mod frontend;
 mod http;
 mod messaging;

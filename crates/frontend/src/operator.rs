@@ -70,6 +70,7 @@ impl FrontEnd {
                 Begun::Answer(Answer::User(Box::new(self.details(account))))
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
+            Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
             Call::Http(_) => unreachable!("clients' requests take another way"),
         })
     }

@@ -2,7 +2,7 @@
 //! not, but by a new [`VERSION`].
 
 use directory::{Role, SipAddress, UserState};
-use frontend::admin::{Answer, Call, Device, Refusal, UserDetails, UserSummary};
+use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// Both sides state it; a server refuses another one.
@@ -36,6 +36,7 @@ pub(crate) enum CallLine {
     UserSetPassword { address: String, password: String },
     UserRemove { address: String },
     Status,
+    Explain { from: String, to: String },
 }
 
 /// An answer line.
@@ -50,6 +51,7 @@ pub(crate) enum AnswerLine {
     },
     User(UserDetailsLine),
     Status(Box<StatusLine>),
+    Explanation(ExplanationLine),
     Refused {
         kind: RefusalKind,
         message: String,
@@ -101,6 +103,31 @@ pub(crate) struct DeviceLine {
     pub(crate) user_agent: String,
     pub(crate) instance: Option<String>,
     pub(crate) expires_seconds: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExplanationLine {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// Whether nothing stops.
+    pub(crate) passes: bool,
+    pub(crate) steps: Vec<StepLine>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepLine {
+    pub(crate) what: String,
+    pub(crate) verdict: VerdictWord,
+    pub(crate) finding: String,
+    pub(crate) mend: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum VerdictWord {
+    Passes,
+    Notes,
+    Stops,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +206,9 @@ impl CallLine {
             }
             CallLine::UserRemove { address } => Call::RemoveUser(parse_address(&address)?),
             CallLine::Status => Call::Status,
+            CallLine::Explain { from, to } => {
+                Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
+            }
         })
     }
 }
@@ -207,6 +237,7 @@ impl AnswerLine {
                 server: server.clone(),
             })),
             Answer::Http(_) => unreachable!("the control socket makes no such call"),
+            Answer::Explanation(explanation) => AnswerLine::Explanation(ExplanationLine::from(explanation)),
             Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
         }
     }
@@ -262,6 +293,33 @@ impl From<UserDetails> for UserDetailsLine {
         UserDetailsLine {
             summary: UserLine::from(details.summary),
             registrations: details.devices.into_iter().map(DeviceLine::from).collect(),
+        }
+    }
+}
+
+impl From<Explanation> for ExplanationLine {
+    fn from(explanation: Explanation) -> ExplanationLine {
+        let steps: Vec<StepLine> = explanation.steps.into_iter().map(StepLine::from).collect();
+        ExplanationLine {
+            from: explanation.from.as_str().to_owned(),
+            to: explanation.to.as_str().to_owned(),
+            passes: steps.iter().all(|step| step.verdict != VerdictWord::Stops),
+            steps,
+        }
+    }
+}
+
+impl From<Step> for StepLine {
+    fn from(step: Step) -> StepLine {
+        StepLine {
+            what: step.what.to_owned(),
+            verdict: match step.verdict {
+                Verdict::Passes => VerdictWord::Passes,
+                Verdict::Notes => VerdictWord::Notes,
+                Verdict::Stops => VerdictWord::Stops,
+            },
+            finding: step.finding,
+            mend: step.mend.map(str::to_owned),
         }
     }
 }

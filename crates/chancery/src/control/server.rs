@@ -134,7 +134,7 @@ async fn answer(line: &[u8], caller: &Caller, facts: &ServerFacts) -> AnswerLine
         Ok(call) => call,
         Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
     };
-    if !matches!(call, Call::ListUsers { .. } | Call::ShowUser(_) | Call::Status) {
+    if !matches!(call, Call::ListUsers { .. } | Call::ShowUser(_) | Call::Status | Call::Explain { .. }) {
         tracing::info!(event = "administration", call = ?call, "asked over the control socket");
     }
     let limit = match call {

@@ -1,0 +1,106 @@
+//! Why one person reaches another.
+
+use directory::{SipAddress, UserState};
+use expect_test::{Expect, expect};
+
+use super::world::World;
+use crate::admin::{Answer, Call, Verdict};
+
+fn address(name: &str) -> SipAddress {
+    SipAddress::parse(name).unwrap()
+}
+
+fn check(world: &mut World, from: &str, to: &str, expected: Expect) {
+    let Answer::Explanation(explanation) = world.call(Call::Explain { from: address(from), to: address(to) })
+    else {
+        panic!("no explanation")
+    };
+    let mut text = String::new();
+    for step in explanation.steps {
+        assert_eq!(step.verdict == Verdict::Stops, step.mend.is_some(), "what stops has a mend");
+        text += &format!("{:?} {}: {}\n", step.verdict, step.what, step.finding);
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn a_person_with_a_device_is_reached() {
+    let mut world = World::new();
+    world.sign_in("alice");
+    world.sign_in("bob");
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "bob@contoso.example",
+        expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Passes sender's devices: one device
+        Passes recipient: bob@contoso.example exists and is enabled
+        Passes device: sip:bob@bob-pc.invalid;transport=tls over tls from 198.51.100.7:40002, reached over its connection, for 3600 more seconds
+        Passes messages: are delivered at once
+        Passes calls: ring on one device
+    "#]],
+    );
+}
+
+#[test]
+fn without_a_device_calls_stop_and_messages_wait() {
+    let mut world = World::new();
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "bob@contoso.example",
+        expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Notes sender's devices: none is registered: nothing comes from them now
+        Passes recipient: bob@contoso.example exists and is enabled
+        Notes messages: no device is registered: a message is kept (202), 0 are waiting
+        Stops calls: no device is registered: a call is answered 480
+    "#]],
+    );
+}
+
+#[test]
+fn accounts_and_domains_are_looked_at_first() {
+    let mut world = World::new();
+    world.call(Call::SetUserState(address("bob@contoso.example"), UserState::Disabled));
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "bob@contoso.example",
+        expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Notes sender's devices: none is registered: nothing comes from them now
+        Stops recipient: bob@contoso.example is disabled: it cannot sign in, and others find nobody there (404)
+    "#]],
+    );
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "nobody@contoso.example",
+        expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Notes sender's devices: none is registered: nothing comes from them now
+        Stops recipient: there is no account nobody@contoso.example; requests to it are answered 404
+    "#]],
+    );
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "erin@fabrikam.example",
+        expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Notes sender's devices: none is registered: nothing comes from them now
+        Stops policy: fabrikam.example is not a domain of this server, and no partner
+    "#]],
+    );
+    check(
+        &mut world,
+        "erin@fabrikam.example",
+        "alice@contoso.example",
+        expect![[r#"
+        Stops sender: fabrikam.example is not a domain of this server
+        Passes recipient: alice@contoso.example exists and is enabled
+    "#]],
+    );
+}
