@@ -4,20 +4,27 @@
 //! - [`compose`]: one [`State`] per person, with [`Why`] it is so (design: an unexpired manual choice other than available
 //!   wins, else a call, else the most available device);
 //! - [`Level`] and [`View`]: what a watcher may see, and nothing else that a body can be made of;
-//! - [`pidf`]: what devices publish, and what watchers get.
+//! - [`pidf`]: what devices publish, and what watchers get;
+//! - [`lists`], [`rls_services`]: whom a person knows, in groups, and which lists can be watched as one;
+//! - [`rules`]: who sees how much of a person.
 //!
 //! Times are milliseconds since 1970 that are given. What this crate is not: it knows no SIP message, no transport, no
 //! subscription, no storage, no clock.
 
+mod address;
 mod compose;
 mod level;
+pub mod lists;
 pub mod pidf;
+pub mod rls_services;
+pub mod rules;
 mod state;
 #[cfg(test)]
 mod testing;
 mod time;
 pub mod xml;
 
+pub use address::{address_of_uri, uri_of_address};
 pub use compose::{Inputs, State, Why, compose};
 pub use level::{Level, Relation, View};
 pub use state::{

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::Element;
+
 /// Replacements of parts of one text. They do not overlap; what they do not name stays as it is, to the octet.
 pub(crate) struct Edits<'a> {
     text: &'a str,
@@ -16,6 +18,32 @@ impl<'a> Edits<'a> {
     /// Puts `new` where `range` was. Insertions at the same place come in the order in which they were asked for.
     pub(crate) fn replace(&mut self, range: Range<usize>, new: impl Into<String>) {
         self.replacements.push((range, new.into()));
+    }
+
+    /// Puts a new element into `parent`: behind its child `anchor`, or first where there is none, on a line of its own where
+    /// that child has one.
+    pub(crate) fn insert(&mut self, parent: Element<'_, '_>, anchor: Option<Element<'_, '_>>, new: &str) {
+        if let Some(anchor) = anchor {
+            let end = anchor.span().end;
+            return self.replace(end..end, format!("{}{new}", self.blanks_before(anchor.span().start)));
+        }
+        if !parent.is_single_tag() {
+            let start = parent.content().start;
+            return self.replace(start..start, new);
+        }
+        let end = parent.span().end;
+        let slash = self.text[..end].rfind('/').expect("a single tag ends with />");
+        self.replace(slash..end, format!(">{new}</{}>", parent.name()));
+    }
+
+    /// The line end and the blanks between what comes before and a place.
+    fn blanks_before(&self, at: usize) -> &'a str {
+        let before = &self.text[..at];
+        let kept = before.trim_end_matches([' ', '\t', '\r', '\n']).len();
+        let blanks = &before[kept..];
+        // Of empty lines one is enough.
+        let line_start = blanks.rfind('\n').map(|at| if blanks[..at].ends_with('\r') { at - 1 } else { at });
+        line_start.map_or("", |start| &blanks[start..])
     }
 
     /// Takes a whole element away, and the blanks before it where it stands alone on its lines.

@@ -5,8 +5,6 @@
 //! declarations and with them every entity that a document could define; what remains are the five entities of XML and
 //! character references. What this is not: a validator, an XPath engine (the XCAP server has node selectors of its own).
 
-#![allow(dead_code, unused_imports)]
-
 mod edit;
 mod read;
 #[cfg(test)]
@@ -15,6 +13,6 @@ mod write;
 
 pub(crate) use edit::Edits;
 pub use read::{Bounds, XmlError};
-pub(crate) use read::{Document, Element, ElementId, Ending};
+pub(crate) use read::{Document, Element, Ending};
 pub use write::Escaped;
 pub(crate) use write::{DECLARATION, is_xml_char};
