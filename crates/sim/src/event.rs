@@ -7,6 +7,8 @@ use node::{CloseReason, Instant, Outcome, Report, Transport};
 use records::Change;
 use sip_message::Message;
 
+use crate::device::Posture;
+
 /// One end of whatever happens: a server's machine or a client device, by its place in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
@@ -263,6 +265,16 @@ pub enum Fact {
         call: String,
         /// To tag that it gave.
         leg: String,
+    },
+    /// The server has what it says of its owner, or has it no more.
+    Published {
+        /// What.
+        posture: Option<Posture>,
+    },
+    /// It could not read what it was notified of.
+    Puzzled {
+        /// Why.
+        reason: String,
     },
     /// Its part in somebody's call is over.
     HungUp {

@@ -9,6 +9,7 @@
 //! - [`event`]: the record of all that happened.
 //! - [`check`]: the checkers, one promise each.
 //! - [`random`]: whole worlds from a seed.
+//! - [`notice`]: what a NOTIFY tells a watcher.
 //! - [`ladder`]: that record as text, for scenario tests.
 //!
 //! What this crate is not: it opens no socket and no file, asks no clock, and knows nothing of `net`.
@@ -21,9 +22,11 @@ pub mod event;
 mod home;
 pub mod ladder;
 mod link;
+pub mod notice;
 pub mod random;
 mod role;
 mod world;
+mod xml;
 
 pub use dns::Zone;
 pub use home::{config, front_ends};

@@ -1,6 +1,7 @@
 //! Random worlds: a few users with a few devices each live for some virtual minutes among faults, all from one seed;
 //! then the faults end, everything comes to rest, and the checkers look.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use records::Change;
 use sip_message::digest::Algorithm;
 
-use crate::check::{DeviceEnd, MachineEnd, Violation, check};
-use crate::device::{CallPlan, DeviceConfig, Reaction, Script};
+use crate::check::{DeviceEnd, MachineEnd, Violation, WatchEnd, check};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script, Seen, Watched};
 use crate::disk::DiskMode;
 use crate::event::{Crash, Fact, What};
 use crate::link::Conditions;
@@ -263,9 +264,17 @@ pub fn device_ends(world: &World) -> Vec<DeviceEnd> {
             is_registered: device.is_registered(),
             unconcluded: device.unconcluded(),
             calls: device.calls_under_way(),
+            published: device.published().cloned(),
+            has_published: device.has_published(),
+            watches: device.watches().map(watch_end).collect(),
         }
     };
     (0..world.device_count()).map(end).collect()
+}
+
+fn watch_end((watched, is_active, seen): (&Watched, bool, &BTreeMap<String, Seen>)) -> WatchEnd {
+    let seen = seen.iter().map(|(address, seen)| (address.clone(), seen.shown.clone()));
+    WatchEnd { watched: watched.clone(), is_active, seen: seen.collect() }
 }
 
 /// What the first machine says of itself.
@@ -299,7 +308,8 @@ fn random_device(rng: &mut ChaCha8Rng, world: &World, user: &str, number: u32) -
         expires_seconds: rng.random_range(30..240),
         keep_alive: Duration::from_secs(rng.random_range(10..30)),
         cpim: rng.random_bool(0.8),
-        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring },
+        presence_expires_seconds: 600,
+        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring, on_notify: NotifyPlan::Take },
     }
 }
 

@@ -27,7 +27,7 @@ use sip_message::digest::{self, Algorithm, Ha1};
 use sip_message::framing::{Frame, next_frame};
 
 use crate::check::Resident;
-use crate::device::{Device, DeviceConfig, Effect, Happening};
+use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, Watched};
 use crate::disk::{Disk, DiskMode, Done};
 use crate::dns::Zone;
 use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
@@ -410,6 +410,26 @@ impl World {
         self.command(device, |d, now| d.call(now, callee, cancel_after, talk_for))
     }
 
+    /// Lets a device say this of its owner from now on, or nothing any more.
+    pub fn publish(&mut self, device: usize, posture: Option<Posture>) {
+        self.command(device, |d, now| d.publish(now, posture));
+    }
+
+    /// Lets a device watch.
+    pub fn watch(&mut self, device: usize, watched: Watched) {
+        self.command(device, |d, now| d.watch(now, watched));
+    }
+
+    /// Lets a device watch no more.
+    pub fn unwatch(&mut self, device: usize, watched: &Watched) {
+        self.command(device, |d, now| d.unwatch(now, watched));
+    }
+
+    /// Lets a device refresh a subscription before its time.
+    pub fn poll_watch(&mut self, device: usize, watched: &Watched) {
+        self.command(device, |d, now| d.poll_watch(now, watched));
+    }
+
     /// Puts an administrator's call to a machine; its answer is among the events, by the token returned.
     pub fn admin(&mut self, machine: usize, call: Call) -> u64 {
         let token = self.next_call;
@@ -444,6 +464,11 @@ impl World {
     /// World time.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// A machine's wall clock, in milliseconds since 1970.
+    pub fn wall_unix_ms(&self, machine: usize) -> u64 {
+        self.node_now(machine).wall.0
     }
 
     /// What happened so far.

@@ -9,16 +9,23 @@ mod delivery;
 mod durability;
 mod identity;
 mod order;
+mod people;
+mod presence_converges;
+mod presence_level;
 mod settled;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 use frontend::admin::Status;
 use node::Instant;
 use records::memory::Tables;
 use sip_message::{HeaderId, Message, Method};
 
+use crate::device::{Posture, Watched};
 use crate::event::Event;
+use crate::notice::Shown;
 use crate::world::World;
 
 pub use calls::CallsAgree;
@@ -26,6 +33,8 @@ pub use delivery::Delivery;
 pub use durability::Durability;
 pub use identity::Identity;
 pub use order::MailboxOrder;
+pub use presence_converges::PresenceConverges;
+pub use presence_level::{NEVER_THERE, NOTE_MARK, PLACE_MARK, PresenceLevel};
 pub use settled::Settled;
 
 /// A promise that was broken.
@@ -53,6 +62,8 @@ pub trait Checker {
 pub struct End<'w> {
     /// World time.
     pub now: Instant,
+    /// The first machine's wall clock, in milliseconds since 1970.
+    pub wall_unix_ms: u64,
     /// What is durable on each machine.
     pub tables: Vec<&'w Tables>,
     /// Each device.
@@ -74,6 +85,23 @@ pub struct DeviceEnd {
     pub unconcluded: usize,
     /// Calls that are not over.
     pub calls: usize,
+    /// What it says of its owner, as far as the server has confirmed it.
+    pub published: Option<Posture>,
+    /// Whether the server has confirmed what it wants to say.
+    pub has_published: bool,
+    /// Whom it watches.
+    pub watches: Vec<WatchEnd>,
+}
+
+/// What a device watches, when all is over.
+#[derive(Clone, Debug)]
+pub struct WatchEnd {
+    /// Whom.
+    pub watched: Watched,
+    /// Whether its subscription is active as far as it knows.
+    pub is_active: bool,
+    /// What it was shown last, by address; `None` where a list has the person without state.
+    pub seen: BTreeMap<String, Option<Rc<Shown>>>,
 }
 
 /// A machine, when all is over.
@@ -100,6 +128,13 @@ pub struct Resident {
     pub instance: Option<String>,
 }
 
+impl Resident {
+    /// The user's address: `user@domain`.
+    pub fn address(&self) -> String {
+        format!("{}@{}", self.user, self.domain)
+    }
+}
+
 /// All checkers.
 pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
     vec![
@@ -107,6 +142,8 @@ pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
         Box::new(MailboxOrder::new(residents)),
         Box::new(CallsAgree::new(residents)),
         Box::new(Identity::new(residents)),
+        Box::new(PresenceLevel::new(residents)),
+        Box::new(PresenceConverges::new(residents)),
         Box::new(Settled),
         Box::new(Durability::default()),
     ]
@@ -116,7 +153,8 @@ pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
 pub fn check(world: &World, machines: Vec<MachineEnd>, devices: Vec<DeviceEnd>) -> Vec<Violation> {
     let tables = (0..world.machine_count()).map(|m| world.tables(m)).collect();
     let residents: Vec<Resident> = devices.iter().map(|d| d.resident.clone()).collect();
-    let end = End { now: world.now(), tables, devices, machines };
+    let wall_unix_ms = world.wall_unix_ms(0);
+    let end = End { now: world.now(), wall_unix_ms, tables, devices, machines };
     let mut violations = Vec::new();
     for mut checker in all(&residents) {
         for event in world.events() {

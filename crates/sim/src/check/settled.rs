@@ -25,6 +25,9 @@ impl Checker for Settled {
             if device.unconcluded > 0 {
                 found.push(format!("{name} has {} messages without a final answer", device.unconcluded));
             }
+            if device.should_be_registered && !device.has_published {
+                found.push(format!("{name} has not published what it wants to be known"));
+            }
             if device.calls > 0 {
                 found.push(format!("{name} has {} calls that do not end", device.calls));
             }

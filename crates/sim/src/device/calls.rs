@@ -7,6 +7,7 @@ use bytes::Bytes;
 use node::Instant;
 use sip_message::{HeaderId, Message, Method, RequestBuilder, ResponseBuilder};
 
+use super::dialog::Dialog;
 use super::transaction::{Purpose, companion};
 use super::{Alarm, CHALLENGES_MAX, Device, T1, T2, TRANSACTION_TIMEOUT};
 use crate::event::Fact;
@@ -68,17 +69,6 @@ struct Leg {
     dialog: Dialog,
     ack: Bytes,
     ended: bool,
-}
-
-/// One side of a dialog (RFC 3261 §12): what a request inside of it is made of.
-#[derive(Clone, Debug)]
-struct Dialog {
-    call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-    routes: Vec<String>,
-    cseq: u32,
 }
 
 /// A call that this device received.
@@ -249,7 +239,7 @@ impl Device {
         if let Some(ack) = known {
             return self.send_anywhere(ack);
         }
-        let Some(dialog) = self.caller_dialog(&call_id, response) else { return };
+        let Some(dialog) = Dialog::of_caller(response) else { return };
         let branch = self.branch();
         let ack = self.in_dialog(&dialog, Method::Ack, &branch);
         let call = self.out_calls.get_mut(&call_id).expect("it was there above");
@@ -364,7 +354,7 @@ impl Device {
             return self.reply(&key, ResponseBuilder::new(request, status).build());
         }
         let tag = self.token("u");
-        let dialog = self.callee_dialog(&call_id, &tag, request);
+        let dialog = Dialog::of_callee(request).tagged(&tag);
         let call = InCall {
             key: key.clone(),
             invite: request.clone(),
@@ -517,69 +507,9 @@ impl Device {
         }
     }
 
-    /// RFC 3261 §12.1.2.
-    fn caller_dialog(&self, call_id: &str, response: &Message) -> Option<Dialog> {
-        let text = |id: HeaderId| Some(String::from_utf8_lossy(response.header(id)?).into_owned());
-        let mut routes = record_route(response);
-        routes.reverse();
-        Some(Dialog {
-            call_id: call_id.to_owned(),
-            local: text(HeaderId::From)?,
-            remote: text(HeaderId::To)?,
-            target: contact(response)?,
-            routes,
-            cseq: response.cseq().ok()?.number,
-        })
-    }
-
-    /// RFC 3261 §12.1.1.
-    fn callee_dialog(&self, call_id: &str, tag: &str, request: &Message) -> Dialog {
-        let text =
-            |id: HeaderId| String::from_utf8_lossy(request.header(id).unwrap_or_default()).into_owned();
-        Dialog {
-            call_id: call_id.to_owned(),
-            local: format!("{};tag={tag}", text(HeaderId::To)),
-            remote: text(HeaderId::From),
-            target: contact(request).unwrap_or_default(),
-            routes: record_route(request),
-            cseq: 0,
-        }
-    }
-
-    fn in_dialog(&mut self, dialog: &Dialog, method: Method<'_>, branch: &str) -> Bytes {
-        let mut request = RequestBuilder::new(method, &dialog.target);
-        request.header(HeaderId::Via, self.via(branch));
-        for route in &dialog.routes {
-            request.header(HeaderId::Route, route);
-        }
-        request
-            .header(HeaderId::MaxForwards, "70")
-            .header(HeaderId::From, &dialog.local)
-            .header(HeaderId::To, &dialog.remote)
-            .header(HeaderId::CallId, &dialog.call_id)
-            .header(HeaderId::CSeq, format!("{} {}", dialog.cseq, method.as_str()));
-        if method != Method::Ack {
-            let target = dialog.target.clone();
-            self.sign(&mut request, method.as_str(), &target, b"");
-        }
-        request.build()
-    }
-
     fn send_anywhere(&mut self, bytes: Bytes) {
         if let Some(flow) = self.best_flow() {
             self.send_flow(flow, bytes);
         }
     }
-}
-
-fn contact(message: &Message) -> Option<String> {
-    match message.contacts().ok()? {
-        sip_message::Contacts::List(list) => list.first().map(|c| c.addr.uri.as_str().to_owned()),
-        sip_message::Contacts::Star => None,
-    }
-}
-
-fn record_route(message: &Message) -> Vec<String> {
-    let routes = message.name_addrs(HeaderId::RecordRoute).flatten();
-    routes.map(|r| String::from_utf8_lossy(r.text).into_owned()).collect()
 }

@@ -2,15 +2,20 @@
 //!
 //! It registers (RFC 3261 §10, RFC 5626) over one or more flows, signs with Digest (RFC 7616, RFC 8760), sends
 //! MESSAGE until it has a final answer, always with the same Message-ID (RFC 5438), takes messages, calls and is
-//! called. What it answers to messages and calls is its [`Script`]. It retransmits over datagrams as RFC 3261 §17
-//! asks. What it is not: it negotiates no media, and subscribes to nothing.
+//! called. It publishes its owner's presence (RFC 3903) and watches that of others, one by one or as a list (RFC 6665,
+//! RFC 4662). What it answers is its [`Script`]. It retransmits over datagrams as RFC 3261 §17 asks. What it is not: it
+//! negotiates no media.
 //!
-//! A crash ends everything but the outbox: like a mobile client, it keeps unsent messages on its own disk.
+//! A crash ends everything but the outbox and the settings (what it publishes, whom it watches): like a mobile client,
+//! it keeps them on its own disk.
 
 mod calls;
+mod dialog;
 mod messaging;
+mod publishing;
 mod registration;
 mod transaction;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,7 +34,11 @@ pub use calls::CallPlan;
 use calls::{InCall, OutCall};
 use messaging::OutMessage;
 use registration::Flow;
+pub use publishing::{Pose, Posture};
+use publishing::Publication;
 use transaction::{ClientTransaction, Purpose, Served};
+use watching::Watch;
+pub use watching::{NotifyPlan, Seen, Watched};
 
 /// RFC 3261 Table 4: the estimated round trip.
 pub(crate) const T1: Duration = Duration::from_millis(500);
@@ -66,6 +75,8 @@ pub struct DeviceConfig {
     /// Whether its messages are CPIM with a Message-ID, and sent until there is an answer; else they are plain text,
     /// and sent once.
     pub cpim: bool,
+    /// How long its publications and subscriptions shall last, in seconds.
+    pub presence_expires_seconds: u32,
     /// What it answers.
     pub script: Script,
 }
@@ -77,6 +88,8 @@ pub struct Script {
     pub on_message: Reaction,
     /// To INVITE.
     pub on_invite: CallPlan,
+    /// To NOTIFY.
+    pub on_notify: NotifyPlan,
 }
 
 /// What a device does with a MESSAGE.
@@ -141,6 +154,11 @@ enum Alarm {
     Cancel(String),
     CancelTimeout(String),
     HangUp(String),
+    PublishAgain,
+    RefreshPublication(u32),
+    SubscribeAgain(Watched),
+    RefreshWatch { watched: Watched, serial: u32 },
+    WatchOver(Watched),
 }
 
 /// A challenge that the device can answer for as long as the server likes its nonce.
@@ -171,6 +189,8 @@ pub struct Device {
     outbox: BTreeMap<u64, OutMessage>,
     out_calls: BTreeMap<String, OutCall>,
     in_calls: BTreeMap<String, InCall>,
+    publication: Publication,
+    watches: BTreeMap<Watched, Watch>,
 }
 
 impl Device {
@@ -192,6 +212,8 @@ impl Device {
             outbox: BTreeMap::new(),
             out_calls: BTreeMap::new(),
             in_calls: BTreeMap::new(),
+            publication: Publication::default(),
+            watches: BTreeMap::new(),
         }
     }
 
@@ -212,7 +234,7 @@ impl Device {
         }
     }
 
-    /// The process ends: all that it knew is gone but for the outbox.
+    /// The process ends: all that it knew is gone but for the outbox and the settings.
     pub(crate) fn crash(&mut self, now: Instant) {
         self.now = now;
         self.effects.clear();
@@ -223,6 +245,9 @@ impl Device {
         self.served.clear();
         self.out_calls.clear();
         self.in_calls.clear();
+        self.publication = self.publication.after_crash();
+        let watches = std::mem::take(&mut self.watches);
+        self.watches = watches.into_iter().filter_map(|(of, watch)| Some((of, watch.after_crash()?))).collect();
         let cpim = self.config.cpim;
         self.outbox.retain(|_, message| cpim || !message.in_flight);
         for message in self.outbox.values_mut() {
@@ -298,7 +323,8 @@ impl Device {
             Method::Ack => self.ack_received(request),
             Method::Cancel => self.cancel_received(key, request),
             Method::Bye => self.bye_received(key, request),
-            Method::Options | Method::Notify => self.reply(&key, ResponseBuilder::new(request, 200).build()),
+            Method::Notify => self.notify_received(&key, request),
+            Method::Options => self.reply(&key, ResponseBuilder::new(request, 200).build()),
             _ => self.reply(&key, ResponseBuilder::new(request, 405).build()),
         }
     }
@@ -356,6 +382,10 @@ impl Device {
             Purpose::Invite { call } => self.invite_refused(&call, response.is_some(), status),
             Purpose::Bye { call, leg } => self.bye_concluded(&call, &leg, response.is_some(), status),
             Purpose::Cancel => {}
+            Purpose::Publish => self.publish_concluded(response, status),
+            Purpose::Subscribe { watched, removes } => {
+                self.subscribe_concluded(&watched, removes, response, status);
+            }
         }
     }
 
@@ -377,6 +407,11 @@ impl Device {
             Alarm::Cancel(call) => self.cancel(&call),
             Alarm::CancelTimeout(call) => self.cancel_timeout(&call),
             Alarm::HangUp(call) => self.hang_up(&call),
+            Alarm::PublishAgain => self.attempt_publish(),
+            Alarm::RefreshPublication(serial) => self.refresh_publication(serial),
+            Alarm::SubscribeAgain(watched) => self.subscribe_again(&watched),
+            Alarm::RefreshWatch { watched, serial } => self.refresh_watch(&watched, serial),
+            Alarm::WatchOver(watched) => self.watch_over(&watched),
         }
     }
 

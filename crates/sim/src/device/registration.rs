@@ -221,6 +221,8 @@ impl Device {
         self.alarm(refresh, Alarm::Refresh { flow, serial });
         if fresh {
             self.fact(Fact::Registered { flow });
+            self.publish_anew();
+            self.watch_anew();
         }
         self.flush_outbox();
     }
@@ -253,6 +255,7 @@ impl Device {
         self.fail_transactions(flow);
         // Whoever asked over the connection is not reached over its successor.
         self.served.retain(|_, served| !served.came_over(flow));
+        self.publication_flow_down(flow);
         self.try_again(flow);
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sip_message::{HeaderId, Message, Method, RequestBuilder};
 
+use super::watching::Watched;
 use super::{Alarm, Device, Path, T1, T2, TRANSACTION_TIMEOUT};
 
 /// What a transaction is for.
@@ -13,6 +14,8 @@ pub(super) enum Purpose {
     Invite { call: String },
     Cancel,
     Bye { call: String, leg: String },
+    Publish,
+    Subscribe { watched: Watched, removes: bool },
 }
 
 /// A request that waits for its final response, or a refused INVITE that is acknowledged again and again.

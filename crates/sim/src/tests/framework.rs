@@ -7,7 +7,7 @@ use node::Transport;
 use sip_message::digest::Algorithm;
 
 use super::toy::Toy;
-use crate::device::{CallPlan, DeviceConfig, Reaction, Script};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script};
 use crate::event::Crash;
 use crate::{Conditions, World};
 
@@ -24,7 +24,8 @@ fn device(world: &World, user: &str) -> DeviceConfig {
         expires_seconds: 600,
         keep_alive: Duration::from_secs(25),
         cpim: true,
-        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring },
+        presence_expires_seconds: 600,
+        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring, on_notify: NotifyPlan::Take },
     }
 }
 

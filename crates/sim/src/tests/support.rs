@@ -6,7 +6,7 @@ use node::Transport;
 use sip_message::digest::Algorithm;
 
 use crate::check::{self, MachineEnd, Violation};
-use crate::device::{CallPlan, DeviceConfig, Reaction, Script};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script};
 use crate::event::Crash;
 use crate::random::{DOMAIN, device_ends, password, status};
 use crate::{Conditions, Factory, World};
@@ -56,7 +56,8 @@ pub(super) fn device_with(
         expires_seconds: 600,
         keep_alive: Duration::from_secs(120),
         cpim: true,
-        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Answer(ms(1_000)) },
+        presence_expires_seconds: 600,
+        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Answer(ms(1_000)), on_notify: NotifyPlan::Take },
     };
     change(&mut config);
     world.add_device(config)

@@ -1,0 +1,231 @@
+//! When faults are over, every watcher has the last state of everybody whom it watches, at its level, and nobody is
+//! told again what is known.
+//!
+//! What the last state is follows from what devices say of themselves and from what became durable; the composition
+//! (design section 5) is written down here once more, in its own few lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use node::Instant;
+use presence::{Level, ManualState};
+use sip_message::{Message, Method};
+
+use super::people::People;
+use super::presence_level::notice_of;
+use super::{Checker, DeviceEnd, End, Resident};
+use crate::device::{Pose, Watched};
+use crate::event::{Event, Party, Payload, What};
+use crate::notice::{Notice, Shown};
+
+/// See the module.
+pub struct PresenceConverges {
+    residents: Vec<Resident>,
+    people: People,
+    /// NOTIFYs that were seen leaving, by branch.
+    sent: BTreeMap<String, (String, Vec<Shown>)>,
+    told: BTreeMap<String, Told>,
+    found: Vec<(Instant, String)>,
+}
+
+/// What a subscription was told, by its Call-ID.
+#[derive(Default)]
+struct Told {
+    /// Confirmed by the watcher's 200.
+    last: BTreeMap<String, (Instant, Shown)>,
+    /// When its watcher last asked.
+    asked_at: Instant,
+}
+
+/// How a person should be seen, where all of several states may be meant the first found is.
+#[derive(Debug)]
+struct Expected {
+    is_open: bool,
+    /// Any of these.
+    looks: Vec<Look>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    pose: Pose,
+    activity: Option<&'static str>,
+    note: Option<String>,
+    place: Option<String>,
+}
+
+impl PresenceConverges {
+    /// For these devices.
+    pub fn new(residents: &[Resident]) -> PresenceConverges {
+        PresenceConverges {
+            residents: residents.to_vec(),
+            people: People::default(),
+            sent: BTreeMap::new(),
+            told: BTreeMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn notify(&mut self, at: Instant, device: usize, message: &Message) {
+        let Some(branch) = branch_of(message) else { return };
+        let (Some(Ok(notice)), Ok(call)) = (notice_of(message), message.call_id()) else { return };
+        if self.sent.contains_key(&branch) {
+            return;
+        }
+        let told = self.told.entry(call.to_owned()).or_default();
+        let is_full = matches!(notice, Notice::List { is_full: true, .. });
+        for shown in notice.shown().into_iter().filter(|_| !is_full) {
+            let Some((known_at, known)) = told.last.get(&shown.entity) else { continue };
+            if told.asked_at < *known_at && known.octets == shown.octets {
+                let name = &self.residents[device].name;
+                self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));
+            }
+        }
+        let shown = notice.shown().into_iter().cloned().collect();
+        self.sent.insert(branch, (call.to_owned(), shown));
+    }
+
+    fn expected(&self, person: &str, end: &End<'_>) -> Expected {
+        let manual = self.people.manual(person);
+        let note = manual.note_at(end.wall_unix_ms).map(str::to_owned);
+        let there: Vec<&DeviceEnd> =
+            end.devices.iter().filter(|d| d.is_registered && d.resident.address() == person).collect();
+        let offline = || Expected {
+            is_open: false,
+            looks: vec![Look { pose: Pose::Away, activity: None, note: note.clone(), place: None }],
+        };
+        let choice = manual.state_at(end.wall_unix_ms);
+        let chosen = match choice {
+            _ if there.is_empty() => return offline(),
+            Some(ManualState::AppearOffline) => return offline(),
+            Some(ManualState::Busy | ManualState::DoNotDisturb) => Some(Pose::Busy),
+            Some(ManualState::Away | ManualState::BeRightBack) => Some(Pose::Away),
+            Some(ManualState::Available) | None => None,
+        };
+        let pose_of = |d: &DeviceEnd| d.published.as_ref().map_or(Pose::Available, |p| p.pose);
+        let best = there.iter().map(|d| pose_of(d)).min().unwrap_or(Pose::Available);
+        let looks = there.iter().filter(|d| pose_of(d) == best).map(|d| {
+            let posture = d.published.as_ref();
+            Look {
+                pose: chosen.unwrap_or(best),
+                activity: posture.and_then(|p| p.activity).filter(|_| chosen.is_none()),
+                note: note.clone().or_else(|| posture.and_then(|p| p.note.clone())),
+                place: posture.and_then(|p| p.place.clone()),
+            }
+        });
+        Expected { is_open: true, looks: looks.collect() }
+    }
+}
+
+impl Expected {
+    /// What is wrong with what a watcher of this level has.
+    fn differs(&self, level: Level, shown: &Shown) -> Option<String> {
+        if shown.is_open != (self.is_open && level > Level::Blocked) {
+            return Some(if shown.is_open { "there".into() } else { "not there".into() });
+        }
+        if level == Level::Blocked {
+            return None;
+        }
+        let fits = |look: &&Look| {
+            let pose = if !self.is_open {
+                true
+            } else {
+                let says = |activity: &str| shown.activities.contains(activity);
+                match look.pose {
+                    Pose::Available => !says("busy") && !says("away"),
+                    Pose::Busy => says("busy") && !says("away"),
+                    Pose::Away => says("away") && !says("busy"),
+                }
+            };
+            let note: BTreeSet<String> = look.note.iter().filter(|_| level >= Level::Company).cloned().collect();
+            let place = look.place.as_ref().filter(|_| level >= Level::Team);
+            let activity = look.activity.is_none_or(|a| level < Level::Company || shown.activities.contains(a));
+            pose && note == shown.notes && place == shown.place.as_ref() && activity
+        };
+        let seen = || format!("{:?} {:?} {:?}", shown.activities, shown.notes, shown.place);
+        self.looks.iter().find(fits).is_none().then(seen)
+    }
+}
+
+fn branch_of(message: &Message) -> Option<String> {
+    message.top_via().ok()?.branch().map(str::to_owned)
+}
+
+impl Checker for PresenceConverges {
+    fn name(&self) -> &'static str {
+        "presence converges"
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.people.observe(event.at, &event.what);
+        match &event.what {
+            What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } => {
+                let Payload::Sip(message) = payload else { return };
+                if message.is_request() && message.method() == Method::Notify {
+                    self.notify(event.at, *device, message);
+                }
+            }
+            What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. } => {
+                let Ok(call) = message.call_id() else { return };
+                if message.is_request() && message.method() == Method::Subscribe {
+                    self.told.entry(call.to_owned()).or_default().asked_at = event.at;
+                }
+                let confirmed = message.status().is_some_and(|s| (200..300).contains(&s));
+                if confirmed
+                    && message.method() == Method::Notify
+                    && let Some((call, shown)) = branch_of(message).and_then(|b| self.sent.get(&b))
+                {
+                    let told = self.told.entry(call.clone()).or_default();
+                    told.last.extend(shown.iter().map(|s| (s.entity.clone(), (event.at, s.clone()))));
+                }
+            }
+            What::Stopped { party: Party::Machine(_), .. } => self.told.clear(),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)> {
+        let mut found = std::mem::take(&mut self.found);
+        let mut agreed: BTreeMap<(String, Level), (String, Shown)> = BTreeMap::new();
+        for device in end.devices.iter().filter(|d| d.should_be_registered) {
+            let (name, me) = (&device.resident.name, device.resident.address());
+            for watch in &device.watches {
+                let people = match &watch.watched {
+                    Watched::Person(person) => vec![person.clone()],
+                    Watched::People(people) => people.clone(),
+                    Watched::Contacts => self.people.contacts(&me).to_vec(),
+                };
+                if !watch.is_active {
+                    found.push((end.now, format!("{name} has lost its subscription to {:?}", watch.watched)));
+                    continue;
+                }
+                let people: BTreeSet<String> = people.into_iter().collect();
+                for stranger in watch.seen.keys().filter(|p| !people.contains(*p)) {
+                    found.push((end.now, format!("{name} is shown {stranger}, whom it does not watch")));
+                }
+                for person in people {
+                    let Some(shown) = watch.seen.get(&person).and_then(Option::as_ref) else {
+                        found.push((end.now, format!("{name} was never shown {person}")));
+                        continue;
+                    };
+                    let level = self.people.level(&person, &me, end.now, Duration::ZERO);
+                    let expected = self.expected(&person, end);
+                    if let Some(what) = expected.differs(level, shown) {
+                        let level = level.name();
+                        let text = format!("{name}, at level {level}, sees {person} as {what}, not as {expected:?}");
+                        found.push((end.now, text));
+                    }
+                    match agreed.get(&(person.clone(), level)) {
+                        Some((other, seen)) if !seen.says_what(shown) => {
+                            found.push((end.now, format!("{name} and {other} do not see the same of {person}")));
+                        }
+                        Some(_) => {}
+                        None => {
+                            agreed.insert((person, level), (name.clone(), (**shown).clone()));
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+}

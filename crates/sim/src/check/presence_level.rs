@@ -1,0 +1,152 @@
+//! No watcher is ever shown more of a person than its level allows, and who is blocked cannot tell.
+//!
+//! Every NOTIFY is looked at when it leaves the server. What a level allows is looked for in the octets (the notes and
+//! places of these worlds bear marks) as well as in what a client reads in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use node::Instant;
+use presence::Level;
+use sip_message::{HeaderId, Message, Method};
+
+use super::people::People;
+use super::{Checker, End, Resident};
+use crate::event::{Event, Party, Payload, What};
+use crate::notice::{Notice, Shown};
+
+/// How long after a level was lowered a NOTIFY of the old one may still leave: two coalescing windows of 50 ms.
+const LEVEL_WINDOW: Duration = Duration::from_millis(100);
+/// What an external watcher may be shown of activities: the coarse state has no other words in RPID.
+const COARSE: &[&str] = &["busy", "away"];
+
+/// What a note in these worlds begins with; the person's user name and a number follow.
+pub const NOTE_MARK: &str = "note:";
+/// What a place in these worlds begins with.
+pub const PLACE_MARK: &str = "place:";
+
+/// See the module.
+pub struct PresenceLevel {
+    residents: Vec<Resident>,
+    people: People,
+    /// NOTIFYs that were looked at, by branch: others are retransmissions of them.
+    looked_at: BTreeSet<String>,
+    /// What people look like who are offline and wrote nothing, once it was seen.
+    offline: Option<(String, String)>,
+    /// Documents that blocked watchers were shown.
+    blocked: BTreeMap<String, (Instant, String)>,
+    found: Vec<(Instant, String)>,
+}
+
+impl PresenceLevel {
+    /// For these devices.
+    pub fn new(residents: &[Resident]) -> PresenceLevel {
+        PresenceLevel {
+            residents: residents.to_vec(),
+            people: People::default(),
+            looked_at: BTreeSet::new(),
+            offline: None,
+            blocked: BTreeMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn notify(&mut self, at: Instant, device: usize, message: &Message) {
+        let resident = &self.residents[device];
+        let watcher = format!("{}@{}", resident.user, resident.domain);
+        let name = resident.name.clone();
+        let notice = match notice_of(message) {
+            None => return,
+            Some(Err(reason)) => return self.found.push((at, format!("{name} is notified of {reason}"))),
+            Some(Ok(notice)) => notice,
+        };
+        for shown in notice.shown() {
+            let level = self.people.level(&shown.entity, &watcher, at, LEVEL_WINDOW);
+            if let Some(what) = above(level, shown) {
+                let (level, of) = (level.name(), &shown.entity);
+                self.found.push((at, format!("{name}, at level {level}, is shown {what} of {of}")));
+            }
+            self.compare_blocked(at, level, shown);
+        }
+    }
+
+    /// Whoever is blocked is shown the same octets as are shown of somebody who never was there.
+    fn compare_blocked(&mut self, at: Instant, level: Level, shown: &Shown) {
+        if level == Level::Blocked {
+            self.blocked.entry(shown.anonymous()).or_insert((at, shown.entity.clone()));
+        } else if shown.entity.starts_with(NEVER_THERE) {
+            let text = shown.anonymous();
+            self.offline.get_or_insert((shown.entity.clone(), text));
+        }
+    }
+}
+
+/// The user of whom there is no device and no note in any world: what is shown of that person is "offline" itself.
+pub const NEVER_THERE: &str = "nobody@";
+
+/// What a document shows that a level must not see.
+fn above(level: Level, shown: &Shown) -> Option<String> {
+    let text = String::from_utf8_lossy(&shown.octets);
+    let user = shown.entity.split('@').next().unwrap_or_default();
+    for mark in [NOTE_MARK, PLACE_MARK] {
+        for piece in text.split(mark).skip(1) {
+            if !piece.starts_with(&format!("{user}:")) {
+                return Some(format!("{mark}{} of somebody else", piece.chars().take(12).collect::<String>()));
+            }
+        }
+    }
+    let needs = |least: Level, is_shown: bool, what: &str| (is_shown && level < least).then(|| what.to_owned());
+    let finer = shown.activities.iter().find(|a| !COARSE.contains(&a.as_str()));
+    needs(Level::Team, text.contains(PLACE_MARK) || shown.place.is_some(), "the place")
+        .or_else(|| needs(Level::Company, text.contains(NOTE_MARK) || !shown.notes.is_empty(), "a note"))
+        .or_else(|| needs(Level::Company, shown.tells_idle, "the idle time"))
+        .or_else(|| finer.and_then(|activity| needs(Level::Company, true, activity)))
+        .or_else(|| needs(Level::External, shown.is_open, "that somebody is there"))
+        .or_else(|| needs(Level::External, !shown.activities.is_empty(), "an activity"))
+}
+
+/// What a NOTIFY of presence says; `None` where it is none or has no body.
+pub(super) fn notice_of(message: &Message) -> Option<Result<Notice, String>> {
+    let package = message.header(HeaderId::Event)?;
+    if !message.is_request() || message.method() != Method::Notify || !package.starts_with(b"presence") {
+        return None;
+    }
+    // `presence.winfo` is about watchers.
+    if package.get(8).is_some_and(|b| *b == b'.') || message.body().is_empty() {
+        return None;
+    }
+    let content_type = String::from_utf8_lossy(message.header(HeaderId::ContentType)?).into_owned();
+    Some(Notice::read(&content_type, &bytes::Bytes::copy_from_slice(message.body())))
+}
+
+impl Checker for PresenceLevel {
+    fn name(&self) -> &'static str {
+        "presence level"
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.people.observe(event.at, &event.what);
+        let What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } = &event.what
+        else {
+            return;
+        };
+        let Payload::Sip(message) = payload else { return };
+        if !message.is_request() || message.method() != Method::Notify {
+            return;
+        }
+        let branch = message.top_via().ok().and_then(|v| v.branch().map(str::to_owned)).unwrap_or_default();
+        if self.looked_at.insert(branch) {
+            self.notify(event.at, *device, message);
+        }
+    }
+
+    fn finish(&mut self, _end: &End<'_>) -> Vec<(Instant, String)> {
+        let mut found = std::mem::take(&mut self.found);
+        if let Some((_, offline)) = &self.offline {
+            for (text, (at, entity)) in self.blocked.iter().filter(|(text, _)| *text != offline) {
+                found.push((*at, format!("who is blocked by {entity} can tell, by {text} instead of {offline}")));
+            }
+        }
+        found
+    }
+}
