@@ -266,6 +266,13 @@ pub enum Fact {
         /// To tag that it gave.
         leg: String,
     },
+    /// A transfer that it asked for came to its end.
+    Transferred {
+        /// Call-ID of the call that was to go elsewhere.
+        call: String,
+        /// How the new call was answered, or the request for it.
+        status: u16,
+    },
     /// The server has what it says of its owner, or has it no more.
     Published {
         /// What.

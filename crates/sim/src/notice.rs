@@ -64,7 +64,9 @@ impl Shown {
         let entity = root.attribute("entity").ok_or("no entity")?;
         let all = root.all();
         let named = |name: &'static str| all.iter().filter(move |e| e.name == name);
-        let place = named("place-type").next().and_then(|p| p.all().into_iter().map(|e| &e.text).find(|t| !t.is_empty()));
+        let place = named("place-type")
+            .next()
+            .and_then(|p| p.all().into_iter().map(|e| &e.text).find(|t| !t.is_empty()));
         Ok(Shown {
             entity: address_of(entity),
             is_open: named("basic").any(|b| b.text == "open"),

@@ -27,7 +27,7 @@ use sip_message::digest::{self, Algorithm, Ha1};
 use sip_message::framing::{Frame, next_frame};
 
 use crate::check::Resident;
-use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, Watched};
+use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, TransferTo, Watched};
 use crate::disk::{Disk, DiskMode, Done};
 use crate::dns::Zone;
 use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
@@ -408,6 +408,23 @@ impl World {
         talk_for: Duration,
     ) -> Option<String> {
         self.command(device, |d, now| d.call(now, callee, cancel_after, talk_for))
+    }
+
+    /// Lets a device transfer a call that it is in.
+    pub fn transfer(&mut self, device: usize, call: &str, to: &TransferTo) {
+        self.command(device, |d, now| d.transfer(now, call, to));
+    }
+
+    /// Lets a device end a call that it is in.
+    pub fn hang_up(&mut self, device: usize, call: &str) {
+        self.command(device, |d, now| d.end_call(now, call));
+    }
+
+    /// Puts a change onto a machine's disk as if it had always been there. The machine must not run.
+    pub fn provision(&mut self, machine: usize, change: Change) {
+        assert!(self.machines[machine].node.is_none(), "{} would not see it", self.machines[machine].name);
+        self.machines[machine].disk.provision(&change);
+        self.record(What::Durable { machine, change: Rc::new(change), outcome: node::Outcome::Applied });
     }
 
     /// Lets a device say this of its owner from now on, or nothing any more.

@@ -178,7 +178,9 @@ fn resolved(text: &str) -> Result<String, String> {
             ("gt", _) => '>',
             ("quot", _) => '"',
             ("apos", _) => '\'',
-            (_, Some(Ok(number))) => char::from_u32(number).ok_or_else(|| format!("&{entity}; is nothing"))?,
+            (_, Some(Ok(number))) => {
+                char::from_u32(number).ok_or_else(|| format!("&{entity}; is nothing"))?
+            }
             _ => return Err(format!("&{entity}; is not predefined")),
         });
         rest = behind;
@@ -207,7 +209,9 @@ mod tests {
 
     #[test]
     fn what_is_not_well_formed_is_refused() {
-        for text in ["", "<a>", "<a></b>", "<a/><b/>", "<a>&x;</a>", "<a x=1/>", "<!DOCTYPE a><a/>", "<a>\u{1}<</a>"] {
+        for text in
+            ["", "<a>", "<a></b>", "<a/><b/>", "<a>&x;</a>", "<a x=1/>", "<!DOCTYPE a><a/>", "<a>\u{1}<</a>"]
+        {
             assert!(Element::parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -1,10 +1,12 @@
-//! Both ends of a call agree: every leg ends, one answer wins, and whoever else rings is told to stop.
+//! Both ends of a call agree: every leg ends, one answer wins, and whoever else rings is told to stop. Nobody rings for
+//! whom neither the caller nor the callee's settings have meant the call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use node::Instant;
 
+use super::people::People;
 use super::{Checker, End, Resident};
 use crate::event::{Event, Fact, Party, What};
 
@@ -17,6 +19,7 @@ const DISAGREEMENT_MAX: Duration = Duration::from_secs(40);
 /// See the module.
 pub struct CallsAgree {
     residents: Vec<Resident>,
+    people: People,
     calls: BTreeMap<String, CallSeen>,
     faults: Vec<(Instant, Option<usize>)>,
 }
@@ -45,7 +48,12 @@ struct LegSeen {
 impl CallsAgree {
     /// For these devices.
     pub fn new(residents: &[Resident]) -> CallsAgree {
-        CallsAgree { residents: residents.to_vec(), calls: BTreeMap::new(), faults: Vec::new() }
+        CallsAgree {
+            residents: residents.to_vec(),
+            people: People::default(),
+            calls: BTreeMap::new(),
+            faults: Vec::new(),
+        }
     }
 
     fn fact(&mut self, at: Instant, device: usize, fact: &Fact) {
@@ -115,6 +123,7 @@ impl Checker for CallsAgree {
     }
 
     fn observe(&mut self, event: &Event) {
+        self.people.observe(event.at, &event.what);
         match &event.what {
             What::Fact { device, fact } => self.fact(event.at, *device, fact),
             What::Stopped { party: Party::Device(device), .. } => {
@@ -153,7 +162,7 @@ impl Checker for CallsAgree {
             for (leg, seen) in &call.legs {
                 let resident = &self.residents[seen.device];
                 let name = &resident.name;
-                if format!("{}@{}", resident.user, resident.domain) != call.callee {
+                if !self.people.may_ring(&call.callee).contains(&resident.address()) {
                     say(format!("{name} rang for {}", call.callee));
                 }
                 if seen.talked && !call.up.contains_key(leg) && !call.caller_gone {

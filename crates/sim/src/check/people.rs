@@ -3,7 +3,7 @@
 //! Documents are read here by a reader of the world's own, and a watcher's level is found by a few lines that follow
 //! the documentation and not the server's code: this is the oracle of the presence checkers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use directory::UserId;
@@ -93,15 +93,11 @@ impl People {
         let history = self.rules.get(watched).into_iter().flatten();
         let history: Vec<_> = std::iter::once(&nothing).chain(history).collect();
         let ended = |i: usize| history.get(i + 1).map(|(end, _)| *end);
-        let in_window = history.iter().enumerate().filter(|(i, (began, _))| {
-            *began <= at && ended(*i).is_none_or(|end| end + window >= at)
-        });
+        let in_window = history
+            .iter()
+            .enumerate()
+            .filter(|(i, (began, _))| *began <= at && ended(*i).is_none_or(|end| end + window >= at));
         in_window.map(|(_, (_, rules))| level_by(rules, watcher)).max().unwrap_or(Level::Company)
-    }
-
-    /// When what `watcher` may see of `watched` was last decided anew, whatever came of it.
-    pub(super) fn decided_at(&self, watched: &str) -> Instant {
-        self.rules.get(watched).and_then(|h| h.last()).map_or(Instant(0), |(at, _)| *at)
     }
 
     pub(super) fn contacts(&self, owner: &str) -> &[String] {
@@ -112,14 +108,28 @@ impl People {
         self.manual.get(user).cloned().unwrap_or_default()
     }
 
-    /// Everything that was ever decided about where the user's calls go.
-    pub(super) fn calls(&self, user: &str) -> &[CallSettings] {
-        self.calls.get(user).map_or(&[], Vec::as_slice)
-    }
-
-    /// The address of an account.
-    pub(super) fn address(&self, user: UserId) -> Option<&str> {
-        self.ids.get(&user).map(String::as_str)
+    /// Everybody who may ring when `callee` is called: where anything that was ever decided sends its calls.
+    pub(super) fn may_ring(&self, callee: &str) -> BTreeSet<String> {
+        let mut reached = BTreeSet::from([callee.to_owned()]);
+        let mut open = vec![callee.to_owned()];
+        while let Some(user) = open.pop() {
+            for settings in self.calls.get(&user).into_iter().flatten() {
+                let targets = [
+                    &settings.forward_always,
+                    &settings.forward_busy,
+                    &settings.forward_no_answer,
+                    &settings.forward_unregistered,
+                    &settings.forward_do_not_disturb,
+                ];
+                let targets = targets.into_iter().flatten().chain(&settings.ring_also);
+                for target in targets.map(ToString::to_string) {
+                    if reached.insert(target.clone()) {
+                        open.push(target);
+                    }
+                }
+            }
+        }
+        reached
     }
 }
 
@@ -156,7 +166,9 @@ fn rules_of(rule: &Element) -> Vec<Rule> {
         .iter()
         .filter_map(|condition| match condition.name.as_str() {
             "one" => Some(Whom::One(address_of(condition.attribute("id")?))),
-            "many" => Some(condition.attribute("domain").map_or(Whom::Everybody, |d| Whom::Domain(d.to_owned()))),
+            "many" => {
+                Some(condition.attribute("domain").map_or(Whom::Everybody, |d| Whom::Domain(d.to_owned())))
+            }
             "same-organisation" => Some(Whom::SameOrganisation),
             "federated" => Some(Whom::Federated),
             _ => None,

@@ -136,9 +136,11 @@ impl Expected {
                     Pose::Away => says("away") && !says("busy"),
                 }
             };
-            let note: BTreeSet<String> = look.note.iter().filter(|_| level >= Level::Company).cloned().collect();
+            let note: BTreeSet<String> =
+                look.note.iter().filter(|_| level >= Level::Company).cloned().collect();
             let place = look.place.as_ref().filter(|_| level >= Level::Team);
-            let activity = look.activity.is_none_or(|a| level < Level::Company || shown.activities.contains(a));
+            let activity =
+                look.activity.is_none_or(|a| level < Level::Company || shown.activities.contains(a));
             pose && note == shown.notes && place == shown.place.as_ref() && activity
         };
         let seen = || format!("{:?} {:?} {:?}", shown.activities, shown.notes, shown.place);
@@ -211,12 +213,16 @@ impl Checker for PresenceConverges {
                     let expected = self.expected(&person, end);
                     if let Some(what) = expected.differs(level, shown) {
                         let level = level.name();
-                        let text = format!("{name}, at level {level}, sees {person} as {what}, not as {expected:?}");
+                        let text =
+                            format!("{name}, at level {level}, sees {person} as {what}, not as {expected:?}");
                         found.push((end.now, text));
                     }
                     match agreed.get(&(person.clone(), level)) {
                         Some((other, seen)) if !seen.says_what(shown) => {
-                            found.push((end.now, format!("{name} and {other} do not see the same of {person}")));
+                            found.push((
+                                end.now,
+                                format!("{name} and {other} do not see the same of {person}"),
+                            ));
                         }
                         Some(_) => {}
                         None => {

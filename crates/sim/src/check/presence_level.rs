@@ -91,11 +91,15 @@ fn above(level: Level, shown: &Shown) -> Option<String> {
     for mark in [NOTE_MARK, PLACE_MARK] {
         for piece in text.split(mark).skip(1) {
             if !piece.starts_with(&format!("{user}:")) {
-                return Some(format!("{mark}{} of somebody else", piece.chars().take(12).collect::<String>()));
+                return Some(format!(
+                    "{mark}{} of somebody else",
+                    piece.chars().take(12).collect::<String>()
+                ));
             }
         }
     }
-    let needs = |least: Level, is_shown: bool, what: &str| (is_shown && level < least).then(|| what.to_owned());
+    let needs =
+        |least: Level, is_shown: bool, what: &str| (is_shown && level < least).then(|| what.to_owned());
     let finer = shown.activities.iter().find(|a| !COARSE.contains(&a.as_str()));
     needs(Level::Team, text.contains(PLACE_MARK) || shown.place.is_some(), "the place")
         .or_else(|| needs(Level::Company, text.contains(NOTE_MARK) || !shown.notes.is_empty(), "a note"))
@@ -126,7 +130,8 @@ impl Checker for PresenceLevel {
 
     fn observe(&mut self, event: &Event) {
         self.people.observe(event.at, &event.what);
-        let What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } = &event.what
+        let What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } =
+            &event.what
         else {
             return;
         };
@@ -144,7 +149,10 @@ impl Checker for PresenceLevel {
         let mut found = std::mem::take(&mut self.found);
         if let Some((_, offline)) = &self.offline {
             for (text, (at, entity)) in self.blocked.iter().filter(|(text, _)| *text != offline) {
-                found.push((*at, format!("who is blocked by {entity} can tell, by {text} instead of {offline}")));
+                found.push((
+                    *at,
+                    format!("who is blocked by {entity} can tell, by {text} instead of {offline}"),
+                ));
             }
         }
         found

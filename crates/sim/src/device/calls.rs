@@ -9,6 +9,7 @@ use sip_message::{HeaderId, Message, Method, RequestBuilder, ResponseBuilder};
 
 use super::dialog::Dialog;
 use super::transaction::{Purpose, companion};
+use super::transfer::Replaces;
 use super::{Alarm, CHALLENGES_MAX, Device, T1, T2, TRANSACTION_TIMEOUT};
 use crate::event::Fact;
 
@@ -48,6 +49,16 @@ pub(super) struct OutCall {
     cancel: Cancel,
     legs: BTreeMap<String, Leg>,
     chosen: Option<String>,
+    way: Way,
+}
+
+/// How a call came to be made.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// It takes the place of another.
+    pub(super) replaces: Option<Replaces>,
+    /// The other side of this call, by Call-ID, asked for it.
+    pub(super) referred_by: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +130,22 @@ impl Device {
         talk_for: Duration,
     ) -> Option<String> {
         self.now = now;
+        self.call_by(callee, cancel_after, talk_for, Way::default())
+    }
+
+    /// Ends a call, whichever side of it this device is.
+    pub(crate) fn end_call(&mut self, now: Instant, call_id: &str) {
+        self.now = now;
+        self.leave_any(call_id);
+    }
+
+    pub(super) fn call_by(
+        &mut self,
+        callee: &str,
+        cancel_after: Option<Duration>,
+        talk_for: Duration,
+        way: Way,
+    ) -> Option<String> {
         self.best_flow()?;
         let call_id = self.token("call-");
         let call = OutCall {
@@ -134,6 +161,7 @@ impl Device {
             cancel: Cancel::No,
             legs: BTreeMap::new(),
             chosen: None,
+            way,
         };
         self.fact(Fact::Called { call: call_id.clone(), callee: callee.to_owned() });
         self.out_calls.insert(call_id.clone(), call);
@@ -153,6 +181,7 @@ impl Device {
         call.proceeding = false;
         let uri = format!("sip:{}", call.callee);
         let (tag, cseq) = (call.from_tag.clone(), call.cseq);
+        let replaces = call.way.replaces.as_ref().map(Replaces::text);
         let mut request = RequestBuilder::new(Method::Invite, &uri);
         request.header(HeaderId::Via, self.via(&branch));
         for route in &self.flows[flow].service_route {
@@ -165,6 +194,9 @@ impl Device {
             .header(HeaderId::CallId, call_id)
             .header(HeaderId::CSeq, format!("{cseq} INVITE"))
             .header(HeaderId::Contact, format!("<{}>", self.contact_uri()));
+        if let Some(replaces) = replaces {
+            request.header(HeaderId::Replaces, replaces);
+        }
         self.sign(&mut request, "INVITE", &uri, SDP);
         request.body("application/sdp", SDP);
         let request = request.build();
@@ -256,6 +288,7 @@ impl Device {
         self.send_anywhere(ack);
         self.fact(Fact::LegUp { call: call_id.clone(), leg: tag.clone(), chosen });
         if chosen {
+            self.tell_referrer(&call_id, 200);
             self.alarm(talk_for, Alarm::HangUp(call_id));
         } else {
             self.bye_leg(&call_id, &tag);
@@ -344,6 +377,43 @@ impl Device {
         let Some(call) = self.out_calls.get_mut(call_id) else { return };
         call.stage = Stage::Over;
         self.fact(Fact::LegDown { call: call_id.to_owned(), leg: String::new(), status });
+        self.tell_referrer(call_id, status.unwrap_or(487));
+    }
+
+    fn tell_referrer(&mut self, call_id: &str, status: u16) {
+        let referrer = self.out_calls.get(call_id).and_then(|c| c.way.referred_by.clone());
+        if let Some(referrer) = referrer {
+            self.notify_transfer(&referrer, status);
+        }
+    }
+
+    /// This side's dialog of a call that is up.
+    pub(super) fn dialog_up(&self, call_id: &str) -> Option<&Dialog> {
+        let out = self.out_calls.get(call_id).filter(|c| c.stage == Stage::Answered);
+        let out = out.and_then(|c| c.legs.get(c.chosen.as_deref()?)).map(|leg| &leg.dialog);
+        let up = |c: &&InCall| matches!(c.stage, InStage::Answered | InStage::Talking);
+        out.or_else(|| self.in_calls.get(call_id).filter(up).map(|c| &c.dialog))
+    }
+
+    /// The dialog of a call that is up, ready for its next request, and the flow to send it over.
+    pub(super) fn next_in_dialog(&mut self, call_id: &str) -> Option<(Dialog, usize)> {
+        let flow = self.best_flow()?;
+        self.dialog_up(call_id)?;
+        let dialog = match self.out_calls.get_mut(call_id) {
+            Some(call) => &mut call.legs.get_mut(call.chosen.as_deref()?)?.dialog,
+            None => &mut self.in_calls.get_mut(call_id)?.dialog,
+        };
+        dialog.cseq += 1;
+        Some((dialog.clone(), flow))
+    }
+
+    /// Ends a call that is up, on whichever side of it this device is.
+    pub(super) fn leave_any(&mut self, call_id: &str) {
+        if self.out_calls.contains_key(call_id) {
+            self.hang_up(call_id);
+        } else if self.dialog_up(call_id).is_some() {
+            self.leave(call_id);
+        }
     }
 
     pub(super) fn invite_received(&mut self, key: (String, String), request: &Message) {
@@ -365,9 +435,16 @@ impl Device {
             dialog,
         };
         self.in_calls.insert(call_id.clone(), call);
-        match self.config.script.on_invite {
-            CallPlan::Refuse(status) => self.refuse(&call_id, status),
-            plan => {
+        match (self.replaced_by(request), self.config.script.on_invite) {
+            (Some(None), _) => self.refuse(&call_id, 481),
+            (Some(Some(replaced)), _) => {
+                // RFC 3891 §3: answered without ringing, and the other call ends.
+                self.fact(Fact::Ringing { call: call_id.clone(), leg: tag });
+                self.pick_up(&call_id);
+                self.leave_any(&replaced);
+            }
+            (None, CallPlan::Refuse(status)) => self.refuse(&call_id, status),
+            (None, plan) => {
                 let mut ringing = ResponseBuilder::new(request, 180);
                 ringing.to_tag(&tag).copy_record_route();
                 ringing.header(HeaderId::Contact, format!("<{}>", self.contact_uri()));

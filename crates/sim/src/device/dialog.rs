@@ -61,7 +61,12 @@ impl Dialog {
 
 impl Device {
     /// A request inside of a dialog, not signed yet.
-    pub(super) fn in_dialog_request(&self, dialog: &Dialog, method: Method<'_>, branch: &str) -> RequestBuilder {
+    pub(super) fn in_dialog_request(
+        &self,
+        dialog: &Dialog,
+        method: Method<'_>,
+        branch: &str,
+    ) -> RequestBuilder {
         let mut request = RequestBuilder::new(method, &dialog.target);
         request.header(HeaderId::Via, self.via(branch));
         for route in &dialog.routes {

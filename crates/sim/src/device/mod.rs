@@ -15,6 +15,7 @@ mod messaging;
 mod publishing;
 mod registration;
 mod transaction;
+mod transfer;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -33,10 +34,11 @@ use crate::event::{Fact, Mark};
 pub use calls::CallPlan;
 use calls::{InCall, OutCall};
 use messaging::OutMessage;
-use registration::Flow;
-pub use publishing::{Pose, Posture};
 use publishing::Publication;
+pub use publishing::{Pose, Posture};
+use registration::Flow;
 use transaction::{ClientTransaction, Purpose, Served};
+pub use transfer::TransferTo;
 use watching::Watch;
 pub use watching::{NotifyPlan, Seen, Watched};
 
@@ -247,7 +249,8 @@ impl Device {
         self.in_calls.clear();
         self.publication = self.publication.after_crash();
         let watches = std::mem::take(&mut self.watches);
-        self.watches = watches.into_iter().filter_map(|(of, watch)| Some((of, watch.after_crash()?))).collect();
+        self.watches =
+            watches.into_iter().filter_map(|(of, watch)| Some((of, watch.after_crash()?))).collect();
         let cpim = self.config.cpim;
         self.outbox.retain(|_, message| cpim || !message.in_flight);
         for message in self.outbox.values_mut() {
@@ -323,6 +326,10 @@ impl Device {
             Method::Ack => self.ack_received(request),
             Method::Cancel => self.cancel_received(key, request),
             Method::Bye => self.bye_received(key, request),
+            Method::Refer => self.refer_received(&key, request),
+            Method::Notify if request.header(HeaderId::Event).is_some_and(|e| e.starts_with(b"refer")) => {
+                self.transfer_notified(&key, request);
+            }
             Method::Notify => self.notify_received(&key, request),
             Method::Options => self.reply(&key, ResponseBuilder::new(request, 200).build()),
             _ => self.reply(&key, ResponseBuilder::new(request, 405).build()),
@@ -381,7 +388,10 @@ impl Device {
             Purpose::Message { number } => self.message_concluded(number, response.is_some(), status),
             Purpose::Invite { call } => self.invite_refused(&call, response.is_some(), status),
             Purpose::Bye { call, leg } => self.bye_concluded(&call, &leg, response.is_some(), status),
-            Purpose::Cancel => {}
+            Purpose::Cancel | Purpose::TransferNotice => {}
+            Purpose::Refer { call, refer_to, challenged } => {
+                self.refer_concluded(&call, &refer_to, challenged, response.is_some(), status);
+            }
             Purpose::Publish => self.publish_concluded(response, status),
             Purpose::Subscribe { watched, removes } => {
                 self.subscribe_concluded(&watched, removes, response, status);

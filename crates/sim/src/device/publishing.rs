@@ -165,7 +165,8 @@ impl Device {
         match (status, response) {
             (200..=299, Some(response)) => {
                 publication.challenged = 0;
-                let etag = response.header(HeaderId::SipEtag).map(|e| String::from_utf8_lossy(e).into_owned());
+                let etag =
+                    response.header(HeaderId::SipEtag).map(|e| String::from_utf8_lossy(e).into_owned());
                 publication.etag = etag.filter(|_| sent.is_some());
                 let news = publication.told != sent;
                 publication.told = sent.clone();
@@ -220,7 +221,10 @@ fn pidf(me: &str, posture: &Posture) -> String {
         activities += &format!("<r:{activity}/>");
     }
     let note = posture.note.as_ref().map(|n| format!("<d:note>{}</d:note>", escaped(n))).unwrap_or_default();
-    let place = posture.place.as_ref().map(|p| format!("<r:place-type><r:other>{}</r:other></r:place-type>", escaped(p)));
+    let place = posture
+        .place
+        .as_ref()
+        .map(|p| format!("<r:place-type><r:other>{}</r:other></r:place-type>", escaped(p)));
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
          xmlns:d=\"urn:ietf:params:xml:ns:pidf:data-model\" xmlns:r=\"urn:ietf:params:xml:ns:pidf:rpid\" \

@@ -14,6 +14,8 @@ pub(super) enum Purpose {
     Invite { call: String },
     Cancel,
     Bye { call: String, leg: String },
+    Refer { call: String, refer_to: String, challenged: u8 },
+    TransferNotice,
     Publish,
     Subscribe { watched: Watched, removes: bool },
 }

@@ -272,7 +272,9 @@ impl Device {
                 let serial = watch.serial;
                 let is_current = response.call_id().is_ok_and(|c| c == watch.call_id);
                 let needs_dialog = watch.dialog.is_none() && is_current;
-                if let Some(dialog) = Some(()).filter(|()| needs_dialog).and_then(|()| Dialog::of_caller(response)) {
+                if let Some(dialog) =
+                    Some(()).filter(|()| needs_dialog).and_then(|()| Dialog::of_caller(response))
+                {
                     let watch = self.watches.get_mut(watched).expect("it was there above");
                     watch.dialog = Some(dialog);
                 }
@@ -357,14 +359,13 @@ impl Device {
             return 500;
         }
         watch.remote_cseq = number;
-        let state = request.header(HeaderId::SubscriptionState).map(|s| String::from_utf8_lossy(s).into_owned());
+        let state =
+            request.header(HeaderId::SubscriptionState).map(|s| String::from_utf8_lossy(s).into_owned());
         let state = state.unwrap_or_default();
         let content_type =
             request.header(HeaderId::ContentType).map(|c| String::from_utf8_lossy(c).into_owned());
-        let notice = match content_type.filter(|_| !request.body().is_empty()) {
-            Some(content_type) => Some(Notice::read(&content_type, &Bytes::copy_from_slice(request.body()))),
-            None => None,
-        };
+        let content_type = content_type.filter(|_| !request.body().is_empty());
+        let notice = content_type.map(|t| Notice::read(&t, &Bytes::copy_from_slice(request.body())));
         if watch.dialog.is_none() {
             watch.dialog = Some(Dialog { cseq: 1, ..dialog });
         }

@@ -7,3 +7,4 @@ mod random_worlds;
 mod scenarios;
 mod support;
 mod toy;
+mod transfers;

@@ -57,7 +57,11 @@ pub(super) fn device_with(
         keep_alive: Duration::from_secs(120),
         cpim: true,
         presence_expires_seconds: 600,
-        script: Script { on_message: Reaction::Take, on_invite: CallPlan::Answer(ms(1_000)), on_notify: NotifyPlan::Take },
+        script: Script {
+            on_message: Reaction::Take,
+            on_invite: CallPlan::Answer(ms(1_000)),
+            on_notify: NotifyPlan::Take,
+        },
     };
     change(&mut config);
     world.add_device(config)
