@@ -182,6 +182,7 @@ impl Server {
             registration: plan.registration,
             authentication: plan.authentication,
             messaging: plan.messaging,
+            presence: frontend::PresencePolicy::default(),
             transactions_max: plan.limits.transactions_max,
             secret,
             seed: secrets::random()?,

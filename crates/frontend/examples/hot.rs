@@ -37,6 +37,7 @@ impl World {
             registration: Default::default(),
             authentication: Default::default(),
             messaging: Default::default(),
+            presence: Default::default(),
             transactions_max: frontend::TRANSACTIONS_MAX,
             secret: [1; 32],
             seed: [2; 32],

@@ -26,6 +26,8 @@ pub struct Config {
     pub authentication: AuthenticationPolicy,
     /// Bounds of messaging.
     pub messaging: MessagingLimits,
+    /// Who sees how much of whom, and how soon.
+    pub presence: PresencePolicy,
     /// Requests that may wait for an answer at once, theirs to us and ours to others; see [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
     /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
@@ -76,6 +78,27 @@ pub struct MessagingLimits {
     pub retention: Duration,
     /// Messages that may wait for one user; more are refused with 480.
     pub waiting_per_user_max: u64,
+}
+
+/// Who sees how much of whom where nobody said otherwise, and how soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresencePolicy {
+    /// What people of our domains see of each other.
+    pub organisation_level: presence::Level,
+    /// What people of federated domains see.
+    pub federated_level: presence::Level,
+    /// Changes of a person within this time after one that was told are told together.
+    pub window: Duration,
+}
+
+impl Default for PresencePolicy {
+    fn default() -> Self {
+        PresencePolicy {
+            organisation_level: presence::Level::Company,
+            federated_level: presence::Level::External,
+            window: Duration::from_millis(50),
+        }
+    }
 }
 
 impl Default for RegistrationLimits {

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use directory::UserId;
-use node::Flow;
+use node::{Flow, Transport};
+use presence::Level;
 use sip_message::{HeaderId, Message, Method, ResponseBuilder, Uri};
 use sip_stack::dialog::{
     self, NotifyResult, Policy, Standing, Subscribe, SubscriptionId, Termination, Watch,
@@ -16,6 +17,7 @@ use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
 use crate::frontend::FrontEnd;
 use crate::messaging::Own;
 use crate::pipeline::{Refusal, Request};
+use crate::presence::watch;
 use crate::reg_event;
 use crate::router::Recipient;
 
@@ -24,6 +26,8 @@ use crate::router::Recipient;
 pub(crate) enum Package {
     /// `reg` (RFC 3680).
     Registration,
+    /// `presence` (RFC 3856).
+    Presence,
 }
 
 /// What a subscription watches.
@@ -31,6 +35,15 @@ pub(crate) enum Package {
 pub(crate) enum Watched {
     /// A user's registrations.
     Registrations(UserId),
+    /// A user's presence; `at` is the watcher's place among that user's.
+    Presence { user: UserId, at: u32 },
+}
+
+/// What a SUBSCRIBE that is permitted asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Registrations(UserId),
+    Presence(UserId, Level),
 }
 
 /// What the front end keeps of a subscription beside the table's row.
@@ -45,7 +58,7 @@ pub(crate) struct Watcher {
 /// A subscription that its package permits.
 pub(crate) struct Permitted {
     pub(crate) resource: String,
-    pub(crate) watched: Watched,
+    pub(crate) wanted: Wanted,
     pub(crate) standing: Standing,
 }
 
@@ -53,16 +66,17 @@ pub(crate) struct Permitted {
 pub(crate) type Body = (&'static str, Bytes);
 
 /// What Allow-Events says (RFC 6665 §8.2.2).
-pub(crate) const ALLOW_EVENTS: &str = "reg";
+pub(crate) const ALLOW_EVENTS: &str = "presence, reg";
 
 impl Package {
     /// All of them.
-    pub(crate) const ALL: [Package; 1] = [Package::Registration];
+    pub(crate) const ALL: [Package; 2] = [Package::Registration, Package::Presence];
 
     /// The name in Event.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Package::Registration => "reg",
+            Package::Presence => "presence",
         }
     }
 
@@ -73,6 +87,7 @@ impl Package {
     fn policy(self) -> &'static Policy {
         match self {
             Package::Registration => &reg_event::POLICY,
+            Package::Presence => &watch::POLICY,
         }
     }
 
@@ -98,7 +113,7 @@ impl FrontEnd {
     ) -> Result<(), Refusal> {
         match request.method {
             Method::Subscribe => self.subscribe(request, user, recipient),
-            _ => Err(unknown_package()),
+            _ => self.publish(request, user, recipient),
         }
     }
 
@@ -108,18 +123,16 @@ impl FrontEnd {
         user: UserId,
         recipient: &Recipient,
     ) -> Result<(), Refusal> {
-        let subscribe = Subscribe::read(request.message).map_err(refusal)?;
+        let subscribe = Subscribe::read(request.message)?;
         let package = Package::from_name(subscribe.package).ok_or_else(unknown_package)?;
         let accepted = match subscribe.to_tag {
             Some(to_tag) => {
                 self.check_watcher(&subscribe, to_tag, user)?;
-                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe).map_err(refusal)?
+                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe)?
             }
             None => self.begin_watching(request, &subscribe, package, user, recipient)?,
         };
-        if let Some(watcher) = self.watchers.get_mut(&accepted.id) {
-            watcher.flow = request.arrival.flow;
-        }
+        self.watches_from(accepted.id, request.arrival.flow);
         let mut response = ResponseBuilder::new(request.message, 200);
         response.to_tag(&accepted.id.local_tag()).copy_record_route();
         response.header(HeaderId::Expires, accepted.expires_seconds.to_string());
@@ -127,6 +140,22 @@ impl FrontEnd {
         let server = request.server.expect("a SUBSCRIBE has a transaction");
         self.stack.respond(self.now.monotonic, server, 200, &mut response, request.arrival, request.message);
         Ok(())
+    }
+
+    /// A watcher is reached over the flow that it subscribed on last.
+    fn watches_from(&mut self, id: SubscriptionId, flow: Flow) {
+        let Some(watcher) = self.watchers.get_mut(&id).filter(|watcher| watcher.flow != flow) else { return };
+        let before = std::mem::replace(&mut watcher.flow, flow);
+        self.watchers_on.entry(flow).or_default().push(id);
+        self.leaves_flow(id, before);
+    }
+
+    fn leaves_flow(&mut self, id: SubscriptionId, flow: Flow) {
+        let Some(ids) = self.watchers_on.get_mut(&flow) else { return };
+        ids.retain(|listed| *listed != id);
+        if ids.is_empty() {
+            self.watchers_on.remove(&flow);
+        }
     }
 
     /// A dialog is its watcher's alone, whoever learned its tags.
@@ -148,7 +177,7 @@ impl FrontEnd {
         user: UserId,
         recipient: &Recipient,
     ) -> Result<dialog::Accepted, Refusal> {
-        let permitted = self.permit(package, user, recipient)?;
+        let permitted = self.permit(package, subscribe, user, recipient)?;
         let watcher = self.users.get(user).expect("who signed in exists").user.address.to_string();
         let contact = self.contact_on(request.arrival.flow);
         let watch = Watch {
@@ -157,19 +186,28 @@ impl FrontEnd {
             contact: &contact,
             standing: permitted.standing,
         };
-        let accepted = self
-            .subscriptions
-            .accept(self.now.monotonic, subscribe, &watch, package.policy())
-            .map_err(refusal)?;
-        let watcher = Watcher { user, flow: request.arrival.flow, watched: permitted.watched };
-        self.watchers.insert(accepted.id, watcher);
+        let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, package.policy())?;
+        let watched = match permitted.wanted {
+            Wanted::Registrations(of) => Watched::Registrations(of),
+            Wanted::Presence(of, level) => self.watch_presence(accepted.id, user, of, level),
+        };
+        let flow = request.arrival.flow;
+        self.watchers.insert(accepted.id, Watcher { user, flow, watched });
+        self.watchers_on.entry(flow).or_default().push(accepted.id);
         Ok(accepted)
     }
 
     /// Whether a user may watch, by the rules of the package.
-    fn permit(&self, package: Package, user: UserId, recipient: &Recipient) -> Result<Permitted, Refusal> {
+    fn permit(
+        &self,
+        package: Package,
+        subscribe: &Subscribe<'_>,
+        user: UserId,
+        recipient: &Recipient,
+    ) -> Result<Permitted, Refusal> {
         match package {
             Package::Registration => self.permit_registrations(user, recipient),
+            Package::Presence => self.permit_presence(subscribe, user, recipient),
         }
     }
 
@@ -199,6 +237,21 @@ impl FrontEnd {
         self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Rejected);
     }
 
+    /// A connection is gone. Who watched over it and can be reached no other way watches no more, and will subscribe anew: a
+    /// subscription that nobody can be told of is not kept until its end.
+    pub(crate) fn watchers_gone(&mut self, flow: Flow, transport: Transport) {
+        for id in self.watchers_on.get(&flow).cloned().unwrap_or_default() {
+            let Some(watcher) = self.watchers.get(&id) else { continue };
+            let contact = self.subscriptions.get(id).map_or("", |s| &s.dialog().remote_target);
+            // A contact of TCP may be an address that can be connected to.
+            let may_be_reached = transport == Transport::Tcp
+                || !matches!(self.hop_to_watcher(watcher.user, flow, contact), NextHop::Uri);
+            if !may_be_reached {
+                self.subscriptions.forget(id);
+            }
+        }
+    }
+
     /// A user is removed.
     pub(crate) fn stop_being_watched(&mut self, user: UserId) {
         let Some(account) = self.users.get(user) else { return };
@@ -218,16 +271,21 @@ impl FrontEnd {
             self.send_notify(due.id);
         }
         while let Some(ended) = self.subscriptions.poll_ended() {
-            self.watchers.remove(&ended.id);
+            let Some(watcher) = self.watchers.remove(&ended.id) else { continue };
+            self.leaves_flow(ended.id, watcher.flow);
+            match watcher.watched {
+                Watched::Registrations(_) => {}
+                Watched::Presence { user, at } => self.presence_unwatched(user, at),
+            }
         }
     }
 
     fn send_notify(&mut self, id: SubscriptionId) {
-        let Some((content_type, body)) = self.event_body(id) else { return };
+        let body = self.event_body(id);
         let Some(watcher) = self.watchers.get(&id) else { return };
         let (user, flow) = (watcher.user, watcher.flow);
         let Some(notify) = self.subscriptions.notify(self.now.monotonic, id) else { return };
-        let bytes = notify.build(None, Some((content_type, &body)));
+        let bytes = notify.build(None, body.as_ref().map(|(content_type, body)| (*content_type, &**body)));
         let Ok(message) = Message::parse(bytes) else { return };
         let hop = self.hop_to_watcher(user, flow, &notify.request_uri);
         let target = Target {
@@ -243,12 +301,13 @@ impl FrontEnd {
         self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());
     }
 
-    /// What a NOTIFY says to this watcher now.
-    fn event_body(&self, id: SubscriptionId) -> Option<Body> {
+    /// What a NOTIFY says to this watcher now; `None` where there is nothing any more to speak of.
+    fn event_body(&mut self, id: SubscriptionId) -> Option<Body> {
         let subscription = self.subscriptions.get(id)?;
         let (resource, version) = (subscription.resource(), subscription.notified());
         match self.watchers.get(&id)?.watched {
             Watched::Registrations(user) => Some(self.registrations_body(user, resource, version)),
+            Watched::Presence { user, at } => self.presence_body(user, at),
         }
     }
 
@@ -274,20 +333,22 @@ impl FrontEnd {
     }
 }
 
-fn unknown_package() -> Refusal {
+pub(crate) fn unknown_package() -> Refusal {
     Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, ALLOW_EVENTS)
 }
 
-fn refusal(refusal: dialog::Refusal) -> Refusal {
-    let mut refused = Refusal::new(refusal.status, refusal.reason);
-    if refusal.status == 489 {
-        refused = refused.with(HeaderId::AllowEvents, ALLOW_EVENTS);
+impl From<dialog::Refusal> for Refusal {
+    fn from(refusal: dialog::Refusal) -> Refusal {
+        let mut refused = Refusal::new(refusal.status, refusal.reason);
+        if refusal.status == 489 {
+            refused = refused.with(HeaderId::AllowEvents, ALLOW_EVENTS);
+        }
+        if let Some(seconds) = refusal.min_expires_seconds {
+            refused = refused.with(HeaderId::MinExpires, seconds.to_string());
+        }
+        if let Some(seconds) = refusal.retry_after_seconds {
+            refused = refused.with(HeaderId::RetryAfter, seconds.to_string());
+        }
+        refused
     }
-    if let Some(seconds) = refusal.min_expires_seconds {
-        refused = refused.with(HeaderId::MinExpires, seconds.to_string());
-    }
-    if let Some(seconds) = refusal.retry_after_seconds {
-        refused = refused.with(HeaderId::RetryAfter, seconds.to_string());
-    }
-    refused
 }

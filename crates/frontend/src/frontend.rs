@@ -9,12 +9,13 @@ use directory::UserId;
 use hashbrown::HashMap;
 use node::{
     CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Level, Metric, Node, Now, Outcome, Output,
-    Peer, PersistToken, QueryToken, Report, RequestId, StoreError, UnixMillis, Urgency,
+    Peer, PersistToken, QueryToken, Report, RequestId, StoreError, Transport, UnixMillis, Urgency,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows};
 use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
+use sip_stack::publication::Publications;
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
 use sip_stack::timer::{TimerId, Timers};
 use sip_stack::transaction::{Limits, TimerValues};
@@ -30,6 +31,7 @@ use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
 use crate::metrics::Counters;
+use crate::presence::publish::{self, Publication};
 use crate::registration::http_date;
 use crate::users::Users;
 
@@ -83,8 +85,11 @@ pub struct FrontEnd {
     pub(crate) refusals: Refusals,
     pub(crate) own_requests: Slab<Own>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) publications: Publications<Publication>,
     /// What the subscriptions are about.
     pub(crate) watchers: HashMap<SubscriptionId, Watcher, foldhash::fast::FixedState>,
+    /// The same by the flow that leads to the watcher.
+    pub(crate) watchers_on: HashMap<Flow, SmallVec<[SubscriptionId; 1]>, foldhash::quality::FixedState>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
@@ -145,6 +150,8 @@ pub(crate) enum Due {
     WriteMarks,
     Prune,
     LoadAgain,
+    PresenceWindow(UserId),
+    ManualExpires(UserId),
 }
 
 impl FrontEnd {
@@ -188,8 +195,13 @@ impl FrontEnd {
             accepting_by_place: HashMap::with_hasher(fast.clone()),
             refusals: Refusals::default(),
             own_requests: Slab::new(),
-            subscriptions: Subscriptions::new(derived_seed(&config.seed), SUBSCRIPTION_LIMITS),
+            subscriptions: Subscriptions::new(
+                derived_seed(&config.seed, b"subscriptions"),
+                SUBSCRIPTION_LIMITS,
+            ),
+            publications: Publications::new(derived_seed(&config.seed, b"publications"), publish::LIMITS),
             watchers: HashMap::with_hasher(fast.clone()),
+            watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),
             timers: Timers::new(),
@@ -323,14 +335,19 @@ impl FrontEnd {
     }
 
     fn closed(&mut self, connection: ConnectionId, reason: CloseReason) {
+        let flow = Flow::Connection(connection);
+        let transport = self.stack.hops().flow_facts(flow).map_or(Transport::Tcp, |(transport, _)| transport);
         self.stack.handle_closed(self.now.monotonic, connection);
         let Some(gone) = self.connections.remove(&connection) else { return };
         if let Some(timer) = gone.deadline {
             self.timers.cancel(timer);
         }
         for user in gone.users {
-            self.drop_bindings_of_flow(user, Flow::Connection(connection), reason);
+            self.drop_bindings_of_flow(user, flow, reason);
+            self.drop_publications(user, |publication| publication.flow == flow);
+            self.presence_changed(user);
         }
+        self.watchers_gone(flow, transport);
     }
 
     fn persisted(&mut self, token: PersistToken, outcome: Outcome) {
@@ -417,6 +434,8 @@ impl FrontEnd {
     fn timer(&mut self) {
         self.stack.handle_timer(self.now.monotonic);
         self.subscriptions.handle_timer(self.now.monotonic);
+        self.publications.handle_timer(self.now.monotonic);
+        self.end_publications();
         while let Some(due) = self.timers.pop(self.now.monotonic) {
             match due {
                 Due::SignIn(connection) => self.sign_in_missed(connection),
@@ -431,6 +450,8 @@ impl FrontEnd {
                 Due::WriteMarks => self.write_marks(),
                 Due::Prune => self.prune(),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
+                Due::PresenceWindow(user) => self.presence_window_passed(user),
+                Due::ManualExpires(user) => self.manual_changed(user),
             }
         }
     }
@@ -516,10 +537,13 @@ impl Node for FrontEnd {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.stack.next_deadline(), self.timers.next_deadline(), self.subscriptions.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let tables = [
+            self.stack.next_deadline(),
+            self.timers.next_deadline(),
+            self.subscriptions.next_deadline(),
+            self.publications.next_deadline(),
+        ];
+        tables.into_iter().flatten().min()
     }
 
     fn visit_metrics(&self, visit: &mut dyn FnMut(Metric<'_>)) {
@@ -537,10 +561,10 @@ impl Querying {
     }
 }
 
-/// A seed for local tags, apart from the one that the node itself draws from.
-fn derived_seed(seed: &[u8; 32]) -> [u8; 32] {
+/// A seed for what a table draws, apart from the one that the node itself draws from.
+fn derived_seed(seed: &[u8; 32], table: &[u8]) -> [u8; 32] {
     use sha2::{Digest, Sha256};
-    Sha256::new().chain_update(seed).chain_update(b"subscriptions").finalize().into()
+    Sha256::new().chain_update(seed).chain_update(table).finalize().into()
 }
 
 pub(crate) fn describe(error: &StoreError) -> String {

@@ -9,7 +9,7 @@
 //! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
 //! - `router`: where a request goes, calls and everything else that is forwarded;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
-//! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `reg_event` (RFC 3680);
+//! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
 //! - `http`: requests of clients over HTTP;
 //! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
@@ -27,6 +27,7 @@ mod messaging;
 mod metrics;
 mod operator;
 mod pipeline;
+mod presence;
 mod reg_event;
 mod registrar;
 mod registration;
@@ -34,7 +35,8 @@ mod router;
 mod users;
 
 pub use config::{
-    AuthenticationPolicy, Challenge, Config, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX,
+    AuthenticationPolicy, Challenge, Config, MessagingLimits, PresencePolicy, RegistrationLimits,
+    TRANSACTIONS_MAX,
 };
 pub use frontend::FrontEnd;
 pub use operator::secrets;

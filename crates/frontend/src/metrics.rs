@@ -2,6 +2,7 @@
 
 use node::{Metric, MetricKind};
 use sip_message::Method;
+use sip_stack::publication::Step;
 
 use crate::frontend::FrontEnd;
 
@@ -25,6 +26,9 @@ const METHODS: [&str; 15] = [
 /// Statuses of refusals are counted one by one up to 699.
 const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
 
+/// What a PUBLISH did.
+const STEPS: [&str; 4] = ["began", "refreshed", "modified", "removed"];
+
 /// Counters of the front end.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -43,6 +47,8 @@ pub(crate) struct Counters {
     pub(crate) messages_repeated: u64,
     pub(crate) messages_delivered: u64,
     pub(crate) messages_refused: u64,
+    published: [u64; STEPS.len()],
+    pub(crate) publications_ended: u64,
 }
 
 /// Where a method stands in [`METHODS`].
@@ -74,6 +80,16 @@ impl Counters {
     pub(crate) fn forwarded(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(2, 6) - 2;
         self.forwarded[class] += 1;
+    }
+
+    pub(crate) fn published(&mut self, step: Step) {
+        let at = match step {
+            Step::Began => 0,
+            Step::Refreshed => 1,
+            Step::Modified => 2,
+            Step::Removed => 3,
+        };
+        self.published[at] += 1;
     }
 
     /// `reason` is a constant of the code: the set is closed.
@@ -110,7 +126,20 @@ impl Counters {
                 *value,
             );
         }
+        for (step, value) in STEPS.iter().zip(self.published) {
+            counter(
+                "chancery_presence_published_total",
+                "PUBLISH requests that were accepted, by what they did",
+                &[("step", step)],
+                value,
+            );
+        }
         for (name, help, value) in [
+            (
+                "chancery_presence_publications_ended_total",
+                "Publications that ran out, or whose device or connection went",
+                self.publications_ended,
+            ),
             ("chancery_sip_malformed_total", "Messages that were no SIP", self.malformed),
             (
                 "chancery_sip_stray_responses_total",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use directory::{Role, UserId};
 use sip_stack::dialog::{Policy, Standing};
 
-use crate::events::{Body, Package, Permitted, Watched};
+use crate::events::{Body, Package, Permitted, Wanted};
 use crate::frontend::FrontEnd;
 use crate::pipeline::Refusal;
 use crate::router::Recipient;
@@ -36,7 +36,7 @@ impl FrontEnd {
                 let account = self.users.get(*watched).expect("the recipient was just found");
                 Ok(Permitted {
                     resource: Package::Registration.key(account.user.address.as_str()),
-                    watched: Watched::Registrations(*watched),
+                    wanted: Wanted::Registrations(*watched),
                     standing: Standing::Active,
                 })
             }

@@ -13,6 +13,8 @@ use crate::events::Package;
 use crate::frontend::{Due, FrontEnd, Persisting};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
+use crate::presence::Person;
+use crate::presence::publish::Publication;
 use crate::registrar::{self, NewBinding, Plan, Wish};
 use crate::users::{Account, AddressKey};
 
@@ -87,7 +89,7 @@ impl FrontEnd {
                     self.registration_changed(user, request);
                 } else {
                     self.counters.registrations += 1;
-                    self.event_changed(Package::Registration, user);
+                    self.bindings_changed(user);
                 }
             }
         }
@@ -105,7 +107,7 @@ impl FrontEnd {
             ("transport", request.arrival.transport.name().to_owned()),
         ];
         self.report(Level::Debug, "registered", Some(request.id), "bindings changed", fields);
-        self.event_changed(Package::Registration, user);
+        self.bindings_changed(user);
     }
 
     /// The usual REGISTER says nothing new but that the device is still there; gives whether it was one.
@@ -284,13 +286,22 @@ impl FrontEnd {
     pub(crate) fn remove_binding(&mut self, user: UserId, id: BindingId) {
         let Some(account) = self.users.get_mut(user) else { return };
         let Some(gone) = account.bindings.remove(id) else { return };
-        if !account.bindings.iter().any(|b| b.device == gone.device) {
+        let is_device_gone = !account.bindings.iter().any(|b| b.device == gone.device);
+        if is_device_gone {
             account.mailbox.detach(gone.device);
         }
+        let is_alone = account.bindings.0.is_empty();
         self.timers.cancel(gone.timer);
         self.binding_owners.remove(&id);
         if gone.durability != Durability::Volatile {
             self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
+        }
+        if is_device_gone {
+            let is_of_device = |publication: &Publication| match publication.device {
+                Some(device) => device == gone.device,
+                None => publication.flow == gone.flow,
+            };
+            self.drop_publications(user, |publication| is_alone || is_of_device(publication));
         }
         self.leave_flow(user, gone.flow);
     }
@@ -311,9 +322,15 @@ impl FrontEnd {
         }
     }
 
+    /// Whoever watches a user's registrations or presence is told.
+    pub(crate) fn bindings_changed(&mut self, user: UserId) {
+        self.event_changed(Package::Registration, user);
+        self.presence_changed(user);
+    }
+
     pub(crate) fn binding_expired(&mut self, user: UserId, id: BindingId) {
         self.remove_binding(user, id);
-        self.event_changed(Package::Registration, user);
+        self.bindings_changed(user);
     }
 
     /// A connection is gone: bindings that need it go with it.
@@ -339,7 +356,7 @@ impl FrontEnd {
             "bindings ended with their connection",
             vec![("user", address), ("why", format!("{reason:?}"))],
         );
-        self.event_changed(Package::Registration, user);
+        self.bindings_changed(user);
     }
 
     /// A device could not be reached: a flow that failed is no binding any more (RFC 5626 §5.3.1: 430 removes it). One that only did not answer may be back.
@@ -351,7 +368,7 @@ impl FrontEnd {
         };
         if is_dead {
             self.remove_binding(user, id);
-            self.event_changed(Package::Registration, user);
+            self.bindings_changed(user);
         }
     }
 
@@ -393,7 +410,8 @@ impl FrontEnd {
             }
         }
         self.stop_watching(user);
-        self.event_changed(Package::Registration, user);
+        self.drop_publications(user, |_| true);
+        self.bindings_changed(user);
     }
 
     /// Puts a user in place as storage knows it, with the bindings that outlived the last start.
@@ -401,10 +419,12 @@ impl FrontEnd {
         let user = record.user.id;
         let is_enabled = record.user.state == UserState::Enabled;
         let mailbox = Mailbox::load(record.mailbox);
-        self.users.insert(Account { user: record.user, bindings: Default::default(), mailbox });
+        let person = Person::new(record.manual);
+        self.users.insert(Account { user: record.user, bindings: Default::default(), mailbox, person });
         for stored in record.bindings.into_iter().filter(|_| is_enabled) {
             self.load_binding(user, stored);
         }
+        self.manual_changed(user);
     }
 
     fn load_binding(&mut self, user: UserId, stored: records::Binding) {

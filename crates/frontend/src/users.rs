@@ -9,12 +9,14 @@ use smallvec::SmallVec;
 
 use crate::binding::Bindings;
 use crate::messaging::mailbox::Mailbox;
+use crate::presence::Person;
 
 /// One user.
 pub(crate) struct Account {
     pub(crate) user: User,
     pub(crate) bindings: Bindings,
     pub(crate) mailbox: Mailbox,
+    pub(crate) person: Person,
 }
 
 /// An address as it stands in a URI, normalised for a lookup without an allocation.
@@ -194,7 +196,9 @@ mod tests {
             };
             // A change of an account inserts it again.
             for user in [user.clone(), user] {
-                users.insert(Account { user, bindings: Bindings::default(), mailbox: Mailbox::default() });
+                let person = Person::new(presence::Manual::default());
+                let (bindings, mailbox) = (Bindings::default(), Mailbox::default());
+                users.insert(Account { user, bindings, mailbox, person });
             }
         }
         let stand_in = |users: &Users| users.stand_in(&nobody).unwrap().user.id;

@@ -2,7 +2,8 @@
 
 use directory::DomainName;
 use frontend::{
-    AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits, TRANSACTIONS_MAX,
+    AuthenticationPolicy, Config, FrontEnd, MessagingLimits, PresencePolicy, RegistrationLimits,
+    TRANSACTIONS_MAX,
 };
 
 use crate::world::{Boot, Factory};
@@ -22,6 +23,7 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         registration: RegistrationLimits::default(),
         authentication: AuthenticationPolicy::default(),
         messaging: MessagingLimits::default(),
+        presence: PresencePolicy::default(),
         transactions_max: TRANSACTIONS_MAX,
         secret: boot.secret,
         seed: boot.seed,

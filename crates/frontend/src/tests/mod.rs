@@ -3,5 +3,6 @@
 mod calls;
 mod explain;
 mod messages;
+mod presence;
 mod registration;
 mod world;

@@ -279,5 +279,5 @@ fn a_device_watches_its_owners_registrations() {
         body(&second)
     );
     assert_eq!(subscribe(&mut world, carol, "carol", "reg").status(), Some(403), "another's registrations");
-    assert_eq!(subscribe(&mut world, carol, "carol", "presence").status(), Some(489));
+    assert_eq!(subscribe(&mut world, carol, "carol", "message-summary").status(), Some(489));
 }

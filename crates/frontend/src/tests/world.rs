@@ -79,6 +79,7 @@ impl World {
             registration: Default::default(),
             authentication: Default::default(),
             messaging: Default::default(),
+            presence: Default::default(),
             transactions_max: crate::TRANSACTIONS_MAX,
             secret: [3; 32],
             seed: [boot; 32],
