@@ -6,22 +6,26 @@
 //! - [`Level`] and [`View`]: what a watcher may see, and nothing else that a body can be made of;
 //! - [`pidf`]: what devices publish, and what watchers get;
 //! - [`lists`], [`rls_services`]: whom a person knows, in groups, and which lists can be watched as one;
-//! - [`rules`]: who sees how much of a person.
+//! - [`rules`]: who sees how much of a person;
+//! - [`rlmi`], [`winfo`], [`dialog_info`]: what is told of a list, of watchers and of calls.
 //!
 //! Times are milliseconds since 1970 that are given. What this crate is not: it knows no SIP message, no transport, no
 //! subscription, no storage, no clock.
 
 mod address;
 mod compose;
+pub mod dialog_info;
 mod level;
 pub mod lists;
 pub mod pidf;
+pub mod rlmi;
 pub mod rls_services;
 pub mod rules;
 mod state;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod winfo;
 pub mod xml;
 
 pub use address::{address_of_uri, uri_of_address};

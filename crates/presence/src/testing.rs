@@ -33,6 +33,11 @@ pub(crate) fn validate(schema: &str, documents: &[Vec<u8>]) {
     validate_by(&schemas.join(schema), documents);
 }
 
+/// A schema of this crate's own.
+pub(crate) fn schema(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data/schemas").join(name)
+}
+
 /// Checks documents against a schema.
 #[track_caller]
 pub(crate) fn validate_by(schema: &Path, documents: &[Vec<u8>]) {

@@ -208,7 +208,7 @@ impl<'d, 'a> Editing<'_, 'd, 'a> {
 
     /// Puts an entry behind the last that the schema has in its place: elements of other namespaces come last.
     fn append(&mut self, list: Element<'d, 'a>, entry: &str) {
-        let last = list.children().filter(|child| child.namespace() == RESOURCE_LISTS).next_back();
+        let last = list.children().rfind(|child| child.namespace() == RESOURCE_LISTS);
         self.edits.insert(list, last, entry);
     }
 

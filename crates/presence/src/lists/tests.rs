@@ -283,7 +283,7 @@ proptest! {
         );
         let mut model: Vec<(usize, Vec<usize>)> = Vec::new();
         let name = |n: usize| format!("g{n}");
-        let who = |n: usize| Contact::new(&format!("sip:u{n}@a.example"), (n % 2 == 0).then_some("N"));
+        let who = |n: usize| Contact::new(&format!("sip:u{n}@a.example"), n.is_multiple_of(2).then_some("N"));
         for step in steps {
             let at = |model: &[(usize, Vec<usize>)], group: usize| model.iter().position(|(g, _)| *g == group);
             let (made, expected) = match step {
