@@ -206,6 +206,27 @@ impl Server {
         child.wait_with_output().expect("chancery ends")
     }
 
+    /// Sends it SIGHUP.
+    pub fn hang_up_signal(&self) {
+        let status = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Runs `chancery WORDS --dir FOLDER` on it: exit code, and all that it said.
+    pub fn command(&self, words: &[&str]) -> (i32, String) {
+        let output = Command::new(chancery()).args(words).arg("--dir").arg(&self.folder).output();
+        let output = output.expect("chancery runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it was not killed"), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Changes its configuration file, as an editor would.
+    pub fn edit_configuration(&self, edit: impl FnOnce(String) -> String) {
+        let file = self.folder.join("chancery.toml");
+        let text = std::fs::read_to_string(&file).expect("it is configured");
+        std::fs::write(&file, edit(text)).expect("the file is ours");
+    }
+
     /// What a page of its HTTP listener says.
     pub fn get(&self, path: &str) -> String {
         let mut stream = std::net::TcpStream::connect(self.http()).expect("HTTP is there");
@@ -335,7 +356,7 @@ fn ready_by_log(lines: &mpsc::Receiver<String>) -> Option<Value> {
         let said: Value = serde_json::from_str(&line).ok()?;
         match said["event"].as_str() {
             Some("ready") => return Some(ready),
-            Some("listening") if said["role"] == "sip" => {
+            Some("listening") if said["role"] == "sip" || said["role"] == "https" => {
                 let listener = json!({ "transport": said["transport"], "address": said["address"] });
                 ready["listeners"].as_array_mut()?.push(listener);
             }

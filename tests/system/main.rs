@@ -15,6 +15,7 @@ mod oracle;
 mod outbound;
 mod overload;
 mod registration;
+mod reload;
 mod sign_in;
 mod storage;
 mod tls;

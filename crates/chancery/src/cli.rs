@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// Explain whether one person reaches another, and if not, why and how to mend it.
     Explain(ExplainArguments),
+    /// Have the running server take over its changed configuration.
+    Reload(ReloadArguments),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
 }
@@ -81,8 +83,8 @@ pub(crate) struct InitArguments {
 
 /// Run the server in the foreground.
 ///
-/// SIGHUP reads the configuration again: certificate and log level are taken over, what needs a restart is said in
-/// the log, and a wrong file changes nothing. A certificate that changes on disk is taken over within seconds, without
+/// SIGHUP reads the configuration again, as `chancery reload` does: what can change is taken over, what needs a restart
+/// is said in the log, and a wrong file changes nothing. A certificate that changes on disk is taken over within seconds, without
 /// closing a connection. SIGTERM and SIGINT end the server in order. Under systemd it reports readiness and feeds the
 /// watchdog.
 #[derive(Args)]
@@ -166,6 +168,24 @@ pub(crate) struct ExplainArguments {
     pub(crate) from: String,
     /// To whom, user@domain.
     pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Have the running server take over its changed configuration.
+///
+/// The server reads its file as a whole, with the certificates that it names. Where anything is wrong nothing changes.
+/// Limits, policies, certificates, DNS servers and the log level are taken over while every connection, registration
+/// and call stays; what needs a restart is named and stays as it was.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery reload --dry-run\n  \
+    chancery reload --config /etc/chancery/chancery.toml\n\n\
+    Ends with 0 where the file is applied, with 3 where it is wrong, and with 4 where no server answers.")]
+pub(crate) struct ReloadArguments {
+    /// Only say what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

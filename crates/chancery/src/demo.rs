@@ -26,7 +26,7 @@ use crate::{clock, files, logging, tls, user};
 const LOG_LEVEL: &str = "warn";
 
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
-    let level = logging::start(LOG_LEVEL, arguments.log_format)?;
+    logging::start(LOG_LEVEL, arguments.log_format)?;
     server::raise_descriptor_limit();
     let domain = DomainName::parse(&arguments.domain).map_err(|error| {
         let domain = &arguments.domain;
@@ -81,14 +81,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
             let text = if json { page.json(facts) } else { page.text(facts) };
             user::print(&text).map_err(|failure| anyhow!("{failure}"))
         }),
-        on_reload: Box::new(move |certificate| {
-            if let Some(certificate) = certificate {
-                certificate.poll();
-            }
-            if let Err(error) = level.set(LOG_LEVEL) {
-                tracing::error!(event = "log-level-refused", "{error:#}");
-            }
-        }),
+        reloader: None,
     };
     Ok(server.run(operator)?)
 }

@@ -44,6 +44,11 @@ impl LevelHandle {
     }
 }
 
+/// Whether a level could be taken over.
+pub(crate) fn check(level: &str) -> anyhow::Result<()> {
+    filter(level).map(drop)
+}
+
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     let text = match std::env::var(LEVEL_VARIABLE) {
         Ok(text) if !text.is_empty() => text,

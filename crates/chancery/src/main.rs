@@ -20,6 +20,7 @@ mod locate;
 mod logging;
 mod metrics;
 mod offline;
+mod reload;
 mod secrets;
 mod serve;
 mod server;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::User(command) => user::run(command),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Status(arguments) => user::status(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -1,14 +1,11 @@
 //! `chancery serve`: the configured server.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use crate::cli::ServeArguments;
 use crate::config::Settings;
 use crate::control::protocol::ServerFacts;
 use crate::exit::Failure;
-use crate::logging::LevelHandle;
-use crate::server::{self, OnReload, Operator, Plan, Server, Sockets};
+use crate::reload::Reloader;
+use crate::server::{self, Operator, Plan, Server, Sockets};
 use crate::tls::Certificate;
 use crate::{locate, logging};
 
@@ -26,7 +23,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
             announce(facts);
             Ok(())
         }),
-        on_reload: reload(file, settings, level),
+        reloader: Some(Reloader::new(file, settings, level)),
     };
     server.run(operator)?;
     tracing::info!(event = "stopped", "bye");
@@ -74,46 +71,4 @@ fn announce(facts: &ServerFacts) {
         domains = facts.domains.join(","),
         "the users are loaded"
     );
-}
-
-/// What SIGHUP means: the new file is validated as a whole; then certificate and log level are taken over, and what
-/// else has changed is named.
-fn reload(file: PathBuf, started_with: Settings, level: LevelHandle) -> OnReload {
-    let started_with = Arc::new(started_with);
-    Box::new(move |certificate| match Settings::load(&file) {
-        Ok(new) => apply(&file, &started_with, &new, certificate, &level),
-        Err(error) => {
-            tracing::error!(event = "reload-refused", "nothing was changed: {error}");
-        }
-    })
-}
-
-fn apply(
-    file: &Path,
-    started_with: &Settings,
-    new: &Settings,
-    certificate: Option<&mut Certificate>,
-    level: &LevelHandle,
-) {
-    let mut failed = false;
-    if let (Some(certificate), Some(files)) = (certificate, &new.tls)
-        && let Err(error) = certificate.reload(files)
-    {
-        failed = true;
-        tracing::error!(event = "certificate-refused", "the certificate in force stays: {error:#}");
-    }
-    if let Err(error) = level.set(&new.log.level) {
-        failed = true;
-        tracing::error!(event = "log-level-refused", "the log level stays: {error:#}");
-    }
-    let restart = started_with.restart_needed_for(new);
-    if !restart.is_empty() {
-        let sections = restart.join(", ");
-        tracing::warn!(event = "restart-needed", sections, "changes in {sections} need a restart");
-    }
-    let file = file.display();
-    match failed {
-        true => tracing::error!(event = "reloaded", %file, "in part"),
-        false => tracing::info!(event = "reloaded", %file, "certificate and log level are those of the file"),
-    }
 }

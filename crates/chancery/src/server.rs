@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use directory::DomainName;
 use frontend::admin::{Answer, Call, Refusal};
 use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
-use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, TlsServer};
+use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, ResolverError, TlsServer};
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
 use storage::{Meter, Sqlite};
@@ -21,10 +21,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ListenerSettings, ProcessLimits, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
-use crate::control::server::{Caller, ControlServer};
+use crate::control::server::{Backend, Caller, ControlServer};
 use crate::https::HttpsThread;
 use crate::locate::DATABASE;
 use crate::metrics::ProcessMetrics;
+use crate::reload::{self, Mode, ReloadError, Reloaded, Reloader};
 use crate::tls::{self, Certificate};
 use crate::{files, offline, secrets};
 
@@ -75,14 +76,14 @@ pub(crate) struct Operator {
     pub(crate) certificate: Option<Certificate>,
     /// Called when the users are loaded.
     pub(crate) on_ready: OnReady,
-    /// Called on SIGHUP.
-    pub(crate) on_reload: OnReload,
+    /// What SIGHUP and `chancery reload` do; a demo has no configuration.
+    pub(crate) reloader: Option<Reloader>,
 }
 
 /// See [`Operator::on_ready`].
 pub(crate) type OnReady = Box<dyn FnOnce(&ServerFacts) -> anyhow::Result<()> + Send>;
-/// See [`Operator::on_reload`].
-pub(crate) type OnReload = Box<dyn FnMut(Option<&mut Certificate>) + Send>;
+/// Reloads that wait to be done; administrators are few.
+const RELOADS_MAX: usize = 4;
 
 /// Binds a configured listener, and says what to do where it cannot.
 pub(crate) fn bind(
@@ -192,7 +193,7 @@ impl Server {
         let driver = {
             // Sockets and resolvers register with the runtime that they are made in.
             let _inside = runtime.enter();
-            let resolver = resolver(&plan.dns_servers)?;
+            let resolver = resolver(&plan.dns_servers).context("no resolver can be made")?;
             let options = Options {
                 connections_max: plan.limits.connections_max,
                 connections_per_source_max: plan.limits.connections_per_source_max,
@@ -269,11 +270,12 @@ fn operate(
         }
         let facts = Rc::new(facts);
         let for_control = Rc::clone(&facts);
+        let (reload, reloads) = tokio::sync::mpsc::channel(RELOADS_MAX);
         tokio::task::spawn_local({
-            let caller = caller(handle.clone());
-            async move { control.run(caller, for_control).await }
+            let backend = Rc::new(Backend { node: caller(handle.clone()), reload, facts: for_control });
+            async move { control.run(backend).await }
         });
-        attend(handle, &facts, signals, operator).await
+        attend(handle, &facts, signals, reloads, operator).await
     });
     // Dropping the tasks removes the control socket before the server stops to answer.
     drop(local);
@@ -287,7 +289,8 @@ async fn attend(
     handle: &Handle<FrontEnd>,
     facts: &ServerFacts,
     mut signals: Signals,
-    mut operator: Operator,
+    mut reloads: tokio::sync::mpsc::Receiver<reload::Request>,
+    operator: Operator,
 ) -> anyhow::Result<()> {
     tokio::select! {
         loaded = loaded(handle) => loaded?,
@@ -296,7 +299,9 @@ async fn attend(
             return Ok(());
         }
     }
-    (operator.on_ready)(facts)?;
+    let Operator { certificate, on_ready, reloader } = operator;
+    on_ready(facts)?;
+    let mut files = Files { certificate, reloader };
     notify(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled();
     // Half of what systemd waits, as sd_watchdog_enabled(3) asks.
@@ -310,12 +315,16 @@ async fn attend(
                 return Ok(());
             }
             Some(()) = signals.hangup.recv() => {
-                notify(&reloading());
-                (operator.on_reload)(operator.certificate.as_mut());
-                notify(&[NotifyState::Ready]);
+                // The log says what it came to.
+                drop(files.reload(Mode::Apply, handle).await);
+            }
+            Some(request) = reloads.recv() => {
+                let reloaded = files.reload(request.mode, handle).await;
+                // Whoever went away finds it in the log.
+                drop(request.answer.send(reloaded));
             }
             _ = certificate_ticks.tick() => {
-                if let Some(certificate) = &mut operator.certificate {
+                if let Some(certificate) = &mut files.certificate {
                     certificate.poll();
                 }
             }
@@ -326,6 +335,31 @@ async fn attend(
                 }
             }
         }
+    }
+}
+
+/// What can be read again while the server runs.
+struct Files {
+    certificate: Option<Certificate>,
+    reloader: Option<Reloader>,
+}
+
+impl Files {
+    async fn reload(&mut self, mode: Mode, handle: &Handle<FrontEnd>) -> Result<Reloaded, ReloadError> {
+        let Some(reloader) = &mut self.reloader else {
+            if let (Mode::Apply, Some(certificate)) = (mode, &mut self.certificate) {
+                certificate.poll();
+            }
+            let error = anyhow!("a demo has no configuration; its certificate was looked at");
+            return Err(ReloadError::Wrong(error));
+        };
+        if mode == Mode::DryRun {
+            return reloader.reload(mode, self.certificate.as_mut(), handle).await;
+        }
+        notify(&reloading());
+        let reloaded = reloader.reload(mode, self.certificate.as_mut(), handle).await;
+        notify(&[NotifyState::Ready]);
+        reloaded
     }
 }
 
@@ -387,13 +421,13 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-fn resolver(servers: &[SocketAddr]) -> anyhow::Result<Resolver> {
+pub(crate) fn resolver(servers: &[SocketAddr]) -> Result<Resolver, ResolverError> {
     if !servers.is_empty() {
-        return Resolver::with_servers(servers).context("no resolver can be made");
+        return Resolver::with_servers(servers);
     }
     Resolver::from_system().or_else(|error| {
         tracing::warn!(event = "no-resolver", %error, "names of other domains cannot be resolved");
-        Resolver::with_servers(&[]).context("no resolver can be made")
+        Resolver::with_servers(&[])
     })
 }
 

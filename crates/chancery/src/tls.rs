@@ -27,8 +27,18 @@ pub(crate) struct Certificate {
     server: Arc<TlsServer>,
     files: TlsSettings,
     stamp: Stamp,
+    /// The certificates in force, PEM.
+    chain: Vec<u8>,
     reminded: Option<std::time::Instant>,
     end: CertificateEnd,
+}
+
+/// A certificate with its key, read and proved to fit.
+pub(crate) struct Pair {
+    files: TlsSettings,
+    stamp: Stamp,
+    chain: Vec<u8>,
+    key: Vec<u8>,
 }
 
 /// What tells that a file was replaced. Contents are read only then.
@@ -37,13 +47,13 @@ struct Stamp([Option<(SystemTime, u64, u64)>; 2]);
 
 impl Certificate {
     pub(crate) fn load(files: &TlsSettings) -> anyhow::Result<Certificate> {
-        let stamp = Stamp::of(files);
-        let (chain, key) = read(files)?;
+        let Pair { stamp, chain, key, .. } = Pair::read(files)?;
         let server = TlsServer::from_pem(&chain, &key).with_context(|| described(files))?;
         let mut certificate = Certificate {
             server: Arc::new(server),
             files: files.clone(),
             stamp,
+            chain,
             reminded: None,
             end: CertificateEnd::default(),
         };
@@ -61,14 +71,24 @@ impl Certificate {
         Arc::clone(&self.end)
     }
 
-    /// Takes over other files, or the same ones anew. On error the certificate in force stays.
-    pub(crate) fn reload(&mut self, files: &TlsSettings) -> anyhow::Result<()> {
-        // Before reading: a file that changes meanwhile is seen by the next look.
-        self.stamp = Stamp::of(files);
-        self.files = files.clone();
-        let (chain, key) = read(files)?;
-        self.server.reload(&chain, &key).with_context(|| described(files))?;
+    /// What the files hold, if it can be taken over; `None` where it is in force already.
+    pub(crate) fn prove(&self, files: &TlsSettings) -> anyhow::Result<Option<Pair>> {
+        let pair = Pair::read(files)?;
+        TlsServer::from_pem(&pair.chain, &pair.key).with_context(|| described(files))?;
+        let is_same = |a: &TlsSettings, b: &TlsSettings| {
+            (&a.certificate_file, &a.key_file) == (&b.certificate_file, &b.key_file)
+        };
+        Ok((pair.chain != self.chain || !is_same(files, &self.files)).then_some(pair))
+    }
+
+    /// Takes over another pair. On error the certificate in force stays.
+    pub(crate) fn take_over(&mut self, pair: Pair) -> anyhow::Result<()> {
+        let Pair { files, stamp, chain, key } = pair;
+        self.stamp = stamp;
+        self.server.reload(&chain, &key).with_context(|| described(&files))?;
         tracing::info!(event = "certificate-reloaded", file = %files.certificate_file.display(), "in force");
+        self.files = files;
+        self.chain = chain;
         self.reminded = None;
         self.remind();
         Ok(())
@@ -77,8 +97,10 @@ impl Certificate {
     /// Looks at the files, and takes over what changed. A half-written pair is refused and looked at again when it
     /// changes again.
     pub(crate) fn poll(&mut self) {
-        if Stamp::of(&self.files) != self.stamp {
-            if let Err(error) = self.reload(&self.files.clone()) {
+        let stamp = Stamp::of(&self.files);
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            if let Err(error) = Pair::read(&self.files).and_then(|pair| self.take_over(pair)) {
                 tracing::warn!(
                     event = "certificate-refused",
                     "the changed certificate is not used: {error:#}"
@@ -132,6 +154,15 @@ impl Stamp {
             Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         };
         Stamp([of(&files.certificate_file), of(&files.key_file)])
+    }
+}
+
+impl Pair {
+    fn read(files: &TlsSettings) -> anyhow::Result<Pair> {
+        // Before reading: a file that changes meanwhile is seen by the next look.
+        let stamp = Stamp::of(files);
+        let (chain, key) = read(files)?;
+        Ok(Pair { files: files.clone(), stamp, chain, key })
     }
 }
 

@@ -218,6 +218,9 @@ fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Starting => (Exit::NoServer, "try again in a moment"),
                 RefusalKind::BadRequest => (Exit::Failed, "correct what the message names"),
                 RefusalKind::Version => (Exit::NoServer, "use the program that the server was started with"),
+                RefusalKind::Configuration => {
+                    (Exit::Configuration, "`chancery check` proves the file and what it names")
+                }
                 RefusalKind::Unavailable => (Exit::NoServer, "`chancery status` shows how the server does"),
             };
             Err(Failure::text(exit, format!("{message}\n  help: {help}")))

@@ -762,17 +762,86 @@ fn a_server_reloads_takes_over_certificates_and_is_seen_by_check() {
 
     let config = std::fs::read_to_string(&file).unwrap();
     let changed = config
-        .replace("# level = \"info\"", "level = \"warn\"")
-        .replace("# retention_days = 7", "retention_days = 3");
-    std::fs::write(&file, changed).unwrap();
+        .replace("# retention_days = 7", "retention_days = 3")
+        .replace("# format = \"text\"", "format = \"json\"");
+    std::fs::write(&file, &changed).unwrap();
     running.signal("-HUP");
-    assert_eq!(running.event("restart-needed")["sections"], "[messaging]");
+    assert_eq!(running.event("restart-needed")["sections"], "[log] format");
+    assert_eq!(running.event("reloaded")["sections"], "[messaging]");
 
     std::fs::write(&file, config.replace("domains = ", "domain = ")).unwrap();
     running.signal("-HUP");
     let refused = running.event("reload-refused");
     assert!(refused["message"].as_str().unwrap().contains("did you mean `domains`?"), "{refused}");
     running.stop();
+}
+
+#[test]
+fn a_reload_is_asked_for_tried_first_and_refused_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let file = initialised(dir.path());
+    initialised(other.path());
+    let running = serve(&file);
+    let text = file.to_str().unwrap();
+    let replaced = [(text, "FILE"), (dir.path().to_str().unwrap(), "DIR")];
+    let config = std::fs::read_to_string(&file).unwrap();
+    let reload = |more: &[&str]| run(&[&["reload", "--config", text], more].concat());
+    check(
+        &reload(&[]),
+        &replaced,
+        expect![[r#"
+            FILE: nothing that can change at run time has changed
+            exit 0
+        "#]],
+    );
+
+    let changed = config
+        .replace("# level = \"info\"", "level = \"debug\"")
+        .replace("# connections_per_source_max = 16384", "connections_per_source_max = 100")
+        .replace("# retention_days = 7", "retention_days = 3")
+        .replace("# aliases = []", "aliases = [\"sip2.contoso.example\"]");
+    std::fs::write(&file, &changed).unwrap();
+    let expected = r#"
+        FILE WOULD [messaging], [limits], [log] level
+        needs a restart: [server]
+        exit 0
+    "#;
+    let expected = |word: &str| {
+        expected.replace("WOULD", word).replace("\n        ", "\n")[1..].trim_end().to_owned() + "\n"
+    };
+    let said = |(code, out, error): (i32, String, String)| {
+        format!("{out}{error}exit {code}\n").replace(text, "FILE")
+    };
+    assert_eq!(said(reload(&["--dry-run"])), expected("would apply:"));
+    // A dry run changed nothing.
+    assert_eq!(said(reload(&[])), expected("is applied:"));
+    let again: Value = serde_json::from_str(&reload(&["--json"]).1).unwrap();
+    assert_eq!(again["applied"].as_array().unwrap().len(), 0, "{again}");
+    assert_eq!(again["restart_needed"], serde_json::json!(["[server]"]));
+
+    // A limit is right, but what stands beside it is wrong: neither is taken.
+    std::fs::rename(dir.path().join("server.key"), dir.path().join("aside.key")).unwrap();
+    std::fs::copy(other.path().join("server.key"), dir.path().join("server.key")).unwrap();
+    std::fs::write(&file, changed.replace("retention_days = 3", "retention_days = 5")).unwrap();
+    let (code, out, error) = reload(&[]);
+    assert_eq!((code, out.as_str()), (3, ""), "{error}");
+    assert!(error.contains("nothing was changed") && error.contains("server.key"), "{error}");
+    std::fs::rename(dir.path().join("aside.key"), dir.path().join("server.key")).unwrap();
+    assert!(reload(&["--dry-run"]).1.contains("would apply: [messaging]\n"));
+
+    std::fs::write(&file, changed.replace("domains = ", "domain = ")).unwrap();
+    let socket = dir.path().join("data/control.sock");
+    let (code, _, error) = run(&["reload", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(code, 3);
+    assert!(error.contains("nothing was changed") && error.contains("did you mean `domains`?"), "{error}");
+    running.stop();
+
+    let (demo, _) = Running::demo(&dir.path().join("demo"), &[]);
+    let (code, _, error) = run(&["reload", "--dir", dir.path().join("demo").to_str().unwrap()]);
+    assert_eq!(code, 3);
+    assert!(error.contains("a demo has no configuration"), "{error}");
+    demo.stop();
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use directory::{Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
 
+use crate::config::Adjustable;
+
 /// A call of an administrator.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Call {
@@ -44,6 +46,8 @@ pub enum Call {
         /// Whom they mean.
         to: SipAddress,
     },
+    /// Changes what can change while the server runs.
+    Configure(Box<Adjustable>),
     /// A request of a client over HTTP. Nobody has authorised it: the node does, and answers with [`Answer::Http`].
     Http(Box<HttpRequest>),
 }
@@ -205,6 +209,7 @@ impl std::fmt::Debug for Call {
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
             Call::Status => f.write_str("Status"),
             Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
+            Call::Configure(_) => f.write_str("Configure"),
             Call::Http(request) => write!(f, "Http({})", request.method),
         }
     }

@@ -36,6 +36,20 @@ pub struct Config {
     pub seed: [u8; 32],
 }
 
+/// What of a [`Config`] can change while the front end runs, with [`crate::admin::Call::Configure`]. It holds for what
+/// comes: registrations, nonces and messages that were accepted stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustable {
+    /// See [`Config::registration`].
+    pub registration: RegistrationLimits,
+    /// See [`Config::authentication`].
+    pub authentication: AuthenticationPolicy,
+    /// See [`Config::messaging`].
+    pub messaging: MessagingLimits,
+    /// See [`Config::transactions_max`].
+    pub transactions_max: usize,
+}
+
 /// Bounds of registrations (RFC 3261 §10.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationLimits {

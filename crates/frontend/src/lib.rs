@@ -35,7 +35,7 @@ mod router;
 mod users;
 
 pub use config::{
-    AuthenticationPolicy, Challenge, Config, MessagingLimits, PresencePolicy, RegistrationLimits,
+    Adjustable, AuthenticationPolicy, Challenge, Config, MessagingLimits, PresencePolicy, RegistrationLimits,
     TRANSACTIONS_MAX,
 };
 pub use frontend::FrontEnd;

@@ -9,6 +9,7 @@ use sip_message::digest::{Algorithm, Ha1, ha1};
 use crate::admin::{
     Answer, Call, Device, PASSWORD_CHARACTERS_MIN, Refusal, Status, UserDetails, UserSummary,
 };
+use crate::config::Adjustable;
 use crate::frontend::{FrontEnd, Persisting, State};
 use crate::users::Account;
 
@@ -21,7 +22,7 @@ impl FrontEnd {
             Call::Http(request) => return self.http(token, &request),
             call => call,
         };
-        if self.state == State::Loading && call != Call::Status {
+        if self.state == State::Loading && !matches!(call, Call::Status | Call::Configure(_)) {
             return self.answer_call(token, Answer::Refused(Refusal::Starting));
         }
         match self.begin(&call) {
@@ -31,6 +32,23 @@ impl FrontEnd {
             }
             Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
         }
+    }
+
+    fn configure(&mut self, adjustable: &Adjustable) {
+        let Adjustable { registration, authentication, messaging, transactions_max } = adjustable.clone();
+        self.auth.live_for(authentication.nonce_lifetime);
+        self.stack.limit_pending(transactions_max);
+        self.config.registration = registration;
+        self.config.authentication = authentication;
+        self.config.messaging = messaging;
+        self.config.transactions_max = transactions_max;
+        self.report(
+            Level::Info,
+            "administered",
+            None,
+            "limits and policies are those of the configuration",
+            Vec::new(),
+        );
     }
 
     fn begin(&mut self, call: &Call) -> Result<Begun, Refusal> {
@@ -71,6 +89,10 @@ impl FrontEnd {
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
+            Call::Configure(adjustable) => {
+                self.configure(adjustable);
+                Begun::Answer(Answer::Done)
+            }
             Call::Http(_) => unreachable!("clients' requests take another way"),
         })
     }

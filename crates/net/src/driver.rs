@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::bind::BoundSocket;
 use crate::metrics::{End, render};
 use crate::world::{Listening, Shared, World, spawn, turns};
-use crate::{Bound, CompletionReceiver, Options, Resolver, TlsClient};
+use crate::{Bound, CompletionReceiver, Options, Resolver, ResolverError, TlsClient};
 
 /// Requests that wait for the driver's thread.
 const REQUESTS_MAX: usize = 256;
@@ -120,6 +120,11 @@ impl<N: Node + 'static> Driver<N> {
                     let world = world.borrow();
                     // Whoever went away wants no answer.
                     drop(asker.send(render(&world.node, &world.metrics)));
+                }
+                Some(Request::Adjust(adjustment, asker)) => {
+                    let adjusted = world.borrow_mut().adjust(*adjustment);
+                    // Whoever went away wants no answer.
+                    drop(asker.send(adjusted));
                 }
                 Some(Request::Shutdown(asker)) => break Some(asker),
                 None => break None,
@@ -239,8 +244,24 @@ async fn until<N: Node + 'static>(world: &Shared<N>, done: impl Fn(&World<N>) ->
 enum Request<N: Node> {
     Call(N::Call, oneshot::Sender<Result<N::Answer, CallError>>),
     Metrics(oneshot::Sender<String>),
+    Adjust(Box<Adjustment>, oneshot::Sender<Result<(), ResolverError>>),
     Shutdown(oneshot::Sender<()>),
 }
+
+/// What of a running driver can change; connections that are open stay, whatever the new limits.
+pub struct Adjustment {
+    /// See [`Options::connections_max`].
+    pub connections_max: usize,
+    /// See [`Options::connections_per_source_max`].
+    pub connections_per_source_max: u32,
+    /// Makes another resolver, on the driver's thread; `None` keeps the one that is there, with what it remembers.
+    pub resolver: Option<ResolverMaker>,
+    /// The roots for connections that we open from now on.
+    pub client_tls: Option<Arc<TlsClient>>,
+}
+
+/// See [`Adjustment::resolver`].
+pub type ResolverMaker = Box<dyn FnOnce() -> Result<Resolver, ResolverError> + Send>;
 
 /// A way to a running driver, from any thread.
 pub struct Handle<N: Node> {
@@ -273,6 +294,11 @@ impl<N: Node> Handle<N> {
     /// The metrics of node and driver, as Prometheus reads them.
     pub async fn metrics(&self) -> Result<String, CallError> {
         self.ask(Request::Metrics).await
+    }
+
+    /// Changes what can change. Where the resolver cannot be made, nothing changes.
+    pub async fn adjust(&self, adjustment: Adjustment) -> Result<Result<(), ResolverError>, CallError> {
+        self.ask(|asker| Request::Adjust(Box::new(adjustment), asker)).await
     }
 
     /// Stops the driver and waits until it has stopped.

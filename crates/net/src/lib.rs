@@ -53,7 +53,7 @@ mod world;
 pub use bind::{Bound, ListenerConfig};
 pub use completion::{CompletionReceiver, completion_channel};
 pub use dns::{Resolver, ResolverError};
-pub use driver::{CallError, Driver, Handle, runtime};
+pub use driver::{Adjustment, CallError, Driver, Handle, ResolverMaker, runtime};
 pub use metrics::Exposition;
 pub use options::*;
 pub use tls::{TlsClient, TlsConfigError, TlsServer};

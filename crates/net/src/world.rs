@@ -24,7 +24,7 @@ use crate::connection::Connection;
 use crate::driver::CallError;
 use crate::log::Log;
 use crate::metrics::{Counters, End};
-use crate::{Options, Resolver, TlsClient, TlsServer};
+use crate::{Adjustment, Options, Resolver, ResolverError, TlsClient, TlsServer};
 
 /// Room for what is read at once: the largest datagram, and four TLS records.
 pub(crate) const SCRATCH_OCTETS: usize = 64 * 1024;
@@ -353,6 +353,16 @@ impl<N: Node + 'static> World<N> {
     fn next_deadline(&self) -> Option<Instant> {
         let watched = self.watch.first().map(|(at, _)| *at);
         [self.node.next_deadline(), watched, self.log.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn adjust(&mut self, adjustment: Adjustment) -> Result<(), ResolverError> {
+        if let Some(resolver) = adjustment.resolver {
+            self.resolver = resolver()?;
+        }
+        self.options.connections_max = adjustment.connections_max;
+        self.options.connections_per_source_max = adjustment.connections_per_source_max;
+        self.client_tls = adjustment.client_tls;
+        Ok(())
     }
 
     fn resolve(&mut self, token: node::ResolveToken, question: node::Question) {

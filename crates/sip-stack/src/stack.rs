@@ -499,6 +499,11 @@ impl Stack {
         &self.routes
     }
 
+    /// From now on so many requests may wait for an answer, theirs and ours each; those that wait stay.
+    pub fn limit_pending(&mut self, pending_max: usize) {
+        self.transactions.limit_pending(pending_max);
+    }
+
     /// Transactions under way.
     pub fn pending(&self) -> usize {
         self.transactions.pending()

@@ -126,7 +126,34 @@ impl Settings {
         read::settings(text, file, folder)
     }
 
-    /// What a running server cannot take over from `new`, by section: everything but the certificate and the log.
+    /// What a running server can take over from `new` and what is not the same there, by section; the certificate's
+    /// files stand for themselves.
+    pub(crate) fn changed_at_run_time(&self, new: &Settings) -> Vec<&'static str> {
+        let authority = |s: &Settings| s.tls.as_ref().map(|tls| tls.authority_file.clone());
+        let sections = [
+            ("[tls] authority_file", authority(self) == authority(new)),
+            ("[registration]", self.registration == new.registration),
+            ("[authentication]", self.authentication == new.authentication),
+            ("[messaging]", self.messaging == new.messaging),
+            ("[dns]", self.dns_servers == new.dns_servers),
+            ("[limits]", self.limits == new.limits),
+            ("[log] level", self.log.level == new.log.level),
+        ];
+        sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    /// Takes over from `new` what [`Settings::changed_at_run_time`] names.
+    pub(crate) fn take_over(&mut self, new: Settings) {
+        self.tls = new.tls;
+        self.registration = new.registration;
+        self.authentication = new.authentication;
+        self.messaging = new.messaging;
+        self.dns_servers = new.dns_servers;
+        self.limits = new.limits;
+        self.log.level = new.log.level;
+    }
+
+    /// What a running server cannot take over from `new`, by section.
     pub(crate) fn restart_needed_for(&self, new: &Settings) -> Vec<&'static str> {
         let mut sections = Vec::new();
         let mut compare = |name, same: bool| {
@@ -139,15 +166,8 @@ impl Settings {
             |s: &Settings| (s.host.clone(), s.aliases.clone(), s.data_dir.clone(), s.control_socket.clone());
         compare("[server]", server(self) == server(new));
         compare("[[listener]]", self.listeners == new.listeners);
-        let authority = |s: &Settings| s.tls.as_ref().map(|tls| tls.authority_file.clone());
-        compare("[tls] authority_file", authority(self) == authority(new));
         compare("[http]", self.http_addresses == new.http_addresses);
         compare("[https]", self.https_addresses == new.https_addresses);
-        compare("[registration]", self.registration == new.registration);
-        compare("[authentication]", self.authentication == new.authentication);
-        compare("[messaging]", self.messaging == new.messaging);
-        compare("[dns]", self.dns_servers == new.dns_servers);
-        compare("[limits]", self.limits == new.limits);
         compare("[log] format", self.log.format == new.log.format);
         sections
     }

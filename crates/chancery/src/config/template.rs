@@ -28,8 +28,7 @@ pub(crate) fn template(filling: &Filling) -> String {
          #\n\
          # Commented keys show their defaults. Paths count from the folder of this file. After a change:\n\
          #   chancery check --config THIS-FILE    proves it\n\
-         #   systemctl reload chancery            takes over the certificate and the log level\n\
-         #   systemctl restart chancery           takes over the rest\n",
+         #   chancery reload --config THIS-FILE   takes over what can change, and names what needs a restart\n",
     );
     for section in SECTIONS {
         text.push('\n');

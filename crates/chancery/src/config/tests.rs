@@ -208,10 +208,18 @@ fn bounds_must_rise() {
 fn a_running_server_says_what_needs_a_restart() {
     let old = parse(MINIMAL).unwrap();
     let new = format!(
-        "{MINIMAL}[tls]\ncertificate_file = \"new.pem\"\n[log]\nlevel = \"debug\"\n[messaging]\nretention_days = 3\n"
+        "{MINIMAL}[tls]\ncertificate_file = \"new.pem\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
+         [messaging]\nretention_days = 3\n[http]\naddresses = []\n"
     );
-    assert_eq!(old.restart_needed_for(&parse(&new).unwrap()), ["[messaging]"]);
-    assert!(old.restart_needed_for(&old).is_empty());
+    let new = parse(&new).unwrap();
+    assert_eq!(old.restart_needed_for(&new), ["[http]", "[log] format"]);
+    assert_eq!(old.changed_at_run_time(&new), ["[messaging]", "[log] level"]);
+    assert!(old.restart_needed_for(&old).is_empty() && old.changed_at_run_time(&old).is_empty());
+    // What is taken over is the same from then on; the rest is still to come.
+    let mut in_force = old.clone();
+    in_force.take_over(new.clone());
+    assert!(in_force.changed_at_run_time(&new).is_empty());
+    assert_eq!(in_force.restart_needed_for(&new), ["[http]", "[log] format"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use directory::{Role, SipAddress, UserState};
 use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::reload::Reloaded;
+
 /// Both sides state it; a server refuses another one.
 pub(crate) const VERSION: u32 = 1;
 /// Longest request, in octets, its line end included: an address, a name and a password fit twenty times.
@@ -37,6 +39,7 @@ pub(crate) enum CallLine {
     UserRemove { address: String },
     Status,
     Explain { from: String, to: String },
+    Reload { dry_run: bool },
 }
 
 /// An answer line.
@@ -52,6 +55,7 @@ pub(crate) enum AnswerLine {
     User(UserDetailsLine),
     Status(Box<StatusLine>),
     Explanation(ExplanationLine),
+    Reloaded(Reloaded),
     Refused {
         kind: RefusalKind,
         message: String,
@@ -72,6 +76,8 @@ pub(crate) enum RefusalKind {
     BadRequest,
     /// The other side speaks another version.
     Version,
+    /// The configuration is wrong, or there is none.
+    Configuration,
     /// The server stops, or is overloaded.
     Unavailable,
 }
@@ -209,6 +215,7 @@ impl CallLine {
             CallLine::Explain { from, to } => {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
             }
+            CallLine::Reload { .. } => return Err("a reload is no call of the node".to_owned()),
         })
     }
 }

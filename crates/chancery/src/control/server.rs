@@ -13,11 +13,12 @@ use anyhow::{Context, bail};
 use frontend::admin::{Answer, Call};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::protocol::{AnswerLine, REQUEST_OCTETS_MAX, RefusalKind, Request, ServerFacts, VERSION};
+use super::protocol::{AnswerLine, CallLine, REQUEST_OCTETS_MAX, RefusalKind, Request, ServerFacts, VERSION};
 use super::socket::ShortPath;
 use crate::files;
+use crate::reload::{self, Mode, ReloadError};
 
 /// Connections served at once; more wait. Administrators are few, and each connection may hold a page of accounts.
 const CONNECTIONS_MAX: usize = 16;
@@ -30,6 +31,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Brings a call to the node and its answer back; `None` where the node is gone.
 pub(crate) type Caller = Rc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Option<Answer>>>>>;
+
+/// Who answers what is asked over the socket.
+pub(crate) struct Backend {
+    pub(crate) node: Caller,
+    /// What the operator's thread does itself.
+    pub(crate) reload: mpsc::Sender<reload::Request>,
+    pub(crate) facts: Rc<ServerFacts>,
+}
 
 /// A bound control socket; its file goes when it is dropped.
 pub(crate) struct ControlServer {
@@ -65,15 +74,15 @@ impl ControlServer {
     }
 
     /// Serves until it is dropped. Runs on a local task set.
-    pub(crate) async fn run(&self, caller: Caller, facts: Rc<ServerFacts>) {
+    pub(crate) async fn run(&self, backend: Rc<Backend>) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (caller, facts) = (Rc::clone(&caller), Rc::clone(&facts));
+                    let backend = Rc::clone(&backend);
                     tokio::task::spawn_local(async move {
-                        if let Err(error) = serve(stream, &caller, &facts).await {
+                        if let Err(error) = serve(stream, &backend).await {
                             tracing::debug!(event = "control-closed", %error, "a control connection broke");
                         }
                         drop(slot);
@@ -96,7 +105,7 @@ impl Drop for ControlServer {
     }
 }
 
-async fn serve(stream: UnixStream, caller: &Caller, facts: &ServerFacts) -> io::Result<()> {
+async fn serve(stream: UnixStream, backend: &Backend) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -110,7 +119,7 @@ async fn serve(stream: UnixStream, caller: &Caller, facts: &ServerFacts) -> io::
             return Ok(());
         }
         let answer = match complete {
-            true => answer(&line, caller, facts).await,
+            true => answer(&line, backend).await,
             false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
         };
         let mut answer = serde_json::to_vec(&answer)?;
@@ -122,13 +131,16 @@ async fn serve(stream: UnixStream, caller: &Caller, facts: &ServerFacts) -> io::
     }
 }
 
-async fn answer(line: &[u8], caller: &Caller, facts: &ServerFacts) -> AnswerLine {
+async fn answer(line: &[u8], backend: &Backend) -> AnswerLine {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => return unreadable(line, &error),
     };
     if request.version != VERSION {
         return other_version(request.version.into());
+    }
+    if let CallLine::Reload { dry_run } = request.call {
+        return reload(dry_run, backend).await;
     }
     let call = match request.call.into_call() {
         Ok(call) => call,
@@ -141,13 +153,35 @@ async fn answer(line: &[u8], caller: &Caller, facts: &ServerFacts) -> AnswerLine
         Call::ListUsers { limit, .. } => Some(limit),
         _ => None,
     };
-    match tokio::time::timeout(CALL_TIMEOUT, caller(call)).await {
-        Ok(Some(answer)) => AnswerLine::new(answer, limit, facts),
+    match tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call)).await {
+        Ok(Some(answer)) => AnswerLine::new(answer, limit, &backend.facts),
         Ok(None) => AnswerLine::refused(RefusalKind::Unavailable, "the server is stopping"),
         Err(_) => AnswerLine::refused(
             RefusalKind::Unavailable,
             format!("the server did not finish within {} seconds", CALL_TIMEOUT.as_secs()),
         ),
+    }
+}
+
+async fn reload(dry_run: bool, backend: &Backend) -> AnswerLine {
+    let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
+    if mode == Mode::Apply {
+        tracing::info!(event = "administration", call = "Reload", "asked over the control socket");
+    }
+    let (answer, answered) = oneshot::channel();
+    let stopping = || AnswerLine::refused(RefusalKind::Unavailable, "the server is stopping");
+    if backend.reload.send(reload::Request { mode, answer }).await.is_err() {
+        return stopping();
+    }
+    match answered.await {
+        Ok(Ok(reloaded)) => AnswerLine::Reloaded(reloaded),
+        Ok(Err(ReloadError::Wrong(error))) => {
+            AnswerLine::refused(RefusalKind::Configuration, format!("nothing was changed: {error:#}"))
+        }
+        Ok(Err(ReloadError::Stopped(error))) => {
+            AnswerLine::refused(RefusalKind::Unavailable, format!("not everything was taken over: {error:#}"))
+        }
+        Err(_) => stopping(),
     }
 }
 

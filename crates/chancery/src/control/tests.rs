@@ -9,7 +9,7 @@ use frontend::admin::{Answer, Call, Device, Refusal, Status, UserDetails, UserSu
 
 use super::client::Client;
 use super::protocol::{AnswerLine, CallLine, ListenerLine, REQUEST_OCTETS_MAX, ServerFacts};
-use super::server::ControlServer;
+use super::server::{Backend, ControlServer};
 use crate::files;
 
 fn facts() -> ServerFacts {
@@ -47,8 +47,11 @@ fn conversation(
         });
         let socket = socket.to_owned();
         let client = tokio::task::spawn_blocking(move || client(socket));
+        // Nobody reloads here.
+        let reload = tokio::sync::mpsc::channel(1).0;
+        let backend = Rc::new(Backend { node: caller, reload, facts: Rc::new(facts()) });
         tokio::select! {
-            () = server.run(caller, Rc::new(facts())) => unreachable!("a server runs until it is dropped"),
+            () = server.run(backend) => unreachable!("a server runs until it is dropped"),
             done = client => done.unwrap(),
         }
     });

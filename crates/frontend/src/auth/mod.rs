@@ -79,6 +79,11 @@ impl Authenticator {
         }
     }
 
+    /// From now on nonces are good for so long, also those that were made before.
+    pub(crate) fn live_for(&mut self, nonce_lifetime: Duration) {
+        self.nonces.live_for(nonce_lifetime);
+    }
+
     /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
     pub(crate) fn challenges<'a>(
         &mut self,

@@ -81,6 +81,10 @@ impl Nonces {
         }
     }
 
+    pub(crate) fn live_for(&mut self, lifetime: Duration) {
+        self.lifetime = lifetime;
+    }
+
     /// A new nonce.
     pub(crate) fn make(&mut self, now: Instant) -> String {
         self.last = (self.last + 1).max((now.0 / 1000) << COUNTER_BITS);

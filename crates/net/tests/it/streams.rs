@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use net::{Adjustment, Resolver};
 use node::{
     CloseReason, ConnectError, ConnectTarget, ConnectToken, Flow, ListenerId, PeerIdentity, Transport,
 };
@@ -245,6 +246,30 @@ async fn too_many_connections_of_one_source_are_refused() {
     drop(first);
     assert_eq!(server.closed().await.0, first_id);
     // Its place is free as soon as the server has seen it go, which its own end shows.
+    let _fourth = connect(&server).await;
+    server.connected().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lowered_leaves_what_is_there() {
+    let mut server = Setup::listen(Transport::Tcp).start();
+    let mut first = connect(&server).await;
+    let (first_id, _) = server.connected().await;
+    let _second = connect(&server).await;
+    server.connected().await;
+    let adjustment = |connections_per_source_max| Adjustment {
+        connections_max: 100,
+        connections_per_source_max,
+        resolver: Some(Box::new(|| Resolver::with_servers(&[]))),
+        client_tls: None,
+    };
+    patient(server.handle.adjust(adjustment(1))).await.expect("it runs").expect("a resolver is made");
+    let mut third = connect(&server).await;
+    assert!(read_to_end(&mut third).await.is_empty());
+    write(&mut first, &message("still here")).await;
+    assert_eq!(server.received().await, (Flow::Connection(first_id), message("still here").into()));
+    patient(server.handle.adjust(adjustment(3))).await.expect("it runs").expect("a resolver is made");
     let _fourth = connect(&server).await;
     server.connected().await;
     server.stop().await;

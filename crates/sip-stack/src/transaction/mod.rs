@@ -254,6 +254,12 @@ impl Transactions {
         }
     }
 
+    /// Sets how many may wait for an answer, on either side; those that wait stay.
+    pub fn limit_pending(&mut self, pending_max: usize) {
+        self.limits.server_pending_max = pending_max;
+        self.limits.client_pending_max = pending_max;
+    }
+
     /// Lets time pass.
     pub fn handle_timer(&mut self, now: Instant) {
         self.latest = now;
