@@ -3,6 +3,7 @@
 
 use directory::{Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
+use presence::{DeviceState, Manual, ManualState, Note, State};
 
 use crate::config::Adjustable;
 
@@ -37,6 +38,19 @@ pub enum Call {
     SetPassword(SipAddress, String),
     /// Removes an account with everything that it owns here.
     RemoveUser(SipAddress),
+    /// Shows what a person is seen as, and why.
+    ShowPresence(SipAddress),
+    /// Sets what a person chose to be seen as, the note, or both; what is `None` stays as it is.
+    SetPresence {
+        /// Whose.
+        address: SipAddress,
+        /// The choice, and when it ends by itself, in milliseconds since 1970.
+        choice: Option<(ManualState, Option<u64>)>,
+        /// The note, cut to [`presence::TEXT_OCTETS_MAX`].
+        note: Option<Note>,
+    },
+    /// Back to automatic, without a note.
+    ClearPresence(SipAddress),
     /// How the server does.
     Status,
     /// Why one person reaches another, or does not.
@@ -64,6 +78,8 @@ pub enum Answer {
     Users(Vec<UserSummary>),
     /// To `ShowUser`.
     User(Box<UserDetails>),
+    /// To `ShowPresence`.
+    Presence(Box<PresenceDetails>),
     /// To `Status`.
     Status(Status),
     /// To `Explain`.
@@ -126,6 +142,34 @@ pub struct UserDetails {
     pub summary: UserSummary,
     /// Its registered devices, in order of registration.
     pub devices: Vec<Device>,
+    /// What its owner is seen as.
+    pub presence: PresenceDetails,
+}
+
+/// What a person is seen as, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceDetails {
+    /// Who.
+    pub address: SipAddress,
+    /// The state that all devices, the choice and calls come to.
+    pub state: State,
+    /// The choice and the note, those that are over included.
+    pub manual: Manual,
+    /// In the order that [`presence::Why::Device`] counts.
+    pub devices: Vec<DevicePresence>,
+    /// Subscriptions to it, those of lists included.
+    pub watchers: usize,
+}
+
+/// What a device says of its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePresence {
+    /// The contact that it registered last; `None` for a publication of no registered device.
+    pub contact: Option<String>,
+    /// Whether it published its state; else it stands for being registered.
+    pub is_published: bool,
+    /// The state.
+    pub state: DeviceState,
 }
 
 /// A registered device.
@@ -207,6 +251,17 @@ impl std::fmt::Debug for Call {
             Call::SetUserState(address, state) => write!(f, "SetUserState({address}, {state:?})"),
             Call::SetPassword(address, _) => write!(f, "SetPassword({address})"),
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
+            Call::ShowPresence(address) => write!(f, "ShowPresence({address})"),
+            // What people write is nobody else's.
+            Call::SetPresence { address, choice, note } => {
+                let choice = choice.map(|(state, _)| state);
+                write!(
+                    f,
+                    "SetPresence({address}, {choice:?}, {})",
+                    if note.is_some() { "a note" } else { "no note" }
+                )
+            }
+            Call::ClearPresence(address) => write!(f, "ClearPresence({address})"),
             Call::Status => f.write_str("Status"),
             Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
             Call::Configure(_) => f.write_str("Configure"),

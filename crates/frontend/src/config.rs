@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use directory::DomainName;
 use node::Listener;
+use presence::rules::Defaults;
 
 /// Requests that wait for an answer at once, unless configured otherwise. They take some 1 KiB each way: 256 MiB at the
 /// most, and far more than a server answers within a client's patience.
@@ -97,21 +98,15 @@ pub struct MessagingLimits {
 /// Who sees how much of whom where nobody said otherwise, and how soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresencePolicy {
-    /// What people of our domains see of each other.
-    pub organisation_level: presence::Level,
-    /// What people of federated domains see.
-    pub federated_level: presence::Level,
+    /// What people see of somebody whose rules do not speak of them.
+    pub levels: Defaults,
     /// Changes of a person within this time after one that was told are told together.
     pub window: Duration,
 }
 
 impl Default for PresencePolicy {
     fn default() -> Self {
-        PresencePolicy {
-            organisation_level: presence::Level::Company,
-            federated_level: presence::Level::External,
-            window: Duration::from_millis(50),
-        }
+        PresencePolicy { levels: Defaults::default(), window: Duration::from_millis(50) }
     }
 }
 

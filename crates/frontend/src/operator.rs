@@ -2,6 +2,7 @@
 
 use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
 use node::{CallToken, Flow, Level, Outcome, Output};
+use presence::Manual;
 use rand::Rng;
 use records::{Change, UserRecord};
 use sip_message::digest::{Algorithm, Ha1, ha1};
@@ -11,6 +12,7 @@ use crate::admin::{
 };
 use crate::config::Adjustable;
 use crate::frontend::{FrontEnd, Persisting, State};
+use crate::presence::manual::chosen;
 use crate::users::Account;
 
 /// Most users that one answer lists.
@@ -87,6 +89,18 @@ impl FrontEnd {
                 let account = self.users.get(self.known(address)?).expect("it was just found");
                 Begun::Answer(Answer::User(Box::new(self.details(account))))
             }
+            Call::ShowPresence(address) => {
+                let account = self.users.get(self.known(address)?).expect("it was just found");
+                Begun::Answer(Answer::Presence(Box::new(self.presence_details(account))))
+            }
+            Call::SetPresence { address, choice, note } => {
+                let user = self.known(address)?;
+                let manual = &self.users.get(user).expect("it was just found").person.manual;
+                Begun::Change(Change::SetManual { user, manual: chosen(manual, *choice, note.as_ref()) })
+            }
+            Call::ClearPresence(address) => {
+                Begun::Change(Change::SetManual { user: self.known(address)?, manual: Manual::default() })
+            }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
             Call::Configure(adjustable) => {
@@ -126,6 +140,7 @@ impl FrontEnd {
                 self.send_notifies();
                 self.users.remove(user);
             }
+            Change::SetManual { user, manual } => self.set_manual(user, manual),
             _ => {}
         }
         self.report(
@@ -178,7 +193,11 @@ impl FrontEnd {
             instance: b.instance.as_ref().map(ToString::to_string),
             expires_seconds: b.expires_at.since(self.now.monotonic).as_secs(),
         });
-        UserDetails { summary: summary(account), devices: devices.collect() }
+        UserDetails {
+            summary: summary(account),
+            devices: devices.collect(),
+            presence: self.presence_details(account),
+        }
     }
 
     fn status(&self) -> Status {

@@ -3,9 +3,28 @@
 use std::time::Duration;
 
 use directory::UserId;
-use presence::Manual;
+use presence::{Manual, ManualState, Note, TEXT_OCTETS_MAX};
 
+use crate::admin::{DevicePresence, PresenceDetails};
 use crate::frontend::{Due, FrontEnd};
+use crate::users::Account;
+
+/// What a person's choice becomes; what is `None` stays as it is.
+pub(crate) fn chosen(
+    before: &Manual,
+    choice: Option<(ManualState, Option<u64>)>,
+    note: Option<&Note>,
+) -> Manual {
+    let (state, expires_unix_ms) = match choice {
+        Some((state, expires_unix_ms)) => (Some(state), expires_unix_ms),
+        None => (before.state, before.expires_unix_ms),
+    };
+    let note = note.map(|note| {
+        let end = note.text.floor_char_boundary(TEXT_OCTETS_MAX);
+        Note { text: note.text[..end].into(), ..*note }
+    });
+    Manual { state, expires_unix_ms, note: note.or_else(|| before.note.clone()) }
+}
 
 impl FrontEnd {
     /// A choice is durable, or was loaded.
@@ -28,6 +47,24 @@ impl FrontEnd {
                 Some(self.timers.insert(now.monotonic + left, Due::ManualExpires(user)));
         }
         self.presence_changed(user);
+    }
+
+    /// For the operator: what a user is seen as, and why.
+    pub(crate) fn presence_details(&self, account: &Account) -> PresenceDetails {
+        let contact_of = |id| account.bindings.iter().rev().find(|b| Some(b.device) == id);
+        let devices = self.devices_at(account).into_iter().map(|device| DevicePresence {
+            contact: contact_of(device.id).map(|binding| binding.uri.to_string()),
+            is_published: device.publication.is_some(),
+            state: device.state.into_owned(),
+        });
+        let person = &account.person;
+        PresenceDetails {
+            address: account.user.address.clone(),
+            state: person.state.clone(),
+            manual: person.manual.clone(),
+            devices: devices.collect(),
+            watchers: person.told.as_ref().map_or(0, |told| told.watchers()),
+        }
     }
 }
 

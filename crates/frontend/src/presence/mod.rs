@@ -9,7 +9,7 @@
 //! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]).
 //! What this module is not: composition, levels and documents are the crate `presence`, dialogs are `sip_stack`.
 
-mod manual;
+pub(crate) mod manual;
 pub(crate) mod person;
 pub(crate) mod publish;
 pub(crate) mod watch;

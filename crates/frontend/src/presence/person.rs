@@ -78,9 +78,9 @@ impl Told {
         Told { state, card, bodies: Default::default(), watching: Vec::new(), window: None, is_behind: false }
     }
 
-    /// Whether nobody watches.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.watching.is_empty()
+    /// How many watch.
+    pub(crate) fn watchers(&self) -> usize {
+        self.watching.len()
     }
 
     /// Watchers are about to be told this; gives who sees a difference.

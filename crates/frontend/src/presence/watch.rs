@@ -63,15 +63,11 @@ impl FrontEnd {
         if watched.user.id == watcher.user.id {
             return Access { level: Level::Personal, standing: Standing::Active };
         }
-        let policy = &self.config.presence;
         let relation = match self.is_our_domain(Host::Name(watcher.user.address.domain())) {
             true => Relation::SameOrganisation,
             false => Relation::Federated,
         };
-        let level = match relation {
-            Relation::SameOrganisation => policy.organisation_level,
-            Relation::Federated => policy.federated_level,
-        };
+        let level = self.config.presence.levels.of(relation);
         Access { level, standing: Standing::Active }
     }
 
@@ -110,7 +106,7 @@ impl FrontEnd {
     /// Nobody watches any more: what was told costs nothing either.
     pub(crate) fn forget_told_if_idle(&mut self, user: UserId) {
         let Some(account) = self.users.get_mut(user) else { return };
-        if let Some(told) = account.person.told.take_if(|told| told.is_idle())
+        if let Some(told) = account.person.told.take_if(|told| told.watchers() == 0)
             && let Some(window) = told.window
         {
             self.timers.cancel(window);

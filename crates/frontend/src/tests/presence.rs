@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::presence::Level;
+use ::presence::{Level, Manual, ManualState, Note, Why};
 use directory::{SipAddress, UserState};
 use node::{Flow, Transport};
 use sip_message::{HeaderId, Message};
@@ -265,7 +265,7 @@ fn changes_in_quick_succession_become_one() {
 #[test]
 fn whoever_is_blocked_sees_what_anybody_sees_of_somebody_offline() {
     let subscribed = |level: Level, is_there: bool| {
-        let mut world = World::with(|config| config.presence.organisation_level = level);
+        let mut world = World::with(|config| config.presence.levels.same_organisation = level);
         let bob = world.sign_in("bob");
         let alice = is_there.then(|| world.sign_in("alice"));
         let answer = world.subscribe(bob, "bob", "alice", "Expires: 600");
@@ -287,7 +287,7 @@ fn whoever_is_blocked_sees_what_anybody_sees_of_somebody_offline() {
 
 #[test]
 fn no_notify_where_a_level_sees_no_difference() {
-    let mut world = World::with(|config| config.presence.organisation_level = Level::External);
+    let mut world = World::with(|config| config.presence.levels.same_organisation = Level::External);
     let (bob, alice) = (world.sign_in("bob"), world.sign_in("alice"));
     let (_, first) = world.watches(bob, "bob", "alice");
     assert_eq!(seen(&first), "open");
@@ -302,7 +302,7 @@ fn no_notify_where_a_level_sees_no_difference() {
 
 #[test]
 fn people_watch_themselves_and_see_everything() {
-    let mut world = World::with(|config| config.presence.organisation_level = Level::Blocked);
+    let mut world = World::with(|config| config.presence.levels.same_organisation = Level::Blocked);
     let alice = world.sign_in("alice");
     let (_, first) = world.watches(alice, "alice", "alice");
     assert_eq!(seen(&first), "open");
@@ -397,4 +397,76 @@ fn watchers_of_a_removed_user_are_told() {
     let told: Vec<_> = std::iter::from_fn(|| world.notified(bob)).collect();
     assert_eq!(state_of(told.last().unwrap()), "terminated;reason=noresource");
     assert!(world.node.subscriptions.is_empty());
+}
+
+fn set(
+    world: &mut World,
+    choice: Option<(ManualState, Option<u64>)>,
+    note: Option<(&str, Option<u64>)>,
+) -> Answer {
+    let address = SipAddress::parse("alice@contoso.example").unwrap();
+    let note = note.map(|(text, expires_unix_ms)| Note { text: text.into(), expires_unix_ms });
+    world.call(Call::SetPresence { address, choice, note })
+}
+
+fn shown(world: &mut World) -> crate::admin::PresenceDetails {
+    let address = SipAddress::parse("alice@contoso.example").unwrap();
+    let Answer::Presence(details) = world.call(Call::ShowPresence(address)) else { panic!("no details") };
+    *details
+}
+
+#[test]
+fn what_a_person_chose_wins_until_it_ends() {
+    let mut world = World::new();
+    let bob = world.sign_in("bob");
+    world.watches(bob, "bob", "alice");
+    let until = |world: &World, seconds: u64| Some(world.wall_unix_ms() + seconds * 1000);
+    let soon = until(&world, 60);
+    assert_eq!(set(&mut world, Some((ManualState::DoNotDisturb, soon)), None), Answer::Done);
+    world.pass(Duration::from_secs(1));
+    world.expects_nothing(bob);
+    let alice = world.sign_in("alice");
+    assert_eq!(seen(&world.notified(bob).unwrap()), "open busy Do not disturb");
+    assert_eq!(shown(&mut world).state.why, Why::Manual(ManualState::DoNotDisturb));
+    world.pass(Duration::from_secs(1));
+    // What a device says now is heard when the choice is over.
+    world.publishes(alice, "alice", &pidf("open", &activity("meal")));
+    world.expects_nothing(bob);
+    let later = until(&world, 120);
+    set(&mut world, None, Some(("deep in thought", later)));
+    assert_eq!(seen(&world.notified(bob).unwrap()), "open busy Do not disturb \"deep in thought\"");
+    world.pass(Duration::from_secs(59));
+    let over = seen(&world.notified(bob).unwrap());
+    assert!(
+        over.contains("meal") && over.ends_with("\"deep in thought\"") && !over.contains("disturb"),
+        "{over}"
+    );
+    world.pass(Duration::from_secs(62));
+    assert!(!seen(&world.notified(bob).unwrap()).contains("thought"));
+    set(&mut world, Some((ManualState::AppearOffline, None)), Some(("gone", None)));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(seen(&world.notified(bob).unwrap()), "closed \"gone\"");
+    let address = SipAddress::parse("alice@contoso.example").unwrap();
+    assert_eq!(world.call(Call::ClearPresence(address)), Answer::Done);
+    world.pass(Duration::from_secs(1));
+    assert!(seen(&world.notified(bob).unwrap()).contains("meal"));
+    assert_eq!(shown(&mut world).state.why, Why::Device(0));
+    assert_eq!(shown(&mut world).watchers, 1);
+}
+
+#[test]
+fn a_choice_outlives_a_restart_and_a_failed_disk_changes_nothing() {
+    let mut world = World::new();
+    world.disk = Err(node::StoreError::Full);
+    assert!(matches!(set(&mut world, Some((ManualState::Busy, None)), None), Answer::Refused(_)));
+    assert_eq!(shown(&mut world).manual, Manual::default());
+    world.disk = Ok(());
+    let at = world.wall_unix_ms() + 1_000_000_000_000;
+    set(&mut world, Some((ManualState::Busy, Some(at))), Some(("x", None)));
+    let mut world = World::on(world.tables, 2, |_| ());
+    let details = shown(&mut world);
+    assert_eq!(details.manual.state_at(0), Some(ManualState::Busy));
+    assert_eq!((details.state.why, details.state.note.as_deref()), (Why::NoDevice, Some("x")));
+    world.sign_in("alice");
+    assert_eq!(shown(&mut world).state.why, Why::Manual(ManualState::Busy));
 }

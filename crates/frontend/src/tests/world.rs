@@ -107,6 +107,10 @@ impl World {
         Now { monotonic: Instant(self.now), wall: UnixMillis(1_700_000_000_000 + self.now / 1000) }
     }
 
+    pub(super) fn wall_unix_ms(&self) -> u64 {
+        self.clock().wall.0
+    }
+
     pub(super) fn handle(&mut self, input: Input<FrontEnd>) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
