@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use presence::ManualState;
 
 use crate::config::LogFormat;
 use crate::exit::EXIT_CODES;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Manage the accounts of the running server.
     #[command(subcommand)]
     User(UserCommand),
+    /// Show what people are seen as, and choose it for them.
+    #[command(subcommand)]
+    Presence(PresenceCommand),
     /// Show how the running server does.
     Status(StatusArguments),
     /// Explain whether one person reaches another, and if not, why and how to mend it.
@@ -287,6 +291,50 @@ pub(crate) struct UserRemoveArguments {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
+}
+
+/// Show what people are seen as, and choose it for them.
+///
+/// A choice wins over what devices say and over calls, until it ends or is cleared. A person without any device is offline,
+/// whatever was chosen.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery presence show erin@contoso.example\n  \
+    chancery presence set erin@contoso.example --state do-not-disturb --until 2h\n  \
+    chancery presence set erin@contoso.example --note 'on holiday' --until 2026-12-24T12:00\n  \
+    chancery presence clear erin@contoso.example")]
+pub(crate) enum PresenceCommand {
+    /// Show what a person is seen as, why, and what each device says.
+    Show(UserArguments),
+    /// Choose a state, write a note, or both; what is not given stays as it is.
+    Set(PresenceSetArguments),
+    /// Back to automatic, without a note.
+    Clear(UserArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct PresenceSetArguments {
+    /// The person, user@domain.
+    pub(crate) address: String,
+    /// What to be seen as.
+    #[arg(long, value_parser = manual_state, required_unless_present = "note")]
+    pub(crate) state: Option<ManualState>,
+    /// When what is given ends by itself: so long from now (90m, 2h, 1d), a time of day (17:30), or a date with a time
+    /// (2026-12-24T12:00).
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub(crate) until: Option<String>,
+    /// What others read.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+fn manual_state(text: &str) -> Result<ManualState, String> {
+    ManualState::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = ManualState::ALL.iter().map(|state| state.name()).collect();
+        format!("write one of {}", names.join(", "))
+    })
 }
 
 /// Where a password comes from; without either, from a prompt.

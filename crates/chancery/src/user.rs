@@ -15,6 +15,7 @@ use crate::control::protocol::{
     UserDetailsLine, UserLine, parse_address,
 };
 use crate::exit::{Exit, Failure};
+use crate::presence::presence_text;
 use crate::{locate, secrets};
 
 /// Longest password read from standard input, in octets: more is a wrong file.
@@ -127,7 +128,7 @@ fn remove(arguments: UserRemoveArguments) -> Result<(), Failure> {
     simple(CallLine::UserRemove { address }, &arguments.server, &done)
 }
 
-fn simple(call: CallLine, server: &ServerArguments, done: &str) -> Result<(), Failure> {
+pub(crate) fn simple(call: CallLine, server: &ServerArguments, done: &str) -> Result<(), Failure> {
     expect_done(ask(server, call)?)?;
     match server.json {
         true => print_json(&json!({ "result": "done" })),
@@ -289,6 +290,9 @@ fn user_text(user: &UserDetailsLine) -> String {
         if let Some(instance) = instance {
             text += &format!("    instance {instance}\n");
         }
+    }
+    if let Some(presence) = &user.presence {
+        text += &presence_text(presence);
     }
     text
 }

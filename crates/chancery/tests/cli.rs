@@ -524,14 +524,17 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         &user(&["show", "erin@contoso.example"]),
         &[],
         expect![[r#"
-        address:   erin@contoso.example
-        name:      Erin
-        state:     disabled
-        role:      administrator
-        waiting:   0 messages
-        devices:   0
-        exit 0
-    "#]],
+            address:   erin@contoso.example
+            name:      Erin
+            state:     disabled
+            role:      administrator
+            waiting:   0 messages
+            devices:   0
+            presence:  offline (18500)
+            why:       no device is there
+            watchers:  0
+            exit 0
+        "#]],
     );
     check(
         &user(&["show", "nobody@contoso.example"]),

@@ -5,7 +5,11 @@ use directory::{Role, SipAddress, UserState};
 use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict};
 use serde::{Deserialize, Serialize};
 
+<<<<<<< HEAD
 use crate::reload::Reloaded;
+=======
+use super::presence::{ChoiceLine, NoteLine, PresenceLine};
+>>>>>>> 6521e92 (Show presence on the command line, and choose it)
 
 /// Both sides state it; a server refuses another one.
 pub(crate) const VERSION: u32 = 1;
@@ -37,6 +41,9 @@ pub(crate) enum CallLine {
     UserDisable { address: String },
     UserSetPassword { address: String, password: String },
     UserRemove { address: String },
+    PresenceShow { address: String },
+    PresenceSet { address: String, choice: Option<ChoiceLine>, note: Option<NoteLine> },
+    PresenceClear { address: String },
     Status,
     Explain { from: String, to: String },
     Reload { dry_run: bool },
@@ -53,6 +60,7 @@ pub(crate) enum AnswerLine {
         more: bool,
     },
     User(UserDetailsLine),
+    Presence(Box<PresenceLine>),
     Status(Box<StatusLine>),
     Explanation(ExplanationLine),
     Reloaded(Reloaded),
@@ -99,6 +107,8 @@ pub(crate) struct UserDetailsLine {
     #[serde(flatten)]
     pub(crate) summary: UserLine,
     pub(crate) registrations: Vec<DeviceLine>,
+    /// Missing in the answer of a server that is older.
+    pub(crate) presence: Option<PresenceLine>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +221,13 @@ impl CallLine {
                 Call::SetPassword(parse_address(&address)?, bounded("the password", password)?)
             }
             CallLine::UserRemove { address } => Call::RemoveUser(parse_address(&address)?),
+            CallLine::PresenceShow { address } => Call::ShowPresence(parse_address(&address)?),
+            CallLine::PresenceSet { address, choice, note } => Call::SetPresence {
+                address: parse_address(&address)?,
+                choice: choice.map(ChoiceLine::into_choice).transpose()?,
+                note: note.map(NoteLine::into_note).transpose()?,
+            },
+            CallLine::PresenceClear { address } => Call::ClearPresence(parse_address(&address)?),
             CallLine::Status => Call::Status,
             CallLine::Explain { from, to } => {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
@@ -234,6 +251,7 @@ impl AnswerLine {
                 AnswerLine::Users { users: users.into_iter().map(UserLine::from).collect(), more }
             }
             Answer::User(details) => AnswerLine::User(UserDetailsLine::from(*details)),
+            Answer::Presence(details) => AnswerLine::Presence(Box::new(PresenceLine::from(*details))),
             Answer::Status(status) => AnswerLine::Status(Box::new(StatusLine {
                 users: status.users,
                 bindings: status.bindings,
@@ -300,6 +318,7 @@ impl From<UserDetails> for UserDetailsLine {
         UserDetailsLine {
             summary: UserLine::from(details.summary),
             registrations: details.devices.into_iter().map(DeviceLine::from).collect(),
+            presence: Some(PresenceLine::from(details.presence)),
         }
     }
 }

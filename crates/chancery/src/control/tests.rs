@@ -7,6 +7,9 @@ use directory::{Role, SipAddress, UserState};
 use expect_test::{Expect, expect};
 use frontend::admin::{Answer, Call, Device, Refusal, Status, UserDetails, UserSummary};
 
+use frontend::admin::{DevicePresence, PresenceDetails};
+use presence::{DeviceState, Inputs, Manual, compose};
+
 use super::client::Client;
 use super::protocol::{AnswerLine, CallLine, ListenerLine, REQUEST_OCTETS_MAX, ServerFacts};
 use super::server::{Backend, ControlServer};
@@ -108,12 +111,24 @@ fn answers_in_json() {
         instance: None,
         expires_seconds: 60,
     };
-    let details = UserDetails { summary: alice(), devices: vec![device] };
+    let presence = PresenceDetails {
+        address: alice().address,
+        state: compose(&Inputs {
+            devices: &[DeviceState::registered()],
+            manual: &Manual::default(),
+            calls: 0,
+            now_unix_ms: 0,
+        }),
+        manual: Manual::default(),
+        devices: vec![DevicePresence { contact: None, is_published: true, state: DeviceState::registered() }],
+        watchers: 3,
+    };
+    let details = UserDetails { summary: alice(), devices: vec![device], presence };
     check(
         vec![Answer::User(Box::new(details))],
         "{\"version\":1,\"call\":\"user-show\",\"address\":\"alice@contoso.example\"}\n",
         expect![[
-            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}]}"#
+            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
         ]],
     );
     check(
