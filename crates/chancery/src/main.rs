@@ -44,11 +44,8 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::User(command) => user::run(command),
-<<<<<<< HEAD
         Command::Reload(arguments) => reload::run(&arguments),
-=======
         Command::Presence(command) => presence::run(command),
->>>>>>> 6521e92 (Show presence on the command line, and choose it)
         Command::Status(arguments) => user::status(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

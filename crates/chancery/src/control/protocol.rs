@@ -5,11 +5,8 @@ use directory::{Role, SipAddress, UserState};
 use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict};
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
-use crate::reload::Reloaded;
-=======
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
->>>>>>> 6521e92 (Show presence on the command line, and choose it)
+use crate::reload::Reloaded;
 
 /// Both sides state it; a server refuses another one.
 pub(crate) const VERSION: u32 = 1;
