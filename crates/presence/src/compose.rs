@@ -1,5 +1,8 @@
 //! Many devices, one person.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Activities, Activity, Availability, Capabilities, Class, DeviceState, Manual, ManualState};
 
 /// What is known of a person at one moment.
@@ -51,7 +54,8 @@ pub enum Why {
 /// offline.
 ///
 /// Somebody who is not there at all is offline, whatever was chosen: a choice says how a person who is there wants to be
-/// seen.
+/// seen. Of somebody who is offline nothing else is told but a note. Between devices that are equally available the
+/// first one counts.
 pub fn compose(inputs: &Inputs<'_>) -> State {
     let Inputs { devices, manual, calls, now_unix_ms } = *inputs;
     let note = manual.note_at(now_unix_ms).map(Box::from);
@@ -65,9 +69,15 @@ pub fn compose(inputs: &Inputs<'_>) -> State {
     }
     let (availability, activities, why) = match choice {
         Some(choice) => (choice.availability(), activities_of(choice), Why::Manual(choice)),
-        None if calls > 0 => (Availability::BUSY, Activities::default(), Why::InCall(calls)),
+        // A call takes nobody's wish away not to be disturbed.
+        None if calls > 0 && best.availability.class() != Class::DoNotDisturb => {
+            (Availability::BUSY, Activities::default(), Why::InCall(calls))
+        }
         None => (best.availability, best.activities, Why::Device(at)),
     };
+    if availability.class() == Class::Offline {
+        return State { note: note.or_else(|| best.note.clone()), ..offline(why) };
+    }
     let activities = if calls > 0 { activities.with(Activity::OnThePhone) } else { activities };
     // Idle as long as the device that was touched last.
     let idle = devices.iter().map(|device| device.idle_since_unix_ms);

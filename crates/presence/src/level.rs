@@ -1,5 +1,8 @@
 //! Access levels: the containers that watchers sit in, and what each may see.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Activities, Availability, Capabilities, Class, ContactCard, State};
 
 /// How much a watcher may see; higher sees more.

@@ -3,7 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Activities, Availability, Capabilities, View};
+use proptest::prelude::*;
+
+use crate::{
+    Activities, Activity, Availability, Capabilities, ContactCard, DeviceState, Manual, ManualState, Note,
+    View,
+};
 
 /// A folder of the conformance material that lies beside the repository on machines that have it; a line says where a
 /// test does without.
@@ -73,4 +78,55 @@ pub(crate) fn view() -> View {
         homepage: Some("https://a.example/".into()),
         icon: Some("https://a.example/icon.png".into()),
     }
+}
+
+fn text() -> impl Strategy<Value = Option<Box<str>>> {
+    prop::option::of("[a-z]{1,4}".prop_map(Into::into))
+}
+
+pub(crate) fn activities() -> impl Strategy<Value = Activities> {
+    prop::collection::vec(prop::sample::select(Activity::ALL), 0..3).prop_map(|all| all.into_iter().collect())
+}
+
+pub(crate) fn capabilities() -> impl Strategy<Value = Capabilities> {
+    any::<[bool; 4]>().prop_map(|[audio, video, message, application]| Capabilities {
+        audio,
+        video,
+        message,
+        application,
+    })
+}
+
+/// Any device, on steps of the scale that meet each other often.
+pub(crate) fn device() -> impl Strategy<Value = DeviceState> {
+    let availability = prop::sample::select(vec![3500, 5000, 6500, 7500, 9500, 12_500, 15_500, 18_500]);
+    (availability, activities(), prop::option::of(0u64..100), text(), text(), capabilities()).prop_map(
+        |(availability, activities, idle_since_unix_ms, note, place, capabilities)| DeviceState {
+            availability: Availability::new(availability),
+            activities,
+            idle_since_unix_ms,
+            note,
+            place,
+            capabilities,
+        },
+    )
+}
+
+pub(crate) fn manual() -> impl Strategy<Value = Manual> {
+    let state = prop::option::of(prop::sample::select(ManualState::ALL));
+    let ends = || prop::option::of(0u64..100);
+    (state, ends(), text(), ends()).prop_map(|(state, expires_unix_ms, note, note_ends)| Manual {
+        state,
+        expires_unix_ms,
+        note: note.map(|text| Note { text, expires_unix_ms: note_ends }),
+    })
+}
+
+pub(crate) fn card() -> impl Strategy<Value = ContactCard> {
+    ("[A-Z]{1,3}", text(), text(), text()).prop_map(|(name, card, homepage, icon)| ContactCard {
+        display_name: name.into(),
+        card,
+        homepage,
+        icon,
+    })
 }
