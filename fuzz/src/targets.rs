@@ -1,6 +1,10 @@
 //! The targets. Each takes octets, returns where all is well and panics where something does not hold.
 
 use bytes::Bytes;
+use directory::SipAddress;
+use presence::lists::{self, Contact, Edit as ListsEdit, Lists};
+use presence::rules::{self, Defaults, Rules, Subject, Watcher, set_level};
+use presence::{Inputs, Level, Manual, Relation, View, compose};
 use sip_message::framing::{Frame, Scan, next_frame};
 use sip_message::{
     AuthParams, Contacts, Edit, HeaderId, Host, Message, NameAddr, ParseError, ResponseBuilder, Scheme, Uri,
@@ -19,6 +23,9 @@ pub const ALL: &[Target] = &[
     ("sdp", self::sdp),
     ("framing", framing),
     ("xcap", self::xcap),
+    ("pidf", pidf),
+    ("lists", self::lists),
+    ("rules", self::rules),
 ];
 
 /// Parsing a message, reading all of it, and answering it.
@@ -184,6 +191,75 @@ pub fn framing(octets: &[u8]) {
             }
             Frame::Ping { length } | Frame::Padding { length } => at += length,
             Frame::Partial { .. } | Frame::Lost { .. } => {}
+        }
+    }
+}
+
+/// Publications: what is read is composed, and what a watcher gets of it is read again.
+pub fn pidf(octets: &[u8]) {
+    let Ok(published) = presence::pidf::read(octets) else { return };
+    assert!(octets.len() <= presence::pidf::BOUNDS.octets_max);
+    let card = published.card.clone();
+    let device = published.into_state(1_795_334_400_000);
+    let note_octets = device.note.as_deref().map_or(0, str::len);
+    assert!(note_octets <= presence::TEXT_OCTETS_MAX);
+    let inputs = Inputs {
+        devices: std::slice::from_ref(&device),
+        manual: &Manual::default(),
+        calls: 0,
+        now_unix_ms: 0,
+    };
+    let state = compose(&inputs);
+    for level in Level::ALL {
+        let view = View::of(&state, &card, *level);
+        let again = presence::pidf::read(&presence::pidf::render(&view, "sip:a@b.example"));
+        let again = again.expect("what is written is read");
+        assert_eq!(again.state.note.is_some(), view.note.is_some_and(|note| !note.trim().is_empty()));
+    }
+}
+
+/// Contact lists: every change of what is read gives something that is read, and an addition can be taken back.
+pub fn lists(octets: &[u8]) {
+    let _ = Lists::read_recipients(octets);
+    let (Ok(known), Ok(text)) = (Lists::read(octets), str::from_utf8(octets)) else { return };
+    assert!(known.entries().len() <= lists::CONTACTS_MAX && known.all_groups().count() <= lists::GROUPS_MAX);
+    let new = Contact::new("sip:new@b.example", Some("<N>"));
+    let changed = |text: &str, change: &ListsEdit<'_>| {
+        let changed = lists::edit(Some(text), change).ok()?;
+        let read = Lists::read(changed.as_bytes()).expect("what a change makes is read");
+        Some((changed, read))
+    };
+    if let Some((text, read)) = changed(text, &ListsEdit::AddContact { group: None, contact: &new }) {
+        assert!(read.entries().iter().any(|contact| contact.is_same(&new)));
+        let (_, read) =
+            changed(&text, &ListsEdit::RemoveContact { group: None, contact: &new }).expect("it is there");
+        assert!(!read.entries().iter().any(|contact| contact.is_same(&new)));
+    }
+    for group in known.all_groups().filter_map(|group| group.name.as_deref()) {
+        let _ = changed(text, &ListsEdit::RenameGroup { group, name: "other" });
+        let _ = changed(text, &ListsEdit::RemoveGroup { group });
+        if let Some(contact) = known.entries().first() {
+            let _ = changed(text, &ListsEdit::MoveContact { contact, group });
+        }
+    }
+}
+
+/// Access rules: a level that is set is the one that counts.
+pub fn rules(octets: &[u8]) {
+    let (Ok(known), Ok(text)) = (Rules::read(octets), str::from_utf8(octets)) else { return };
+    assert!(known.len() <= rules::RULES_MAX);
+    let address = SipAddress::parse("a@b.example").expect("an address");
+    for relation in [Relation::SameOrganisation, Relation::Federated] {
+        let watcher = Watcher { address: &address, relation };
+        let now = 1_795_334_400_000;
+        let before = known.level(&watcher, &Defaults::default(), now);
+        assert!(!before.is_pending || before.level == Level::Blocked);
+        for level in Level::ALL {
+            let Ok(changed) = set_level(Some(text), &Subject::User(address.clone()), Some(*level)) else {
+                return;
+            };
+            let read = Rules::read(changed.as_bytes()).expect("what a change makes is read");
+            assert_eq!(read.level(&watcher, &Defaults::default(), now).level, *level);
         }
     }
 }
