@@ -128,17 +128,25 @@ impl FrontEnd {
         let accepted = match subscribe.to_tag {
             Some(to_tag) => {
                 self.check_watcher(&subscribe, to_tag, user)?;
-                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe)?
+                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe, None)?
             }
             None => self.begin_watching(request, &subscribe, package, user, recipient)?,
         };
         self.watches_from(accepted.id, request.arrival.flow);
-        let mut response = ResponseBuilder::new(request.message, 200);
+        let mut response = ResponseBuilder::new(request.message, accepted.status);
         response.to_tag(&accepted.id.local_tag()).copy_record_route();
         response.header(HeaderId::Expires, accepted.expires_seconds.to_string());
         response.header(HeaderId::Contact, self.contact_on(request.arrival.flow));
         let server = request.server.expect("a SUBSCRIBE has a transaction");
-        self.stack.respond(self.now.monotonic, server, 200, &mut response, request.arrival, request.message);
+        let status = accepted.status;
+        self.stack.respond(
+            self.now.monotonic,
+            server,
+            status,
+            &mut response,
+            request.arrival,
+            request.message,
+        );
         Ok(())
     }
 
@@ -185,6 +193,7 @@ impl FrontEnd {
             watcher: &watcher,
             contact: &contact,
             standing: permitted.standing,
+            entity_tag: None,
         };
         let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, package.policy())?;
         let watched = match permitted.wanted {
@@ -242,10 +251,10 @@ impl FrontEnd {
     pub(crate) fn watchers_gone(&mut self, flow: Flow, transport: Transport) {
         for id in self.watchers_on.get(&flow).cloned().unwrap_or_default() {
             let Some(watcher) = self.watchers.get(&id) else { continue };
-            let contact = self.subscriptions.get(id).map_or("", |s| &s.dialog().remote_target);
+            let contact = self.subscriptions.get(id).map_or("", |s| s.remote_target());
             // A contact of TCP may be an address that can be connected to.
             let may_be_reached = transport == Transport::Tcp
-                || !matches!(self.hop_to_watcher(watcher.user, flow, contact), NextHop::Uri);
+                || !matches!(self.hop_to_device(watcher.user, contact), NextHop::Uri);
             if !may_be_reached {
                 self.subscriptions.forget(id);
             }
@@ -285,19 +294,26 @@ impl FrontEnd {
         let Some(watcher) = self.watchers.get(&id) else { return };
         let (user, flow) = (watcher.user, watcher.flow);
         let Some(notify) = self.subscriptions.notify(self.now.monotonic, id) else { return };
-        let bytes = notify.build(None, body.as_ref().map(|(content_type, body)| (*content_type, &**body)));
-        let Ok(message) = Message::parse(bytes) else { return };
-        let hop = self.hop_to_watcher(user, flow, &notify.request_uri);
+        let body = body.as_ref().map(|(content_type, body)| (*content_type, &**body));
+        if self.stack.hops().flow_facts(flow).is_some() {
+            let own = self.own_request(Own::Notify(id));
+            let write = |via: &str| notify.build(Some(via), None, body);
+            return self.stack.send_own_over(self.now.monotonic, own, flow, write);
+        }
+        let Ok(message) = Message::parse(notify.build(None, None, body)) else {
+            // Longer than any message may be.
+            let result = NotifyResult::Unreachable;
+            return self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
+        };
+        let own = self.own_request(Own::Notify(id));
         let target = Target {
-            uri: notify.request_uri,
+            uri: notify.request_uri().to_owned(),
             routes: Vec::new(),
-            hop,
+            hop: self.hop_to_device(user, notify.request_uri()),
             q: 1000,
             cookie: 0,
             alternatives: Vec::new(),
         };
-        let own = self.own_requests.insert(Own::Notify(id));
-        let own = u64::try_from(own).expect("an index fits");
         self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());
     }
 
@@ -311,11 +327,13 @@ impl FrontEnd {
         }
     }
 
-    /// The flow that the watcher subscribed on, or where its device is registered now.
-    fn hop_to_watcher(&self, user: UserId, flow: Flow, contact: &str) -> NextHop {
-        if self.stack.hops().flow_facts(flow).is_some() {
-            return NextHop::Flow(flow);
-        }
+    /// A name for a request of our own.
+    fn own_request(&mut self, own: Own) -> u64 {
+        u64::try_from(self.own_requests.insert(own)).expect("an index fits")
+    }
+
+    /// Where a watcher's device is registered now that the flow it subscribed on is gone.
+    fn hop_to_device(&self, user: UserId, contact: &str) -> NextHop {
         let account = self.users.get(user).zip(Uri::parse(contact).ok());
         let binding = account.and_then(|(account, uri)| account.bindings.by_contact(&uri));
         binding.map_or(NextHop::Uri, |b| b.target().hop)

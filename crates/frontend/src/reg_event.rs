@@ -21,6 +21,7 @@ pub(crate) const POLICY: Policy = Policy {
     expires_seconds_min: 60,
     expires_seconds_max: 7200,
     interval_min: Duration::from_secs(5),
+    interval_unchanged_min: Duration::from_secs(60),
 };
 
 impl FrontEnd {

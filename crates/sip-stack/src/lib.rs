@@ -17,7 +17,8 @@
 //! What this crate is not: it knows no socket, no user, and no policy.
 
 pub mod dialog;
-mod hex;
+mod digits;
+
 pub mod hop;
 pub mod outbound;
 pub mod proxy;

@@ -9,6 +9,9 @@
 //! Feed with `handle_*`; command with [`Stack::forward`], [`Stack::respond`], [`Stack::send_own`]; after each call drain [`Stack::poll_event`] and
 //! [`Stack::poll_output`]; call [`Stack::handle_timer`] at [`Stack::next_deadline`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -24,7 +27,7 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::hex::hex;
+use crate::digits::hex;
 use crate::hop::{HopError, HopEvent, HopOutput, Hops, Reached, SearchId};
 use crate::proxy::{Verdict, is_better, upstream_status};
 use crate::route::{Names, Routes};
@@ -186,6 +189,8 @@ pub struct Stack {
     outputs: VecDeque<StackOutput>,
     /// Branches that failed without a message and wait to be looked at; keeps failures from recursing.
     failed: VecDeque<(BranchId, BranchFailure)>,
+    /// The Via of the request that is being written.
+    via: String,
     loop_key: [u8; 16],
     retire_after: Duration,
 }
@@ -203,8 +208,19 @@ struct BranchId {
     branch: u8,
 }
 
+/// Who sent the request of a client transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A branch of a response context.
+    Branch(BranchId),
+    /// The user itself, over one flow ([`Stack::send_own_over`]).
+    Own(u64),
+}
+
 /// Most branches of one response context. A user's devices times their flows stay below it.
 const BRANCHES_MAX: usize = 128;
+/// Octets of a Via of ours, so that it need not grow.
+const VIA_OCTETS: usize = 112;
 /// Bits of a generation that fit into an [`Owner`] beside index and branch.
 const GENERATION_BITS: u32 = 24;
 
@@ -296,6 +312,7 @@ impl Stack {
             events: VecDeque::new(),
             outputs: VecDeque::new(),
             failed: VecDeque::new(),
+            via: String::with_capacity(VIA_OCTETS),
             loop_key,
         }
     }
@@ -327,7 +344,10 @@ impl Stack {
         let Some((client, owner)) = self.transactions.handle_response(now, &message) else {
             return false;
         };
-        self.branch_response(now, BranchId::from_owner(owner), client, message);
+        match Origin::from_owner(owner) {
+            Origin::Branch(branch) => self.branch_response(now, branch, client, message),
+            Origin::Own(own) => self.own_response(own, &message),
+        }
         self.settle(now);
         true
     }
@@ -421,6 +441,21 @@ impl Stack {
         let context = self.open(Upstream::Own(own), request, vec![target], forwarding);
         self.start_next_group(now, context);
         self.settle(now);
+    }
+
+    /// Sends a request of our own over one flow and no other, which costs a fraction of [`Stack::send_own`]: `write` is given the
+    /// value of the topmost Via and gives the request, which is no INVITE. `own` is less than 2^56.
+    pub fn send_own_over(&mut self, now: Instant, own: u64, flow: Flow, write: impl FnOnce(&str) -> Bytes) {
+        let facts = self.hops.flow_facts(flow).zip(self.hops.sent_by(flow));
+        let Some(((transport, _), sent_by)) = facts else {
+            return self.own_unanswered(own, Failure::FlowFailed);
+        };
+        let (client, branch) = self.transactions.reserve();
+        self.via.clear();
+        push_via(&mut self.via, transport, sent_by, &branch);
+        let bytes = write(&self.via);
+        let owner = Origin::Own(own).to_owner();
+        self.transactions.send(now, client, Outgoing { flow, transport, bytes, invite: false, owner });
     }
 
     /// Answers a request in its transaction.
@@ -638,7 +673,7 @@ impl Stack {
             transport: reached.transport,
             bytes,
             invite,
-            owner: id.to_owner(),
+            owner: Origin::Branch(id).to_owner(),
         };
         self.transactions.send(now, client, outgoing);
     }
@@ -654,13 +689,8 @@ impl Stack {
         let sent_by = self.hops.sent_by(reached.flow)?;
         let mut edit = Edit::new(request);
         edit.request_uri(&target.uri);
-        let mut via = String::with_capacity(112);
-        for part in ["SIP/2.0/", reached.transport.via_token(), " ", sent_by, ";branch=", branch_parameter] {
-            via.push_str(part);
-        }
-        if reached.transport == Transport::Udp {
-            via.push_str(";rport");
-        }
+        let mut via = String::with_capacity(VIA_OCTETS);
+        push_via(&mut via, reached.transport, sent_by, branch_parameter);
         // What we send of our own was not here before.
         if !matches!(context.upstream, Upstream::Own(_)) {
             via.push_str(LOOP_PARAMETER);
@@ -743,6 +773,24 @@ impl Stack {
         hasher.write_u32(message.cseq().map_or(0, |c| c.number));
         hasher.write(message.header(HeaderId::Route).unwrap_or(b""));
         hasher.finish()
+    }
+}
+
+// What becomes of requests of our own that went over one flow.
+impl Stack {
+    fn own_response(&mut self, own: u64, response: &Message) {
+        match response.status() {
+            Some(100..200) | None => {}
+            Some(430) => self.own_unanswered(own, Failure::FlowFailed),
+            Some(_) => {
+                self.events.push_back(Event::OwnCompleted { own, outcome: OwnOutcome::answered(response) });
+            }
+        }
+    }
+
+    fn own_unanswered(&mut self, own: u64, failure: Failure) {
+        let outcome = OwnOutcome::unanswered(BranchFailure::from(failure).status());
+        self.events.push_back(Event::OwnCompleted { own, outcome });
     }
 }
 
@@ -875,11 +923,8 @@ impl Stack {
             branch.search = None;
             return self.launch(now, id);
         }
-        let status = match failure {
-            BranchFailure::TimedOut => 408,
-            BranchFailure::FlowFailed | BranchFailure::NotFound | BranchFailure::Unreachable => 480,
-        };
-        self.collect(now, id, Verdict { status, local: response.is_none() }, response);
+        let verdict = Verdict { status: failure.status(), local: response.is_none() };
+        self.collect(now, id, verdict, response);
     }
 
     /// Keeps a final response other than 2xx, and ends the context when it was the last (RFC 3261 §16.7 steps 4 to 9).
@@ -917,9 +962,8 @@ impl Stack {
         let (verdict, response) = best.map_or((fallback, None), |b| (b.verdict, b.response));
         match upstream {
             Upstream::Own(own) => {
-                let unanswered =
-                    OwnOutcome { status: verdict.status, is_answered: false, retry_after_seconds: None };
-                let outcome = response.as_ref().map_or(unanswered, OwnOutcome::answered);
+                let unanswered = || OwnOutcome::unanswered(verdict.status);
+                let outcome = response.as_ref().map_or_else(unanswered, OwnOutcome::answered);
                 self.events.push_back(Event::OwnCompleted { own, outcome });
             }
             Upstream::Server(server) => {
@@ -1047,11 +1091,10 @@ impl Stack {
         loop {
             if let Some(event) = self.transactions.poll_event() {
                 if let transaction::Event::Failed { owner, failure, .. } = event {
-                    let failure = match failure {
-                        Failure::TimedOut => BranchFailure::TimedOut,
-                        Failure::FlowFailed => BranchFailure::FlowFailed,
-                    };
-                    self.branch_failed(now, BranchId::from_owner(owner), failure, None);
+                    match Origin::from_owner(owner) {
+                        Origin::Branch(branch) => self.branch_failed(now, branch, failure.into(), None),
+                        Origin::Own(own) => self.own_unanswered(own, failure),
+                    }
                 }
             } else if let Some((branch, failure)) = self.failed.pop_front() {
                 self.branch_failed(now, branch, failure, None);
@@ -1139,6 +1182,10 @@ impl Stack {
 }
 
 impl OwnOutcome {
+    fn unanswered(status: u16) -> OwnOutcome {
+        OwnOutcome { status, is_answered: false, retry_after_seconds: None }
+    }
+
     fn answered(response: &Message) -> OwnOutcome {
         OwnOutcome {
             status: response.status().unwrap_or(500),
@@ -1167,19 +1214,60 @@ impl Context {
     }
 }
 
-impl BranchId {
+impl BranchFailure {
+    /// What counts as the answer.
+    fn status(self) -> u16 {
+        match self {
+            BranchFailure::TimedOut => 408,
+            BranchFailure::FlowFailed | BranchFailure::NotFound | BranchFailure::Unreachable => 480,
+        }
+    }
+}
+
+impl From<Failure> for BranchFailure {
+    fn from(failure: Failure) -> BranchFailure {
+        match failure {
+            Failure::TimedOut => BranchFailure::TimedOut,
+            Failure::FlowFailed => BranchFailure::FlowFailed,
+        }
+    }
+}
+
+impl Origin {
+    /// Stands where a branch's number would.
+    const OWN: u64 = 0xff;
+
     fn to_owner(self) -> Owner {
-        let BranchId { context: ContextId { index, generation }, branch } = self;
-        Owner(u64::from(index) << 32 | u64::from(generation) << 8 | u64::from(branch))
+        match self {
+            Origin::Branch(BranchId { context: ContextId { index, generation }, branch }) => {
+                Owner(u64::from(index) << 32 | u64::from(generation) << 8 | u64::from(branch))
+            }
+            Origin::Own(own) => {
+                assert!(own >> 56 == 0, "the user's name for a request of our own is less than 2^56");
+                Owner(own << 8 | Origin::OWN)
+            }
+        }
     }
 
     /// The name of a branch that is gone names nothing: its generation is over.
-    fn from_owner(owner: Owner) -> BranchId {
+    fn from_owner(owner: Owner) -> Origin {
+        if owner.0 & 0xff == Origin::OWN {
+            return Origin::Own(owner.0 >> 8);
+        }
         let generation =
             u32::try_from(owner.0 >> 8 & ((1 << GENERATION_BITS) - 1)).expect("masked to 24 bits");
         let index = u32::try_from(owner.0 >> 32).expect("shifted to 32 bits");
         let branch = u8::try_from(owner.0 & 0xff).expect("masked to 8 bits");
-        BranchId { context: ContextId { index, generation }, branch }
+        Origin::Branch(BranchId { context: ContextId { index, generation }, branch })
+    }
+}
+
+fn push_via(via: &mut String, transport: Transport, sent_by: &str, branch: &str) {
+    for part in ["SIP/2.0/", transport.via_token(), " ", sent_by, ";branch=", branch] {
+        via.push_str(part);
+    }
+    if transport == Transport::Udp {
+        via.push_str(";rport");
     }
 }
 

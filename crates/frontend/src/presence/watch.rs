@@ -21,6 +21,8 @@ pub(crate) const POLICY: Policy = Policy {
     expires_seconds_min: 60,
     expires_seconds_max: 7200,
     interval_min: Duration::ZERO,
+    // A subscriber may use NOTIFYs as a sign of life; more often than this they would be load.
+    interval_unchanged_min: Duration::from_secs(10),
 };
 
 /// How much a watcher sees.

@@ -1,29 +1,30 @@
 //! One NOTIFY.
 
-use bytes::Bytes;
-use sip_message::{HeaderId, Method, RequestBuilder};
+use std::sync::Arc;
 
-/// A NOTIFY but for Via and body, which are its sender's.
+use bytes::Bytes;
+
+use super::Termination;
+use super::envelope::Envelope;
+use crate::digits::decimal;
+
+/// A NOTIFY but for Via, entity tag and body, which are its sender's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
-    /// The Request-URI.
-    pub request_uri: String,
-    /// The elements of Route, in order.
-    pub route_set: Vec<String>,
-    /// From, with our tag.
-    pub from: String,
-    /// To.
-    pub to: String,
-    /// Call-ID.
-    pub call_id: String,
-    /// CSeq's number: counts the NOTIFYs of the subscription from 1.
-    pub cseq: u32,
-    /// Event, with the `id` of the subscription if it has one.
-    pub event: String,
-    /// Subscription-State.
-    pub subscription_state: String,
-    /// Our Contact, a whole value.
-    pub contact: String,
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) cseq: u32,
+    pub(super) state: State,
+    /// Parameters of Subscription-State about rates; mostly none.
+    pub(super) rates: Option<Box<str>>,
+    pub(super) body_is_known: bool,
+}
+
+/// What Subscription-State says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Active { seconds: u64 },
+    Pending { seconds: u64 },
+    Terminated(Termination),
 }
 
 /// What became of a NOTIFY.
@@ -42,37 +43,91 @@ pub enum NotifyResult {
     Unreachable,
 }
 
-/// RFC 3261 §8.1.1.6.
-const MAX_FORWARDS: &str = "70";
+/// Octets of what is written beside the envelope, Via and body; so that it need not grow.
+const ROOM: usize = 256;
 
 impl Notify {
-    /// The URI of where it goes: the first route, else the Request-URI (RFC 3261 §8.1.2).
-    pub fn next_hop(&self) -> &str {
-        self.route_set.first().and_then(|route| uri_of(route)).unwrap_or(&self.request_uri)
+    /// The Request-URI.
+    pub fn request_uri(&self) -> &str {
+        self.envelope.request_uri()
     }
 
-    /// The request. `via` is a whole Via value, `None` where whoever sends it puts its own; `body` is Content-Type and content.
-    pub fn build(&self, via: Option<&str>, body: Option<(&str, &[u8])>) -> Bytes {
-        let mut request = RequestBuilder::new(Method::Notify, &self.request_uri);
+    /// The URI of where it goes: the first route, else the Request-URI (RFC 3261 §8.1.2).
+    pub fn next_hop(&self) -> &str {
+        self.envelope.first_route().and_then(uri_of).unwrap_or(self.request_uri())
+    }
+
+    /// CSeq's number: counts the NOTIFYs of the subscription from 1.
+    pub fn cseq(&self) -> u32 {
+        self.cseq
+    }
+
+    /// Whether the watcher knows the body already and gets none (RFC 5839 §6.2).
+    pub fn body_is_known(&self) -> bool {
+        self.body_is_known
+    }
+
+    /// Subscription-State (RFC 6665 §4.1.3, §8.2.3).
+    pub fn subscription_state(&self) -> String {
+        let mut text = Vec::new();
+        self.write_state(&mut text);
+        String::from_utf8(text).expect("it is written in ASCII")
+    }
+
+    /// The request. `via` is a whole Via value, `None` where whoever sends it puts its own; `entity_tag` names the state that is
+    /// told (RFC 5839 §6.1); `body` is Content-Type and content, left out if the watcher knows it.
+    pub fn build(&self, via: Option<&str>, entity_tag: Option<&str>, body: Option<(&str, &[u8])>) -> Bytes {
+        let body = body.filter(|_| !self.body_is_known);
+        let (start_line, lines) = self.envelope.parts();
+        let content = body.map_or(0, |(content_type, content)| content_type.len() + content.len());
+        let size = start_line.len() + lines.len() + via.map_or(0, str::len) + content + ROOM;
+        let mut out = Vec::with_capacity(size);
+        let mut push = |texts: &[&str]| texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+        push(&[start_line]);
         if let Some(via) = via {
-            request.header(HeaderId::Via, via);
+            push(&["Via: ", via, "\r\n"]);
         }
-        request.header(HeaderId::MaxForwards, MAX_FORWARDS);
-        for route in &self.route_set {
-            request.header(HeaderId::Route, route);
+        push(&[lines, "CSeq: ", &decimal(self.cseq.into()), " NOTIFY\r\nSubscription-State: "]);
+        self.write_state(&mut out);
+        let mut push = |texts: &[&str]| texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+        if let Some(tag) = entity_tag {
+            push(&["\r\nSIP-ETag: ", tag]);
         }
-        request
-            .header(HeaderId::From, &self.from)
-            .header(HeaderId::To, &self.to)
-            .header(HeaderId::CallId, &self.call_id)
-            .header(HeaderId::CSeq, format!("{} NOTIFY", self.cseq))
-            .header(HeaderId::Contact, &self.contact)
-            .header(HeaderId::Event, &self.event)
-            .header(HeaderId::SubscriptionState, &self.subscription_state);
-        if let Some((content_type, content)) = body {
-            request.body(content_type, content);
+        match body {
+            Some((content_type, content)) => {
+                let length = decimal(content.len() as u64);
+                push(&["\r\nContent-Type: ", content_type, "\r\nContent-Length: ", &length, "\r\n\r\n"]);
+                out.extend_from_slice(content);
+            }
+            None => push(&["\r\nContent-Length: 0\r\n\r\n"]),
         }
-        request.build()
+        Bytes::from(out)
+    }
+
+    fn write_state(&self, out: &mut Vec<u8>) {
+        let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+        match self.state {
+            State::Active { seconds } => {
+                push("active;expires=");
+                push(&decimal(seconds));
+            }
+            State::Pending { seconds } => {
+                push("pending;expires=");
+                push(&decimal(seconds));
+            }
+            State::Terminated(Termination::Deactivated) => push("terminated;reason=deactivated"),
+            State::Terminated(Termination::Probation(after)) => {
+                push("terminated;reason=probation;retry-after=");
+                push(&decimal(after.into()));
+            }
+            State::Terminated(Termination::Rejected) => push("terminated;reason=rejected"),
+            State::Terminated(Termination::TimedOut) => push("terminated;reason=timeout"),
+            State::Terminated(Termination::GaveUp) => push("terminated;reason=giveup"),
+            State::Terminated(Termination::NoResource) => push("terminated;reason=noresource"),
+        }
+        if let Some(rates) = &self.rates {
+            push(rates);
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use sip_message::{HeaderId, Message, Params};
 
+use super::AskedRates;
+
 /// What a SUBSCRIBE says, borrowed from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscribe<'m> {
@@ -15,6 +17,10 @@ pub struct Subscribe<'m> {
     pub to_tag: Option<&'m str>,
     /// Expires, in seconds.
     pub expires_seconds: Option<u32>,
+    /// How often it wants to be notified (RFC 6446).
+    pub rates: AskedRates,
+    /// Suppress-If-Match: the state that it knows, or `*` (RFC 5839 §7.2).
+    pub suppress_if_match: Option<&'m str>,
     /// Accept, as written; where it is missing, the package's default is meant.
     pub accept: Option<&'m str>,
 }
@@ -53,7 +59,27 @@ impl<'m> Subscribe<'m> {
         let expires_seconds = message.number(HeaderId::Expires).map_err(malformed("Expires is malformed"))?;
         let accept = message.header(HeaderId::Accept).map(str::from_utf8).transpose();
         let accept = accept.map_err(|_| Refusal::new(400, "Accept is malformed"))?;
-        Ok(Subscribe { message, package, event_id, to_tag: to.tag(), expires_seconds, accept })
+        let rates = AskedRates::read(&params);
+        let suppress_if_match = message.header(HeaderId::SuppressIfMatch).map(str::from_utf8).transpose();
+        let suppress_if_match =
+            suppress_if_match.map_err(|_| Refusal::new(400, "Suppress-If-Match is malformed"))?;
+        let to_tag = to.tag();
+        Ok(Subscribe {
+            message,
+            package,
+            event_id,
+            to_tag,
+            expires_seconds,
+            rates,
+            suppress_if_match,
+            accept,
+        })
+    }
+
+    /// Whether the watcher knows what it would be told, whose entity tag is `current` (RFC 5839 §6.3). `*` stands for whatever
+    /// there is.
+    pub(super) fn is_known(&self, current: Option<&str>) -> bool {
+        self.suppress_if_match.is_some_and(|known| known == "*" || Some(known) == current)
     }
 }
 

@@ -1,27 +1,41 @@
 //! The table of subscriptions.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use node::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use slab::Slab;
 
-use super::{Dialog, Notify, NotifyResult, Refusal, Subscribe, granted};
+use super::envelope::{Envelope, Facts};
+use super::subscription::{Notifying, Owed};
+use super::{Dialog, Notify, NotifyResult, Refusal, Subscribe, Subscription};
+use crate::digits::hex;
+use crate::timer::Timers;
 
-/// Names a subscription; void once it ended. It is also the dialog's local tag, so it is drawn, not counted.
+/// Names a subscription; void once it ended. It is also the dialog's local tag: its place in the table, and a number that was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionId(u64);
+pub struct SubscriptionId {
+    nonce: u64,
+    index: u32,
+}
 
 impl SubscriptionId {
-    /// The local tag: 64 bits that were drawn (RFC 3261 §19.3 asks for 32).
+    /// The local tag: 64 bits of it were drawn (RFC 3261 §19.3 asks for 32).
     pub fn local_tag(self) -> String {
-        format!("{:016x}", self.0)
+        [&*hex(self.nonce), &hex(self.index.into())[8..]].concat()
     }
 
     fn from_local_tag(tag: &str) -> Option<SubscriptionId> {
-        let id = SubscriptionId(u64::from_str_radix(tag, 16).ok()?);
+        let (nonce, index) = tag.split_at_checked(16)?;
+        let id = SubscriptionId {
+            nonce: u64::from_str_radix(nonce, 16).ok()?,
+            index: u32::from_str_radix(index, 16).ok()?,
+        };
         (id.local_tag() == tag).then_some(id)
     }
 }
@@ -48,6 +62,8 @@ pub struct Policy {
     pub expires_seconds_max: u32,
     /// Shortest time between NOTIFYs about changes (RFC 3680 §4.10: 5 s). A NOTIFY that a SUBSCRIBE or an end asks for does not wait.
     pub interval_min: Duration,
+    /// Shortest time between NOTIFYs although nothing changed, which a watcher may ask for (RFC 6446 §6.2).
+    pub interval_unchanged_min: Duration,
 }
 
 /// What a subscription is to its caller.
@@ -61,6 +77,8 @@ pub struct Watch<'a> {
     pub contact: &'a str,
     /// Whether the watcher may see the resource by now.
     pub standing: Standing,
+    /// The entity tag of what the watcher would be told now (RFC 5839 §6.1); `None` where the package has none.
+    pub entity_tag: Option<&'a str>,
 }
 
 /// RFC 6665 §4.2.2: whether the watcher's right is decided.
@@ -89,11 +107,13 @@ pub enum Termination {
     NoResource,
 }
 
-/// What a 200 to a SUBSCRIBE must say.
+/// What a 200 or 204 to a SUBSCRIBE must say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Which.
     pub id: SubscriptionId,
+    /// The status: 200, or 204 where no NOTIFY follows because the watcher knows what it would be told (RFC 5839 §7.1).
+    pub status: u16,
     /// Expires, in seconds.
     pub expires_seconds: u32,
 }
@@ -131,49 +151,6 @@ pub enum EndReason {
     Silent,
 }
 
-/// One subscription.
-#[derive(Debug)]
-pub struct Subscription {
-    dialog: Dialog,
-    resource: Arc<str>,
-    watcher: Arc<str>,
-    event: Box<str>,
-    package_length: u16,
-    accept: Option<Box<str>>,
-    contact: Box<str>,
-    policy: Policy,
-    standing: Standing,
-    expires: Instant,
-    notifying: Notifying,
-    /// A NOTIFY is owed.
-    owed: Owed,
-    /// It stands in the queue of what is due.
-    queued: bool,
-    /// No NOTIFY about changes before this time.
-    held_until: Instant,
-    /// The next NOTIFY is the last.
-    termination: Option<Termination>,
-    failures: u8,
-    /// What stands in the table of deadlines.
-    deadline: Instant,
-}
-
-/// Whether a NOTIFY is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Notifying {
-    Idle,
-    InFlight { until: Instant },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Owed {
-    Nothing,
-    /// About a change: may wait.
-    Change,
-    /// Because of a SUBSCRIBE or the end: at once.
-    AtOnce,
-}
-
 /// How long a NOTIFY may be without a result before it counts as unanswered: twice timer F, so that it only catches a result that was lost.
 const NOTIFY_TIME_MAX: Duration = Duration::from_secs(64);
 /// How many NOTIFYs in a row may be refused for a passing reason before the subscription ends.
@@ -189,25 +166,32 @@ const TEXT_OCTETS_MAX: usize = 512;
 pub struct Subscriptions {
     limits: Limits,
     rng: ChaCha8Rng,
-    subscriptions: BTreeMap<SubscriptionId, Subscription>,
-    by_resource: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
-    by_watcher: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
-    deadlines: BTreeSet<(Instant, SubscriptionId)>,
-    /// Subscriptions whose NOTIFY is due, in the order in which it became so.
-    due: VecDeque<SubscriptionId>,
+    subscriptions: Slab<Subscription>,
+    by_resource: Groups,
+    by_watcher: Groups,
+    /// When to look at a subscription again; of each there is one timer, by its place.
+    timers: Timers<u32>,
+    /// Subscriptions whose NOTIFY is due, in the order in which it became so. A place whose subscription is gone or not
+    /// `queued` means nothing.
+    due: VecDeque<u32>,
     ended: VecDeque<Ended>,
 }
+
+/// The places of the subscriptions with a common key.
+type Groups = HashMap<Arc<str>, Vec<u32>, FixedState>;
 
 impl Subscriptions {
     /// An empty table. `seed` draws local tags.
     pub fn new(seed: [u8; 32], limits: Limits) -> Subscriptions {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let hasher = FixedState::with_seed(rng.random());
         Subscriptions {
             limits,
-            rng: ChaCha8Rng::from_seed(seed),
-            subscriptions: BTreeMap::new(),
-            by_resource: BTreeMap::new(),
-            by_watcher: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            rng,
+            subscriptions: Slab::new(),
+            by_resource: HashMap::with_hasher(hasher.clone()),
+            by_watcher: HashMap::with_hasher(hasher),
+            timers: Timers::new(),
             due: VecDeque::new(),
             ended: VecDeque::new(),
         }
@@ -219,7 +203,7 @@ impl Subscriptions {
         now: Instant,
         subscribe: &Subscribe<'_>,
         watch: &Watch<'_>,
-        policy: &Policy,
+        policy: &'static Policy,
     ) -> Result<Accepted, Refusal> {
         let expires_seconds = policy.expires_seconds(subscribe)?;
         self.room_for(watch)?;
@@ -227,53 +211,52 @@ impl Subscriptions {
         if texts.into_iter().any(|text| text.len() > TEXT_OCTETS_MAX) {
             return Err(Refusal::new(400, "Event or Accept is too long"));
         }
-        let id = self.draw();
-        let dialog =
-            Dialog::answering(subscribe.message, &id.local_tag()).map_err(|e| Refusal::new(400, e.0))?;
-        let event = match subscribe.event_id {
-            Some(event_id) => format!("{};id={event_id}", subscribe.package),
-            None => subscribe.package.to_owned(),
+        let place = self.subscriptions.vacant_key();
+        let index = u32::try_from(place).expect("memory ends before 2^32 subscriptions do");
+        let id = SubscriptionId { nonce: self.rng.random(), index };
+        let malformed = |error: super::DialogError| Refusal::new(400, error.0);
+        let dialog = Dialog::answering(subscribe.message, &id.local_tag()).map_err(malformed)?;
+        let facts = Facts {
+            contact: watch.contact,
+            package: subscribe.package,
+            event_id: subscribe.event_id,
+            accept: subscribe.accept,
         };
-        let resource = interned(&self.by_resource, watch.resource);
-        let watcher = interned(&self.by_watcher, watch.watcher);
-        self.by_resource.entry(resource.clone()).or_default().insert(id);
-        self.by_watcher.entry(watcher.clone()).or_default().insert(id);
+        let envelope = Envelope::new(&dialog, &facts).map_err(malformed)?;
+        let (resource, resource_place) = join(&mut self.by_resource, watch.resource, index);
+        let (watcher, watcher_place) = join(&mut self.by_watcher, watch.watcher, index);
         let expires = now + Duration::from_secs(u64::from(expires_seconds));
-        let subscription = Subscription {
-            dialog,
-            resource,
-            watcher,
-            event: event.into(),
-            package_length: u16::try_from(subscribe.package.len()).expect("the package's length was bounded"),
-            accept: subscribe.accept.map(Box::from),
-            contact: watch.contact.into(),
-            policy: *policy,
-            standing: watch.standing,
-            expires,
-            notifying: Notifying::Idle,
-            owed: Owed::Nothing,
-            queued: false,
-            held_until: now,
-            termination: (expires_seconds == 0).then_some(Termination::TimedOut),
-            failures: 0,
-            deadline: expires,
-        };
-        self.subscriptions.insert(id, subscription);
-        self.deadlines.insert((expires, id));
-        self.owe(now, id, Owed::AtOnce);
-        Ok(Accepted { id, expires_seconds })
+        let mut subscription =
+            Subscription::new(now, id.nonce, envelope, policy, expires, self.timers.insert(expires, index));
+        subscription.remote_cseq = dialog.remote_cseq.unwrap_or(0);
+        (subscription.resource, subscription.resource_place) = (resource, resource_place);
+        (subscription.watcher, subscription.watcher_place) = (watcher, watcher_place);
+        subscription.standing = watch.standing;
+        subscription.termination = (expires_seconds == 0).then_some(Termination::TimedOut);
+        subscription.ask(now, subscribe);
+        // A first NOTIFY is never left out: it makes the dialog (RFC 6665 §4.1.3). Its body may be.
+        subscription.body_is_known = subscribe.is_known(watch.entity_tag);
+        self.subscriptions.insert(subscription);
+        self.owe(now, index, Owed::AtOnce);
+        Ok(Accepted { id, status: 200, expires_seconds })
     }
 
     /// Feeds a SUBSCRIBE within a dialog: it prolongs the subscription, or ends it with `Expires: 0` (RFC 6665 §4.2.1.4). A NOTIFY
-    /// with the whole state is due in either case.
-    pub fn handle_subscribe(&mut self, now: Instant, subscribe: &Subscribe<'_>) -> Result<Accepted, Refusal> {
+    /// with the whole state is due in either case, unless the watcher knows it: `entity_tag` is that of what it would be told.
+    pub fn handle_subscribe(
+        &mut self,
+        now: Instant,
+        subscribe: &Subscribe<'_>,
+        entity_tag: Option<&str>,
+    ) -> Result<Accepted, Refusal> {
         let unknown = Refusal::new(481, "the subscription does not exist");
         let id = self.lookup(subscribe).ok_or(unknown)?;
-        let subscription = self.subscriptions.get_mut(&id).expect("lookup gives names that are not void");
+        let subscription = self.at(id.index);
         let cseq = subscribe.message.cseq().map_err(|_| Refusal::new(400, "CSeq is malformed"))?;
-        if !subscription.dialog.advance_remote_cseq(cseq.number) {
+        if cseq.number < subscription.remote_cseq {
             return Err(Refusal::new(500, "CSeq is older than the last one"));
         }
+        subscription.remote_cseq = cseq.number;
         // Its last NOTIFY waits for an earlier one: for the watcher it is over.
         if subscription.termination.is_some() {
             return Err(unknown);
@@ -285,19 +268,28 @@ impl Subscriptions {
             if target.len() > super::DIALOG_OCTETS_MAX {
                 return Err(Refusal::new(400, "Contact is too long"));
             }
-            subscription.dialog.remote_target = target;
+            subscription.retarget(&target)?;
         }
         subscription.expires = now + Duration::from_secs(u64::from(expires_seconds));
+        subscription.ask(now, subscribe);
+        if subscribe.is_known(entity_tag) {
+            if expires_seconds == 0 {
+                self.remove(id.index, EndReason::Terminated(Termination::TimedOut));
+            } else {
+                self.settle(now, id.index);
+            }
+            return Ok(Accepted { id, status: 204, expires_seconds });
+        }
         if expires_seconds == 0 {
             subscription.termination = Some(Termination::TimedOut);
         }
-        self.owe(now, id, Owed::AtOnce);
-        Ok(Accepted { id, expires_seconds })
+        self.owe(now, id.index, Owed::AtOnce);
+        Ok(Accepted { id, status: 200, expires_seconds })
     }
 
     /// Feeds what became of the NOTIFY in flight (RFC 6665 §4.2.2, RFC 5057 §5.1). A void name is harmless.
     pub fn handle_notify_result(&mut self, now: Instant, id: SubscriptionId, result: NotifyResult) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        let Some(subscription) = self.find(id) else { return };
         if subscription.notifying == Notifying::Idle {
             return;
         }
@@ -308,96 +300,93 @@ impl Subscriptions {
                 subscription.failures += 1;
                 let given_up = subscription.failures >= FAILURES_MAX;
                 match retry_after_seconds {
-                    _ if given_up => return self.remove(id, EndReason::Refused(status)),
+                    _ if given_up => return self.remove(id.index, EndReason::Refused(status)),
                     Some(seconds) => {
                         let wait = Duration::from_secs(u64::from(seconds)).min(RETRY_AFTER_MAX);
                         subscription.held_until = now + wait;
                         subscription.owed = subscription.owed.max(Owed::Change);
                     }
                     None if is_of_one_request_only(status) => {}
-                    None => return self.remove(id, EndReason::Refused(status)),
+                    None => return self.remove(id.index, EndReason::Refused(status)),
                 }
             }
-            NotifyResult::TimedOut | NotifyResult::Unreachable => return self.remove(id, EndReason::Silent),
+            NotifyResult::TimedOut | NotifyResult::Unreachable => {
+                return self.remove(id.index, EndReason::Silent);
+            }
         }
-        self.settle(now, id);
+        self.settle(now, id.index);
     }
 
     /// Lets time pass: expiries, intervals between NOTIFYs, lost results.
     pub fn handle_timer(&mut self, now: Instant) {
-        while let Some(&(deadline, id)) = self.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            let subscription = self.subscriptions.get_mut(&id).expect("a deadline belongs to a subscription");
+        while let Some(index) = self.timers.pop(now) {
+            let subscription = self.at(index);
+            subscription.wake = Instant(u64::MAX);
             match subscription.notifying {
                 Notifying::InFlight { until } if until <= now => {
-                    self.remove(id, EndReason::Silent);
+                    self.remove(index, EndReason::Silent);
                     continue;
                 }
-                _ => {}
+                _ => subscription.pass(now),
             }
-            if subscription.expires <= now && subscription.termination.is_none() {
-                subscription.termination = Some(Termination::TimedOut);
-                subscription.owed = Owed::AtOnce;
-            }
-            self.settle(now, id);
+            self.settle(now, index);
         }
     }
 
     /// A resource has something new: its active subscriptions owe a NOTIFY.
     pub fn changed(&mut self, now: Instant, resource: &str) {
-        let ids: Vec<_> = self.by_resource.get(resource).into_iter().flatten().copied().collect();
-        for id in ids {
-            if self.subscriptions[&id].standing == Standing::Active {
-                self.owe(now, id, Owed::Change);
-            }
+        let group = self.by_resource.remove_entry(resource);
+        let Some((key, group)) = group else { return };
+        for index in &group {
+            self.change(now, *index);
         }
+        self.by_resource.insert(key, group);
     }
 
     /// One subscription alone has something new, as [`Subscriptions::changed`] says of all of a resource: for callers who know which
     /// watchers see a difference. A void name is harmless.
     pub fn changed_for(&mut self, now: Instant, id: SubscriptionId) {
-        if self.subscriptions.get(&id).is_some_and(|subscription| subscription.standing == Standing::Active) {
-            self.owe(now, id, Owed::Change);
+        if self.find(id).is_some() {
+            self.change(now, id.index);
         }
     }
 
-    /// Ends a subscription without a last NOTIFY: its watcher's connection is gone, and nothing else leads to the watcher.
+    /// Ends a subscription without a last NOTIFY: its watcher's connection is gone, and nothing else leads to the watcher. A void
+    /// name is harmless.
     pub fn forget(&mut self, id: SubscriptionId) {
-        self.remove(id, EndReason::Silent);
+        if self.find(id).is_some() {
+            self.remove(id.index, EndReason::Silent);
+        }
     }
 
     /// The watcher's right was decided, or is again undecided.
     pub fn set_standing(&mut self, now: Instant, id: SubscriptionId, standing: Standing) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        let Some(subscription) = self.find(id) else { return };
         if subscription.standing != standing {
             subscription.standing = standing;
-            self.owe(now, id, Owed::AtOnce);
+            subscription.body_is_known = false;
+            self.owe(now, id.index, Owed::AtOnce);
         }
     }
 
     /// Ends a subscription with a last NOTIFY.
     pub fn terminate(&mut self, now: Instant, id: SubscriptionId, termination: Termination) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        subscription.termination.get_or_insert(termination);
-        self.owe(now, id, Owed::AtOnce);
+        if self.find(id).is_some() {
+            self.end(now, id.index, termination);
+        }
     }
 
     /// Ends all subscriptions to a resource.
     pub fn terminate_resource(&mut self, now: Instant, resource: &str, termination: Termination) {
-        let ids: Vec<_> = self.by_resource.get(resource).into_iter().flatten().copied().collect();
-        for id in ids {
-            self.terminate(now, id, termination);
+        for index in self.by_resource.get(resource).cloned().unwrap_or_default() {
+            self.end(now, index, termination);
         }
     }
 
     /// Ends all subscriptions of a watcher (whose account was disabled).
     pub fn terminate_watcher(&mut self, now: Instant, watcher: &str, termination: Termination) {
-        let ids: Vec<_> = self.by_watcher.get(watcher).into_iter().flatten().copied().collect();
-        for id in ids {
-            self.terminate(now, id, termination);
+        for index in self.by_watcher.get(watcher).cloned().unwrap_or_default() {
+            self.end(now, index, termination);
         }
     }
 
@@ -406,28 +395,21 @@ impl Subscriptions {
     ///
     /// After a last NOTIFY the subscription is gone; its result may be fed but says nothing.
     pub fn notify(&mut self, now: Instant, id: SubscriptionId) -> Option<Notify> {
-        let subscription = self.subscriptions.get_mut(&id)?;
-        if !subscription.is_due(now) {
-            return None;
-        }
-        subscription.dialog.local_cseq += 1;
-        let notify = subscription.envelope(now);
-        subscription.owed = Owed::Nothing;
-        subscription.held_until = now + subscription.policy.interval_min;
-        subscription.notifying = Notifying::InFlight { until: now + NOTIFY_TIME_MAX };
+        let subscription = self.find(id).filter(|subscription| subscription.is_due(now))?;
+        let notify = subscription.notify(now, now + NOTIFY_TIME_MAX);
         match subscription.termination {
-            Some(termination) => self.remove(id, EndReason::Terminated(termination)),
-            None => self.settle(now, id),
+            Some(termination) => self.remove(id.index, EndReason::Terminated(termination)),
+            None => self.settle(now, id.index),
         }
         Some(notify)
     }
 
     /// Takes the next subscription whose NOTIFY is due. The caller promises to take it with [`Subscriptions::notify`].
     pub fn poll_due(&mut self, now: Instant) -> Option<Due> {
-        while let Some(id) = self.due.pop_front() {
-            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
-            subscription.queued = false;
-            if subscription.is_due(now) {
+        while let Some(index) = self.due.pop_front() {
+            let Some(subscription) = self.subscriptions.get_mut(index as usize) else { continue };
+            if std::mem::replace(&mut subscription.queued, false) && subscription.is_due(now) {
+                let id = SubscriptionId { nonce: subscription.nonce, index };
                 return Some(Due { id, termination: subscription.termination });
             }
         }
@@ -439,27 +421,30 @@ impl Subscriptions {
         self.ended.pop_front()
     }
 
-    /// When `handle_timer` is due.
+    /// When `handle_timer` is due. May be earlier than anything happens: a subscription is looked at again when it might have
+    /// something to do, since looking costs less than keeping the queue exact with every NOTIFY.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.timers.next_deadline()
     }
 
     /// A subscription.
     pub fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
-        self.subscriptions.get(&id)
+        self.subscriptions.get(id.index as usize).filter(|subscription| subscription.nonce == id.nonce)
     }
 
     /// The subscriptions to a resource, in no order of meaning.
     pub fn of_resource(&self, resource: &str) -> impl Iterator<Item = (SubscriptionId, &Subscription)> {
-        let ids = self.by_resource.get(resource).into_iter().flatten();
-        ids.map(|id| (*id, &self.subscriptions[id]))
+        self.by_resource.get(resource).into_iter().flatten().map(|index| {
+            let subscription = &self.subscriptions[*index as usize];
+            (SubscriptionId { nonce: subscription.nonce, index: *index }, subscription)
+        })
     }
 
     /// The subscription whose dialog has this Call-ID and these tags (RFC 3261 §12): for requests of other methods within it.
     pub fn of_dialog(&self, call_id: &str, local_tag: &str, remote_tag: &str) -> Option<SubscriptionId> {
         let id = SubscriptionId::from_local_tag(local_tag)?;
-        let dialog = &self.subscriptions.get(&id)?.dialog;
-        (&*dialog.call_id == call_id && &*dialog.remote_tag == remote_tag).then_some(id)
+        let envelope = &self.get(id)?.envelope;
+        (envelope.call_id() == call_id && envelope.remote_tag() == remote_tag).then_some(id)
     }
 
     /// How many there are.
@@ -478,7 +463,7 @@ impl Subscriptions {
         let from = subscribe.message.from().ok()?;
         let call_id = subscribe.message.call_id().ok()?;
         let id = self.of_dialog(call_id, subscribe.to_tag?, from.tag().unwrap_or_default())?;
-        let subscription = &self.subscriptions[&id];
+        let subscription = &self.subscriptions[id.index as usize];
         let same =
             subscription.package() == subscribe.package && subscription.event_id() == subscribe.event_id;
         same.then_some(id)
@@ -488,7 +473,7 @@ impl Subscriptions {
         let full = |reason| {
             Err(Refusal { retry_after_seconds: Some(RETRY_AFTER_SECONDS), ..Refusal::new(503, reason) })
         };
-        let of = |table: &BTreeMap<Arc<str>, BTreeSet<_>>, key| table.get(key).map_or(0, BTreeSet::len);
+        let of = |groups: &Groups, key| groups.get(key).map_or(0, Vec::len);
         if self.subscriptions.len() >= self.limits.subscriptions_max {
             full("there are too many subscriptions")
         } else if of(&self.by_resource, watch.resource) >= self.limits.per_resource_max {
@@ -500,149 +485,66 @@ impl Subscriptions {
         }
     }
 
-    fn draw(&mut self) -> SubscriptionId {
-        loop {
-            let id = SubscriptionId(self.rng.random());
-            if !self.subscriptions.contains_key(&id) {
-                return id;
-            }
+    fn find(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(id.index as usize).filter(|subscription| subscription.nonce == id.nonce)
+    }
+
+    fn at(&mut self, index: u32) -> &mut Subscription {
+        self.subscriptions.get_mut(index as usize).expect("what is listed is in the table")
+    }
+
+    fn change(&mut self, now: Instant, index: u32) {
+        let subscription = self.at(index);
+        subscription.body_is_known = false;
+        if subscription.standing == Standing::Active {
+            self.owe(now, index, Owed::Change);
         }
     }
 
-    fn owe(&mut self, now: Instant, id: SubscriptionId, owed: Owed) {
-        let subscription = self.subscriptions.get_mut(&id).expect("the caller looked it up");
+    fn end(&mut self, now: Instant, index: u32, termination: Termination) {
+        self.at(index).termination.get_or_insert(termination);
+        self.owe(now, index, Owed::AtOnce);
+    }
+
+    fn owe(&mut self, now: Instant, index: u32, owed: Owed) {
+        let subscription = self.at(index);
         subscription.owed = subscription.owed.max(owed);
-        self.settle(now, id);
+        self.settle(now, index);
     }
 
-    /// Brings the tables up to date with what a subscription is now.
-    fn settle(&mut self, now: Instant, id: SubscriptionId) {
-        let subscription = self.subscriptions.get_mut(&id).expect("the caller looked it up");
-        self.deadlines.remove(&(subscription.deadline, id));
-        if subscription.is_due(now) && !subscription.queued {
+    /// Brings queue and timers up to date with what a subscription is now. A timer that would wake it too early is left alone.
+    fn settle(&mut self, now: Instant, index: u32) {
+        let subscription = self.subscriptions.get_mut(index as usize).expect("the caller looked it up");
+        if !subscription.queued && subscription.is_due(now) {
             subscription.queued = true;
-            self.due.push_back(id);
+            self.due.push_back(index);
         }
-        subscription.deadline = subscription.next_deadline(now);
-        self.deadlines.insert((subscription.deadline, id));
-    }
-
-    fn remove(&mut self, id: SubscriptionId, reason: EndReason) {
-        let Some(subscription) = self.subscriptions.remove(&id) else { return };
-        self.deadlines.remove(&(subscription.deadline, id));
-        let Subscription { resource, watcher, .. } = subscription;
-        forget(&mut self.by_resource, &resource, id);
-        forget(&mut self.by_watcher, &watcher, id);
-        self.ended.push_back(Ended { id, resource, watcher, reason });
-    }
-}
-
-impl Subscription {
-    /// What is watched.
-    pub fn resource(&self) -> &str {
-        &self.resource
-    }
-
-    /// Who watches.
-    pub fn watcher(&self) -> &str {
-        &self.watcher
-    }
-
-    /// The event package.
-    pub fn package(&self) -> &str {
-        &self.event[..usize::from(self.package_length)]
-    }
-
-    /// Event's `id`.
-    pub fn event_id(&self) -> Option<&str> {
-        self.event[usize::from(self.package_length)..].strip_prefix(";id=")
-    }
-
-    /// Accept of the SUBSCRIBE that began it.
-    pub fn accept(&self) -> Option<&str> {
-        self.accept.as_deref()
-    }
-
-    /// Whether the watcher may see the resource.
-    pub fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// When it runs out.
-    pub fn expires(&self) -> Instant {
-        self.expires
-    }
-
-    /// NOTIFYs so far; the first one's CSeq is 1.
-    pub fn notified(&self) -> u32 {
-        self.dialog.local_cseq
-    }
-
-    /// Its dialog.
-    pub fn dialog(&self) -> &Dialog {
-        &self.dialog
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        let owed = match self.owed {
-            Owed::Nothing => false,
-            Owed::Change => self.held_until <= now,
-            Owed::AtOnce => true,
-        };
-        owed && self.notifying == Notifying::Idle
-    }
-
-    /// When time alone changes something: the end of a subscription that has none yet, of a wait, or of a NOTIFY without a result.
-    fn next_deadline(&self, now: Instant) -> Instant {
-        let expires = self.termination.is_none().then_some(self.expires);
-        let waits = match self.notifying {
-            Notifying::InFlight { until } => Some(until),
-            Notifying::Idle if self.owed == Owed::Change && self.held_until > now => Some(self.held_until),
-            Notifying::Idle => None,
-        };
-        // A last NOTIFY that is due waits for its caller alone; the time here only keeps it in the table.
-        expires.into_iter().chain(waits).min().unwrap_or(now + NOTIFY_TIME_MAX)
-    }
-
-    fn envelope(&self, now: Instant) -> Notify {
-        let (request_uri, route_set) = self.dialog.request_uri_and_route();
-        Notify {
-            request_uri: request_uri.to_owned(),
-            route_set,
-            from: self.dialog.local.to_string(),
-            to: self.dialog.remote.to_string(),
-            call_id: self.dialog.call_id.to_string(),
-            cseq: self.dialog.local_cseq,
-            event: self.event.to_string(),
-            subscription_state: self.state(now),
-            contact: self.contact.to_string(),
+        let wake = subscription.next_wake(now).unwrap_or(now + NOTIFY_TIME_MAX);
+        if wake < subscription.wake {
+            self.timers.cancel(subscription.timer);
+            subscription.timer = self.timers.insert(wake, index);
+            subscription.wake = wake;
         }
     }
 
-    /// RFC 6665 §4.1.3, §8.2.3.
-    fn state(&self, now: Instant) -> String {
-        let left = self.expires.since(now);
-        // Rounded up: `expires=0` would be an end without a reason.
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        match (self.termination, self.standing) {
-            (Some(Termination::Deactivated), _) => "terminated;reason=deactivated".to_owned(),
-            (Some(Termination::Probation(after)), _) => {
-                format!("terminated;reason=probation;retry-after={after}")
-            }
-            (Some(Termination::Rejected), _) => "terminated;reason=rejected".to_owned(),
-            (Some(Termination::TimedOut), _) => "terminated;reason=timeout".to_owned(),
-            (Some(Termination::GaveUp), _) => "terminated;reason=giveup".to_owned(),
-            (Some(Termination::NoResource), _) => "terminated;reason=noresource".to_owned(),
-            (None, Standing::Active) => format!("active;expires={seconds}"),
-            (None, Standing::Pending) => format!("pending;expires={seconds}"),
+    fn remove(&mut self, index: u32, reason: EndReason) {
+        let subscription = self.subscriptions.remove(index as usize);
+        self.timers.cancel(subscription.timer);
+        let Subscription { nonce, resource, resource_place, watcher, watcher_place, .. } = subscription;
+        if let Some(moved) = leave(&mut self.by_resource, &resource, resource_place) {
+            self.at(moved).resource_place = resource_place;
         }
+        if let Some(moved) = leave(&mut self.by_watcher, &watcher, watcher_place) {
+            self.at(moved).watcher_place = watcher_place;
+        }
+        self.ended.push_back(Ended { id: SubscriptionId { nonce, index }, resource, watcher, reason });
     }
 }
 
 impl Policy {
     fn expires_seconds(&self, subscribe: &Subscribe<'_>) -> Result<u32, Refusal> {
         let (default, min) = (self.expires_seconds_default, self.expires_seconds_min);
-        granted(subscribe.expires_seconds, default, min, self.expires_seconds_max)
+        super::granted(subscribe.expires_seconds, default, min, self.expires_seconds_max)
     }
 }
 
@@ -655,16 +557,22 @@ fn is_of_one_request_only(status: u16) -> bool {
     )
 }
 
-/// The key as it stands in a table already, so that one text serves all.
-fn interned(table: &BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>, key: &str) -> Arc<str> {
-    table.get_key_value(key).map_or_else(|| Arc::from(key), |(known, _)| known.clone())
+/// Adds to a group, and gives its key, of which there is one text for all, and the place in it.
+fn join(groups: &mut Groups, key: &str, index: u32) -> (Arc<str>, u32) {
+    let known = groups.get_key_value(key).map(|(known, _)| known.clone());
+    let key = known.unwrap_or_else(|| Arc::from(key));
+    let group = groups.entry(key.clone()).or_default();
+    group.push(index);
+    (key, u32::try_from(group.len() - 1).expect("a group is no longer than the table"))
 }
 
-fn forget(table: &mut BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>, key: &str, id: SubscriptionId) {
-    if let Some(ids) = table.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            table.remove(key);
-        }
+/// Takes out of a group; gives whoever has the place now.
+fn leave(groups: &mut Groups, key: &str, place: u32) -> Option<u32> {
+    let group = groups.get_mut(key).expect("a subscription is in the groups of its keys");
+    group.swap_remove(place as usize);
+    let moved = group.get(place as usize).copied();
+    if group.is_empty() {
+        groups.remove(key);
     }
+    moved
 }

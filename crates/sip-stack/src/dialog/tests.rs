@@ -20,7 +20,10 @@ const POLICY: Policy = Policy {
     expires_seconds_min: 60,
     expires_seconds_max: 7200,
     interval_min: Duration::ZERO,
+    interval_unchanged_min: Duration::from_secs(5),
 };
+/// The same with five seconds between changes.
+const SLOW: Policy = Policy { interval_min: Duration::from_secs(5), ..POLICY };
 
 fn message(lines: &str) -> Message {
     let text = format!(
@@ -52,7 +55,9 @@ fn subscribe(to_tag: &str, cseq: u32, more: &str) -> Message {
 struct World {
     table: Subscriptions,
     now: Instant,
-    policy: Policy,
+    policy: &'static Policy,
+    /// The entity tag of what watchers would be told.
+    entity_tag: Option<&'static str>,
     /// The tag of the last subscription that was accepted.
     tag: String,
     log: String,
@@ -63,7 +68,8 @@ impl World {
         World {
             table: Subscriptions::new([5; 32], LIMITS),
             now: Instant(0),
-            policy: POLICY,
+            policy: &POLICY,
+            entity_tag: None,
             tag: String::new(),
             log: String::new(),
         }
@@ -80,21 +86,23 @@ impl World {
         watcher: &str,
         standing: Standing,
     ) -> Option<SubscriptionId> {
-        let watch = Watch { resource, watcher, contact: "<sip:server.example.com>", standing };
+        let entity_tag = self.entity_tag;
+        let watch = Watch { resource, watcher, contact: "<sip:server.example.com>", standing, entity_tag };
         let policy = self.policy;
-        let result = Subscribe::read(request).and_then(|s| self.table.accept(self.now, &s, &watch, &policy));
+        let result = Subscribe::read(request).and_then(|s| self.table.accept(self.now, &s, &watch, policy));
         self.answered(result)
     }
 
     fn within(&mut self, request: &Message) -> Option<SubscriptionId> {
-        let result = Subscribe::read(request).and_then(|s| self.table.handle_subscribe(self.now, &s));
+        let result =
+            Subscribe::read(request).and_then(|s| self.table.handle_subscribe(self.now, &s, self.entity_tag));
         self.answered(result)
     }
 
     fn answered(&mut self, result: Result<super::Accepted, super::Refusal>) -> Option<SubscriptionId> {
         match result {
             Ok(accepted) => {
-                writeln!(self.log, "< 200, Expires {}", accepted.expires_seconds).unwrap();
+                writeln!(self.log, "< {}, Expires {}", accepted.status, accepted.expires_seconds).unwrap();
                 self.tag = accepted.id.local_tag();
                 self.drain();
                 Some(accepted.id)
@@ -162,7 +170,8 @@ impl World {
         while let Some(due) = self.table.poll_due(self.now) {
             let notify = self.table.notify(self.now, due.id).expect("what is due is there");
             assert_eq!(self.table.notify(self.now, due.id), None, "one NOTIFY in flight");
-            writeln!(self.log, "  NOTIFY {} {}", notify.cseq, notify.subscription_state).unwrap();
+            let known = if notify.body_is_known() { " (known)" } else { "" };
+            writeln!(self.log, "  NOTIFY {} {}{known}", notify.cseq(), notify.subscription_state()).unwrap();
         }
         while let Some(ended) = self.table.poll_ended() {
             writeln!(self.log, "  ended: {} of {}: {:?}", ended.resource, ended.watcher, ended.reason)
@@ -299,7 +308,7 @@ fn one_of_two_watchers_is_told_and_the_other_forgotten() {
 #[test]
 fn changes_wait_for_the_interval_but_a_refresh_does_not() {
     let mut w = World::new();
-    w.policy.interval_min = Duration::from_secs(5);
+    w.policy = &SLOW;
     let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
     w.status(id, 200).changed().pass(2).changed().pass(10).status(id, 200).changed();
     let tag = w.tag.clone();
@@ -598,10 +607,10 @@ fn tables_are_bounded_and_room_comes_back() {
           NOTIFY 1 active;expires=600
         a seventh
         < 503 there are too many subscriptions, Retry-After 60
+          ended: alice of bob: Silent
+          ended: alice of bob: Silent
+          ended: alice of bob: Silent
           ended: alice of carol: Silent
-          ended: alice of bob: Silent
-          ended: alice of bob: Silent
-          ended: alice of bob: Silent
         later
         < 200, Expires 600
           NOTIFY 1 active;expires=600
@@ -626,6 +635,7 @@ fn a_notify_is_a_request_of_the_dialog() {
         watcher: "bob",
         contact: "<sip:here.example.com>",
         standing: Standing::Active,
+        entity_tag: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     let subscription = w.table.get(id).unwrap();
@@ -635,10 +645,11 @@ fn a_notify_is_a_request_of_the_dialog() {
     assert_eq!(notify.next_hop(), "sip:p1.example.com;lr");
     let bytes = notify.build(
         Some("SIP/2.0/UDP here.example.com;branch=z9hG4bK1"),
+        Some("t1"),
         Some(("application/reginfo+xml", b"<reginfo/>")),
     );
     Message::parse(bytes.clone()).unwrap().validate().unwrap();
-    let bare = notify.build(None, None);
+    let bare = notify.build(None, None, None);
     assert!(bare.starts_with(b"NOTIFY sip:bob@192.0.2.1 SIP/2.0\r\nMax-Forwards: 70\r\n"), "{bare:?}");
     expect![[r#"
         NOTIFY sip:bob@192.0.2.1 SIP/2.0
@@ -647,13 +658,14 @@ fn a_notify_is_a_request_of_the_dialog() {
         Route: <sip:p1.example.com;lr>
         Route: <sip:p2.example.com;lr>
         Route: <sip:p3.example.com;lr>
-        From: <sip:alice@example.com>;tag=96aeae390ee27154
+        From: <sip:alice@example.com>;tag=c0c092c21cf4e3b100000000
         To: "Bob" <sip:bob@example.com>;tag=b
         Call-ID: call
-        CSeq: 1 NOTIFY
         Contact: <sip:here.example.com>
         Event: reg;id=7
+        CSeq: 1 NOTIFY
         Subscription-State: active;expires=3600
+        SIP-ETag: t1
         Content-Type: application/reginfo+xml
         Content-Length: 10
 
@@ -672,12 +684,9 @@ fn a_refresh_moves_the_target() {
     );
     let text = String::from_utf8(subscribe(&w.tag, 2, "Expires: 600").bytes().to_vec()).unwrap();
     let moved = Message::parse(Bytes::from(text.replace("bob@192.0.2.1", "bob@192.0.2.99"))).unwrap();
-    w.table.handle_subscribe(w.now, &Subscribe::read(&moved).unwrap()).unwrap();
+    w.table.handle_subscribe(w.now, &Subscribe::read(&moved).unwrap(), None).unwrap();
     let notify = w.table.notify(w.now, id).unwrap();
-    assert_eq!(
-        (notify.request_uri.as_str(), notify.next_hop()),
-        ("sip:bob@192.0.2.99", "sip:bob@192.0.2.99")
-    );
+    assert_eq!((notify.request_uri(), notify.next_hop()), ("sip:bob@192.0.2.99", "sip:bob@192.0.2.99"));
 }
 
 #[test]
@@ -745,34 +754,371 @@ fn long_or_strange_dialogs_are_refused() {
     "#]]);
 }
 
+/// The same SUBSCRIBE with parameters behind the event.
+fn asking(event: &str, to_tag: &str, cseq: u32, more: &str) -> Message {
+    let text = String::from_utf8(subscribe(to_tag, cseq, more).bytes().to_vec()).unwrap();
+    Message::parse(Bytes::from(text.replace("Event: reg", &format!("Event: {event}")))).unwrap()
+}
+
+#[test]
+fn a_watcher_sets_how_often_at_most() {
+    let mut w = World::new();
+    let id = w.accept(&asking("reg;max-rate=0.05", "", 1, "Expires: 600")).unwrap();
+    w.status(id, 200).pass(19);
+    w.changed().changed().note("19 s after the last").pass(2);
+    w.status(id, 200).changed().pass(5);
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.status(id, 200).note("asked for no more").changed().status(id, 200);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;max-rate=0.05
+        > 200
+        changed
+        changed
+        19 s after the last
+        at 20 s
+          NOTIFY 2 active;expires=580;max-rate=0.05
+        > 200
+        changed
+        < 200, Expires 600
+          NOTIFY 3 active;expires=600
+        > 200
+        asked for no more
+        changed
+          NOTIFY 4 active;expires=600
+        > 200
+    "#]]);
+}
+
+#[test]
+fn a_watcher_sets_how_often_at_least() {
+    let mut w = World::new();
+    let id = w.accept(&asking("reg;min-rate=0.1", "", 1, "Expires: 600")).unwrap();
+    w.status(id, 200).pass(10);
+    w.status(id, 200).pass(4);
+    w.changed().status(id, 200).pass(9);
+    w.note("9 s after a change").pass(2);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;min-rate=0.1
+        > 200
+        at 10 s
+          NOTIFY 2 active;expires=590;min-rate=0.1
+        > 200
+        changed
+          NOTIFY 3 active;expires=586;min-rate=0.1
+        > 200
+        9 s after a change
+        at 24 s
+          NOTIFY 4 active;expires=576;min-rate=0.1
+    "#]]);
+}
+
+#[test]
+fn rates_are_brought_within_the_policy_and_each_other() {
+    let mut w = World::new();
+    w.policy = &SLOW;
+    w.accept(&asking("reg;max-rate=1;min-rate=0.5", "", 1, "Expires: 600"));
+    w.accept(&asking("reg;max-rate=0.01;min-rate=0.1;adaptive-min-rate=0.02", "", 1, "Expires: 600"));
+    w.accept(&asking("reg;max-rate=0;min-rate=fast;adaptive-min-rate=-1", "", 1, "Expires: 600"));
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;max-rate=0.2;min-rate=0.2
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;max-rate=0.01;min-rate=0.01;adaptive-min-rate=0.01
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn an_adaptive_rate_earns_silence_by_changes() {
+    let mut w = World::new();
+    let id = w.accept(&asking("reg;adaptive-min-rate=0.1", "", 1, "Expires: 7200")).unwrap();
+    let mut unchanged = 0;
+    w.log.clear();
+    w.status(id, 200);
+    for _ in 0..600 {
+        let before = w.table.get(id).unwrap().notified();
+        w.pass(1);
+        if w.table.get(id).unwrap().notified() > before {
+            unchanged += 1;
+            w.status(id, 200);
+        }
+    }
+    assert!((50..=70).contains(&unchanged), "one in ten seconds on average: {unchanged} in 600 s");
+    for _ in 0..16 {
+        w.changed().status(id, 200);
+    }
+    let before = w.table.get(id).unwrap().notified();
+    w.pass(20);
+    assert_eq!(w.table.get(id).unwrap().notified(), before, "a burst is followed by silence");
+}
+
+#[test]
+fn pending_watchers_get_no_notify_without_news() {
+    let mut w = World::new();
+    let request = asking("reg;min-rate=0.1", "", 1, "Expires: 600");
+    let id = w.accept_as(&request, "alice", "bob", Standing::Pending).unwrap();
+    w.status(id, 200).pass(60);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 pending;expires=600;min-rate=0.1
+        > 200
+    "#]]);
+}
+
+#[test]
+fn what_the_watcher_knows_is_not_said_again() {
+    let mut w = World::new();
+    w.entity_tag = Some("v1");
+    let id = w.accept(&subscribe("", 1, "Expires: 600\nSuppress-If-Match: v1")).unwrap();
+    w.status(id, 200);
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 600\nSuppress-If-Match: v1"));
+    w.entity_tag = Some("v2");
+    w.changed().status(id, 200);
+    w.within(&subscribe(&tag, 3, "Expires: 600\nSuppress-If-Match: v1"));
+    w.status(id, 200).note("whatever there is");
+    w.within(&subscribe(&tag, 4, "Expires: 600\nSuppress-If-Match: *"));
+    w.within(&subscribe(&tag, 5, "Expires: 0\nSuppress-If-Match: *"));
+    w.note("a fetch").accept(&subscribe("", 1, "Expires: 0\nSuppress-If-Match: v2"));
+    w.note("a package without tags").entity_tag = None;
+    w.accept(&subscribe("", 1, "Expires: 600\nSuppress-If-Match: v1"));
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600 (known)
+        > 200
+        < 204, Expires 600
+        changed
+          NOTIFY 2 active;expires=600
+        > 200
+        < 200, Expires 600
+          NOTIFY 3 active;expires=600
+        > 200
+        whatever there is
+        < 204, Expires 600
+        < 204, Expires 0
+          ended: alice of bob: Terminated(TimedOut)
+        a fetch
+        < 200, Expires 0
+          NOTIFY 1 terminated;reason=timeout (known)
+          ended: alice of bob: Terminated(TimedOut)
+        a package without tags
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn a_change_before_the_first_notify_is_said() {
+    let mut w = World::new();
+    let request = subscribe("", 1, "Expires: 600\nSuppress-If-Match: v1");
+    let facts = Subscribe::read(&request).unwrap();
+    let watch = Watch {
+        resource: "alice",
+        watcher: "bob",
+        contact: "<sip:server.example.com>",
+        standing: Standing::Active,
+        entity_tag: Some("v1"),
+    };
+    let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
+    w.table.changed(w.now, "alice");
+    let notify = w.table.notify(w.now, id).unwrap();
+    assert!(!notify.body_is_known());
+    let bytes = notify.build(None, Some("v2"), Some(("text/plain", b"news")));
+    let text = std::str::from_utf8(&bytes).unwrap();
+    assert!(text.contains("\r\nSIP-ETag: v2\r\n") && text.ends_with("\r\n\r\nnews"), "{text}");
+}
+
+#[test]
+fn a_known_body_is_left_out_and_its_tag_is_not() {
+    let mut w = World::new();
+    let request = subscribe("", 1, "Expires: 600\nSuppress-If-Match: v1");
+    let facts = Subscribe::read(&request).unwrap();
+    let watch = Watch {
+        resource: "alice",
+        watcher: "bob",
+        contact: "<sip:server.example.com>",
+        standing: Standing::Active,
+        entity_tag: Some("v1"),
+    };
+    let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
+    let notify = w.table.notify(w.now, id).unwrap();
+    let bytes = notify.build(None, Some("v1"), Some(("text/plain", b"news")));
+    let text = std::str::from_utf8(&bytes).unwrap();
+    assert!(
+        text.contains("\r\nSIP-ETag: v1\r\n") && text.ends_with("\r\nContent-Length: 0\r\n\r\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn unsubscribing_and_refreshing_in_any_order_ends_once() {
+    let mut w = World::new();
+    w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    let tag = w.tag.clone();
+    w.note("the end overtakes a refresh").within(&subscribe(&tag, 3, "Expires: 0"));
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.note("and a refresh follows it").within(&subscribe(&tag, 4, "Expires: 600"));
+    let id = w.table.of_dialog("call", &tag, "b").unwrap();
+    w.status(id, 200).status(id, 200);
+    w.within(&subscribe(&tag, 5, "Expires: 600"));
+    assert!(w.table.is_empty());
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        the end overtakes a refresh
+        < 200, Expires 0
+        < 500 CSeq is older than the last one
+        and a refresh follows it
+        < 481 the subscription does not exist
+        > 200
+          NOTIFY 2 terminated;reason=timeout
+          ended: alice of bob: Terminated(TimedOut)
+        > 200
+        < 481 the subscription does not exist
+    "#]]);
+}
+
+#[test]
+fn a_name_of_the_past_means_nobody_new() {
+    let mut w = World::new();
+    let old = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.result(old, NotifyResult::TimedOut);
+    let new = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    assert_ne!(old, new);
+    w.table.changed_for(w.now, old);
+    w.table.terminate(w.now, old, Termination::Rejected);
+    w.table.set_standing(w.now, old, Standing::Pending);
+    w.result(old, NotifyResult::Unreachable);
+    assert!(w.table.get(old).is_none() && w.table.notify(w.now, old).is_none());
+    w.status(new, 200).note("touched");
+    w.table.changed_for(w.now, new);
+    w.drain();
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > TimedOut
+          ended: alice of bob: Silent
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > Unreachable
+        > 200
+        touched
+          NOTIFY 2 active;expires=600
+    "#]]);
+}
+
+#[test]
+fn a_refresh_keeps_the_dialog_whatever_the_target_s_length() {
+    for (routes, target) in [
+        ("", "sip:bob@192.0.2.99:5061;transport=tcp"),
+        ("", "sip:b@h"),
+        ("Record-Route: <sip:p1.example.com;lr>", "sip:bob@192.0.2.99:5061;transport=tcp"),
+        ("Record-Route: <sip:old.example.com>, <sip:p1.example.com;lr>", "sip:b@h"),
+        ("Record-Route: <sip:old.example.com>", "sip:bob@192.0.2.99:5061;transport=tcp"),
+    ] {
+        let with_target = |to_tag: &str, cseq, target: &str| {
+            let request = subscribe(to_tag, cseq, &format!("Expires: 600\n{routes}\nAccept: text/plain"));
+            let text =
+                String::from_utf8(request.bytes().to_vec()).unwrap().replace("\r\n\r\nAccept", "\r\nAccept");
+            Message::parse(Bytes::from(text.replace("sip:bob@192.0.2.1>", &format!("{target}>")))).unwrap()
+        };
+        let notify_after = |targets: &[&str]| {
+            let mut w = World::new();
+            let id = w.accept(&with_target("", 1, targets[0])).unwrap();
+            for (cseq, target) in (2..).zip(&targets[1..]) {
+                w.status(id, 200);
+                w.within(&with_target(&w.tag.clone(), cseq, target)).expect("the dialog is known");
+            }
+            let subscription = w.table.get(id).unwrap();
+            assert_eq!((subscription.package(), subscription.accept()), ("reg", Some("text/plain")));
+            let envelope = subscription.envelope.clone();
+            (envelope.parts().0.to_owned(), envelope.parts().1.to_owned())
+        };
+        assert_eq!(notify_after(&["sip:bob@192.0.2.1", target]), notify_after(&[target]), "{routes}");
+        assert_eq!(notify_after(&["sip:bob@192.0.2.1", target, "sip:c@h"]), notify_after(&["sip:c@h"]));
+    }
+}
+
+/// What one subscription takes: what stands in the table, what it points at with the heap's own 16 octets a piece, and its share of
+/// lists and maps, which are half empty at worst.
+#[test]
+fn a_subscription_takes_less_than_a_kibibyte() {
+    let request = message(
+        "SUBSCRIBE sip:alice.anderson@contoso.example SIP/2.0
+         Via: SIP/2.0/TCP 192.0.2.101:49152;branch=z9hG4bK0123456789abcdef
+         Max-Forwards: 70
+         From: \"Bob Brown\" <sip:bob.brown@contoso.example>;tag=0123456789abcdef
+         To: <sip:alice.anderson@contoso.example>
+         Call-ID: 01234567-89ab-cdef-0123-456789abcdef
+         CSeq: 1 SUBSCRIBE
+         Contact: <sip:bob.brown@192.0.2.101:49152;transport=tcp;ob>
+         Event: presence
+         Accept: application/pidf+xml",
+    );
+    let (resource, watcher) = ("presence alice.anderson@contoso.example", "bob.brown@contoso.example");
+    let mut table = Subscriptions::new([5; 32], LIMITS);
+    let facts = Subscribe::read(&request).unwrap();
+    let watch = Watch {
+        resource,
+        watcher,
+        contact: "<sip:home.contoso.example:5061;transport=tls>",
+        standing: Standing::Active,
+        entity_tag: None,
+    };
+    let id = table.accept(Instant(0), &facts, &watch, &POLICY).unwrap().id;
+    let envelope = &table.get(id).unwrap().envelope;
+    let text = envelope.parts().0.len() + envelope.parts().1.len() + facts.accept.unwrap().len();
+    const HEAP: usize = 16;
+    const ARC: usize = 16 + HEAP;
+    let own = size_of::<super::Subscription>() + 8;
+    let envelope = size_of_val(&**envelope) + ARC + text + HEAP;
+    let keys = resource.len() + watcher.len() + 2 * ARC;
+    let maps = 2 * (2 * (size_of::<(std::sync::Arc<str>, Vec<u32>)>() + 1) + 4 * size_of::<u32>() + HEAP);
+    let timer = 40;
+    let all = own + envelope + keys + maps + timer;
+    assert!(all < 1024, "{own} + {envelope} + {keys} + {maps} + {timer} = {all}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Accept { watcher: u8, expires: u32 },
-    Within { which: usize, cseq: u32, expires: u32 },
+    Accept { watcher: u8, expires: u32, event: &'static str },
+    Within { which: usize, cseq: u32, expires: u32, event: &'static str },
     Result { which: usize, status: u16, retry_after: Option<u32> },
     Silent { which: usize },
     Changed,
+    Touch { which: usize },
     Terminate { which: usize },
     Pass { seconds: u64 },
+}
+
+fn event() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just("reg"), 1 => Just("reg;min-rate=0.02"), 1 => Just("reg;max-rate=0.1"), 1 => Just("reg;adaptive-min-rate=0.1")]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let expires = prop_oneof![Just(0), Just(60), Just(600), any::<u32>()];
     let which = 0..8usize;
-    let step = prop_oneof![
-        (0..4u8, expires.clone()).prop_map(|(watcher, expires)| Step::Accept { watcher, expires }),
-        (which.clone(), 0..5u32, expires).prop_map(|(which, cseq, expires)| Step::Within {
-            which,
-            cseq,
-            expires
-        }),
-        (which.clone(), 200..700u16, prop::option::of(any::<u32>()))
-            .prop_map(|(which, status, retry_after)| Step::Result { which, status, retry_after }),
-        which.clone().prop_map(|which| Step::Silent { which }),
-        Just(Step::Changed),
-        which.prop_map(|which| Step::Terminate { which }),
-        (0..400u64).prop_map(|seconds| Step::Pass { seconds }),
-    ];
+    let step =
+        prop_oneof![
+            (0..4u8, expires.clone(), event()).prop_map(|(watcher, expires, event)| Step::Accept {
+                watcher,
+                expires,
+                event
+            }),
+            (which.clone(), 0..5u32, expires, event())
+                .prop_map(|(which, cseq, expires, event)| Step::Within { which, cseq, expires, event }),
+            (which.clone(), 200..700u16, prop::option::of(any::<u32>()))
+                .prop_map(|(which, status, retry_after)| Step::Result { which, status, retry_after }),
+            which.clone().prop_map(|which| Step::Silent { which }),
+            Just(Step::Changed),
+            which.clone().prop_map(|which| Step::Touch { which }),
+            which.prop_map(|which| Step::Terminate { which }),
+            (0..400u64).prop_map(|seconds| Step::Pass { seconds }),
+        ];
     prop::collection::vec(step, 0..60)
 }
 
@@ -788,20 +1134,20 @@ proptest! {
         let pick = |ids: &[SubscriptionId], which: usize| ids.get(which % ids.len().max(1)).copied();
         for step in steps.into_iter().chain([Step::Pass { seconds: 8000 }]) {
             match step {
-                Step::Accept { watcher, expires } => {
-                    let request = subscribe("", 1, &format!("Expires: {expires}"));
+                Step::Accept { watcher, expires, event } => {
+                    let request = asking(event, "", 1, &format!("Expires: {expires}"));
                     let facts = Subscribe::read(&request).unwrap();
                     let watcher = format!("w{watcher}");
-                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active };
+                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active, entity_tag: None };
                     if let Ok(accepted) = w.table.accept(w.now, &facts, &watch, &POLICY) {
                         ids.push(accepted.id);
                         begun += 1;
                     }
                 }
-                Step::Within { which, cseq, expires } => {
+                Step::Within { which, cseq, expires, event } => {
                     if let Some(id) = pick(&ids, which) {
-                        let request = subscribe(&id.local_tag(), cseq, &format!("Expires: {expires}"));
-                        let _ = w.table.handle_subscribe(w.now, &Subscribe::read(&request).unwrap());
+                        let request = asking(event, &id.local_tag(), cseq, &format!("Expires: {expires}"));
+                        let _ = w.table.handle_subscribe(w.now, &Subscribe::read(&request).unwrap(), None);
                     }
                 }
                 Step::Result { which, status, retry_after } => {
@@ -816,6 +1162,11 @@ proptest! {
                     }
                 }
                 Step::Changed => w.table.changed(w.now, "alice"),
+                Step::Touch { which } => {
+                    if let Some(id) = pick(&ids, which) {
+                        w.table.changed_for(w.now, id);
+                    }
+                }
                 Step::Terminate { which } => {
                     if let Some(id) = pick(&ids, which) {
                         w.table.terminate(w.now, id, Termination::Deactivated);

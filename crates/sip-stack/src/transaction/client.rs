@@ -21,7 +21,7 @@ use rand::RngCore;
 use sip_message::{Message, Method};
 
 use super::chain::Link;
-use super::matching::{Branch, MethodKey};
+use super::matching::{Branch, BranchText, MethodKey};
 use super::{
     ClientId, Event, Failure, Outgoing, Owner, Side, Transactions, derived, index_u32, name, split_name,
 };
@@ -108,7 +108,7 @@ struct Cancel {
 
 impl Transactions {
     /// Allots a client transaction and its branch (`z9hG4bK...`), so that the request can be written.
-    pub fn reserve(&mut self) -> (ClientId, String) {
+    pub fn reserve(&mut self) -> (ClientId, BranchText) {
         let nonce = self.nonces.next_u64();
         let birth = self.next_birth();
         let index = self.insert_client(birth, nonce, State::Reserved);

@@ -1,11 +1,13 @@
 //! What finds a transaction: keys of server transactions, branches of client transactions, methods.
 
+use std::fmt;
 use std::hash::Hasher;
+use std::ops::Deref;
 
 use sip_message::{Message, Method, Via};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::hex::hex;
+use crate::digits::hex;
 
 /// RFC 3261 §8.1.1.7: a branch that begins so is unique by itself.
 pub(super) const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -104,12 +106,13 @@ pub(super) struct Branch {
 impl Branch {
     const DIGITS: usize = 24;
 
-    pub(super) fn write(self) -> String {
-        let mut text = String::with_capacity(MAGIC_COOKIE.len() + Branch::DIGITS);
-        text.push_str(MAGIC_COOKIE);
-        text.push_str(&hex(self.index.into())[8..]);
-        text.push_str(&hex(self.nonce));
-        text
+    pub(super) fn write(self) -> BranchText {
+        let mut text = [0; BranchText::OCTETS];
+        let (cookie, digits) = text.split_at_mut(MAGIC_COOKIE.len());
+        cookie.copy_from_slice(MAGIC_COOKIE.as_bytes());
+        digits[..8].copy_from_slice(&hex(self.index.into()).as_bytes()[8..]);
+        digits[8..].copy_from_slice(hex(self.nonce).as_bytes());
+        BranchText(text)
     }
 
     /// The branch of a response's topmost Via; what is found so is still worth nothing without the right nonce.
@@ -124,6 +127,28 @@ impl Branch {
         }
         let (index, nonce) = digits.split_at(8);
         Some(Branch { index: read_hex(index)? as u32, nonce: read_hex(nonce)? })
+    }
+}
+
+/// The branch of a client transaction, as Via says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BranchText([u8; BranchText::OCTETS]);
+
+impl BranchText {
+    const OCTETS: usize = MAGIC_COOKIE.len() + Branch::DIGITS;
+}
+
+impl Deref for BranchText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).expect("the cookie and hexadecimal digits are ASCII")
+    }
+}
+
+impl fmt::Display for BranchText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
     }
 }
 

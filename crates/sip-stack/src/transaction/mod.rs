@@ -49,6 +49,8 @@ use self::matching::Keys;
 use self::server::{Server, Waiting};
 use crate::timer::{TimerId, Timers};
 
+pub use self::matching::BranchText;
+
 /// Names a server transaction; void once it ended (a void name is harmless everywhere).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(crate) u64);

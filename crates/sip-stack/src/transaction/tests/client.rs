@@ -194,7 +194,7 @@ fn send_routed(world: &mut World) -> String {
     world.layer.send(world.now, id, outgoing);
     world.layer.cancel(world.now, id, Some("SIP;cause=200\r\n ;text=\"Call completed elsewhere\""));
     world.layer.poll_send();
-    branch
+    branch.to_string()
 }
 
 fn next_sent(world: &mut World, branch: &str) -> String {

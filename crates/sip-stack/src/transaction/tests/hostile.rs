@@ -68,7 +68,7 @@ fn branches_are_read_as_they_were_written() {
     {
         assert_eq!(Branch::read(&branch.write()), Some(branch));
     }
-    assert_eq!(Branch { index: 1, nonce: 2 }.write(), "z9hG4bK000000010000000000000002");
+    assert_eq!(&*Branch { index: 1, nonce: 2 }.write(), "z9hG4bK000000010000000000000002");
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl World {
         let bytes = request(method, &format!("SIP/2.0/UDP us.example;branch={branch}"), "");
         let (transport, owner) = (self.transport, Owner(place as u64));
         let outgoing = Outgoing { flow, transport, bytes: bytes.into(), invite: method == "INVITE", owner };
-        self.clients.push(Sent { id, branch, method });
+        self.clients.push(Sent { id, branch: branch.to_string(), method });
         self.line(&format!("c{place}: send"));
         self.layer.send(self.now, id, outgoing);
         self.drain();

@@ -149,7 +149,7 @@ impl Crowd {
             Some(connection) => (Flow::Connection(ConnectionId(connection)), Transport::Tcp),
             None => (Flow::Datagram { listener: ListenerId(0), remote: peer() }, Transport::Udp),
         };
-        self.clients.push((client, branch));
+        self.clients.push((client, branch.to_string()));
         self.seen.push(Seen { invite, ..Seen::default() });
         self.layer.send(self.now, client, Outgoing { flow, transport, bytes, invite, owner });
     }

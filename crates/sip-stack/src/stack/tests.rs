@@ -1,0 +1,201 @@
+//! Requests of our own over one flow, under a virtual clock. Forwarding is shown by the roles' own conversations.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Transport};
+use sip_message::Message;
+
+use super::{Event, Stack, StackConfig, StackOutput};
+use crate::transaction::{Limits, TimerValues};
+
+const UDP: Flow = Flow::Datagram {
+    listener: ListenerId(0),
+    remote: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5060),
+};
+const TCP: Flow = Flow::Connection(ConnectionId(7));
+
+struct World {
+    stack: Stack,
+    now: Instant,
+    sent: Vec<Bytes>,
+    log: String,
+}
+
+impl World {
+    fn new() -> World {
+        let listener = |transport| Listener {
+            transport,
+            address: SocketAddr::from(([192, 0, 2, 9], 5060)),
+            advertised_host: "home.example.com".to_owned(),
+        };
+        let config = StackConfig {
+            listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+            names: Vec::new(),
+            timers: TimerValues::STANDARD,
+            limits: Limits { server_pending_max: 8, client_pending_max: 8, ended_max: 8 },
+            secret: [1; 32],
+            seed: [2; 32],
+        };
+        let mut world =
+            World { stack: Stack::new(config), now: Instant(0), sent: Vec::new(), log: String::new() };
+        let peer = Peer {
+            transport: Transport::Tcp,
+            remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
+            listener: Some(ListenerId(1)),
+            local: SocketAddr::from(([192, 0, 2, 9], 5060)),
+            identity: PeerIdentity::Anonymous,
+        };
+        world.stack.handle_connected(world.now, ConnectionId(7), &peer, None);
+        world
+    }
+
+    fn send(&mut self, own: u64, flow: Flow) -> &mut World {
+        self.stack.send_own_over(self.now, own, flow, |via| {
+            let text = format!(
+                "NOTIFY sip:bob@192.0.2.1 SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: <sip:a@example.com>;tag=a\r\n\
+                 To: <sip:b@example.com>;tag=b\r\nCall-ID: call\r\nCSeq: 1 NOTIFY\r\nContent-Length: 0\r\n\r\n"
+            );
+            Bytes::from(text)
+        });
+        self.drain()
+    }
+
+    /// The peer's answer to the last request.
+    fn answer(&mut self, status: u16, more: &str) -> &mut World {
+        let request = Message::parse(self.sent.last().expect("something was sent").clone()).unwrap();
+        let mut builder = sip_message::ResponseBuilder::new(&request, status);
+        if let Some((name, value)) = more.split_once(": ") {
+            builder.header_named(name, value);
+        }
+        let known = self.stack.handle_response(self.now, Message::parse(builder.build()).unwrap());
+        writeln!(self.log, "< {status}{}", if known { "" } else { " (belongs to nothing)" }).unwrap();
+        self.drain()
+    }
+
+    fn pass(&mut self, milliseconds: u64) -> &mut World {
+        let end = self.now + Duration::from_millis(milliseconds);
+        while let Some(due) = self.stack.next_deadline().filter(|due| *due <= end) {
+            self.now = due;
+            self.stack.handle_timer(due);
+            self.drain();
+        }
+        self.now = end;
+        self
+    }
+
+    fn drain(&mut self) -> &mut World {
+        while let Some(output) = self.stack.poll_output() {
+            let StackOutput::Send(flow, bytes) = output else { panic!("{output:?}") };
+            let flow = if flow == UDP { "udp" } else { "tcp" };
+            writeln!(self.log, "at {} ms: {flow} > NOTIFY", self.now.0 / 1000).unwrap();
+            self.sent.push(bytes);
+        }
+        while let Some(event) = self.stack.poll_event() {
+            let Event::OwnCompleted { own, outcome } = event else { panic!("{event:?}") };
+            writeln!(self.log, "at {} ms: {own} {outcome:?}", self.now.0 / 1000).unwrap();
+        }
+        self
+    }
+
+    fn check(&mut self, expected: Expect) {
+        assert_eq!((self.stack.pending(), self.stack.contexts()), (0, 0), "nothing is left behind");
+        expected.assert_eq(&self.log);
+    }
+}
+
+#[test]
+fn the_via_is_ours() {
+    let mut w = World::new();
+    w.send(1, UDP).answer(200, "").send(2, TCP).answer(200, "");
+    let vias: Vec<String> = w
+        .sent
+        .iter()
+        .map(|bytes| {
+            let message = Message::parse(bytes.clone()).unwrap();
+            message.validate().unwrap();
+            let via =
+                String::from_utf8(message.header(sip_message::HeaderId::Via).unwrap().to_vec()).unwrap();
+            let branch = message.top_branch().unwrap().to_owned();
+            assert!(branch.starts_with("z9hG4bK"));
+            via.replace(&branch, "BRANCH")
+        })
+        .collect();
+    assert_eq!(
+        vias,
+        [
+            "SIP/2.0/UDP home.example.com:5060;branch=BRANCH;rport",
+            "SIP/2.0/TCP home.example.com:5060;branch=BRANCH"
+        ]
+    );
+}
+
+#[test]
+fn an_answer_completes_once() {
+    let mut w = World::new();
+    w.send(1, TCP).answer(100, "").answer(200, "").answer(200, "");
+    w.send(2, UDP).answer(503, "Retry-After: 7");
+    w.send((1 << 56) - 1, UDP).answer(481, "");
+    w.check(expect![[r#"
+        at 0 ms: tcp > NOTIFY
+        < 100
+        < 200
+        at 0 ms: 1 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
+        < 200 (belongs to nothing)
+        at 0 ms: udp > NOTIFY
+        < 503
+        at 0 ms: 2 OwnOutcome { status: 503, is_answered: true, retry_after_seconds: Some(7) }
+        at 0 ms: udp > NOTIFY
+        < 481
+        at 0 ms: 72057594037927935 OwnOutcome { status: 481, is_answered: true, retry_after_seconds: None }
+    "#]]);
+}
+
+#[test]
+fn silence_ends_after_timer_f_and_datagrams_are_repeated() {
+    let mut w = World::new();
+    w.send(1, TCP).pass(40_000);
+    w.send(2, UDP).pass(40_000).answer(200, "");
+    w.check(expect![[r#"
+        at 0 ms: tcp > NOTIFY
+        at 32000 ms: 1 OwnOutcome { status: 408, is_answered: false, retry_after_seconds: None }
+        at 40000 ms: udp > NOTIFY
+        at 40500 ms: udp > NOTIFY
+        at 41500 ms: udp > NOTIFY
+        at 43500 ms: udp > NOTIFY
+        at 47500 ms: udp > NOTIFY
+        at 51500 ms: udp > NOTIFY
+        at 55500 ms: udp > NOTIFY
+        at 59500 ms: udp > NOTIFY
+        at 63500 ms: udp > NOTIFY
+        at 67500 ms: udp > NOTIFY
+        at 71500 ms: udp > NOTIFY
+        at 72000 ms: 2 OwnOutcome { status: 408, is_answered: false, retry_after_seconds: None }
+        < 200 (belongs to nothing)
+    "#]]);
+}
+
+#[test]
+fn a_flow_that_is_gone_fails_its_requests_alone() {
+    let mut w = World::new();
+    w.send(1, TCP).send(2, UDP).answer(200, "").send(3, TCP);
+    w.stack.handle_closed(w.now, ConnectionId(7));
+    w.drain();
+    w.send(4, TCP).send(5, UDP).answer(430, "");
+    w.check(expect![[r#"
+        at 0 ms: tcp > NOTIFY
+        at 0 ms: udp > NOTIFY
+        < 200
+        at 0 ms: 2 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
+        at 0 ms: tcp > NOTIFY
+        at 0 ms: 1 OwnOutcome { status: 480, is_answered: false, retry_after_seconds: None }
+        at 0 ms: 3 OwnOutcome { status: 480, is_answered: false, retry_after_seconds: None }
+        at 0 ms: 4 OwnOutcome { status: 480, is_answered: false, retry_after_seconds: None }
+        at 0 ms: udp > NOTIFY
+        < 430
+        at 0 ms: 5 OwnOutcome { status: 480, is_answered: false, retry_after_seconds: None }
+    "#]]);
+}
