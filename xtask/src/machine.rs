@@ -7,8 +7,17 @@ use anyhow::{Context, bail};
 use crate::shell;
 
 /// Debian packages of the foreign programs that the system tests talk to, and of the tools around them.
-const DEBIAN_PACKAGES: &[&str] =
-    &["baresip-core", "linphone-cli", "openssl", "python3", "sip-tester", "sipsak", "socat", "sqlite3"];
+const DEBIAN_PACKAGES: &[&str] = &[
+    "baresip-core",
+    "libxml2-utils",
+    "linphone-cli",
+    "openssl",
+    "python3",
+    "sip-tester",
+    "sipsak",
+    "socat",
+    "sqlite3",
+];
 
 /// The SIP clients over WebSocket (JsSIP, SIP.js), with a `package-lock.json`.
 const WEBSOCKET_CLIENTS: &str = "tests/clients/websocket";
