@@ -184,6 +184,7 @@ impl Server {
             authentication: plan.authentication,
             messaging: plan.messaging,
             presence: frontend::PresencePolicy::default(),
+            calls: frontend::CallPolicy::default(),
             transactions_max: plan.limits.transactions_max,
             secret,
             seed: secrets::random()?,

@@ -38,6 +38,7 @@ impl World {
             authentication: Default::default(),
             messaging: Default::default(),
             presence: Default::default(),
+            calls: Default::default(),
             transactions_max: frontend::TRANSACTIONS_MAX,
             secret: [1; 32],
             seed: [2; 32],

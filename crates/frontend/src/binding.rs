@@ -88,6 +88,7 @@ impl Binding {
             q: self.q.unwrap_or(1000),
             cookie: self.id.0,
             alternatives: Vec::new(),
+            changes: Vec::new(),
         }
     }
 

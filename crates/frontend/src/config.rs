@@ -29,6 +29,8 @@ pub struct Config {
     pub messaging: MessagingLimits,
     /// Who sees how much of whom, and how soon.
     pub presence: PresencePolicy,
+    /// Calls: policy and what is kept of them.
+    pub calls: CallPolicy,
     /// Requests that may wait for an answer at once, theirs to us and ours to others; see [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
     /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
@@ -110,6 +112,17 @@ impl Default for PresencePolicy {
     }
 }
 
+/// Calls: policy and what is kept of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallPolicy {
+    /// Whether a call that finds the callee in a call is refused as busy; users may choose otherwise.
+    pub busy_on_busy: bool,
+    /// How long devices ring before a call that nobody answers goes elsewhere; users may choose otherwise.
+    pub no_answer_after: Duration,
+    /// How long the call log reaches back; zero keeps none.
+    pub log_retention: Duration,
+}
+
 impl Default for RegistrationLimits {
     fn default() -> Self {
         RegistrationLimits {
@@ -127,6 +140,16 @@ impl Default for AuthenticationPolicy {
             nonce_lifetime: Duration::from_secs(300),
             connections: Challenge::OncePerFlow,
             datagrams: Challenge::EveryRequest,
+        }
+    }
+}
+
+impl Default for CallPolicy {
+    fn default() -> Self {
+        CallPolicy {
+            busy_on_busy: false,
+            no_answer_after: Duration::from_secs(20),
+            log_retention: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }

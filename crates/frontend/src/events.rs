@@ -313,6 +313,7 @@ impl FrontEnd {
             q: 1000,
             cookie: 0,
             alternatives: Vec::new(),
+            changes: Vec::new(),
         };
         self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());
     }

@@ -13,7 +13,7 @@ use node::{
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use records::{Change, Query, Rows};
+use records::{Change, Query, Rows, StoredCall};
 use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
 use sip_stack::publication::Publications;
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use crate::admin::{Answer, Call};
 use crate::auth::Authenticator;
 use crate::binding::BindingId;
+use crate::calls::table::Calls;
 use crate::config::Config;
 use crate::events::Watcher;
 use crate::messaging::mailbox::DeviceId;
@@ -84,6 +85,11 @@ pub struct FrontEnd {
     pub(crate) accepting_by_place: HashMap<(UserId, records::Sequence), AcceptId, foldhash::fast::FixedState>,
     pub(crate) refusals: Refusals,
     pub(crate) own_requests: Slab<Own>,
+    pub(crate) calls: Calls,
+    /// Whether [`Due::SweepCalls`] is to come.
+    pub(crate) sweeps_calls: bool,
+    /// Entries of call logs that wait for [`Due::LogAgain`].
+    pub(crate) log_waiting: usize,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) publications: Publications<Publication>,
     /// What the subscriptions are about.
@@ -131,6 +137,8 @@ pub(crate) enum Persisting {
     Marks(UserId),
     /// A message that every device refused.
     Withdrawal(UserId, records::Sequence),
+    /// An entry of a call log.
+    LoggedCall(Box<StoredCall>),
 }
 
 /// What a query was about.
@@ -148,6 +156,8 @@ pub(crate) enum Due {
     Withdraw(UserId, records::Sequence),
     WriteBindings,
     WriteMarks,
+    SweepCalls,
+    LogAgain(Box<StoredCall>),
     Prune,
     LoadAgain,
     PresenceWindow(UserId),
@@ -200,6 +210,9 @@ impl FrontEnd {
                 SUBSCRIPTION_LIMITS,
             ),
             publications: Publications::new(derived_seed(&config.seed, b"publications"), publish::LIMITS),
+            calls: Calls::new(seed),
+            sweeps_calls: false,
+            log_waiting: 0,
             watchers: HashMap::with_hasher(fast.clone()),
             watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             persisting: HashMap::with_hasher(fast),
@@ -360,7 +373,13 @@ impl FrontEnd {
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
-            Some(Persisting::Binding(..) | Persisting::Marks(_) | Persisting::Withdrawal(..)) | None => {}
+            Some(
+                Persisting::Binding(..)
+                | Persisting::Marks(_)
+                | Persisting::Withdrawal(..)
+                | Persisting::LoggedCall(_),
+            )
+            | None => {}
         }
     }
 
@@ -382,6 +401,7 @@ impl FrontEnd {
                     self.write_marks_after(user, WRITE_AGAIN_AFTER);
                 }
             }
+            Some(Persisting::LoggedCall(entry)) => self.call_not_logged(entry),
             Some(Persisting::Withdrawal(owner, sequence)) => {
                 self.timers.insert(self.now.monotonic + WRITE_AGAIN_AFTER, Due::Withdraw(owner, sequence));
             }
@@ -448,6 +468,8 @@ impl FrontEnd {
                     self.write_bindings();
                 }
                 Due::WriteMarks => self.write_marks(),
+                Due::SweepCalls => self.sweep_calls(),
+                Due::LogAgain(entry) => self.log_again(*entry),
                 Due::Prune => self.prune(),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),
@@ -473,7 +495,9 @@ impl FrontEnd {
             messages_before_unix_ms: before(self.config.messaging.retention),
             devices_before_unix_ms: before(DEVICE_RETENTION),
         };
+        let calls = Change::PruneCalls { before_unix_ms: before(self.config.calls.log_retention) };
         self.persist_soon(change);
+        self.persist_soon(calls);
         self.timers.insert(self.now.monotonic + PRUNE_EVERY, Due::Prune);
     }
 
@@ -482,7 +506,14 @@ impl FrontEnd {
         self.send_notifies();
         while let Some(event) = self.stack.poll_event() {
             match event {
-                Event::Completed { status, .. } => self.counters.forwarded(status),
+                Event::Responded { server, cookie, response } => {
+                    self.call_responded(server, cookie, &response)
+                }
+                Event::Exhausted { server, .. } => self.stack.conclude(self.now.monotonic, server),
+                Event::Completed { server, status } => {
+                    self.counters.forwarded(status);
+                    self.call_completed(server, status);
+                }
                 Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
                 Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
             }

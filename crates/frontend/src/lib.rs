@@ -18,6 +18,7 @@
 pub mod admin;
 mod auth;
 mod binding;
+mod calls;
 mod config;
 mod events;
 mod explain;
@@ -35,8 +36,8 @@ mod router;
 mod users;
 
 pub use config::{
-    Adjustable, AuthenticationPolicy, Challenge, Config, MessagingLimits, PresencePolicy, RegistrationLimits,
-    TRANSACTIONS_MAX,
+    Adjustable, AuthenticationPolicy, CallPolicy, Challenge, Config, MessagingLimits, PresencePolicy,
+    RegistrationLimits, TRANSACTIONS_MAX,
 };
 pub use frontend::FrontEnd;
 pub use operator::secrets;

@@ -49,6 +49,7 @@ pub(crate) struct Counters {
     pub(crate) messages_refused: u64,
     published: [u64; STEPS.len()],
     pub(crate) publications_ended: u64,
+    pub(crate) calls_not_logged: u64,
 }
 
 /// Where a method stands in [`METHODS`].
@@ -168,6 +169,11 @@ impl Counters {
             ),
             ("chancery_messages_delivered_total", "Messages taken by a device", self.messages_delivered),
             ("chancery_messages_refused_total", "Messages that every device refused", self.messages_refused),
+            (
+                "chancery_calls_not_logged_total",
+                "Entries of call logs that storage could not take",
+                self.calls_not_logged,
+            ),
         ] {
             counter(name, help, &[], value);
         }
@@ -191,6 +197,7 @@ impl FrontEnd {
                 "Messages whose sender waits for an answer",
                 self.accepting.len() as f64,
             ),
+            ("chancery_calls", "Calls that ring or are up", self.calls.len() as f64),
             (
                 "chancery_storage_healthy",
                 "1 while the last write succeeded",

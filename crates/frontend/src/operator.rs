@@ -135,6 +135,7 @@ impl FrontEnd {
                 self.cut_off(user);
             }
             Change::RemoveUser(user) => {
+                self.end_calls_of(user);
                 self.cut_off(user);
                 self.stop_being_watched(user);
                 self.send_notifies();

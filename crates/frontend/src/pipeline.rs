@@ -27,7 +27,7 @@ pub(crate) const SUPPORTED: &str = "path, outbound, gruu";
 /// Extensions that a request may demand of a proxy here (Proxy-Require).
 const PROXY_SUPPORTED: [&str; 0] = [];
 /// Retry-After while the users are being loaded, and when tables are full.
-const RETRY_AFTER_SECONDS: u64 = 2;
+pub(crate) const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// A request on its way through the steps.
 pub(crate) struct Request<'m> {

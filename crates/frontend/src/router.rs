@@ -48,6 +48,7 @@ impl FrontEnd {
     /// Forwards a request, or does for it what only this server can.
     pub(crate) fn route(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
         if let Some(destination) = &request.own_routes.destination {
+            self.within_call(request, sender);
             let flow = destination.ok();
             if *destination == Err(TokenError::Forged) {
                 return Err(Refusal::new(403, "a Route entry bears no signature of ours"));
@@ -66,6 +67,11 @@ impl FrontEnd {
             return self.event_request(request, user, &recipient);
         }
         match recipient {
+            Recipient::User(callee, instance)
+                if method == Method::Invite && request.message.to_tag().is_none() =>
+            {
+                self.call(request, user, callee, instance.as_deref())
+            }
             Recipient::User(callee, instance) => {
                 let targets = self.devices_of(callee, instance.as_deref());
                 if targets.is_empty() {
@@ -138,6 +144,7 @@ impl FrontEnd {
             q: 1000,
             cookie: 0,
             alternatives: Vec::new(),
+            changes: Vec::new(),
         };
         if let Some(flow) = flow.filter(|f| self.stack.hops().flow_facts(*f).is_some()) {
             return Some(target(NextHop::Flow(flow), Vec::new()));
@@ -188,7 +195,7 @@ impl FrontEnd {
             None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
         });
         let record_route = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
-        Forwarding { own_routes: request.own_routes.count, record_route, changes }
+        Forwarding { own_routes: request.own_routes.count, record_route, changes, ..Forwarding::default() }
     }
 
     fn is_of_our_realm(&self, credentials: &Result<AuthParams<'_>, HeaderError>) -> bool {

@@ -24,6 +24,7 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         authentication: AuthenticationPolicy::default(),
         messaging: MessagingLimits::default(),
         presence: PresencePolicy::default(),
+        calls: frontend::CallPolicy::default(),
         transactions_max: TRANSACTIONS_MAX,
         secret: boot.secret,
         seed: boot.seed,

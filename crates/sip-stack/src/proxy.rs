@@ -22,7 +22,8 @@ fn rank(verdict: Verdict) -> (u16, u8, bool) {
     let within = match verdict.status {
         401 | 407 | 415 | 420 | 484 => 0,
         // Says only that this device is not there: any other answer says more.
-        408 | 410 | 430 | 480 | 487 | 503 => 2,
+        // 481 to an INVITE with Replaces: it is another device that has the dialog (RFC 3891 §3).
+        408 | 410 | 430 | 480 | 481 | 487 | 503 => 2,
         _ => 1,
     };
     (class_rank, within, verdict.local)
@@ -53,6 +54,8 @@ mod tests {
         assert_eq!(best(&[486, 302]), 302);
         assert_eq!(best(&[404, 407, 486]), 407, "a challenge helps the caller");
         assert_eq!(best(&[480, 486]), 486, "busy says more than not there");
+        assert_eq!(best(&[481, 603]), 603);
+        assert_eq!(best(&[481, 486]), 486, "who does not have the dialog says nothing about who has it");
         assert_eq!(best(&[486, 404]), 486, "else the first");
     }
 

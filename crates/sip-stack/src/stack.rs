@@ -7,7 +7,8 @@
 //! # Order of calls
 //!
 //! Feed with `handle_*`; command with [`Stack::forward`], [`Stack::respond`], [`Stack::send_own`]; after each call drain [`Stack::poll_event`] and
-//! [`Stack::poll_output`]; call [`Stack::handle_timer`] at [`Stack::next_deadline`].
+//! [`Stack::poll_output`]; call [`Stack::handle_timer`] at [`Stack::next_deadline`]. An [`Event::Exhausted`] is answered at once, by
+//! [`Stack::extend`] or [`Stack::conclude`].
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,8 @@ pub struct Target {
     pub cookie: u64,
     /// The device's other flows, to be tried in turn when this one fails (RFC 5626 §7).
     pub alternatives: Vec<Target>,
+    /// Changes for this target alone, behind those of [`Forwarding`].
+    pub changes: Vec<HeaderChange>,
 }
 
 /// How to get to a target.
@@ -101,6 +104,11 @@ pub struct Forwarding {
     pub record_route: bool,
     /// Further changes.
     pub changes: Vec<HeaderChange>,
+    /// Of an INVITE: whether the user may know further targets once these have failed (RFC 3261 §16.5 lets the target set
+    /// grow): it is asked by [`Event::Exhausted`].
+    pub asks_for_more: bool,
+    /// Of an INVITE: how long these targets ring, all groups together; then they are given up, which counts as 408.
+    pub patience: Option<Duration>,
 }
 
 /// A change to a header on its way.
@@ -112,11 +120,30 @@ pub enum HeaderChange {
     RemoveNamed(&'static str),
     /// It has this one value.
     Set(HeaderId, String),
+    /// One more line of this name stands behind all others.
+    AppendNamed(&'static str, String),
 }
 
 /// What the user of the stack must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Event {
+    /// A forwarded INVITE got a provisional response other than 100, or a 2xx, and it went upstream.
+    Responded {
+        /// Which.
+        server: ServerId,
+        /// [`Target::cookie`] of who responded.
+        cookie: u64,
+        /// As it came, our Via still on it.
+        response: Message,
+    },
+    /// All targets of a forwarded INVITE failed, or nobody answered for as long as [`Forwarding::patience`] allows. Nothing
+    /// went upstream: answer with [`Stack::extend`] or [`Stack::conclude`].
+    Exhausted {
+        /// Which.
+        server: ServerId,
+        /// The best final status so far; 408 where patience ran out, whatever others said.
+        status: u16,
+    },
     /// A forwarded request is answered for good.
     Completed {
         /// Which.
@@ -250,6 +277,10 @@ struct Context {
     /// Challenges of branches other than the best (RFC 3261 §16.7 step 7).
     challenges: Vec<(HeaderId, String)>,
     cancelled: bool,
+    /// Ends [`Forwarding::patience`].
+    patience: Option<TimerId>,
+    /// Whether an [`Event::Exhausted`] waits for the user's answer.
+    asked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -269,7 +300,14 @@ struct Branch {
 
 enum BranchState {
     Searching,
-    Sent { client: ClientId, timer_c: Option<TimerId> },
+    Sent {
+        client: ClientId,
+        timer_c: Option<TimerId>,
+    },
+    /// Rang for too long and was cancelled. It may still have been answered; its 487 counts as 408 (RFC 3261 §16.8).
+    GivenUp {
+        client: ClientId,
+    },
     Ended,
 }
 
@@ -288,6 +326,7 @@ enum BranchFailure {
 
 enum Due {
     TimerC(BranchId),
+    Patience(ContextId),
     Retire(ContextId),
 }
 
@@ -395,6 +434,7 @@ impl Stack {
         while let Some(due) = self.timers.pop(now) {
             match due {
                 Due::TimerC(branch) => self.timer_c(now, branch),
+                Due::Patience(context) => self.patience_over(now, context),
                 Due::Retire(context) => {
                     if self.slot(context).is_some() {
                         self.contexts.remove(context.index as usize);
@@ -414,12 +454,43 @@ impl Stack {
         targets: Vec<Target>,
         forwarding: Forwarding,
     ) {
+        let patience = forwarding.patience;
         let context = self.open(Upstream::Server(server), request, targets, forwarding);
         if request.method() == Method::Invite {
             self.cancellable.insert(server, context);
+            self.set_patience(now, context, patience);
         }
         self.start_next_group(now, context);
         self.settle(now);
+    }
+
+    /// Answers an [`Event::Exhausted`] with further targets, which must not be empty, and how long they may ring.
+    pub fn extend(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        targets: Vec<Target>,
+        patience: Option<Duration>,
+    ) {
+        let Some(id) = self.cancellable.get(&server).copied() else { return };
+        let Some(context) = self.live(id).filter(|context| context.asked) else { return };
+        context.asked = false;
+        // Every branch has a name of its own for as long as the context lives.
+        let room = BRANCHES_MAX - context.branches.len();
+        context.waiting = in_order(targets, room);
+        if context.waiting.is_empty() {
+            return self.conclude_context(now, id);
+        }
+        self.set_patience(now, id, patience);
+        self.start_next_group(now, id);
+        self.settle(now);
+    }
+
+    /// Answers an [`Event::Exhausted`]: there are no further targets, and the best response goes upstream once the last
+    /// target has ended.
+    pub fn conclude(&mut self, now: Instant, server: ServerId) {
+        let Some(id) = self.cancellable.get(&server).copied() else { return };
+        self.conclude_context(now, id);
     }
 
     /// Forwards an ACK, which has no answer.
@@ -572,16 +643,11 @@ impl Stack {
         &mut self,
         upstream: Upstream,
         request: &Message,
-        mut targets: Vec<Target>,
+        targets: Vec<Target>,
         forwarding: Forwarding,
     ) -> ContextId {
         debug_assert!(!targets.is_empty(), "a request is forwarded to at least one target");
         let breadth = request.number(HeaderId::MaxBreadth).ok().flatten().unwrap_or(BREADTH_DEFAULT).max(1);
-        if targets.len() > 1 {
-            targets.sort_by_key(|t| std::cmp::Reverse(t.q));
-            targets.truncate(BRANCHES_MAX);
-            targets.reverse();
-        }
         let context = Context {
             upstream,
             request: request.clone(),
@@ -590,10 +656,12 @@ impl Stack {
             breadth,
             width: usize::try_from(breadth).unwrap_or(usize::MAX),
             branches: SmallVec::new(),
-            waiting: targets,
+            waiting: in_order(targets, BRANCHES_MAX),
             best: None,
             challenges: Vec::new(),
             cancelled: false,
+            patience: None,
+            asked: false,
         };
         self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
         let generation = self.generation;
@@ -712,11 +780,12 @@ impl Stack {
         if context.breadth != BREADTH_DEFAULT {
             edit.set(HeaderId::MaxBreadth, context.breadth.to_string());
         }
-        for change in &context.forwarding.changes {
+        for change in context.forwarding.changes.iter().chain(&target.changes) {
             match change {
                 HeaderChange::Remove(header) => edit.remove(*header),
                 HeaderChange::RemoveNamed(name) => edit.remove_named(name),
                 HeaderChange::Set(header, value) => edit.set(*header, value.as_str()),
+                HeaderChange::AppendNamed(name, value) => edit.append_named(name, value.as_str()),
             };
         }
         Some(edit.write())
@@ -807,12 +876,19 @@ impl Stack {
             return;
         }
         let Some(branch) = self.branch(id) else { return };
-        let BranchState::Sent { client: current, timer_c } = branch.state else { return };
+        let (current, timer_c, given_up) = match branch.state {
+            BranchState::Sent { client, timer_c } => (client, timer_c, false),
+            BranchState::GivenUp { client } => (client, None, true),
+            BranchState::Searching | BranchState::Ended => return,
+        };
         if current != client {
             return;
         }
         if status < 200 {
-            return self.provisional(now, id, timer_c, status, &response);
+            if !given_up {
+                self.provisional(now, id, timer_c, status, response);
+            }
+            return;
         }
         branch.state = BranchState::Ended;
         if let Some(timer) = timer_c {
@@ -820,6 +896,8 @@ impl Stack {
         }
         match status {
             200..300 => self.success(now, id, status, response),
+            487 if given_up => self.collect(now, id, Verdict { status: 408, local: true }, None),
+            _ if given_up => self.collect(now, id, Verdict { status, local: false }, Some(response)),
             430 => self.branch_failed(now, id, BranchFailure::FlowFailed, Some(response)),
             503 if self.has_search(id) => {
                 self.branch_failed(now, id, BranchFailure::Unreachable, Some(response))
@@ -834,7 +912,7 @@ impl Stack {
         id: BranchId,
         timer_c: Option<TimerId>,
         status: u16,
-        response: &Message,
+        response: Message,
     ) {
         if status == 100 {
             return;
@@ -846,15 +924,18 @@ impl Stack {
                 *timer_c = Some(renewed);
             }
         }
-        if let Some(Context { upstream: Upstream::Server(server), .. }) = self.live(id.context) {
-            let server = *server;
-            self.pass(now, server, status, response);
+        let Some(context) = self.live(id.context) else { return };
+        let Upstream::Server(server) = context.upstream else { return };
+        let (invite, cookie) = (context.invite, context.cookie(id));
+        self.pass(now, server, status, &response);
+        if invite {
+            self.events.push_back(Event::Responded { server, cookie, response });
         }
     }
 
     fn success(&mut self, now: Instant, id: BranchId, status: u16, response: Message) {
         let Some(context) = self.live(id.context) else { return };
-        let (upstream, invite) = (context.upstream, context.invite);
+        let (upstream, invite, cookie) = (context.upstream, context.invite, context.cookie(id));
         match upstream {
             Upstream::Own(own) => {
                 self.events.push_back(Event::OwnCompleted { own, outcome: OwnOutcome::answered(&response) });
@@ -862,6 +943,9 @@ impl Stack {
             }
             Upstream::Server(server) => {
                 self.pass(now, server, status, &response);
+                if invite {
+                    self.events.push_back(Event::Responded { server, cookie, response });
+                }
                 self.events.push_back(Event::Completed { server, status });
                 if invite {
                     self.stop_branches(now, id.context, Some(COMPLETED_ELSEWHERE));
@@ -883,8 +967,9 @@ impl Stack {
         response: Option<Message>,
     ) {
         let Some(context) = self.live(id.context) else { return };
-        let cancelled = context.cancelled;
+        let mut cancelled = context.cancelled;
         let Some(branch) = self.branch(id) else { return };
+        cancelled |= matches!(branch.state, BranchState::GivenUp { .. });
         if let BranchState::Sent { timer_c: Some(timer), .. } =
             std::mem::replace(&mut branch.state, BranchState::Ended)
         {
@@ -947,11 +1032,23 @@ impl Stack {
 
     fn finish_if_over(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.live(id) else { return };
-        if context.branches.iter().any(|b| !matches!(b.state, BranchState::Ended)) {
+        if context.asked {
+            return;
+        }
+        let is_open =
+            |state: &BranchState| matches!(state, BranchState::Searching | BranchState::Sent { .. });
+        if context.branches.iter().any(|b| is_open(&b.state)) {
             return;
         }
         if !context.waiting.is_empty() && !context.cancelled {
             return self.start_next_group(now, id);
+        }
+        if context.may_ask() {
+            return self.ask_for_more(id, None);
+        }
+        // Who was given up may still have been answered: a 2xx must find its way (RFC 3261 §16.7 step 5).
+        if context.branches.iter().any(|b| !matches!(b.state, BranchState::Ended)) {
+            return;
         }
         let best = context.best.take();
         let challenges = std::mem::take(&mut context.challenges);
@@ -1047,6 +1144,17 @@ impl Stack {
         let Some(context) = self.live(id) else { return };
         context.cancelled = true;
         context.waiting.clear();
+        // Who gave up hears of nothing but that.
+        context.best = None;
+        for branch in &mut context.branches {
+            if let BranchState::GivenUp { client } = branch.state {
+                branch.state = BranchState::Sent { client, timer_c: None };
+            }
+        }
+        let patience = context.patience.take();
+        if let Some(timer) = patience {
+            self.timers.cancel(timer);
+        }
         let reason = reason.and_then(|r| std::str::from_utf8(r).ok());
         self.stop_branches(now, id, reason);
         self.finish_if_over(now, id);
@@ -1065,7 +1173,7 @@ impl Stack {
                     searches.extend(branch.search.take());
                 }
                 BranchState::Sent { client, .. } if invite => clients.push(client),
-                BranchState::Sent { .. } | BranchState::Ended => {}
+                BranchState::Sent { .. } | BranchState::GivenUp { .. } | BranchState::Ended => {}
             }
         }
         for search in searches {
@@ -1078,12 +1186,60 @@ impl Stack {
     }
 
     fn timer_c(&mut self, now: Instant, id: BranchId) {
-        let Some(Branch { state: BranchState::Sent { client, timer_c }, .. }) = self.branch(id) else {
-            return;
-        };
-        *timer_c = None;
-        let client = *client;
+        let Some(branch) = self.branch(id) else { return };
+        let BranchState::Sent { client, .. } = branch.state else { return };
+        branch.state = BranchState::GivenUp { client };
         self.transactions.cancel(now, client, None);
+        self.finish_if_over(now, id.context);
+    }
+
+    fn set_patience(&mut self, now: Instant, id: ContextId, patience: Option<Duration>) {
+        let timer = patience.map(|patience| self.timers.insert(now + patience, Due::Patience(id)));
+        let Some(context) = self.live(id) else { return };
+        if let Some(old) = std::mem::replace(&mut context.patience, timer) {
+            self.timers.cancel(old);
+        }
+    }
+
+    /// Nobody answered in time: what rings is cancelled, and what has not been tried yet is not tried any more.
+    fn patience_over(&mut self, now: Instant, id: ContextId) {
+        let Some(context) = self.live(id) else { return };
+        context.patience = None;
+        context.waiting.clear();
+        let may_ask = context.may_ask();
+        self.stop_branches(now, id, None);
+        let Some(context) = self.live(id) else { return };
+        let mut timers: SmallVec<[TimerId; 4]> = SmallVec::new();
+        for branch in &mut context.branches {
+            if let BranchState::Sent { client, timer_c } = branch.state {
+                timers.extend(timer_c);
+                branch.state = BranchState::GivenUp { client };
+            }
+        }
+        for timer in timers {
+            self.timers.cancel(timer);
+        }
+        if may_ask { self.ask_for_more(id, Some(408)) } else { self.finish_if_over(now, id) }
+    }
+
+    fn ask_for_more(&mut self, id: ContextId, status: Option<u16>) {
+        let Some(context) = self.live(id) else { return };
+        let Upstream::Server(server) = context.upstream else { return };
+        context.asked = true;
+        let best = context.best.as_ref().map_or(480, |best| upstream_status(best.verdict.status));
+        let timer = context.patience.take();
+        self.events.push_back(Event::Exhausted { server, status: status.unwrap_or(best) });
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+    }
+
+    fn conclude_context(&mut self, now: Instant, id: ContextId) {
+        let Some(context) = self.live(id) else { return };
+        context.asked = false;
+        context.forwarding.asks_for_more = false;
+        self.finish_if_over(now, id);
+        self.settle(now);
     }
 
     /// Works off what transactions and hops have to tell, until nothing is left.
@@ -1148,7 +1304,11 @@ impl Stack {
     fn release(&mut self, id: ContextId) {
         let Some(context) = self.live(id) else { return };
         let upstream = context.upstream;
+        let patience = context.patience.take();
         let branches = std::mem::take(&mut context.branches);
+        if let Some(timer) = patience {
+            self.timers.cancel(timer);
+        }
         for branch in branches {
             if let BranchState::Sent { timer_c: Some(timer), .. } = branch.state {
                 self.timers.cancel(timer);
@@ -1196,6 +1356,17 @@ impl OwnOutcome {
 }
 
 impl Context {
+    fn cookie(&self, id: BranchId) -> u64 {
+        self.branches.get(usize::from(id.branch)).map_or(0, |branch| branch.target.cookie)
+    }
+
+    /// Whether the user may add targets: not to what was cancelled, and not behind a 6xx, which speaks for all
+    /// (RFC 3261 §16.7 step 5).
+    fn may_ask(&self) -> bool {
+        let is_refused_by_all = self.best.as_ref().is_some_and(|best| best.verdict.status >= 600);
+        self.invite && self.forwarding.asks_for_more && !self.cancelled && !is_refused_by_all
+    }
+
     /// Makes branches of the waiting targets of highest q, of as many as may be tried at once (RFC 5393 §5.3.3).
     fn start_group(&mut self) {
         let Some(q) = self.waiting.last().map(|target| target.q) else { return };
@@ -1269,6 +1440,16 @@ fn push_via(via: &mut String, transport: Transport, sent_by: &str, branch: &str)
     if transport == Transport::Udp {
         via.push_str(";rport");
     }
+}
+
+/// Targets as a context keeps them: by rising q, and no more than there is room for.
+fn in_order(mut targets: Vec<Target>, room: usize) -> Vec<Target> {
+    if targets.len() > 1 {
+        targets.sort_by_key(|t| std::cmp::Reverse(t.q));
+    }
+    targets.truncate(room);
+    targets.reverse();
+    targets
 }
 
 /// What stands from each `;` on.

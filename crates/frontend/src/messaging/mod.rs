@@ -292,7 +292,7 @@ impl FrontEnd {
     fn send_to_device(&mut self, delivery: Delivery, message: &Message, target: Target) {
         let own = self.own_requests.insert(Own::Delivery(delivery));
         let changes = vec![HeaderChange::Remove(HeaderId::MaxBreadth)];
-        let forwarding = Forwarding { own_routes: 0, record_route: false, changes };
+        let forwarding = Forwarding { changes, ..Forwarding::default() };
         let own = u64::try_from(own).expect("an index fits");
         self.stack.send_own(self.now.monotonic, own, message, target, forwarding);
     }

@@ -31,7 +31,7 @@ impl FrontEnd {
         let state = compose(&Inputs {
             devices: &devices,
             manual: &account.person.manual,
-            calls: 0,
+            calls: self.calls_up(user),
             now_unix_ms: self.now.wall.0,
         });
         let account = self.users.get_mut(user).expect("it was just found");

@@ -5,18 +5,24 @@ use sip_message::{HeaderId, Message, Method};
 
 use super::world::World;
 
-fn lines(message: &Message, id: HeaderId) -> Vec<String> {
+pub(super) fn lines(message: &Message, id: HeaderId) -> Vec<String> {
     message.elements(id).map(|e| String::from_utf8_lossy(e).into_owned()).collect()
 }
 
-fn invite(world: &mut World, flow: node::Flow) -> String {
+pub(super) fn invite(world: &mut World, flow: node::Flow) -> String {
     let head = world.head("INVITE", "alice", "sip:bob@contoso.example", "sip:bob@contoso.example");
     world.receive(flow, &format!("{head}\nContact: <sip:alice@alice-pc.invalid;transport=tls>"), "");
     head
 }
 
 /// A request of a party within the dialog that a response or request made.
-fn within(world: &mut World, method: &str, of: &Message, routes: &[String], from_callee: bool) -> String {
+pub(super) fn within(
+    world: &mut World,
+    method: &str,
+    of: &Message,
+    routes: &[String],
+    from_callee: bool,
+) -> String {
     let text = |id| String::from_utf8_lossy(of.header(id).unwrap()).into_owned();
     let (from, to) = (text(HeaderId::From), text(HeaderId::To));
     let (from, to, uri) = if from_callee {

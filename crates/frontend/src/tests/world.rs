@@ -80,6 +80,7 @@ impl World {
             authentication: Default::default(),
             messaging: Default::default(),
             presence: Default::default(),
+            calls: Default::default(),
             transactions_max: crate::TRANSACTIONS_MAX,
             secret: [3; 32],
             seed: [boot; 32],
@@ -249,13 +250,33 @@ impl World {
         flow
     }
 
+    /// Refreshes what [`World::sign_in`] made.
+    pub(super) fn register_again(&mut self, flow: Flow, user: &str) {
+        let contact = format!("Contact: <sip:{user}@{user}-pc.invalid;transport=tls>");
+        assert_eq!(self.register(flow, user, &contact).status(), Some(200));
+    }
+
     /// A client's answer to a request that it got.
     pub(super) fn respond(&mut self, flow: Flow, request: &Message, status: u16) {
+        self.respond_with(flow, request, status, &[]);
+    }
+
+    /// The same with further headers.
+    pub(super) fn respond_with(
+        &mut self,
+        flow: Flow,
+        request: &Message,
+        status: u16,
+        headers: &[(HeaderId, &str)],
+    ) {
         let mut response = sip_message::ResponseBuilder::new(request, status);
         response
             .to_tag("callee")
             .copy_record_route()
             .header(HeaderId::Contact, "<sip:callee@bob-pc.invalid;transport=tls>");
+        for (id, value) in headers {
+            response.header(*id, value);
+        }
         let bytes = response.build();
         self.handle(Input::Received { flow, bytes });
     }

@@ -2,9 +2,11 @@
 //! devices).
 //!
 //! A device that cannot be recognised is a new one at each registration; what was sent to it before it went away may
-//! still arrive among what it gets as the new one.
+//! still arrive among what it gets as the new one. A device that is recognised begins, when it comes for the first time,
+//! where the others have got; until that is written a crash makes it begin further back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use directory::UserId;
 use node::{Instant, Outcome};
@@ -13,12 +15,18 @@ use records::{Change, Sequence};
 use super::{Checker, End, Resident, message_branch};
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
+/// How long before or after a crash a device may have got what was forgotten: a message is on its way for a while, and a
+/// cursor stays unwritten for the front end's 200 ms and what the disk takes.
+const CURSOR_UNWRITTEN_MAX: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub struct MailboxOrder {
     residents: Vec<Resident>,
     ids: BTreeMap<String, UserId>,
     sequences: BTreeMap<(UserId, Mark), Sequence>,
     firsts: Vec<First>,
+    /// When machines crashed.
+    crashes: Vec<Instant>,
     /// When a copy was first sent, in copies sent.
     sent: BTreeMap<String, usize>,
     seen: BTreeSet<(usize, Mark)>,
@@ -40,9 +48,17 @@ impl MailboxOrder {
             ids: BTreeMap::new(),
             sequences: BTreeMap::new(),
             firsts: Vec::new(),
+            crashes: Vec::new(),
             sent: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
+    }
+}
+
+impl MailboxOrder {
+    /// Whether a crash may have taken away that a device got as far as this.
+    fn was_forgotten(&self, got: &First) -> bool {
+        self.crashes.iter().any(|at| at.since(got.at).max(got.at.since(*at)) <= CURSOR_UNWRITTEN_MAX)
     }
 }
 
@@ -70,6 +86,7 @@ impl Checker for MailboxOrder {
                     self.sent.entry(branch).or_insert(place);
                 }
             }
+            What::Stopped { party: Party::Machine(_), .. } => self.crashes.push(event.at),
             // A device needs no copy of what it sent itself; where it gets one after a crash, it is not in order.
             What::Fact { device, fact: Fact::Wrote { mark, .. } } => {
                 self.seen.insert((*device, mark.clone()));
@@ -97,6 +114,7 @@ impl Checker for MailboxOrder {
             };
             match last.get(&first.device).filter(|(before, _)| before > sequence) {
                 Some((_, other)) if resident.instance.is_none() && first.sent < other.sent => {}
+                Some((_, other)) if self.was_forgotten(other) => {}
                 Some((before, other)) => {
                     let (name, mark, other) = (&resident.name, &first.mark, &other.mark);
                     let (b, s) = (before.0, sequence.0);

@@ -1,0 +1,217 @@
+//! Calls (design section 7): who is in which, where they go, and what is kept of them.
+//!
+//! - [`table`]: every INVITE dialog through this server, while it lasts;
+//! - [`log`]: what its parties find of it afterwards.
+//!
+//! Media and session descriptions are the parties' own. What passes within a dialog passes by its Route entries and needs
+//! nothing of what is known here; a call that the table lost is still a call.
+
+pub(crate) mod log;
+pub(crate) mod table;
+
+use std::time::Duration;
+
+use directory::UserId;
+use sip_message::{HeaderId, Message, Method};
+use sip_stack::transaction::ServerId;
+
+use self::log::Ending;
+use self::table::{BeginError, CallId, NewCall, Party, Pending, Up};
+use crate::binding::BindingId;
+use crate::frontend::{Due, FrontEnd};
+use crate::pipeline::{Refusal, Request, Sender};
+use crate::registration::device_on_flow;
+
+/// How often a part of the table is gone through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// In so many parts: each call is looked at twice a minute at least.
+const SWEEP_PARTS: usize = 30;
+/// A call whose devices are both gone for so long is over: as long as a request within it would be tried (64 × T1), so that
+/// devices that change their connections keep their call.
+const ABANDONED_AFTER: Duration = Duration::from_secs(32);
+
+// What calls others.
+impl FrontEnd {
+    /// An INVITE that begins a call with one of our users, or with one instance of the user's devices.
+    pub(crate) fn call(
+        &mut self,
+        request: &Request<'_>,
+        caller: UserId,
+        called: UserId,
+        instance: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let id = self.begin_call(request, caller, called)?;
+        let targets = self.devices_of(called, instance);
+        if targets.is_empty() {
+            self.end_call(id, Ending::Refused { status: 480, by_callee: false });
+            return Err(Refusal::new(480, "no device of the user is registered"));
+        }
+        self.forward(request, Sender::User(caller), targets);
+        Ok(())
+    }
+
+    fn begin_call(
+        &mut self,
+        request: &Request<'_>,
+        caller: UserId,
+        called: UserId,
+    ) -> Result<CallId, Refusal> {
+        let account = self.users.get(caller).expect("who signed in exists");
+        let device = device_on_flow(account, request.arrival.flow);
+        let server = request.server.expect("an INVITE has a transaction");
+        let new = NewCall { caller: Party { user: caller, device }, called, server };
+        let begun = self.calls.begin(self.now, request.message, new);
+        if self.calls.len() == 1 && !self.sweeps_calls {
+            self.sweeps_calls = true;
+            self.timers.insert(self.now.monotonic + SWEEP_EVERY, Due::SweepCalls);
+        }
+        begun.map_err(|error| match error {
+            BeginError::Full => Refusal::new(503, "the table of calls is full")
+                .with(HeaderId::RetryAfter, crate::pipeline::RETRY_AFTER_SECONDS.to_string()),
+            BeginError::TooManyOfOne => Refusal::new(403, "the caller has too many calls"),
+            // RFC 3261 §8.2.2.2 calls it a merged request.
+            BeginError::AlreadyThere => Refusal::new(482, "a call of this Call-ID and tag is not over"),
+        })
+    }
+
+    /// A request within a dialog passes.
+    pub(crate) fn within_call(&mut self, request: &Request<'_>, sender: Sender) {
+        if !matches!(request.method, Method::Bye | Method::Invite | Method::Update) {
+            return;
+        }
+        let Some(id) = self.calls.of_request(request.message) else { return };
+        // Who is no party may follow our Route entries, and is told off by the party that it reaches.
+        if let Sender::User(user) = sender
+            && !self.calls.get(id).is_some_and(|call| call.is_up_for(user))
+        {
+            return;
+        }
+        if request.method == Method::Bye {
+            return self.end_call(id, Ending::HungUp);
+        }
+        self.calls.refreshed(self.now.monotonic, id, session_expires(request.message));
+        if let Some(server) = request.server {
+            self.calls.await_answer(server, id);
+        }
+    }
+
+    /// An INVITE that was forwarded got a provisional response or a 2xx.
+    pub(crate) fn call_responded(&mut self, server: ServerId, cookie: u64, response: &Message) {
+        let status = response.status().unwrap_or(0);
+        match self.calls.pending(server) {
+            Some(Pending::SetUp(id)) if status < 200 => {
+                if self.calls.rings(id) {
+                    self.calls_changed(id);
+                }
+            }
+            Some(Pending::SetUp(id)) => self.call_answered(id, BindingId(cookie), response),
+            Some(Pending::Refresh(id)) if status >= 200 => {
+                self.calls.refreshed(self.now.monotonic, id, session_expires(response));
+            }
+            Some(Pending::Refresh(_)) | None => {}
+        }
+    }
+
+    fn call_answered(&mut self, id: CallId, binding: BindingId, response: &Message) {
+        let Some(call) = self.calls.get(id) else { return };
+        let user = self.binding_owners.get(&binding).copied().unwrap_or(call.called);
+        let is_elsewhere = user != call.called;
+        let account = self.users.get(user);
+        let binding = account.and_then(|account| account.bindings.iter().find(|b| b.id == binding));
+        let answered_at = match (account, binding) {
+            (Some(account), _) if is_elsewhere => account.user.address.as_str().into(),
+            (_, Some(binding)) if !binding.user_agent.is_empty() => binding.user_agent.clone(),
+            (_, Some(binding)) => binding.uri.clone(),
+            (_, None) => "".into(),
+        };
+        let up = Up {
+            callee_tag: response.to_tag().unwrap_or("").into(),
+            callee: Party { user, device: binding.map(|b| b.device) },
+            answered_at,
+            since: self.now.monotonic,
+        };
+        self.calls.answered(self.now.monotonic, id, up, session_expires(response));
+        self.calls_changed(id);
+    }
+
+    /// A forwarded request has its final answer.
+    pub(crate) fn call_completed(&mut self, server: ServerId, status: u16) {
+        match self.calls.take_pending(server) {
+            Some(Pending::SetUp(id)) => self.end_call(id, Ending::Refused { status, by_callee: true }),
+            // RFC 5057 §5.1: these end the dialog.
+            Some(Pending::Refresh(id)) if matches!(status, 408 | 481) => self.end_call(id, Ending::Lost),
+            Some(Pending::Refresh(_)) | None => {}
+        }
+    }
+
+    /// A user is removed, and nothing that runs through us bears the name any more.
+    pub(crate) fn end_calls_of(&mut self, user: UserId) {
+        let calls: Vec<CallId> = self.calls.of(user).map(|(id, _)| id).collect();
+        for id in calls {
+            self.end_call(id, Ending::Lost);
+        }
+    }
+
+    /// Looks at a part of the calls: some are over although nobody said so.
+    pub(crate) fn sweep_calls(&mut self) {
+        for id in self.calls.sweep(SWEEP_PARTS) {
+            let Some(call) = self.calls.get(id) else { continue };
+            if call.is_over(self.now.monotonic) {
+                self.end_call(id, Ending::Lost);
+                continue;
+            }
+            let Some(up) = call.up() else { continue };
+            let is_abandoned = self.is_gone(call.caller) && self.is_gone(up.callee);
+            let now = self.now.monotonic;
+            let since = is_abandoned.then(|| call.abandoned_since.unwrap_or(now));
+            if since.is_some_and(|since| now.since(since) >= ABANDONED_AFTER) {
+                self.end_call(id, Ending::Lost);
+            } else if let Some(call) = self.calls.get_mut(id) {
+                call.abandoned_since = since;
+            }
+        }
+        self.sweeps_calls = self.calls.len() > 0;
+        if self.sweeps_calls {
+            self.timers.insert(self.now.monotonic + SWEEP_EVERY, Due::SweepCalls);
+        }
+    }
+
+    /// How many calls of a user are up.
+    pub(crate) fn calls_up(&self, user: UserId) -> usize {
+        self.calls.up(user)
+    }
+
+    fn is_gone(&self, party: Party) -> bool {
+        let Some(account) = self.users.get(party.user) else { return true };
+        match party.device {
+            Some(device) => account.bindings.iter().all(|b| b.device != device),
+            None => account.bindings.0.is_empty(),
+        }
+    }
+
+    fn end_call(&mut self, id: CallId, ending: Ending) {
+        let Some(call) = self.calls.end(id) else { return };
+        self.parties_changed(&[call.caller.user, call.up().map_or(call.called, |up| up.callee.user)]);
+        self.log_call(&call, ending);
+    }
+
+    /// Somebody is in a call, or in none any more.
+    fn parties_changed(&mut self, parties: &[UserId]) {
+        for user in parties {
+            self.presence_changed(*user);
+        }
+    }
+
+    fn calls_changed(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let parties = [call.caller.user, call.up().map_or(call.called, |up| up.callee.user)];
+        self.parties_changed(&parties);
+    }
+}
+
+/// How long a session lasts without a refresh (RFC 4028 §4).
+fn session_expires(message: &Message) -> Option<Duration> {
+    let value = std::str::from_utf8(message.header(HeaderId::SessionExpires)?).ok()?;
+    let seconds = value.split(';').next()?.trim().parse::<u32>().ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}
