@@ -42,8 +42,10 @@
 //! Pruning alone is done in several transactions, so that messages do not wait for it; it is acknowledged, out of
 //! order, when it is complete.
 
+mod copy;
 mod error;
 mod known;
+mod lock;
 mod metrics;
 mod migrations;
 mod queue;
@@ -65,7 +67,9 @@ use records::{Change, Query, Rows};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+pub use copy::{Contents, CopyError, Pace, Progress, copy, prove};
 pub use error::OpenError;
+pub use lock::Lock;
 pub use metrics::{Meter, StorageMetrics};
 
 use metrics::Counters;
@@ -150,7 +154,7 @@ impl Sqlite {
     /// # Errors
     /// See [`OpenError`]. An existing file that is not ours, or newer than this program, is not touched.
     pub fn open(path: &Path, options: Options, sink: CompletionSink<Rows>) -> Result<Sqlite, OpenError> {
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         let mut connection = connect(path, options)?;
         let wal_pages = Arc::new(AtomicU64::new(0));
         let reported = Arc::clone(&wal_pages);
@@ -221,19 +225,6 @@ impl Drop for Sqlite {
 impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sqlite").field("database", &self.shared.files.database).finish_non_exhaustive()
-    }
-}
-
-/// Keeps other processes away until the file is closed. It is not the database itself: closing that a second time
-/// would drop SQLite's own locks (fcntl(2): they belong to the process, not to the descriptor).
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let path = beside(path, "-lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(|error| io_error(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse),
-        Err(std::fs::TryLockError::Error(error)) => Err(io_error(&path, &error)),
     }
 }
 
@@ -356,7 +347,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 /// Starts the writer. It owns the connection, and the lock until the connection is closed.
 fn spawn(
     connection: Connection,
-    lock: File,
+    lock: Lock,
     tail_messages: usize,
     shared: Arc<Shared>,
 ) -> Result<JoinHandle<Result<(), StoreError>>, OpenError> {

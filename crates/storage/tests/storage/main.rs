@@ -1,5 +1,6 @@
 //! The storage as its driver sees it.
 
+mod copies;
 mod reference;
 mod support;
 
