@@ -1,6 +1,7 @@
 //! System tests: the real server, real sockets, foreign programs.
 
 mod accounts;
+mod backup;
 mod calls;
 mod clients;
 mod crash;

@@ -9,10 +9,10 @@ use system_tests::{Road, Server, Transport, skip};
 const ROOM_OCTETS: u64 = 512 * 1024;
 
 /// A small file system of memory; root alone may mount one.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<SmallDisk> {
+    pub(crate) fn mount(at: &Path) -> Option<SmallDisk> {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=4m", "chancery-test"])
             .arg(at)

@@ -40,6 +40,10 @@ pub(crate) enum Command {
     Presence(PresenceCommand),
     /// Show how the running server does.
     Status(StatusArguments),
+    /// Back up the database and the server's secret, while the server runs.
+    Backup(BackupArguments),
+    /// Prove a backup, or put it in the place of a stopped server's database.
+    Restore(RestoreArguments),
     /// Explain whether one person reaches another, and if not, why and how to mend it.
     Explain(ExplainArguments),
     /// Have the running server take over its changed configuration.
@@ -192,6 +196,60 @@ pub(crate) struct ReloadArguments {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
+}
+
+/// Back up the database and the server's secret.
+///
+/// The running server makes the backup beside its work, as of one moment: everything that was accepted before the command
+/// was given is in it. Where no server runs, the command makes it itself. A backup is a folder for the server's account
+/// alone: the database, secret.key, and manifest.json with their SHA-256 and what is in them. It appears under its name
+/// when it is complete; nothing is overwritten.
+///
+/// It holds what a password is checked against: keep it as safe as the server. Configuration, certificates and their keys
+/// are not in it.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery backup\n  \
+    chancery backup --to /mnt/backups --json\n  \
+    chancery backup --to /mnt/backups/before-upgrade\n\n\
+    Then: chancery restore --verify FOLDER")]
+pub(crate) struct BackupArguments {
+    /// The folder to make. One that is there receives the backup under a name with the time. Default: that, in the folder
+    /// backups of the data folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Prove a backup, or restore it.
+///
+/// With --verify nothing is changed: the backup is held against its manifest, restored into a temporary folder (TMPDIR),
+/// searched for damage, migrated to this program's version and loaded as a server does. Without it the same is done but
+/// for loading, then the backup takes the place of the database and the secret in the data folder of a stopped server.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery restore --verify /mnt/backups/chancery-20261122T081500Z\n  \
+    chancery restore /mnt/backups/chancery-20261122T081500Z --config /etc/chancery/chancery.toml\n\n\
+    Ends with 0 where the backup is good, or restored, and with 1 where it is not.")]
+pub(crate) struct RestoreArguments {
+    /// The folder of the backup.
+    pub(crate) backup: PathBuf,
+    /// Prove that it can be restored, and change nothing.
+    #[arg(long, conflicts_with_all = ["config", "dir", "force"])]
+    pub(crate) verify: bool,
+    /// Replace a database that is there; it is kept in a folder beside.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// The configuration of the server. Default: ./chancery.toml, else /etc/chancery/chancery.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of the server: that of `chancery demo`, or of its chancery.toml.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Manage the accounts of the running server, over its local socket.

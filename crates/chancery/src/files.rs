@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::Context;
@@ -45,6 +45,23 @@ pub(crate) fn create_secret_dir(path: &Path) -> anyhow::Result<()> {
         .mode(MODE_SECRET_DIR)
         .create(path)
         .with_context(|| format!("cannot create the folder {}", path.display()))
+}
+
+/// Renames durably, within a file system.
+pub(crate) fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::rename(from, to)
+        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
+    sync_folder(to)
+}
+
+/// What root makes in the server's folder is to be the server's: gives it to the folder's owner.
+pub(crate) fn give_as(path: &Path, folder: &Path) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+    std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+        .with_context(|| format!("cannot give {} to the owner of {}", path.display(), folder.display()))
 }
 
 /// The permission bits of a file.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::ServerArguments;
+use crate::cli::{RestoreArguments, ServerArguments};
 use crate::config::{CONTROL_SOCKET, FILE_NAME, SYSTEM_FILE, Settings};
 use crate::exit::{Exit, Failure};
 
@@ -10,6 +10,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) const DATA_DIR: &str = "data";
 /// The database's file in the data folder.
 pub(crate) const DATABASE: &str = "chancery.db";
+/// Backups for which no other place was named, in the data folder.
+pub(crate) const BACKUPS: &str = "backups";
 
 /// The configuration that was named, else ./chancery.toml, else the system's.
 pub(crate) fn config_file(given: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -47,4 +49,26 @@ pub(crate) fn control_socket(server: &ServerArguments) -> Result<PathBuf, Failur
         )
     })?;
     Ok(Settings::load(&file)?.control_socket)
+}
+
+/// The data folder of the server; `None` where only its socket was named.
+pub(crate) fn data_dir(server: &ServerArguments) -> Result<Option<PathBuf>, Failure> {
+    match server.socket {
+        Some(_) => Ok(None),
+        None => data_dir_of(server.config.as_deref(), server.dir.as_deref()).map(Some),
+    }
+}
+
+/// The data folder that a backup is restored to.
+pub(crate) fn restored_data_dir(arguments: &RestoreArguments) -> Result<PathBuf, Failure> {
+    data_dir_of(arguments.config.as_deref(), arguments.dir.as_deref())
+}
+
+fn data_dir_of(config: Option<&Path>, dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    let file = match dir {
+        Some(dir) if dir.join(FILE_NAME).exists() => dir.join(FILE_NAME),
+        Some(dir) => return Ok(dir.join(DATA_DIR)),
+        None => config_file(config)?,
+    };
+    Ok(Settings::load(&file)?.data_dir)
 }

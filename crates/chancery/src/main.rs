@@ -5,6 +5,7 @@
 //! the running server. Serialisation derives (JSON of the control socket) live here and nowhere further in. What it is
 //! not: it decides nothing about SIP, users or storage.
 
+mod backup;
 mod check;
 mod cli;
 mod clock;
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Presence(command) => presence::run(command),
         Command::Status(arguments) => user::status(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use directory::{Role, SipAddress, User, UserState};
 use node::store::{Completion, Outcome, Store, StoreError, Submission, Urgency};
 use node::{PersistToken, QueryToken};
-use records::{Change, Query, Rows};
+use records::{Change, Query, Rows, UserRecord};
 use storage::{OpenError, Sqlite};
 
 use crate::secrets;
@@ -43,12 +43,16 @@ impl Offline {
 
     /// All accounts.
     pub(crate) fn accounts(&mut self) -> anyhow::Result<BTreeMap<SipAddress, User>> {
+        let records = self.records()?.into_iter();
+        Ok(records.map(|record| (record.user.address.clone(), record.user)).collect())
+    }
+
+    /// All that a server loads when it starts.
+    pub(crate) fn records(&mut self) -> anyhow::Result<Vec<UserRecord>> {
         let token = QueryToken(0);
         self.storage.submit(vec![Submission::Query { token, query: Query::Load }]);
         match self.next_completions()?.pop() {
-            Some(Completion::Rows { rows: Ok(Rows::Loaded(users)), .. }) => {
-                Ok(users.into_iter().map(|record| (record.user.address.clone(), record.user)).collect())
-            }
+            Some(Completion::Rows { rows: Ok(Rows::Loaded(users)), .. }) => Ok(users),
             Some(Completion::Rows { rows: Err(error), .. }) => {
                 bail!("cannot read the accounts: {}", words(&error))
             }

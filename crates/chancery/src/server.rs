@@ -4,7 +4,7 @@
 //! control socket, metrics, signals, the certificate's files and systemd. They meet in the driver's handle only.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::backup::Desk;
 use crate::config::{ListenerSettings, ProcessLimits, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Backend, Caller, ControlServer};
@@ -66,9 +67,15 @@ pub(crate) struct Server {
     sockets: Vec<TcpListener>,
     https: Vec<TcpListener>,
     facts: ServerFacts,
-    control_socket: PathBuf,
+    places: Places,
     storage: Meter,
     runtime: tokio::runtime::Runtime,
+}
+
+/// Where the operator's thread works.
+struct Places {
+    control_socket: PathBuf,
+    data_dir: PathBuf,
 }
 
 /// What the operator's thread does besides: what a reload means, and what is said when the server is ready.
@@ -207,7 +214,7 @@ impl Server {
             sockets: sockets.http,
             https: sockets.https,
             facts,
-            control_socket: plan.control_socket,
+            places: Places { control_socket: plan.control_socket, data_dir: plan.data_dir },
             storage: meter,
             runtime,
         })
@@ -215,7 +222,7 @@ impl Server {
 
     /// Runs until a signal ends it.
     pub(crate) fn run(self, operator: Operator) -> anyhow::Result<()> {
-        let Server { driver, sockets, https, facts, control_socket, storage, runtime } = self;
+        let Server { driver, sockets, https, facts, places, storage, runtime } = self;
         let handle = driver.handle();
         let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
         let https_meter = (!https.is_empty()).then(Arc::<net::https::Meter>::default);
@@ -229,7 +236,7 @@ impl Server {
         let metrics = Arc::new(ProcessMetrics { storage, certificate_end, https: https_meter });
         let (failed, failure) = std::sync::mpsc::channel();
         let operations = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
-            let ended = operate(&handle, sockets, &metrics, facts, &control_socket, operator);
+            let ended = operate(&handle, sockets, &metrics, facts, places, operator);
             // However the operator's side ended, the server does not go on without it.
             if let Err(error) = &ended {
                 tracing::error!(event = "operator-failed", "{error:#}");
@@ -255,13 +262,13 @@ fn operate(
     http: Vec<TcpListener>,
     metrics: &Arc<ProcessMetrics>,
     facts: ServerFacts,
-    control_socket: &Path,
+    places: Places,
     operator: Operator,
 ) -> anyhow::Result<()> {
     let runtime = net::runtime().context("no runtime can be made")?;
     let local = tokio::task::LocalSet::new();
     let ended = local.block_on(&runtime, async {
-        let control = ControlServer::bind(control_socket)?;
+        let control = ControlServer::bind(&places.control_socket)?;
         let signals = Signals::new()?;
         for listener in http {
             let listener = tokio::net::TcpListener::from_std(listener).context("the metrics' listener")?;
@@ -273,7 +280,8 @@ fn operate(
         let for_control = Rc::clone(&facts);
         let (reload, reloads) = tokio::sync::mpsc::channel(RELOADS_MAX);
         tokio::task::spawn_local({
-            let backend = Rc::new(Backend { node: caller(handle.clone()), reload, facts: for_control });
+            let (node, backups) = (caller(handle.clone()), Desk::new(places.data_dir));
+            let backend = Rc::new(Backend { node, reload, facts: for_control, backups });
             async move { control.run(backend).await }
         });
         attend(handle, &facts, signals, reloads, operator).await

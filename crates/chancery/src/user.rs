@@ -203,7 +203,7 @@ pub(crate) fn ask(server: &ServerArguments, call: CallLine) -> Result<AnswerLine
     answered(connect(server)?.ask(call)?)
 }
 
-fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
+pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
     match answer {
         AnswerLine::Refused { kind, message } => {
             let (exit, help) = match kind {
@@ -216,6 +216,7 @@ fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Storage => {
                     (Exit::Failed, "the server's log says more; look at the disk's free space")
                 }
+                RefusalKind::Backup => (Exit::Failed, "the server's log says more"),
                 RefusalKind::Starting => (Exit::NoServer, "try again in a moment"),
                 RefusalKind::BadRequest => (Exit::Failed, "correct what the message names"),
                 RefusalKind::Version => (Exit::NoServer, "use the program that the server was started with"),

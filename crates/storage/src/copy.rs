@@ -8,7 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Instant;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -20,15 +19,6 @@ use crate::{BUSY_TIMEOUT, OpenError, io_error, migrations};
 const STEP_PAGES: i32 = 1_024;
 /// Rows of damage that are told. One is enough to know; some more help to see where.
 const TOLD_MAX: usize = 5;
-
-/// How fast a copy is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Half of the time at most, for a database that is served meanwhile.
-    Gentle,
-    /// As fast as it goes.
-    Full,
-}
 
 /// How far a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +60,13 @@ pub enum CopyError {
 
 /// Copies the database at `source`, which may be in use, to the new file `target`, readable by its owner alone. When
 /// this returns, the copy is on the disk, in one file without log; the name in its folder is the caller's to make
-/// durable. `watch` hears of each step and may end it.
+/// durable. `watch` hears of each step, between steps: it may take its time, so that others have the disk, and may end it.
 ///
 /// # Errors
 /// See [`CopyError`].
 pub fn copy(
     source: &Path,
     target: &Path,
-    pace: Pace,
     mut watch: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Contents, CopyError> {
     let from = open(source).and_then(|from| {
@@ -90,14 +79,13 @@ pub fn copy(
     });
     let from = from.map_err(CopyError::Source)?;
     let mut to = create(target).map_err(CopyError::Target)?;
-    copy_pages(&from, &mut to, pace, &mut watch)?;
+    copy_pages(&from, &mut to, &mut watch)?;
     finish(to, target).map_err(CopyError::Target)
 }
 
 fn copy_pages(
     from: &Connection,
     to: &mut Connection,
-    pace: Pace,
     watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), CopyError> {
     let page_octets = from.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0));
@@ -105,7 +93,6 @@ fn copy_pages(
     let octets = |pages: i32| u64::from(pages.unsigned_abs()) * page_octets;
     let backup = Backup::new(from, to).map_err(|error| CopyError::Target(error.into()))?;
     loop {
-        let began = Instant::now();
         let step = backup.step(STEP_PAGES).map_err(|error| match OpenError::from(error) {
             corrupt @ OpenError::Corrupt(_) => CopyError::Source(corrupt),
             other => CopyError::Target(other),
@@ -116,11 +103,9 @@ fn copy_pages(
         if watch(progress).is_break() {
             return Err(CopyError::GivenUp);
         }
-        match step {
-            StepResult::Done => return Ok(()),
-            // Nobody else has the copy, and a reader waits for no writer: what is left to do is to try again.
-            _ if pace == Pace::Gentle => std::thread::sleep(began.elapsed()),
-            _ => {}
+        // Nobody else has the copy, and a reader waits for no writer: what was busy is tried again.
+        if step == StepResult::Done {
+            return Ok(());
         }
     }
 }

@@ -67,7 +67,7 @@ use records::{Change, Query, Rows};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-pub use copy::{Contents, CopyError, Pace, Progress, copy, prove};
+pub use copy::{Contents, CopyError, Progress, copy, prove};
 pub use error::OpenError;
 pub use lock::Lock;
 pub use metrics::{Meter, StorageMetrics};

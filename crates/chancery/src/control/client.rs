@@ -33,16 +33,36 @@ impl Client {
 
     /// Asks and waits for the answer. A refusal is an answer.
     pub(crate) fn ask(&mut self, call: CallLine) -> Result<AnswerLine, Failure> {
-        self.exchange(call).map_err(|error| {
-            let socket = self.socket.display().to_string();
-            Failure::new(Exit::NoServer, error.context(format!("the server at {socket} gave no answer")))
-        })
+        self.exchange(call).map_err(|error| self.gave_none(error))
+    }
+
+    /// Asks for something long, and hears how far it is: octets done, and octets in all.
+    pub(crate) fn ask_long(
+        &mut self,
+        call: CallLine,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<AnswerLine, Failure> {
+        let mut answer = self.ask(call)?;
+        while let AnswerLine::Progress { done, total } = answer {
+            progress(done, total);
+            answer = self.next_answer().map_err(|error| self.gave_none(error))?;
+        }
+        Ok(answer)
+    }
+
+    fn gave_none(&self, error: anyhow::Error) -> Failure {
+        let socket = self.socket.display().to_string();
+        Failure::new(Exit::NoServer, error.context(format!("the server at {socket} gave no answer")))
     }
 
     fn exchange(&mut self, call: CallLine) -> anyhow::Result<AnswerLine> {
         let mut line = serde_json::to_vec(&Request::new(call))?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;
+        self.next_answer()
+    }
+
+    fn next_answer(&mut self) -> anyhow::Result<AnswerLine> {
         let mut answer = Vec::new();
         (&mut self.stream).take(ANSWER_OCTETS_MAX as u64).read_until(b'\n', &mut answer)?;
         if answer.last() != Some(&b'\n') {

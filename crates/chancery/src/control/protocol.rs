@@ -6,6 +6,7 @@ use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDeta
 use serde::{Deserialize, Serialize};
 
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
+use crate::backup::Taken;
 use crate::reload::Reloaded;
 
 /// Both sides state it; a server refuses another one.
@@ -44,6 +45,7 @@ pub(crate) enum CallLine {
     Status,
     Explain { from: String, to: String },
     Reload { dry_run: bool },
+    Backup { to: Option<String> },
 }
 
 /// An answer line.
@@ -61,6 +63,12 @@ pub(crate) enum AnswerLine {
     Status(Box<StatusLine>),
     Explanation(ExplanationLine),
     Reloaded(Reloaded),
+    /// Of a backup, in octets. More lines follow.
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    Backup(Box<Taken>),
     Refused {
         kind: RefusalKind,
         message: String,
@@ -76,6 +84,8 @@ pub(crate) enum RefusalKind {
     ForeignDomain,
     WeakPassword,
     Storage,
+    /// No backup was made; the message says how to mend it.
+    Backup,
     Starting,
     /// The request is not understood, or holds what cannot be an address.
     BadRequest,
@@ -226,6 +236,7 @@ impl CallLine {
             },
             CallLine::PresenceClear { address } => Call::ClearPresence(parse_address(&address)?),
             CallLine::Status => Call::Status,
+            CallLine::Backup { .. } => return Err("the node makes no backup".to_owned()),
             CallLine::Explain { from, to } => {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
             }

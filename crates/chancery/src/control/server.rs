@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{AnswerLine, CallLine, REQUEST_OCTETS_MAX, RefusalKind, Request, ServerFacts, VERSION};
 use super::socket::ShortPath;
+use crate::backup::Desk;
 use crate::files;
 use crate::reload::{self, Mode, ReloadError};
 
@@ -29,6 +30,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long accepting pauses after it failed, so that a lack of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often something long says how far it is. A client gives up after 30 seconds of silence.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Brings a call to the node and its answer back; `None` where the node is gone.
 pub(crate) type Caller = Rc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Option<Answer>>>>>;
 
@@ -38,6 +42,7 @@ pub(crate) struct Backend {
     /// What the operator's thread does itself.
     pub(crate) reload: mpsc::Sender<reload::Request>,
     pub(crate) facts: Rc<ServerFacts>,
+    pub(crate) backups: Desk,
 }
 
 /// A bound control socket; its file goes when it is dropped.
@@ -119,30 +124,37 @@ async fn serve(stream: UnixStream, backend: &Backend) -> io::Result<()> {
             return Ok(());
         }
         let answer = match complete {
-            true => answer(&line, backend).await,
+            true => match parse(&line) {
+                Ok(CallLine::Backup { to }) => back_up(stream.get_mut(), to, &backend.backups).await?,
+                Ok(CallLine::Reload { dry_run }) => reload(dry_run, backend).await,
+                Ok(call) => answer(call, backend).await,
+                Err(refused) => refused,
+            },
             false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
         };
-        let mut answer = serde_json::to_vec(&answer)?;
-        answer.push(b'\n');
-        stream.get_mut().write_all(&answer).await?;
+        say(stream.get_mut(), &answer).await?;
         if !complete {
             return Ok(());
         }
     }
 }
 
-async fn answer(line: &[u8], backend: &Backend) -> AnswerLine {
-    let request: Request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(error) => return unreadable(line, &error),
-    };
-    if request.version != VERSION {
-        return other_version(request.version.into());
+async fn say(stream: &mut UnixStream, answer: &AnswerLine) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    stream.write_all(&line).await
+}
+
+fn parse(line: &[u8]) -> Result<CallLine, AnswerLine> {
+    let request: Request = serde_json::from_slice(line).map_err(|error| unreadable(line, &error))?;
+    match request.version {
+        VERSION => Ok(request.call),
+        other => Err(other_version(other.into())),
     }
-    if let CallLine::Reload { dry_run } = request.call {
-        return reload(dry_run, backend).await;
-    }
-    let call = match request.call.into_call() {
+}
+
+async fn answer(call: CallLine, backend: &Backend) -> AnswerLine {
+    let call = match call.into_call() {
         Ok(call) => call,
         Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
     };
@@ -182,6 +194,34 @@ async fn reload(dry_run: bool, backend: &Backend) -> AnswerLine {
             AnswerLine::refused(RefusalKind::Unavailable, format!("not everything was taken over: {error:#}"))
         }
         Err(_) => stopping(),
+    }
+}
+
+/// Says how far it is until it is done. Where nobody hears it any more, it is given up.
+async fn back_up(stream: &mut UnixStream, to: Option<String>, backups: &Desk) -> io::Result<AnswerLine> {
+    let refused = |error: anyhow::Error| {
+        tracing::warn!(event = "backup-failed", "{error:#}");
+        AnswerLine::refused(RefusalKind::Backup, format!("{error:#}"))
+    };
+    let mut job = match backups.begin(to.map(PathBuf::from)) {
+        Ok(job) => job,
+        Err(error) => return Ok(refused(error)),
+    };
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            taken = job.taken() => return Ok(match taken {
+                Ok(taken) => {
+                    tracing::info!(event = "backed-up", folder = %taken.folder.display(), "a backup is complete");
+                    AnswerLine::Backup(Box::new(taken))
+                }
+                Err(error) => refused(error),
+            }),
+            _ = ticks.tick() => {
+                let (done, total) = job.progress();
+                say(stream, &AnswerLine::Progress { done, total }).await?;
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use presence::{DeviceState, Inputs, Manual, compose};
 use super::client::Client;
 use super::protocol::{AnswerLine, CallLine, ListenerLine, REQUEST_OCTETS_MAX, ServerFacts};
 use super::server::{Backend, ControlServer};
+use crate::backup::Desk;
 use crate::files;
 
 fn facts() -> ServerFacts {
@@ -49,10 +50,11 @@ fn conversation(
             Box::pin(async move { answer }) as _
         });
         let socket = socket.to_owned();
+        let backups = Desk::new(socket.with_file_name("data"));
         let client = tokio::task::spawn_blocking(move || client(socket));
         // Nobody reloads here.
         let reload = tokio::sync::mpsc::channel(1).0;
-        let backend = Rc::new(Backend { node: caller, reload, facts: Rc::new(facts()) });
+        let backend = Rc::new(Backend { node: caller, reload, facts: Rc::new(facts()), backups });
         tokio::select! {
             () = server.run(backend) => unreachable!("a server runs until it is dropped"),
             done = client => done.unwrap(),

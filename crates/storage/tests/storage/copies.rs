@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use records::{Query, Sequence};
 use rusqlite::Connection;
-use storage::{Contents, CopyError, OpenError, Pace, copy, prove};
+use storage::{Contents, CopyError, OpenError, copy, prove};
 
 use crate::support::*;
 
@@ -39,7 +39,7 @@ fn a_copy_is_the_moment_at_which_it_began() {
     };
     let before = rows(&mut home);
     let (mut steps, mut done) = (0, 0);
-    let copied = copy(&file(&folder), &target(&folder), Pace::Gentle, |progress| {
+    let copied = copy(&file(&folder), &target(&folder), |progress| {
         // Each step is followed by more changes than it has copied: a copy that began again would never end.
         steps += 1;
         home.persist_all((0..30).map(|n| message(100 + 30 * steps + n, OCTETS)).collect());
@@ -67,7 +67,7 @@ fn what_was_just_acknowledged_is_in_a_copy() {
     for n in 1..=20 {
         home.persist_all(vec![message(n, 10)]);
         let target = folder.path().join(format!("{n}.db"));
-        let copied = copy(&file(&folder), &target, Pace::Full, |_| Continue(())).unwrap();
+        let copied = copy(&file(&folder), &target, |_| Continue(())).unwrap();
         assert_eq!(copied.messages, n);
     }
 }
@@ -76,7 +76,7 @@ fn what_was_just_acknowledged_is_in_a_copy() {
 fn a_copy_can_be_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let mut home = furnished(&file(&folder));
-    let copied = copy(&file(&folder), &target(&folder), Pace::Full, |_| Break(()));
+    let copied = copy(&file(&folder), &target(&folder), |_| Break(()));
     assert_eq!(copied, Err(CopyError::GivenUp));
     home.persist_all(vec![message(101, 10)]);
 }
@@ -86,13 +86,13 @@ fn a_copy_overwrites_nothing_and_needs_something_to_copy() {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::eager(&file(&folder));
     std::fs::write(target(&folder), "precious").unwrap();
-    let copied = copy(&file(&folder), &target(&folder), Pace::Full, |_| Continue(()));
+    let copied = copy(&file(&folder), &target(&folder), |_| Continue(()));
     assert!(matches!(copied, Err(CopyError::Target(OpenError::Io(_)))), "{copied:?}");
     assert_eq!(std::fs::read(target(&folder)).unwrap(), b"precious");
     drop(home);
 
     let absent = folder.path().join("absent.db");
-    let copied = copy(&absent, &folder.path().join("b.db"), Pace::Full, |_| Continue(()));
+    let copied = copy(&absent, &folder.path().join("b.db"), |_| Continue(()));
     assert!(matches!(copied, Err(CopyError::Source(OpenError::Io(_)))), "{copied:?}");
     assert!(!absent.exists(), "looking for it does not make it");
 }
@@ -107,11 +107,11 @@ fn an_older_database_is_copied_as_it_is() {
     old.execute_batch("INSERT INTO users VALUES (1, 'a@x.example', '', 'enabled', 'person', NULL, NULL)")
         .unwrap();
     let contents = Contents { schema: 1, users: 1, messages: 0, documents: 0, calls: 0 };
-    let copied = copy(&file(&folder), &target(&folder), Pace::Full, |_| Continue(()));
+    let copied = copy(&file(&folder), &target(&folder), |_| Continue(()));
     assert_eq!(copied, Ok(contents));
     assert_eq!(prove(&target(&folder)), Ok(contents));
     old.pragma_update(None, "user_version", 99).unwrap();
-    let copied = copy(&file(&folder), &folder.path().join("b.db"), Pace::Full, |_| Continue(()));
+    let copied = copy(&file(&folder), &folder.path().join("b.db"), |_| Continue(()));
     assert!(matches!(copied, Err(CopyError::Source(OpenError::Newer { found: 99, .. }))), "{copied:?}");
 }
 
