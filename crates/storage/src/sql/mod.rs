@@ -1,0 +1,244 @@
+//! Changes and queries as statements.
+//!
+//! The texts keep to what SQLite and PostgreSQL share: numbered parameters in order of first use, `ON CONFLICT` with
+//! its target named, `UPDATE .. FROM`, no `RETURNING`. SQLite's own are only [`BEGIN`], an `INDEXED BY`, and how a missing
+//! user shows (a violated foreign key fails the statement here, and the whole transaction there).
+
+mod accounts;
+mod batch;
+mod bindings;
+mod calls;
+mod choices;
+mod documents;
+mod in_order;
+mod marks;
+mod messages;
+mod values;
+
+use directory::UserState;
+use node::store::{Outcome, StoreError};
+use records::{Change, Query, Rows, UserRecord};
+use rusqlite::{Connection, Statement};
+
+use self::accounts::Accounts;
+use self::bindings::Bindings;
+use self::calls::Calls;
+use self::choices::Choices;
+use self::documents::Documents;
+use self::marks::{HeldMarks, Marks};
+use self::messages::{Messages, Unwritten};
+use self::values::integer;
+use crate::error::Failure;
+
+pub(crate) use self::messages::TAIL_FACTOR_MAX;
+
+/// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
+pub(crate) const PRUNE_ROWS_MAX: i64 = 500;
+
+// Takes the write lock at once: a transaction that began as a reader could fail to become a writer halfway.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+
+/// All statements, compiled once, by the tables that they are about.
+pub(crate) struct Statements<'c> {
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    accounts: Accounts<'c>,
+    bindings: Bindings<'c>,
+    messages: Messages<'c>,
+    marks: Marks<'c>,
+    choices: Choices<'c>,
+    documents: Documents<'c>,
+    calls: Calls<'c>,
+}
+
+/// What a group has changed and is not written yet, because it is cheaper together; it is held back until something could
+/// see the difference.
+#[derive(Default)]
+pub(crate) struct Held<'g> {
+    messages: Unwritten<'g>,
+    marks: HeldMarks<'g>,
+}
+
+/// What pruning drops: what is older, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    pub(crate) messages_before_unix_ms: u64,
+    pub(crate) devices_before_unix_ms: u64,
+    pub(crate) calls_before_unix_ms: u64,
+}
+
+impl Bounds {
+    /// Those of a change that prunes.
+    pub(crate) fn of(change: &Change) -> Option<Bounds> {
+        match *change {
+            Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
+                Some(Bounds { messages_before_unix_ms, devices_before_unix_ms, calls_before_unix_ms: 0 })
+            }
+            Change::PruneCalls { before_unix_ms } => {
+                Some(Bounds { calls_before_unix_ms: before_unix_ms, ..Bounds::default() })
+            }
+            _ => None,
+        }
+    }
+
+    /// What either drops.
+    #[must_use]
+    pub(crate) fn union(self, other: Bounds) -> Bounds {
+        Bounds {
+            messages_before_unix_ms: self.messages_before_unix_ms.max(other.messages_before_unix_ms),
+            devices_before_unix_ms: self.devices_before_unix_ms.max(other.devices_before_unix_ms),
+            calls_before_unix_ms: self.calls_before_unix_ms.max(other.calls_before_unix_ms),
+        }
+    }
+}
+
+impl<'c> Statements<'c> {
+    /// Also reads the tail. It is merged when it holds `tail_messages`.
+    pub(crate) fn prepare(
+        connection: &'c Connection,
+        tail_messages: usize,
+    ) -> rusqlite::Result<Statements<'c>> {
+        Ok(Statements {
+            begin: connection.prepare(BEGIN)?,
+            commit: connection.prepare(COMMIT)?,
+            accounts: Accounts::prepare(connection)?,
+            bindings: Bindings::prepare(connection)?,
+            messages: Messages::prepare(connection, tail_messages)?,
+            marks: Marks::prepare(connection)?,
+            choices: Choices::prepare(connection)?,
+            documents: Documents::prepare(connection)?,
+            calls: Calls::prepare(connection)?,
+        })
+    }
+
+    pub(crate) fn begin(&mut self) -> rusqlite::Result<()> {
+        self.begin.execute([]).map(drop)
+    }
+
+    pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.commit.execute([])?;
+        self.messages.committed();
+        Ok(())
+    }
+
+    /// Where a savepoint may return to.
+    pub(crate) fn mark(&self) -> usize {
+        self.messages.mark()
+    }
+
+    /// What the transaction did since the mark was rolled back; 0 is its beginning.
+    pub(crate) fn rolled_back_to(&mut self, mark: usize) {
+        self.messages.rolled_back_to(mark);
+    }
+
+    /// Applies a change inside the open transaction, or notes it in `held` for [`Statements::flush`]. Pruning is
+    /// not done here but in steps ([`Statements::prune_step`]).
+    pub(crate) fn apply<'g>(&mut self, change: &'g Change, held: &mut Held<'g>) -> Result<Outcome, Failure> {
+        match change {
+            Change::AppendMessage(message) => return self.messages.append(message, &mut held.messages),
+            Change::AdvanceTaken { owner, through } => held.marks.take(*owner, *through)?,
+            Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
+                held.marks.advance(*owner, device, *through, *seen_unix_ms)?;
+            }
+            Change::AddUser(user) => {
+                self.flush(held)?;
+                return self.accounts.add(user);
+            }
+            Change::RemoveUser(user) => {
+                self.flush(held)?;
+                let user = integer(user.0)?;
+                self.messages.remove_all(user)?;
+                self.accounts.remove(user)?;
+            }
+            Change::SetUserState { user, state } => {
+                if *state == UserState::Disabled {
+                    self.bindings.remove_all(*user)?;
+                }
+                self.accounts.set_state(*user, *state)?;
+            }
+            Change::SetUserSecrets { user, secrets } => self.accounts.set_secrets(*user, secrets)?,
+            Change::PutBinding(binding) => self.bindings.put(binding)?,
+            Change::RemoveBinding { user, key } => self.bindings.remove(*user, key)?,
+            Change::WithdrawMessage { owner, sequence } => {
+                self.flush(held)?;
+                self.messages.withdraw(*owner, *sequence)?;
+            }
+            Change::SetManual { user, manual } => self.choices.set_manual(*user, manual)?,
+            Change::SetCallSettings { user, settings } => self.choices.set_calls(*user, settings)?,
+            Change::PutDocument(document) => self.documents.put(document)?,
+            Change::RemoveDocument { owner, application, name } => {
+                self.documents.remove(*owner, application, name)?;
+            }
+            Change::AppendCall(call) => return self.calls.append(call),
+            Change::Prune { .. } | Change::PruneCalls { .. } => {}
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// Writes what [`Statements::apply`] has held back.
+    pub(crate) fn flush(&mut self, held: &mut Held<'_>) -> Result<(), Failure> {
+        self.messages.write(&mut held.messages)?;
+        self.marks.write(&mut held.marks)
+    }
+
+    /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether it dropped any.
+    pub(crate) fn prune_step(&mut self, bounds: Bounds) -> Result<bool, Failure> {
+        let messages = self.messages.prune(bounds.messages_before_unix_ms, PRUNE_ROWS_MAX)?;
+        let devices = self.marks.prune(bounds.devices_before_unix_ms, PRUNE_ROWS_MAX)?;
+        let calls = self.calls.prune(bounds.calls_before_unix_ms, PRUNE_ROWS_MAX)?;
+        Ok(messages + devices + calls > 0)
+    }
+
+    /// Messages that are in no index yet.
+    pub(crate) fn tail_messages(&self) -> usize {
+        self.messages.tail_messages()
+    }
+
+    /// Moves some rows from the tail to the indices, in the open transaction.
+    pub(crate) fn merge_step(&mut self) -> Result<(), Failure> {
+        self.messages.merge_step()
+    }
+
+    /// Reads some more of the identities that the index held at the start; whether there are more.
+    pub(crate) fn read_identities(&mut self) -> Result<bool, Failure> {
+        self.messages.read_identities()
+    }
+
+    /// Whether the last step of merging failed.
+    pub(crate) fn merge_fails(&self) -> bool {
+        self.messages.merge_fails()
+    }
+
+    /// The step is durable, or why it is not; whether there is no more to do for now.
+    pub(crate) fn merged(&mut self, step: Result<(), StoreError>) -> bool {
+        self.messages.merged(step)
+    }
+
+    pub(crate) fn query(&mut self, query: &Query) -> Result<Rows, Failure> {
+        match query {
+            Query::Load => Ok(Rows::Loaded(self.load([0, i64::MAX])?)),
+            Query::LoadUser(id) => {
+                let Ok(id) = i64::try_from(id.0) else { return Ok(Rows::LoadedUser(None)) };
+                Ok(Rows::LoadedUser(self.load([id, id])?.pop().map(Box::new)))
+            }
+            Query::Messages { owner, after, limit } => {
+                Ok(Rows::Messages(self.messages.page(*owner, *after, *limit)?))
+            }
+            Query::Calls { owner, before, missed_only, limit } => {
+                Ok(Rows::Calls(self.calls.page(*owner, *before, *missed_only, *limit)?))
+            }
+        }
+    }
+
+    /// The users with ids from the first to the last of `users`. All tables are read in the order of users, once.
+    fn load(&mut self, users: [i64; 2]) -> rusqlite::Result<Vec<UserRecord>> {
+        let mut records = self.accounts.load(users)?;
+        self.bindings.load(users, &mut records)?;
+        self.marks.load(users, &mut records)?;
+        self.choices.load(users, &mut records)?;
+        self.documents.load(users, &mut records)?;
+        self.messages.load(&mut records);
+        Ok(records)
+    }
+}
