@@ -3,7 +3,7 @@
 //! Read only. The URI of a list elsewhere is given as it stands; whose document it names is for the one who has the documents.
 
 use crate::lists::{Group, ListsError};
-use crate::xml::{Bounds, Document, Element, Ending, XmlError};
+use crate::xml::{Bounds, Document, Element, Leniency, XmlError};
 
 /// The type of the documents.
 pub const CONTENT_TYPE: &str = "application/rls-services+xml";
@@ -58,7 +58,7 @@ pub enum List {
 
 /// Reads a document.
 pub fn read(text: &[u8]) -> Result<Vec<Service>, ServicesError> {
-    let document = Document::read(text, &BOUNDS, Ending::Whole)?;
+    let document = Document::read(text, &BOUNDS, Leniency::None)?;
     let root = document.root();
     if !root.is(RLS_SERVICES, "rls-services") {
         return Err(ServicesError::NotServices);

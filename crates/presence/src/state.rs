@@ -214,7 +214,7 @@ impl fmt::Debug for Activities {
     }
 }
 
-/// What a device can do (RFC 5196): the media that a caller may offer it.
+/// What a device is known to be able to do (RFC 5196): the media that a caller may offer it. What is false is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Capabilities {
     /// Audio.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::xml::{DECLARATION, Document, Edits, Element, Ending, Escaped};
+use crate::xml::{DECLARATION, Document, Edits, Element, Escaped, Leniency};
 
 use super::{BOUNDS, Contact, Lists, ListsError, RESOURCE_LISTS, URI_OCTETS_MAX, display_name};
 
@@ -78,7 +78,7 @@ pub fn edit(document: Option<&str>, edit: &Edit<'_>) -> Result<String, EditError
     let empty = format!("{DECLARATION}<resource-lists xmlns=\"{RESOURCE_LISTS}\"/>\r\n");
     let text = document.unwrap_or(&empty);
     Lists::read(text.as_bytes())?;
-    let tree = Document::read(text.as_bytes(), &BOUNDS, Ending::Whole).map_err(ListsError::from)?;
+    let tree = Document::read(text.as_bytes(), &BOUNDS, Leniency::None).map_err(ListsError::from)?;
     let mut edits = Edits::new(tree.root().text());
     Editing { root: tree.root(), edits: &mut edits }.make(edit)?;
     let changed = edits.apply();
@@ -173,8 +173,8 @@ impl<'d, 'a> Editing<'_, 'd, 'a> {
             }
         }
         if stays.is_none() {
-            // As it is, with what else it says, where its prefixes mean the same.
-            let moved = if target.prefix() == first.prefix() && first.prefix().is_empty() {
+            // As it is, with what else it says, where its prefixes mean the same: those of the root.
+            let moved = if has_names_of_root(target) && has_names_of_root(*first) {
                 first.text()[first.span()].to_owned()
             } else {
                 let shown = display_name(*first).or_else(|| contact.display_name.clone());
@@ -248,6 +248,14 @@ fn within<'d, 'a>(element: Element<'d, 'a>, local: &'static str) -> Vec<Element<
 
 fn entries<'d, 'a>(list: Element<'d, 'a>) -> impl Iterator<Item = Element<'d, 'a>> {
     list.children_of(RESOURCE_LISTS, "entry")
+}
+
+/// Whether nothing around it but the root declares a namespace, and it is written as the root is.
+fn has_names_of_root(element: Element<'_, '_>) -> bool {
+    let parents = std::iter::successors(Some(element), |element| element.parent());
+    let mut inner = parents.take_while(|element| element.parent().is_some());
+    let root = std::iter::successors(Some(element), |element| element.parent()).last();
+    root.is_some_and(|root| root.prefix() == element.prefix()) && !inner.any(Element::declares_namespace)
 }
 
 fn is(entry: Element<'_, '_>, contact: &Contact) -> bool {

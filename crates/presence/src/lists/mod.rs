@@ -12,7 +12,7 @@ use directory::SipAddress;
 
 use crate::address::address_of_uri;
 use crate::state::cut;
-use crate::xml::{Bounds, Document, Element, Ending, XmlError};
+use crate::xml::{Bounds, Document, Element, Leniency, XmlError};
 
 pub use edit::{DEFAULT_GROUP, Edit, EditError, edit};
 
@@ -92,13 +92,12 @@ pub struct Contact {
 impl Lists {
     /// Reads a document that a person keeps.
     pub fn read(text: &[u8]) -> Result<Lists, ListsError> {
-        Lists::of(&Document::read(text, &BOUNDS, Ending::Whole)?)
+        Lists::of(&Document::read(text, &BOUNDS, Leniency::None)?)
     }
 
     /// Reads the list in the body of a SUBSCRIBE (RFC 5367 §4).
     pub fn read_recipients(body: &[u8]) -> Result<Lists, ListsError> {
-        // COMPAT: linphonec 5.1.65 cuts the end tags of its documents off; see `pidf::read`.
-        Lists::of(&Document::read(body, &BOUNDS, Ending::MayLackEndTags)?)
+        Lists::of(&Document::read(body, &BOUNDS, Leniency::Clients)?)
     }
 
     fn of(document: &Document<'_>) -> Result<Lists, ListsError> {

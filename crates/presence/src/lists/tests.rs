@@ -196,6 +196,26 @@ fn a_document_is_made_where_there_is_none() {
 }
 
 #[test]
+fn an_entry_that_moves_keeps_what_it_says() {
+    let of = |on_root: &str, on_list: &str| {
+        format!(
+            "<resource-lists xmlns='urn:ietf:params:xml:ns:resource-lists'{on_root}><list name='a'{on_list}>\
+             <entry uri='sip:bob@b.example' x:since='2007'><x:y/></entry></list><list name='b'/></resource-lists>"
+        )
+    };
+    let bob = contact("sip:bob@b.example");
+    let moved =
+        |text: &str| edit(Some(text), &Edit::MoveContact { contact: &bob, group: "b" }).expect("made");
+    let whole = moved(&of(" xmlns:x='urn:x'", ""));
+    assert!(
+        whole.contains("<list name='b'><entry uri='sip:bob@b.example' x:since='2007'><x:y/></entry></list>")
+    );
+    // Where the prefix would mean nothing, the contact moves and its extension is lost.
+    let plain = moved(&of("", " xmlns:x='urn:x'"));
+    assert!(plain.contains("<list name='b'><entry uri=\"sip:bob@b.example\"/></list>"));
+}
+
+#[test]
 fn prefixes_are_those_of_the_document() {
     let text = "<rl:resource-lists xmlns:rl='urn:ietf:params:xml:ns:resource-lists'><rl:list name='a'/></rl:resource-lists>";
     let bob = Contact::new("sip:bob@contoso.example", Some("Bob"));

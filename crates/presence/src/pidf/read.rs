@@ -1,7 +1,7 @@
 //! What a device published.
 
 use crate::state::cut;
-use crate::xml::{Bounds, Document, Element, Ending, XmlError};
+use crate::xml::{Bounds, Document, Element, Leniency, XmlError};
 use crate::{Activities, Activity, Availability, Capabilities, ContactCard, DeviceState, time};
 
 use super::{BE_RIGHT_BACK, DO_NOT_DISTURB, PIDF};
@@ -58,9 +58,7 @@ impl Published {
 
 /// Reads a publication.
 pub fn read(body: &[u8]) -> Result<Published, PidfError> {
-    // COMPAT: linphonec 5.1.65 counts its line ends as one octet and sends two, so that its Content-Length cuts the last end
-    // tags off.
-    let document = Document::read(body, &BOUNDS, Ending::MayLackEndTags)?;
+    let document = Document::read(body, &BOUNDS, Leniency::Clients)?;
     let root = document.root();
     // COMPAT: some clients declare the namespace with a prefix and then do not use it.
     if root.local() != "presence" || !(root.namespace() == PIDF || root.namespace().is_empty()) {
@@ -96,6 +94,7 @@ struct Reading<'d> {
     activities: Activities,
     convention: Option<Convention>,
     is_idle: bool,
+    is_active: bool,
     idle_since_unix_ms: Option<u64>,
     note: Option<(NotePlace, &'d str)>,
     place: Option<&'d str>,
@@ -202,6 +201,7 @@ impl<'d> Reading<'d> {
 
     fn user_input(&mut self, element: Element<'d, '_>) {
         if element.local() == "user-input" && !element.characters().eq_ignore_ascii_case("idle") {
+            self.is_active = true;
             return;
         }
         self.is_idle = true;
@@ -243,7 +243,11 @@ impl<'d> Reading<'d> {
         }
     }
 
-    fn finish(self, entity: &str) -> Result<Published, PidfError> {
+    fn finish(mut self, entity: &str) -> Result<Published, PidfError> {
+        // Whoever touches one thing is not idle at another.
+        if self.is_active {
+            (self.is_idle, self.idle_since_unix_ms) = (false, None);
+        }
         if !self.is_open && !self.is_closed && !self.is_person && self.note.is_none() {
             return Err(PidfError::Empty);
         }

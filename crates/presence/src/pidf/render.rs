@@ -10,10 +10,9 @@ use super::{BE_RIGHT_BACK, CAPS, CIPID, DATA_MODEL, DO_NOT_DISTURB, LINPHONE_ONL
 /// The document of a view of `entity` (`sip:alice@contoso.example`, or its `pres:`). The same view gives the same octets: no
 /// time but what the view says, no identifier that is drawn.
 ///
-/// Extensions stand in `<status>`, which takes any element by every edition of the schema (RFC 3863 §4.2.4).
-/// COMPAT: the schema that liblinphone 5 is built on has no other place for them; its reader stops at the first
-/// element of a `<person>` that it does not know. Prefixes are those that people expect, because baresip 1.0 looks for
-/// the text `<rpid:busy/>`.
+/// Extensions stand in `<status>`, which takes any element (RFC 3863 §4.2.4).
+/// COMPAT: the schema of liblinphone 5 has no other place for them; a document is valid by it and by those of the RFCs.
+/// Prefixes are those that people expect, because baresip 1.0 looks for the text `<rpid:busy/>`.
 pub fn render(view: &View, entity: &str) -> Vec<u8> {
     let mut xml = String::with_capacity(1024);
     let activities = shown_activities(view);
@@ -31,7 +30,7 @@ pub fn render(view: &View, entity: &str) -> Vec<u8> {
         (has_person, "dm", DATA_MODEL),
         (has_rpid, "rpid", RPID),
         (true, "c", CIPID),
-        (view.capabilities.is_some(), "caps", CAPS),
+        (known_capabilities(view).is_some(), "caps", CAPS),
         (is_online, "pidfonline", LINPHONE_ONLINE),
     ] {
         if is_used {
@@ -74,13 +73,14 @@ fn status_extensions(xml: &mut String, view: &View) {
         let place = Escaped(place);
         let _ = write!(xml, "<rpid:place-type><rpid:other>{place}</rpid:other></rpid:place-type>\r\n");
     }
-    if let Some(Capabilities { audio, video, message, application }) = view.capabilities {
+    if let Some(Capabilities { audio, video, message, application }) = known_capabilities(view) {
+        xml.push_str("<caps:servcaps>");
         // In the order of the schema (RFC 5196 §4).
-        let _ = write!(
-            xml,
-            "<caps:servcaps><caps:application>{application}</caps:application><caps:audio>{audio}</caps:audio>\
-             <caps:message>{message}</caps:message><caps:video>{video}</caps:video></caps:servcaps>\r\n"
-        );
+        let all = [("application", application), ("audio", audio), ("message", message), ("video", video)];
+        for (name, _) in all.iter().filter(|(_, is_there)| *is_there) {
+            let _ = write!(xml, "<caps:{name}>true</caps:{name}>");
+        }
+        xml.push_str("</caps:servcaps>\r\n");
     }
     let name = Some(&view.display_name).filter(|name| !name.is_empty());
     for (element, text) in [
@@ -93,6 +93,11 @@ fn status_extensions(xml: &mut String, view: &View) {
             let _ = write!(xml, "<c:{element}>{}</c:{element}>\r\n", Escaped(text));
         }
     }
+}
+
+/// Those that somebody told of: what no device speaks of is not known, which is not the same as not there.
+fn known_capabilities(view: &View) -> Option<Capabilities> {
+    view.capabilities.filter(|known| *known != Capabilities::default())
 }
 
 /// The activities that the schema of RPID knows, and the one that says what the availability means.

@@ -133,6 +133,9 @@ fn idle_place_note_card_and_capabilities_are_read() {
     let idle = person("<rpid:user-input>idle</rpid:user-input>");
     check(&idle, Availability::IDLE, &[]);
     assert_eq!(idle.into_state(7).idle_since_unix_ms, Some(7));
+    let one_of_two =
+        person("<rpid:user-input>idle</rpid:user-input><rpid:user-input>active</rpid:user-input>");
+    check(&one_of_two, Availability::AVAILABLE, &[]);
     let active = person("<rpid:user-input last-input='2026-11-22T08:00:00Z'>active</rpid:user-input>");
     check(&active, Availability::AVAILABLE, &[]);
     assert_eq!(active.into_state(7).idle_since_unix_ms, None);
@@ -164,6 +167,21 @@ fn what_is_no_publication_is_refused() {
     refused(&"x".repeat(17 * 1024), PidfError::Xml(XmlError::TooLarge("octets")));
     refused(&format!("{HEAD}{}", "<a>".repeat(100)), PidfError::Xml(XmlError::TooLarge("depth")));
     refused(&format!("{HEAD}{}", "<a/>".repeat(1000)), PidfError::Xml(XmlError::TooLarge("elements")));
+}
+
+#[test]
+fn what_stands_around_a_document_does_no_harm() {
+    let document = format!("{HEAD}<tuple id='t'><status><basic>open</basic></status></tuple></presence>");
+    let known = read(document.as_bytes()).expect("taken");
+    for (before, after) in
+        [("\u{feff}", ""), ("\r\n<?xml version='1.0'?>", "\r\n\r\n"), ("", "\0"), ("", "\r\n\0")]
+    {
+        assert_eq!(
+            read(format!("{before}{document}{after}").as_bytes()).as_ref(),
+            Ok(&known),
+            "{before:?} {after:?}"
+        );
+    }
 }
 
 #[test]
@@ -238,7 +256,7 @@ fn a_view_is_written() {
         <basic>open</basic>
         <rpid:user-input last-input="2026-11-22T08:00:00Z">idle</rpid:user-input>
         <rpid:place-type><rpid:other>Room &quot;5&quot;</rpid:other></rpid:place-type>
-        <caps:servcaps><caps:application>false</caps:application><caps:audio>true</caps:audio><caps:message>false</caps:message><caps:video>false</caps:video></caps:servcaps>
+        <caps:servcaps><caps:audio>true</caps:audio></caps:servcaps>
         <c:card>https://a.example/card?a&amp;b</c:card>
         <c:display-name>Alice</c:display-name>
         </status>

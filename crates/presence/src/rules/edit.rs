@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::address::{address_of_uri, uri_of_address};
-use crate::xml::{DECLARATION, Document, Edits, Element, Ending, Escaped};
+use crate::xml::{DECLARATION, Document, Edits, Element, Escaped, Leniency};
 use crate::{Level, Relation};
 
 use super::read::identity;
@@ -29,7 +29,7 @@ pub fn set_level(
 ) -> Result<String, EditError> {
     let empty = format!("{DECLARATION}<ruleset xmlns=\"{COMMON_POLICY}\"/>\r\n");
     let text = document.unwrap_or(&empty);
-    let tree = Document::read(text.as_bytes(), &BOUNDS, Ending::Whole).map_err(RulesError::from)?;
+    let tree = Document::read(text.as_bytes(), &BOUNDS, Leniency::None).map_err(RulesError::from)?;
     let root = tree.root();
     let rules = Rules::of(root)?;
     let mut edits = Edits::new(root.text());

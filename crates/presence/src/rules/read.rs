@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use directory::DomainName;
 
 use crate::address::address_of_uri;
-use crate::xml::{Document, Element, Ending};
+use crate::xml::{Document, Element, Leniency};
 use crate::{Level, Relation, time};
 
 use super::{
@@ -19,7 +19,7 @@ const OMA_COMMON_POLICY: &str = "urn:oma:xml:xdm:common-policy";
 impl Rules {
     /// Reads a document.
     pub fn read(text: &[u8]) -> Result<Rules, RulesError> {
-        let document = Document::read(text, &BOUNDS, Ending::Whole)?;
+        let document = Document::read(text, &BOUNDS, Leniency::None)?;
         Rules::of(document.root())
     }
 

@@ -13,6 +13,6 @@ mod write;
 
 pub(crate) use edit::Edits;
 pub use read::{Bounds, XmlError};
-pub(crate) use read::{Document, Element, Ending};
+pub(crate) use read::{Document, Element, Leniency};
 pub use write::Escaped;
 pub(crate) use write::{DECLARATION, is_xml_char};

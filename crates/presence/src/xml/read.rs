@@ -49,13 +49,15 @@ pub enum XmlError {
     NotWellFormed(&'static str),
 }
 
-/// What may be missing at the end of a text.
+/// How much a text may differ from a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Nothing.
-    Whole,
-    /// End tags.
-    MayLackEndTags,
+pub(crate) enum Leniency {
+    /// Not at all.
+    None,
+    /// As in the bodies of clients. COMPAT: linphonec 5.1.65 counts its line ends as one octet and sends two, so that its
+    /// Content-Length cuts the last end tags off; others have blanks before the document, or behind it the zero that
+    /// ends a text in C.
+    Clients,
 }
 
 /// An element by its place in a [`Document`].
@@ -99,12 +101,20 @@ pub(crate) struct Element<'d, 'a> {
 
 impl<'a> Document<'a> {
     /// Reads octets within bounds.
-    pub(crate) fn read(octets: &'a [u8], bounds: &Bounds, ending: Ending) -> Result<Document<'a>, XmlError> {
+    pub(crate) fn read(
+        octets: &'a [u8],
+        bounds: &Bounds,
+        leniency: Leniency,
+    ) -> Result<Document<'a>, XmlError> {
         if octets.len() > bounds.octets_max {
             return Err(XmlError::TooLarge("octets"));
         }
         let text = str::from_utf8(octets).map_err(|_| XmlError::NotUtf8)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = match leniency {
+            Leniency::None => text,
+            Leniency::Clients => text.trim_start_matches(is_blank_char).trim_end_matches('\0'),
+        };
         if !text.chars().all(is_xml_char) {
             return Err(XmlError::NotWellFormed("a character that XML does not have"));
         }
@@ -114,7 +124,7 @@ impl<'a> Document<'a> {
             last_is_text: false,
             bounds,
         };
-        builder.read_all(ending)?;
+        builder.read_all(leniency)?;
         Ok(builder.document)
     }
 
@@ -137,7 +147,7 @@ struct Builder<'a, 'b> {
 }
 
 impl<'a> Builder<'a, '_> {
-    fn read_all(&mut self, ending: Ending) -> Result<(), XmlError> {
+    fn read_all(&mut self, leniency: Leniency) -> Result<(), XmlError> {
         let text = self.document.text;
         let mut reader = NsReader::from_str(text);
         reader.config_mut().check_comments = true;
@@ -146,7 +156,7 @@ impl<'a> Builder<'a, '_> {
             let start = usize::try_from(reader.buffer_position()).expect("within the text");
             let event = match reader.read_event() {
                 Ok(event) => event,
-                Err(_) if ending == Ending::MayLackEndTags && is_cut_end_tag(&text[start..]) => Event::Eof,
+                Err(_) if leniency == Leniency::Clients && is_cut_end_tag(&text[start..]) => Event::Eof,
                 Err(error) => return Err(refusal(&error)),
             };
             let end = usize::try_from(reader.buffer_position()).expect("within the text");
@@ -180,7 +190,7 @@ impl<'a> Builder<'a, '_> {
                     return Err(XmlError::NotWellFormed("an XML declaration that is not at the start"));
                 }
                 Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
-                Event::Eof => return self.finish(ending),
+                Event::Eof => return self.finish(leniency),
             }
             self.last_is_text = is_text && !is_blank(&text[start..end]);
         }
@@ -254,14 +264,14 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    fn finish(&mut self, ending: Ending) -> Result<(), XmlError> {
+    fn finish(&mut self, leniency: Leniency) -> Result<(), XmlError> {
         if self.document.elements.is_empty() {
             return Err(XmlError::NotWellFormed("no element"));
         }
         if self.open.is_empty() {
             return Ok(());
         }
-        if ending == Ending::Whole || self.last_is_text {
+        if leniency == Leniency::None || self.last_is_text {
             return Err(XmlError::NotWellFormed("an element without an end"));
         }
         let end = self.document.text.len();
@@ -335,7 +345,11 @@ fn resolve(name: &str) -> Result<char, XmlError> {
 }
 
 fn is_blank(text: &str) -> bool {
-    text.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+    text.chars().all(is_blank_char)
+}
+
+fn is_blank_char(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
 }
 
 /// Whether a rest of a text is the beginning of an end tag and no more.
@@ -435,6 +449,11 @@ impl<'d, 'a> Element<'d, 'a> {
     /// Where what is in it stands.
     pub(crate) fn content(self) -> Range<usize> {
         self.node().content.clone()
+    }
+
+    /// Whether it declares a namespace.
+    pub(crate) fn declares_namespace(self) -> bool {
+        self.node().attributes.iter().any(|a| &*a.name == "xmlns" || a.name.starts_with("xmlns:"))
     }
 
     /// Whether it is one tag, `<a/>`.

@@ -2,18 +2,18 @@
 
 use proptest::prelude::*;
 
-use super::{Bounds, Document, Edits, Ending, Escaped, XmlError};
+use super::{Bounds, Document, Edits, Escaped, Leniency, XmlError};
 
 const BOUNDS: Bounds = Bounds { octets_max: 4096, depth_max: 8, elements_max: 64 };
 
 fn refusal(text: &str) -> Option<XmlError> {
-    Document::read(text.as_bytes(), &BOUNDS, Ending::Whole).err()
+    Document::read(text.as_bytes(), &BOUNDS, Leniency::None).err()
 }
 
 #[test]
 fn elements_know_what_and_where_they_are() {
     let text = "<?xml version='1.0'?>\r\n<a xmlns='urn:a' xmlns:b='urn:b' x='1&amp;&#50;' y = \"'\">\r\n <b:c/>t<!-- - -->&lt;<![CDATA[<d/>]]>\r\n</a>";
-    let document = Document::read(text.as_bytes(), &BOUNDS, Ending::Whole).expect("well-formed");
+    let document = Document::read(text.as_bytes(), &BOUNDS, Leniency::None).expect("well-formed");
     let root = document.root();
     assert!(root.is("urn:a", "a"));
     assert_eq!(
@@ -69,7 +69,7 @@ fn what_is_not_well_formed_is_refused() {
     assert_eq!(refusal("<a>&b;</a>"), Some(XmlError::UnknownEntity));
     assert_eq!(refusal("<a b='&b;'/>"), Some(XmlError::UnknownEntity));
     assert_eq!(refusal("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"), Some(XmlError::Dtd));
-    assert!(Document::read(b"<a>\xff</a>", &BOUNDS, Ending::Whole).is_err());
+    assert!(Document::read(b"<a>\xff</a>", &BOUNDS, Leniency::None).is_err());
 }
 
 #[test]
@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn what_is_escaped_is_read_again(text in "\\PC{0,40}[\t\r\n<>&'\"]{0,5}\\PC{0,4}") {
         let written = format!("<a b=\"{0}\">.{0}.</a>", Escaped(&text));
-        let document = Document::read(written.as_bytes(), &BOUNDS, Ending::Whole).expect("well-formed");
+        let document = Document::read(written.as_bytes(), &BOUNDS, Leniency::None).expect("well-formed");
         prop_assert_eq!(document.root().attribute("b"), Some(&*text));
         let characters = format!(".{text}.");
         prop_assert_eq!(document.root().characters(), characters);
