@@ -48,6 +48,15 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// Have the running server take over its changed configuration.
     Reload(ReloadArguments),
+    /// Manage the contacts of a user.
+    #[command(subcommand)]
+    Contact(ContactCommand),
+    /// Manage the groups that a user's contacts are in.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Manage who sees how much of a user's presence.
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
 }
@@ -250,6 +259,132 @@ pub(crate) struct RestoreArguments {
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Manage the contacts of a user of the running server.
+///
+/// They are the same that the user's clients see and change: one list, whichever device changes it.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery contact list alice@contoso.example\n  \
+    chancery contact add alice@contoso.example bob@contoso.example --group team --name 'Bob Example'\n  \
+    chancery contact remove alice@contoso.example bob@contoso.example")]
+pub(crate) enum ContactCommand {
+    /// List a user's contacts, group by group.
+    List(UserArguments),
+    /// Add a contact, or give one that is there another name.
+    Add(ContactAddArguments),
+    /// Remove a contact.
+    Remove(ContactRemoveArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ContactAddArguments {
+    /// Whose contact, user@domain.
+    pub(crate) user: String,
+    /// The contact, user@domain.
+    pub(crate) contact: String,
+    /// The group. Default: the user's first one, which is made where there is none.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// What the user reads.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ContactRemoveArguments {
+    /// Whose contact, user@domain.
+    pub(crate) user: String,
+    /// The contact, user@domain.
+    pub(crate) contact: String,
+    /// Only from this group; without it, from all.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Manage the groups that a user's contacts are in.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery group list alice@contoso.example\n  \
+    chancery group add alice@contoso.example team\n  \
+    chancery group rename alice@contoso.example team crew")]
+pub(crate) enum GroupCommand {
+    /// List a user's groups.
+    List(UserArguments),
+    /// Add an empty group.
+    Add(GroupArguments),
+    /// Remove a group with everybody who is in it.
+    Remove(GroupArguments),
+    /// Give a group another name.
+    Rename(GroupRenameArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct GroupArguments {
+    /// Whose group, user@domain.
+    pub(crate) user: String,
+    /// The group's name.
+    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct GroupRenameArguments {
+    /// Whose group, user@domain.
+    pub(crate) user: String,
+    /// The group's name.
+    pub(crate) group: String,
+    /// Its new name.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Manage who sees how much of a user's presence.
+///
+/// A subject is user@domain, a domain, same-organisation, federated or everybody; what names the watcher most closely
+/// holds. A level is blocked, external, company, team or personal. What changes is seen at once.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery access show alice@contoso.example\n  \
+    chancery access set alice@contoso.example bob@contoso.example team\n  \
+    chancery access set alice@contoso.example fabrikam.example blocked\n  \
+    chancery access unset alice@contoso.example bob@contoso.example")]
+pub(crate) enum AccessCommand {
+    /// Show a user's rules, and what holds where there is none.
+    Show(UserArguments),
+    /// Give a subject a level.
+    Set(AccessSetArguments),
+    /// Take away what was said of a subject: wider rules hold for it, or the server's policy.
+    Unset(AccessUnsetArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct AccessSetArguments {
+    /// Whose presence, user@domain.
+    pub(crate) user: String,
+    /// Who watches: user@domain, domain, same-organisation, federated or everybody.
+    pub(crate) subject: String,
+    /// What the subject may see: blocked, external, company, team or personal.
+    pub(crate) level: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct AccessUnsetArguments {
+    /// Whose presence, user@domain.
+    pub(crate) user: String,
+    /// Who watches: user@domain, domain, same-organisation, federated or everybody.
+    pub(crate) subject: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 /// Manage the accounts of the running server, over its local socket.

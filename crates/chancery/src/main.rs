@@ -5,11 +5,13 @@
 //! the running server. Serialisation derives (JSON of the control socket) live here and nowhere further in. What it is
 //! not: it decides nothing about SIP, users or storage.
 
+mod access;
 mod backup;
 mod check;
 mod cli;
 mod clock;
 mod config;
+mod contact;
 mod control;
 mod demo;
 mod exit;
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Contact(command) => contact::contact(command),
+        Command::Group(command) => contact::group(command),
+        Command::Access(command) => access::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match done {

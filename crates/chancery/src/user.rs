@@ -223,6 +223,16 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Configuration => {
                     (Exit::Configuration, "`chancery check` proves the file and what it names")
                 }
+                RefusalKind::NoSuchGroup | RefusalKind::GroupExists => {
+                    (Exit::Failed, "`chancery group list USER` shows the groups there are")
+                }
+                RefusalKind::NoSuchContact => {
+                    (Exit::Failed, "`chancery contact list USER` shows the contacts there are")
+                }
+                RefusalKind::Document => {
+                    (Exit::Failed, "shorten the names, or let the user's client mend the document")
+                }
+                RefusalKind::Busy => (Exit::Failed, "the disk is slow; try again in a moment"),
                 RefusalKind::Unavailable => (Exit::NoServer, "`chancery status` shows how the server does"),
             };
             Err(Failure::text(exit, format!("{message}\n  help: {help}")))

@@ -3,7 +3,8 @@
 
 use directory::{Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
-use presence::{DeviceState, Manual, ManualState, Note, State};
+use presence::rules::Subject;
+use presence::{DeviceState, Level, Manual, ManualState, Note, State};
 
 use crate::config::Adjustable;
 
@@ -62,8 +63,60 @@ pub enum Call {
     },
     /// Changes what can change while the server runs.
     Configure(Box<Adjustable>),
+    /// Shows a user's contacts, group by group.
+    ShowContacts(SipAddress),
+    /// Changes a user's contacts.
+    EditContacts {
+        /// Whose.
+        user: SipAddress,
+        /// How.
+        edit: ContactEdit,
+    },
+    /// Shows who sees how much of a user.
+    ShowAccess(SipAddress),
+    /// Gives a subject an access level, or takes away what was said of it alone.
+    SetAccess {
+        /// Whose presence.
+        user: SipAddress,
+        /// Who watches.
+        subject: Subject,
+        /// What it may see; `None` leaves it to wider rules and the policy.
+        level: Option<Level>,
+    },
     /// A request of a client over HTTP. Nobody has authorised it: the node does, and answers with [`Answer::Http`].
     Http(Box<HttpRequest>),
+}
+
+/// A change of a user's contacts. Groups are called by their names, else by what people read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContactEdit {
+    /// A contact; one that is there already gets the name.
+    AddContact {
+        /// Where; `None` is the first group, which is made where there is none.
+        group: Option<String>,
+        /// Who.
+        contact: SipAddress,
+        /// What people read.
+        name: Option<String>,
+    },
+    /// A contact goes.
+    RemoveContact {
+        /// From where; `None` is everywhere.
+        group: Option<String>,
+        /// Who.
+        contact: SipAddress,
+    },
+    /// A group, empty and last.
+    AddGroup(String),
+    /// A group goes with everybody who is in it.
+    RemoveGroup(String),
+    /// A group gets another name.
+    RenameGroup {
+        /// Which.
+        group: String,
+        /// The new name.
+        name: String,
+    },
 }
 
 /// Shortest password that is accepted, in characters (NIST SP 800-63B asks for 8).
@@ -84,6 +137,10 @@ pub enum Answer {
     Status(Status),
     /// To `Explain`.
     Explanation(Explanation),
+    /// To `ShowContacts`: groups in their order, nested ones behind the one that they are in.
+    Contacts(Vec<ContactGroup>),
+    /// To `ShowAccess`.
+    Access(Access),
     /// To `Http`.
     Http(HttpResponse),
     /// Not done.
@@ -110,6 +167,41 @@ pub enum Refusal {
     /// The password is too short.
     #[error("a password needs at least {PASSWORD_CHARACTERS_MIN} characters")]
     WeakPassword,
+    /// The user has no such group.
+    #[error("{user} has no group {group:?}")]
+    NoSuchGroup {
+        /// Whose contacts.
+        user: SipAddress,
+        /// As it was asked for.
+        group: String,
+    },
+    /// The user has such a group already.
+    #[error("{user} has a group {group:?} already")]
+    GroupExists {
+        /// Whose contacts.
+        user: SipAddress,
+        /// The name.
+        group: String,
+    },
+    /// The user has no such contact, or not in that group.
+    #[error("{contact} is not among those contacts of {user}")]
+    NoSuchContact {
+        /// Whose contacts.
+        user: SipAddress,
+        /// Who was asked for.
+        contact: SipAddress,
+    },
+    /// The user's document cannot be what was asked for.
+    #[error("the document of {user} cannot be changed: {reason}")]
+    Document {
+        /// Whose.
+        user: SipAddress,
+        /// In words.
+        reason: String,
+    },
+    /// Too many changes of the same user wait.
+    #[error("too many changes wait to be written; try again")]
+    Busy,
     /// The account could not be written.
     #[error("storage failed: {0}")]
     Storage(String),
@@ -224,6 +316,46 @@ pub enum Verdict {
     Stops,
 }
 
+/// Contacts in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactGroup {
+    /// What it is called; empty where it has no name.
+    pub name: String,
+    /// Who is in it.
+    pub contacts: Vec<ContactSummary>,
+}
+
+/// A contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactSummary {
+    /// The address of a SIP contact, the URI of another one.
+    pub address: String,
+    /// What people read; may be empty.
+    pub name: String,
+}
+
+/// Who sees how much of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What the user's rules say, in their order.
+    pub rules: Vec<AccessRule>,
+    /// What users of ours see where no rule is about them.
+    pub same_organisation: Level,
+    /// What users of partners see where no rule is about them.
+    pub federated: Level,
+}
+
+/// What a rule says of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Who watches.
+    pub subject: Subject,
+    /// What it may see.
+    pub level: Level,
+    /// The rule's identifier in the document.
+    pub rule: String,
+}
+
 /// How the server does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -265,6 +397,21 @@ impl std::fmt::Debug for Call {
             Call::Status => f.write_str("Status"),
             Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
             Call::Configure(_) => f.write_str("Configure"),
+            Call::ShowContacts(address) => write!(f, "ShowContacts({address})"),
+            Call::EditContacts { user, edit } => {
+                let what = match edit {
+                    ContactEdit::AddContact { .. } => "add a contact",
+                    ContactEdit::RemoveContact { .. } => "remove a contact",
+                    ContactEdit::AddGroup(_) => "add a group",
+                    ContactEdit::RemoveGroup(_) => "remove a group",
+                    ContactEdit::RenameGroup { .. } => "rename a group",
+                };
+                write!(f, "EditContacts({user}, {what})")
+            }
+            Call::ShowAccess(address) => write!(f, "ShowAccess({address})"),
+            Call::SetAccess { user, subject, level } => {
+                write!(f, "SetAccess({user}, {subject:?}, {level:?})")
+            }
             Call::Http(request) => write!(f, "Http({})", request.method),
         }
     }

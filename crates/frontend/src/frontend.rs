@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use directory::UserId;
+use directory::{SipAddress, UserId};
 use hashbrown::HashMap;
 use node::{
     CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Level, Metric, Node, Now, Outcome, Output,
@@ -27,6 +27,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::calls::table::Calls;
 use crate::config::Config;
+use crate::documents::write::{Queues, Writing};
 use crate::events::Watcher;
 use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
@@ -96,6 +97,9 @@ pub struct FrontEnd {
     pub(crate) watchers: HashMap<SubscriptionId, Watcher, foldhash::fast::FixedState>,
     /// The same by the flow that leads to the watcher.
     pub(crate) watchers_on: HashMap<Flow, SmallVec<[SubscriptionId; 1]>, foldhash::quality::FixedState>,
+    pub(crate) document_queues: Queues,
+    /// The list services of all users.
+    pub(crate) service_addresses: BTreeMap<SipAddress, UserId>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
@@ -131,6 +135,8 @@ pub(crate) enum Persisting {
     /// A copy for the sender's other devices.
     Copy(Box<SentCopy>),
     Call(CallToken, Box<Call>, Change),
+    /// A user's document, and its new entity tag; empty where it is removed.
+    Document(Box<Writing>, String),
     /// A binding that outlives its connection.
     Binding(UserId, BindingId),
     /// How far a user's devices have got.
@@ -215,6 +221,8 @@ impl FrontEnd {
             log_waiting: 0,
             watchers: HashMap::with_hasher(fast.clone()),
             watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            document_queues: Queues::default(),
+            service_addresses: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),
             timers: Timers::new(),
@@ -373,6 +381,7 @@ impl FrontEnd {
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
+            Some(Persisting::Document(writing, tag)) => self.document_persisted(*writing, tag),
             Some(
                 Persisting::Binding(..)
                 | Persisting::Marks(_)
@@ -394,6 +403,7 @@ impl FrontEnd {
                 let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
                 self.outputs.push_back(Output::Answer { token: call_token, answer });
             }
+            Some(Persisting::Document(writing, _)) => self.document_not_persisted(*writing, describe(error)),
             Some(Persisting::Binding(user, binding)) => self.binding_not_written(user, binding),
             Some(Persisting::Marks(user)) => {
                 if let Some(account) = self.users.get_mut(user) {

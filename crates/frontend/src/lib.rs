@@ -10,7 +10,7 @@
 //! - `router`: where a request goes, calls and everything else that is forwarded;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
-//! - `http`: requests of clients over HTTP;
+//! - `http`: requests of clients over HTTP; `documents`: contact lists and rules that users keep here, XCAP;
 //! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
@@ -20,6 +20,7 @@ mod auth;
 mod binding;
 mod calls;
 mod config;
+mod documents;
 mod events;
 mod explain;
 mod frontend;

@@ -11,6 +11,7 @@ use crate::admin::{
     Answer, Call, Device, PASSWORD_CHARACTERS_MIN, Refusal, Status, UserDetails, UserSummary,
 };
 use crate::config::Adjustable;
+use crate::documents::write::Waiting;
 use crate::frontend::{FrontEnd, Persisting, State};
 use crate::presence::manual::chosen;
 use crate::users::Account;
@@ -21,11 +22,17 @@ const LIST_MAX: usize = 1000;
 impl FrontEnd {
     pub(crate) fn called(&mut self, token: CallToken, call: Call) {
         let call = match call {
-            Call::Http(request) => return self.http(token, &request),
+            Call::Http(request) => return self.http(token, *request),
             call => call,
         };
         if self.state == State::Loading && !matches!(call, Call::Status | Call::Configure(_)) {
             return self.answer_call(token, Answer::Refused(Refusal::Starting));
+        }
+        if let Call::EditContacts { user, .. } | Call::SetAccess { user, .. } = &call {
+            return match self.known(user) {
+                Ok(id) => self.change_documents(id, Waiting::Call(token, Box::new(call))),
+                Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
+            };
         }
         match self.begin(&call) {
             Ok(Begun::Answer(answer)) => self.answer_call(token, answer),
@@ -58,7 +65,7 @@ impl FrontEnd {
             Call::AddUser { address, display_name, password, role } => {
                 self.check_domain(address)?;
                 check_password(password)?;
-                if self.users.find_address(address).is_some() {
+                if self.users.find_address(address).is_some() || self.service_owner(address).is_some() {
                     return Err(Refusal::Exists(address.clone()));
                 }
                 Begun::Change(Change::AddUser(User {
@@ -107,6 +114,11 @@ impl FrontEnd {
                 self.configure(adjustable);
                 Begun::Answer(Answer::Done)
             }
+            Call::ShowContacts(address) => Begun::Answer(self.contacts(self.known(address)?)),
+            Call::ShowAccess(address) => Begun::Answer(self.access(self.known(address)?)),
+            Call::EditContacts { .. } | Call::SetAccess { .. } => {
+                unreachable!("changes of documents take another way")
+            }
             Call::Http(_) => unreachable!("clients' requests take another way"),
         })
     }
@@ -139,11 +151,18 @@ impl FrontEnd {
                 self.cut_off(user);
                 self.stop_being_watched(user);
                 self.send_notifies();
-                self.users.remove(user);
+                if let Some(gone) = self.users.remove(user) {
+                    self.release_services(user, gone.documents.services());
+                }
             }
             Change::SetManual { user, manual } => self.set_manual(user, manual),
             _ => {}
         }
+        self.administered(token, &call);
+    }
+
+    /// Tells the operator and the caller that a change is in force.
+    pub(crate) fn administered(&mut self, token: CallToken, call: &Call) {
         self.report(
             Level::Info,
             "administered",

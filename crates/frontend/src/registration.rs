@@ -419,8 +419,14 @@ impl FrontEnd {
         let user = record.user.id;
         let is_enabled = record.user.state == UserState::Enabled;
         let mailbox = Mailbox::load(record.mailbox);
-        let person = Person::new(record.manual);
-        self.users.insert(Account { user: record.user, bindings: Default::default(), mailbox, person });
+        self.users.insert(Account {
+            user: record.user,
+            bindings: Default::default(),
+            mailbox,
+            person: Person::new(record.manual),
+            documents: Default::default(),
+        });
+        self.load_documents(user, record.documents);
         for stored in record.bindings.into_iter().filter(|_| is_enabled) {
             self.load_binding(user, stored);
         }

@@ -8,6 +8,7 @@ use sip_message::{Host, Scheme, Uri};
 use smallvec::SmallVec;
 
 use crate::binding::Bindings;
+use crate::documents::Documents;
 use crate::messaging::mailbox::Mailbox;
 use crate::presence::Person;
 
@@ -17,6 +18,7 @@ pub(crate) struct Account {
     pub(crate) bindings: Bindings,
     pub(crate) mailbox: Mailbox,
     pub(crate) person: Person,
+    pub(crate) documents: Documents,
 }
 
 /// An address as it stands in a URI, normalised for a lookup without an allocation.
@@ -196,9 +198,13 @@ mod tests {
             };
             // A change of an account inserts it again.
             for user in [user.clone(), user] {
-                let person = Person::new(presence::Manual::default());
-                let (bindings, mailbox) = (Bindings::default(), Mailbox::default());
-                users.insert(Account { user, bindings, mailbox, person });
+                users.insert(Account {
+                    user,
+                    bindings: Bindings::default(),
+                    mailbox: Mailbox::default(),
+                    person: Person::new(presence::Manual::default()),
+                    documents: Documents::default(),
+                });
             }
         }
         let stand_in = |users: &Users| users.stand_in(&nobody).unwrap().user.id;

@@ -5,6 +5,7 @@
 //! pairs.
 
 pub(crate) mod client;
+pub(crate) mod people;
 pub(crate) mod presence;
 pub(crate) mod protocol;
 pub(crate) mod server;

@@ -2,9 +2,12 @@
 //! not, but by a new [`VERSION`].
 
 use directory::{Role, SipAddress, UserState};
-use frontend::admin::{Answer, Call, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict};
+use frontend::admin::{
+    Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict,
+};
 use serde::{Deserialize, Serialize};
 
+use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
 use crate::backup::Taken;
 use crate::reload::Reloaded;
@@ -46,6 +49,15 @@ pub(crate) enum CallLine {
     Explain { from: String, to: String },
     Reload { dry_run: bool },
     Backup { to: Option<String> },
+    ContactList { address: String },
+    ContactAdd { address: String, contact: String, group: Option<String>, name: Option<String> },
+    ContactRemove { address: String, contact: String, group: Option<String> },
+    GroupAdd { address: String, group: String },
+    GroupRemove { address: String, group: String },
+    GroupRename { address: String, group: String, name: String },
+    AccessShow { address: String },
+    AccessSet { address: String, subject: String, level: String },
+    AccessUnset { address: String, subject: String },
 }
 
 /// An answer line.
@@ -61,6 +73,10 @@ pub(crate) enum AnswerLine {
     User(UserDetailsLine),
     Presence(Box<PresenceLine>),
     Status(Box<StatusLine>),
+    Contacts {
+        groups: Vec<GroupLine>,
+    },
+    Access(AccessLine),
     Explanation(ExplanationLine),
     Reloaded(Reloaded),
     /// Of a backup, in octets. More lines follow.
@@ -87,6 +103,13 @@ pub(crate) enum RefusalKind {
     /// No backup was made; the message says how to mend it.
     Backup,
     Starting,
+    NoSuchGroup,
+    GroupExists,
+    NoSuchContact,
+    /// The user's document cannot be so.
+    Document,
+    /// Too many changes wait; try again.
+    Busy,
     /// The request is not understood, or holds what cannot be an address.
     BadRequest,
     /// The other side speaks another version.
@@ -241,6 +264,46 @@ impl CallLine {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
             }
             CallLine::Reload { .. } => return Err("a reload is no call of the node".to_owned()),
+            CallLine::ContactList { address } => Call::ShowContacts(parse_address(&address)?),
+            CallLine::ContactAdd { address, contact, group, name } => edit(
+                &address,
+                ContactEdit::AddContact {
+                    group: group.map(|group| bounded("the group", group)).transpose()?,
+                    contact: parse_address(&contact)?,
+                    name: name.map(|name| bounded("the name", name)).transpose()?,
+                },
+            )?,
+            CallLine::ContactRemove { address, contact, group } => edit(
+                &address,
+                ContactEdit::RemoveContact {
+                    group: group.map(|group| bounded("the group", group)).transpose()?,
+                    contact: parse_address(&contact)?,
+                },
+            )?,
+            CallLine::GroupAdd { address, group } => {
+                edit(&address, ContactEdit::AddGroup(bounded("the group", group)?))?
+            }
+            CallLine::GroupRemove { address, group } => {
+                edit(&address, ContactEdit::RemoveGroup(bounded("the group", group)?))?
+            }
+            CallLine::GroupRename { address, group, name } => edit(
+                &address,
+                ContactEdit::RenameGroup {
+                    group: bounded("the group", group)?,
+                    name: bounded("the name", name)?,
+                },
+            )?,
+            CallLine::AccessShow { address } => Call::ShowAccess(parse_address(&address)?),
+            CallLine::AccessSet { address, subject, level } => Call::SetAccess {
+                user: parse_address(&address)?,
+                subject: parse_subject(&subject)?,
+                level: Some(parse_level(&level)?),
+            },
+            CallLine::AccessUnset { address, subject } => Call::SetAccess {
+                user: parse_address(&address)?,
+                subject: parse_subject(&subject)?,
+                level: None,
+            },
         })
     }
 }
@@ -269,6 +332,10 @@ impl AnswerLine {
                 uptime_seconds: status.uptime_seconds,
                 server: server.clone(),
             })),
+            Answer::Contacts(groups) => {
+                AnswerLine::Contacts { groups: groups.into_iter().map(GroupLine::from).collect() }
+            }
+            Answer::Access(access) => AnswerLine::Access(AccessLine::from(access)),
             Answer::Http(_) => unreachable!("the control socket makes no such call"),
             Answer::Explanation(explanation) => AnswerLine::Explanation(ExplanationLine::from(explanation)),
             Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
@@ -279,6 +346,10 @@ impl AnswerLine {
 /// Checked here, so that a wrong address is told in words before a server is asked.
 pub(crate) fn parse_address(text: &str) -> Result<SipAddress, String> {
     SipAddress::parse(text).map_err(|error| format!("{text:?} is no SIP address: {error}"))
+}
+
+fn edit(address: &str, edit: ContactEdit) -> Result<Call, String> {
+    Ok(Call::EditContacts { user: parse_address(address)?, edit })
 }
 
 fn bounded(what: &str, text: String) -> Result<String, String> {
@@ -299,6 +370,11 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::WeakPassword => RefusalKind::WeakPassword,
         Refusal::Storage(_) => RefusalKind::Storage,
         Refusal::Starting => RefusalKind::Starting,
+        Refusal::NoSuchGroup { .. } => RefusalKind::NoSuchGroup,
+        Refusal::GroupExists { .. } => RefusalKind::GroupExists,
+        Refusal::NoSuchContact { .. } => RefusalKind::NoSuchContact,
+        Refusal::Document { .. } => RefusalKind::Document,
+        Refusal::Busy => RefusalKind::Busy,
     }
 }
 

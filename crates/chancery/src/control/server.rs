@@ -158,7 +158,16 @@ async fn answer(call: CallLine, backend: &Backend) -> AnswerLine {
         Ok(call) => call,
         Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
     };
-    if !matches!(call, Call::ListUsers { .. } | Call::ShowUser(_) | Call::Status | Call::Explain { .. }) {
+    let only_looks = matches!(
+        call,
+        Call::ListUsers { .. }
+            | Call::ShowUser(_)
+            | Call::Status
+            | Call::Explain { .. }
+            | Call::ShowContacts(_)
+            | Call::ShowAccess(_)
+    );
+    if !only_looks {
         tracing::info!(event = "administration", call = ?call, "asked over the control socket");
     }
     let limit = match call {

@@ -247,6 +247,11 @@ impl<'a> Credentials<'a> {
         given
     }
 
+    /// The `uri` that was signed.
+    pub(crate) fn uri(&self) -> Option<&str> {
+        self.uri.as_deref()
+    }
+
     fn field(lower_name: &str) -> Option<Field<'a>> {
         Some(match lower_name {
             "realm" => |c| &mut c.realm,

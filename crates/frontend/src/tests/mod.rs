@@ -2,6 +2,7 @@
 
 mod calls;
 mod calls_log;
+mod documents;
 mod explain;
 mod messages;
 mod presence;

@@ -294,6 +294,23 @@ impl World {
         self.answers.pop_front().expect("an answer")
     }
 
+    /// How many calls were answered that nobody has looked at.
+    pub(super) fn answers_left(&self) -> usize {
+        self.answers.len()
+    }
+
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        self.answers.pop_front()
+    }
+
+    /// What was held back is durable now, and is told in the wrong order.
+    pub(super) fn commit_newest_first(&mut self) {
+        self.held.clear();
+        for (token, outcome) in std::mem::take(&mut self.outcomes).into_iter().rev() {
+            self.handle(Input::Persisted { token, outcome });
+        }
+    }
+
     pub(super) fn query(&self, query: &Query) -> records::Rows {
         self.tables.query(query)
     }
