@@ -43,6 +43,9 @@ pub enum ListsError {
     /// An entry without a URI, or with one that is too long.
     #[error("an entry without a usable URI")]
     BadEntry,
+    /// What the schema (RFC 4826 §3.2) does not have.
+    #[error("{0}")]
+    Schema(&'static str),
     /// More than [`CONTACTS_MAX`].
     #[error("more contacts than a person may have")]
     TooManyContacts,
@@ -92,7 +95,10 @@ pub struct Contact {
 impl Lists {
     /// Reads a document that a person keeps.
     pub fn read(text: &[u8]) -> Result<Lists, ListsError> {
-        Lists::of(&Document::read(text, &BOUNDS, Leniency::None)?)
+        let document = Document::read(text, &BOUNDS, Leniency::None)?;
+        let lists = Lists::of(&document)?;
+        check_schema(document.root())?;
+        Ok(lists)
     }
 
     /// Reads the list in the body of a SUBSCRIBE (RFC 5367 §4).
@@ -196,6 +202,38 @@ impl Contact {
             None => (None, &self.uri),
         }
     }
+}
+
+/// What the schema has in its own namespace. Elements of other namespaces are taken wherever they stand: clients put them
+/// elsewhere than at the end.
+fn check_schema(root: Element<'_, '_>) -> Result<(), ListsError> {
+    if !root.holds_only(RESOURCE_LISTS, &["list"]) {
+        return Err(ListsError::Schema("<resource-lists> hold <list> and nothing else"));
+    }
+    let mut rest: Vec<_> = root.children_of(RESOURCE_LISTS, "list").collect();
+    while let Some(element) = rest.pop() {
+        let is_list = element.local() == "list";
+        let names: &[&str] = match element.local() {
+            "list" => &["display-name", "list", "entry", "entry-ref", "external"],
+            "entry" | "entry-ref" | "external" => &["display-name"],
+            _ => continue,
+        };
+        if !element.holds_only(RESOURCE_LISTS, names) {
+            return Err(ListsError::Schema(if is_list {
+                "a <list> holds something that the schema does not have"
+            } else {
+                "an entry holds something that the schema does not have"
+            }));
+        }
+        if element.children_of(RESOURCE_LISTS, "display-name").count() > 1 {
+            return Err(ListsError::Schema("more than one <display-name>"));
+        }
+        if element.local() == "entry-ref" && element.attribute("ref").is_none() {
+            return Err(ListsError::Schema("an <entry-ref> without ref"));
+        }
+        rest.extend(element.children().filter(|child| child.namespace() == RESOURCE_LISTS));
+    }
+    Ok(())
 }
 
 /// The first of each, in their order.

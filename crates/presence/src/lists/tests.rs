@@ -261,6 +261,17 @@ fn limits_hold() {
     assert!(of(&"<list/>".repeat(GROUPS_MAX)).is_ok());
     assert_eq!(of(&"<list/>".repeat(GROUPS_MAX + 1)), Err(ListsError::TooManyGroups));
     assert_eq!(of("<list><entry/></list>"), Err(ListsError::BadEntry));
+    for inner in [
+        "<entry uri='sip:a@b.example'/>",
+        "<list>text</list>",
+        "<list><resource-lists/></list>",
+        "<list><display-name>a</display-name><display-name>b</display-name></list>",
+        "<list><entry uri='sip:a@b.example'><entry uri='sip:a@b.example'/></entry></list>",
+        "<list><entry-ref/></list>",
+    ] {
+        assert!(matches!(of(inner), Err(ListsError::Schema(_))), "{inner}");
+    }
+    assert!(of("<list><entry-ref ref='x'/><x:y xmlns:x='urn:x'/><external/></list>").is_ok());
     assert_eq!(Lists::read(b"<resource-lists/>"), Err(ListsError::NotResourceLists));
 }
 

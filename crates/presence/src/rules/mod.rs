@@ -30,8 +30,8 @@ pub use edit::{EditError, set_level};
 pub const CONTENT_TYPE: &str = "application/auth-policy+xml";
 /// Rules of one person: one for each contact that somebody may have.
 pub const RULES_MAX: usize = 1000;
-/// How large a document may be: 1,000 rules, each of a quarter of a KiB and eight elements.
-pub const BOUNDS: Bounds = Bounds { octets_max: 1024 * 1024, depth_max: 16, elements_max: 24 * 1024 };
+/// How large a document may be: as large as a contact list. 1,000 users in the rules that [`set_level`] makes are 60 KB.
+pub const BOUNDS: Bounds = Bounds { octets_max: 256 * 1024, depth_max: 16, elements_max: 16 * 1024 };
 
 const COMMON_POLICY: &str = "urn:ietf:params:xml:ns:common-policy";
 const PRES_RULES: &str = "urn:ietf:params:xml:ns:pres-rules";
@@ -52,6 +52,9 @@ pub enum RulesError {
     /// A rule without an identifier, or two with the same.
     #[error("a rule without an identifier of its own")]
     BadId,
+    /// What the schemas (RFC 4745 §13, RFC 5025 §7) do not have.
+    #[error("{0}")]
+    Schema(&'static str),
 }
 
 /// What a document says.

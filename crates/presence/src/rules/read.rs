@@ -13,6 +13,8 @@ use super::{
     RulesError,
 };
 
+/// RFC 5025 §3.2.1.
+const SUB_HANDLINGS: [&str; 4] = ["block", "polite-block", "confirm", "allow"];
 /// COMPAT: clients of OMA's presence (XDM) write their default rule with this condition: whoever no other rule names.
 const OMA_COMMON_POLICY: &str = "urn:oma:xml:xdm:common-policy";
 
@@ -27,6 +29,9 @@ impl Rules {
         if !root.is(COMMON_POLICY, "ruleset") {
             return Err(RulesError::NotRuleset);
         }
+        if !root.holds_only(COMMON_POLICY, &["rule"]) {
+            return Err(RulesError::Schema("a <ruleset> holds <rule> and nothing else"));
+        }
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for element in root.children_of(COMMON_POLICY, "rule") {
@@ -37,13 +42,40 @@ impl Rules {
             if rules.len() == RULES_MAX {
                 return Err(RulesError::TooManyRules);
             }
+            check_schema(element)?;
             rules.push(rule(element, id));
         }
         Ok(Rules { rules })
     }
 }
 
-fn rule(element: Element<'_, '_>, id: &str) -> Rule {
+fn check_schema(rule: Element<'_, '_>) -> Result<(), RulesError> {
+    let parts: Vec<_> = rule.children().map(Element::local).collect();
+    let all = ["conditions", "actions", "transformations"];
+    let known = all.into_iter().filter(|name| parts.contains(name));
+    let is_known = rule.holds_only(COMMON_POLICY, &all)
+        && rule.children().all(|part| part.namespace() == COMMON_POLICY)
+        && known.eq(parts.iter().copied());
+    if !is_known {
+        return Err(RulesError::Schema(
+            "a <rule> holds <conditions>, <actions> and <transformations>, in this order",
+        ));
+    }
+    let mut conditions = rule.children_of(COMMON_POLICY, "conditions");
+    if !conditions.all(|c| c.holds_only(COMMON_POLICY, &["identity", "sphere", "validity"])) {
+        return Err(RulesError::Schema("<conditions> hold something unknown of common policy"));
+    }
+    let actions = rule.child_of(COMMON_POLICY, "actions").into_iter();
+    let mut handlings = actions.flat_map(|actions| actions.children_of(PRES_RULES, "sub-handling"));
+    if !handlings.all(|handling| SUB_HANDLINGS.contains(&handling.characters())) {
+        return Err(RulesError::Schema(
+            "a <sub-handling> that is none of block, polite-block, confirm and allow",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn rule(element: Element<'_, '_>, id: &str) -> Rule {
     let mut rule = Rule {
         id: id.into(),
         identities: vec![Identity::Everybody { except: Vec::new() }],
@@ -135,7 +167,7 @@ fn handling(rule: Element<'_, '_>) -> Option<Handling> {
         (Some("confirm"), _) => Some(Handling::Confirm),
         (Some("allow") | None, Some(level)) => Some(Handling::Allow(level)),
         (Some("allow"), None) => Some(Handling::Allow(transformations.map_or(Level::External, provided))),
-        // RFC 5025 §3.2.1: what is not understood is the least.
+        // The schema has no other; what is not understood is the least.
         (Some(_), _) => Some(Handling::Block),
         (None, None) => None,
     }

@@ -436,6 +436,13 @@ impl<'d, 'a> Element<'d, 'a> {
         self.node().attributes.iter().find(|attribute| &*attribute.name == name).map(|a| &*a.value)
     }
 
+    /// Whether of this namespace it holds nothing but children of these names, and no text.
+    pub(crate) fn holds_only(self, namespace: &str, names: &[&str]) -> bool {
+        let is_known =
+            |child: Element<'_, '_>| child.namespace() != namespace || names.contains(&child.local());
+        self.characters().is_empty() && self.children().all(is_known)
+    }
+
     /// The characters that stand directly in it, without blanks around them.
     pub(crate) fn characters(self) -> &'d str {
         self.node().characters.trim()
