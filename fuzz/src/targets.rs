@@ -220,7 +220,7 @@ pub fn pidf(octets: &[u8]) {
 
 /// Contact lists: every change of what is read gives something that is read, and an addition can be taken back.
 pub fn lists(octets: &[u8]) {
-    let _ = Lists::read_recipients(octets);
+    let _ = (Lists::read_recipients(octets), presence::rls_services::read(octets));
     let (Ok(known), Ok(text)) = (Lists::read(octets), str::from_utf8(octets)) else { return };
     assert!(known.entries().len() <= lists::CONTACTS_MAX && known.all_groups().count() <= lists::GROUPS_MAX);
     let new = Contact::new("sip:new@b.example", Some("<N>"));

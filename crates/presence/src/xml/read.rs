@@ -12,7 +12,7 @@ use super::is_xml_char;
 /// Attributes of one element, namespace declarations included. Presence documents have ten at most; looking for
 /// duplicates takes the square of their number.
 const ATTRIBUTES_MAX: usize = 64;
-/// Namespace declarations in scope. Every name is looked up among them.
+/// Namespace declarations in scope, and namespaces in all. Every name is looked up among them.
 const NAMESPACES_MAX: usize = 64;
 
 /// How large a document may be. Each kind of document has bounds of its own, with the reason beside them.
@@ -222,7 +222,7 @@ impl<'a> Builder<'a, '_> {
             ResolveResult::Bound(namespace) => namespace.0,
             ResolveResult::Unknown(_) => return Err(XmlError::UnknownPrefix),
         };
-        let namespace = intern(&mut document.namespaces, namespace);
+        let namespace = intern(&mut document.namespaces, namespace)?;
         let attributes = attributes(reader, tag)?;
         let id = ElementId(document.elements.len());
         let parent = self.open.last().copied();
@@ -318,11 +318,15 @@ fn check_name(name: &str) -> Result<(), XmlError> {
     if is_part(prefix) && is_part(local) { Ok(()) } else { Err(XmlError::NotWellFormed("a name")) }
 }
 
-fn intern(namespaces: &mut Vec<Box<str>>, namespace: &str) -> usize {
-    namespaces.iter().position(|known| **known == *namespace).unwrap_or_else(|| {
-        namespaces.push(namespace.into());
-        namespaces.len() - 1
-    })
+fn intern(namespaces: &mut Vec<Box<str>>, namespace: &str) -> Result<usize, XmlError> {
+    if let Some(known) = namespaces.iter().position(|known| **known == *namespace) {
+        return Ok(known);
+    }
+    if namespaces.len() > NAMESPACES_MAX {
+        return Err(XmlError::TooLarge("namespaces"));
+    }
+    namespaces.push(namespace.into());
+    Ok(namespaces.len() - 1)
 }
 
 /// What `&name;` stands for.

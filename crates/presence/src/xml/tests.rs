@@ -81,6 +81,11 @@ fn bounds_hold() {
     assert_eq!(refusal(&format!("<a{attributes}/>")), Some(XmlError::TooLarge("attributes")));
     let namespaces: String = (0..65).map(|n| format!(" xmlns:a{n}='u'")).collect();
     assert!(matches!(refusal(&format!("<a{namespaces}/>")), Some(XmlError::TooLarge(_))));
+    let wide = Bounds { elements_max: 1000, ..BOUNDS };
+    let one_after_the_other: String = (0..65).map(|n| format!("<b xmlns='u{n}'/>")).collect();
+    let text = format!("<a>{one_after_the_other}</a>");
+    let read = Document::read(text.as_bytes(), &wide, Leniency::None);
+    assert_eq!(read.err(), Some(XmlError::TooLarge("namespaces")));
 }
 
 #[test]
