@@ -7,4 +7,5 @@ mod explain;
 mod messages;
 mod presence;
 mod registration;
+mod trace;
 mod world;
