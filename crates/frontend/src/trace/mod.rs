@@ -10,7 +10,6 @@
 
 mod redact;
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -126,7 +125,7 @@ pub enum TraceWhat {
         /// The event's name in the log.
         event: &'static str,
         /// Why.
-        reason: Cow<'static, str>,
+        reason: String,
     },
 }
 
@@ -342,10 +341,10 @@ impl FrontEnd {
     }
 
     /// The node has something to say about a request.
-    pub(crate) fn trace_report(&mut self, id: RequestId, event: &'static str, reason: &Cow<'static, str>) {
+    pub(crate) fn trace_report(&mut self, id: RequestId, event: &'static str, reason: &str) {
         let at = self.now.wall;
         for trace in self.traces.running.iter_mut().filter(|trace| trace.requests.contains(&id)) {
-            let what = TraceWhat::Report { event, reason: reason.clone() };
+            let what = TraceWhat::Report { event, reason: reason.to_owned() };
             trace.record(TraceEvent { at, request: Some(id), what });
         }
     }
