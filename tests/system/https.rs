@@ -102,3 +102,51 @@ fn a_new_certificate_serves_new_connections_and_leaves_the_old_ones() {
     }
     assert_eq!(old.ask("GET", "/", &[], "").status, 404);
 }
+
+const LIST: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+    <resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list name=\"friends\">\
+    <entry uri=\"sip:bob@example.test\"/></list></resource-lists>";
+const LIST_TYPE: (&str, &str) = ("Content-Type", "application/resource-lists+xml");
+
+#[test]
+fn a_contact_list_is_its_owners_and_outlives_the_server() {
+    let mut server = Server::start();
+    let (alice, bob) = (server.account("alice"), server.account("bob"));
+    let mine = "/xcap/resource-lists/users/sip:alice@example.test/index";
+    let mut client = connect(&server);
+    assert_eq!(client.ask("GET", mine, &[], "").status, 401);
+    let wrong = system_tests::Account { password: "a-wrong-password".to_owned(), ..alice.clone() };
+    assert_eq!(client.ask_as(&wrong, "PUT", mine, &[LIST_TYPE], LIST).status, 401);
+    assert_eq!(client.ask_as(&alice, "GET", mine, &[], "").status, 404, "nobody has written it");
+
+    let put = client.ask_as(&alice, "PUT", mine, &[LIST_TYPE], LIST);
+    assert_eq!(put.status, 201, "{put:?}");
+    let got = client.ask_as(&alice, "GET", mine, &[], "");
+    assert_eq!((got.status, got.body.as_str()), (200, LIST));
+    let tag = got.header("etag").expect("a tag").to_owned();
+    assert_eq!(put.header("etag"), Some(&*tag));
+    // Another device of hers, by conditions.
+    let mut other = connect(&server);
+    assert_eq!(other.ask_as(&alice, "GET", mine, &[("If-None-Match", &tag)], "").status, 304);
+    let conflict = [LIST_TYPE, ("If-Match", "\"another\"")];
+    assert_eq!(other.ask_as(&alice, "PUT", mine, &conflict, LIST).status, 412);
+
+    // To somebody else it is as if it were not there, whether it is or not.
+    let nobodys = "/xcap/resource-lists/users/sip:nobody@example.test/index";
+    for method in ["GET", "PUT", "DELETE"] {
+        let headers: &[(&str, &str)] = if method == "PUT" { &[LIST_TYPE] } else { &[] };
+        let body = if method == "PUT" { LIST } else { "" };
+        let answers = [mine, nobodys].map(|target| {
+            let mut answer = other.ask_as(&bob, method, target, headers, body);
+            answer.headers.retain(|(name, _)| name != "date");
+            answer
+        });
+        assert_eq!(answers[0].status, 404, "{method}");
+        assert_eq!(answers[0], answers[1], "{method}");
+    }
+    assert_eq!(client.ask_as(&alice, "GET", mine, &[], "").body, LIST);
+
+    server.restart();
+    let again = connect(&server).ask_as(&alice, "GET", mine, &[], "");
+    assert_eq!((again.status, again.body.as_str(), again.header("etag")), (200, LIST, Some(&*tag)));
+}
