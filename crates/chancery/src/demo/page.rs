@@ -69,6 +69,7 @@ impl Page {
         let (udp, tls, http) = (self.port("udp"), self.port("tls"), self.port("http"));
         let https = self.port("https");
         if let [(first, first_password), rest @ ..] = self.shown.as_slice() {
+            let user = first.split('@').next().unwrap_or_default();
             let other = rest.first().map_or(first.as_str(), |(address, _)| address);
             let _ = write!(
                 text,
@@ -76,8 +77,8 @@ impl Page {
                  linphonec        register sip:{first} sip:{host}:{udp} {first_password}\n                   \
                  chat sip:{other} hello\n  \
                  baresip          /uanew <sip:{first};transport=tcp>;auth_pass={first_password};outbound=\"sip:{host}:{udp};transport=tcp\"\n  \
-                 contacts         curl --cacert {authority} --digest -u {first}:{first_password} \
-                 https://{host}:{https}/xcap/resource-lists/users/sip:{first}/index\n  \
+                 XCAP             curl --cacert {authority} --digest -u {user}:{first_password} \
+                 https://{host}:{https}/xcap/xcap-caps/global/index\n  \
                  metrics          curl http://{host}:{http}/metrics\n  \
                  certificate      openssl s_client -connect {host}:{tls} -CAfile {authority} </dev/null\n  \
                  accounts         chancery user list --dir {dir}\n\n"
