@@ -21,5 +21,4 @@ mod sign_in;
 mod storage;
 mod tls;
 mod torture;
-mod trace;
 mod websocket;

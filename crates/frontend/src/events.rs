@@ -4,6 +4,8 @@
 //! a module that says three things: its [`Policy`], who may watch ([`FrontEnd::permit`] asks it), and what a NOTIFY's body is
 //! ([`FrontEnd::event_body`]). A resource's key in the table is `PACKAGE ADDRESS`, see [`Package::key`].
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use directory::UserId;
 use node::{Flow, Transport};
@@ -17,7 +19,9 @@ use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
 use crate::frontend::FrontEnd;
 use crate::messaging::Own;
 use crate::pipeline::{Refusal, Request};
-use crate::presence::watch;
+use crate::presence::lists::{self, ListId, WantedList};
+use crate::presence::person::Tag;
+use crate::presence::{watch, winfo};
 use crate::reg_event;
 use crate::router::Recipient;
 
@@ -26,8 +30,10 @@ use crate::router::Recipient;
 pub(crate) enum Package {
     /// `reg` (RFC 3680).
     Registration,
-    /// `presence` (RFC 3856).
+    /// `presence` (RFC 3856), of people and of lists of them (RFC 4662).
     Presence,
+    /// `presence.winfo` (RFC 3857).
+    PresenceWatchers,
 }
 
 /// What a subscription watches.
@@ -37,13 +43,19 @@ pub(crate) enum Watched {
     Registrations(UserId),
     /// A user's presence; `at` is the watcher's place among that user's.
     Presence { user: UserId, at: u32 },
+    /// The presence of everybody in a list.
+    List(ListId),
+    /// Who watches a user's presence.
+    Watchers(UserId),
 }
 
 /// What a SUBSCRIBE that is permitted asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Registrations(UserId),
     Presence(UserId, Level),
+    List(WantedList),
+    Watchers(UserId),
 }
 
 /// What the front end keeps of a subscription beside the table's row.
@@ -62,21 +74,45 @@ pub(crate) struct Permitted {
     pub(crate) standing: Standing,
 }
 
-/// What a NOTIFY says: Content-Type and content.
-pub(crate) type Body = (&'static str, Bytes);
+/// What a NOTIFY says.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) content_type: Cow<'static, str>,
+    pub(crate) octets: Bytes,
+    /// Names the state that is told (RFC 5839); `None` where the package has no tags.
+    pub(crate) tag: Option<Tag>,
+}
 
 /// What Allow-Events says (RFC 6665 §8.2.2).
-pub(crate) const ALLOW_EVENTS: &str = "presence, reg";
+pub(crate) const ALLOW_EVENTS: &str = "presence, presence.winfo, reg";
+
+impl Watched {
+    pub(crate) fn package(self) -> Package {
+        match self {
+            Watched::Registrations(_) => Package::Registration,
+            Watched::Presence { .. } | Watched::List(_) => Package::Presence,
+            Watched::Watchers(_) => Package::PresenceWatchers,
+        }
+    }
+}
+
+impl Body {
+    pub(crate) fn new(content_type: &'static str, octets: impl Into<Bytes>) -> Body {
+        Body { content_type: Cow::Borrowed(content_type), octets: octets.into(), tag: None }
+    }
+}
 
 impl Package {
     /// All of them.
-    pub(crate) const ALL: [Package; 2] = [Package::Registration, Package::Presence];
+    pub(crate) const ALL: [Package; 3] =
+        [Package::Registration, Package::Presence, Package::PresenceWatchers];
 
     /// The name in Event.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Package::Registration => "reg",
             Package::Presence => "presence",
+            Package::PresenceWatchers => "presence.winfo",
         }
     }
 
@@ -88,6 +124,7 @@ impl Package {
         match self {
             Package::Registration => &reg_event::POLICY,
             Package::Presence => &watch::POLICY,
+            Package::PresenceWatchers => &winfo::POLICY,
         }
     }
 
@@ -127,8 +164,8 @@ impl FrontEnd {
         let package = Package::from_name(subscribe.package).ok_or_else(unknown_package)?;
         let accepted = match subscribe.to_tag {
             Some(to_tag) => {
-                self.check_watcher(&subscribe, to_tag, user)?;
-                self.subscriptions.handle_subscribe(self.now.monotonic, &subscribe, None)?
+                let watched = self.checked_watcher(&subscribe, to_tag, user)?;
+                self.keep_watching(&subscribe, watched)?
             }
             None => self.begin_watching(request, &subscribe, package, user, recipient)?,
         };
@@ -137,6 +174,11 @@ impl FrontEnd {
         response.to_tag(&accepted.id.local_tag()).copy_record_route();
         response.header(HeaderId::Expires, accepted.expires_seconds.to_string());
         response.header(HeaderId::Contact, self.contact_on(request.arrival.flow));
+        if self.watchers.get(&accepted.id).is_some_and(|watcher| matches!(watcher.watched, Watched::List(_)))
+        {
+            // RFC 4662 §5.2.
+            response.header(HeaderId::Require, lists::EVENTLIST);
+        }
         let server = request.server.expect("a SUBSCRIBE has a transaction");
         let status = accepted.status;
         self.stack.respond(
@@ -167,14 +209,42 @@ impl FrontEnd {
     }
 
     /// A dialog is its watcher's alone, whoever learned its tags.
-    fn check_watcher(&self, subscribe: &Subscribe<'_>, to_tag: &str, user: UserId) -> Result<(), Refusal> {
+    fn checked_watcher(
+        &self,
+        subscribe: &Subscribe<'_>,
+        to_tag: &str,
+        user: UserId,
+    ) -> Result<Watched, Refusal> {
         let from_tag = subscribe.message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
         let call_id = subscribe.message.call_id().unwrap_or_default();
         let id = self.subscriptions.of_dialog(call_id, to_tag, from_tag);
         match id.and_then(|id| self.watchers.get(&id)) {
-            Some(watcher) if watcher.user == user => Ok(()),
+            Some(watcher) if watcher.user == user => Ok(watcher.watched),
             _ => Err(Refusal::new(481, "the subscription does not exist")),
         }
+    }
+
+    /// A SUBSCRIBE within a dialog.
+    fn keep_watching(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        watched: Watched,
+    ) -> Result<dialog::Accepted, Refusal> {
+        let known = subscribe.suppress_if_match.and_then(|_| match watched {
+            Watched::Presence { user, at } => self.presence_body(user, at)?.tag,
+            _ => None,
+        });
+        let known = known.as_ref().map(Tag::as_str);
+        // A list that cannot be read ends nothing.
+        let given = match watched {
+            Watched::List(_) => lists::given_list(subscribe.message)?,
+            _ => None,
+        };
+        let accepted = self.subscriptions.handle_subscribe(self.now.monotonic, subscribe, known)?;
+        if let Watched::List(list) = watched {
+            self.list_refreshed(list, given);
+        }
+        Ok(accepted)
     }
 
     fn begin_watching(
@@ -185,20 +255,29 @@ impl FrontEnd {
         user: UserId,
         recipient: &Recipient,
     ) -> Result<dialog::Accepted, Refusal> {
-        let permitted = self.permit(package, subscribe, user, recipient)?;
+        let permitted = self.permit(package, request, subscribe, user, recipient)?;
         let watcher = self.users.get(user).expect("who signed in exists").user.address.to_string();
         let contact = self.contact_on(request.arrival.flow);
+        let known = subscribe.suppress_if_match.and_then(|_| match permitted.wanted {
+            Wanted::Presence(of, level) => self.presence_tag(of, level),
+            _ => None,
+        });
+        let is_list = matches!(permitted.wanted, Wanted::List(_));
         let watch = Watch {
             resource: &permitted.resource,
             watcher: &watcher,
             contact: &contact,
             standing: permitted.standing,
-            entity_tag: None,
+            entity_tag: known.as_ref().map(Tag::as_str),
+            require: is_list.then_some(lists::EVENTLIST),
         };
-        let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, package.policy())?;
+        let policy = if is_list { &lists::POLICY } else { package.policy() };
+        let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, policy)?;
         let watched = match permitted.wanted {
             Wanted::Registrations(of) => Watched::Registrations(of),
             Wanted::Presence(of, level) => self.watch_presence(accepted.id, user, of, level),
+            Wanted::List(list) => self.watch_list(accepted.id, user, list),
+            Wanted::Watchers(of) => Watched::Watchers(of),
         };
         let flow = request.arrival.flow;
         self.watchers.insert(accepted.id, Watcher { user, flow, watched });
@@ -210,13 +289,18 @@ impl FrontEnd {
     fn permit(
         &self,
         package: Package,
+        request: &Request<'_>,
         subscribe: &Subscribe<'_>,
         user: UserId,
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
         match package {
             Package::Registration => self.permit_registrations(user, recipient),
-            Package::Presence => self.permit_presence(subscribe, user, recipient),
+            Package::Presence => match self.list_asked_for(request, user) {
+                Some(list) => self.permit_list(request, subscribe, user, list),
+                None => self.permit_presence(subscribe, user, recipient),
+            },
+            Package::PresenceWatchers => self.permit_watchers(subscribe, user, recipient),
         }
     }
 
@@ -276,31 +360,45 @@ impl FrontEnd {
 impl FrontEnd {
     /// Sends the NOTIFYs that are due.
     pub(crate) fn send_notifies(&mut self) {
-        while let Some(due) = self.subscriptions.poll_due(self.now.monotonic) {
-            self.send_notify(due.id);
-        }
-        while let Some(ended) = self.subscriptions.poll_ended() {
-            let Some(watcher) = self.watchers.remove(&ended.id) else { continue };
-            self.leaves_flow(ended.id, watcher.flow);
-            match watcher.watched {
-                Watched::Registrations(_) => {}
-                Watched::Presence { user, at } => self.presence_unwatched(user, at),
+        loop {
+            while let Some(due) = self.subscriptions.poll_due(self.now.monotonic) {
+                self.send_notify(due.id);
             }
+            // An end may be news for somebody else.
+            let Some(ended) = self.subscriptions.poll_ended() else { break };
+            self.subscription_ended(ended.id);
+        }
+    }
+
+    fn subscription_ended(&mut self, id: SubscriptionId) {
+        let Some(watcher) = self.watchers.remove(&id) else { return };
+        self.leaves_flow(id, watcher.flow);
+        match watcher.watched {
+            Watched::Registrations(_) | Watched::Watchers(_) => {}
+            Watched::Presence { user, at } => self.presence_unwatched(user, at),
+            Watched::List(list) => self.list_unwatched(list),
         }
     }
 
     fn send_notify(&mut self, id: SubscriptionId) {
         let body = self.event_body(id);
+        self.counters.notified += 1;
         let Some(watcher) = self.watchers.get(&id) else { return };
         let (user, flow) = (watcher.user, watcher.flow);
         let Some(notify) = self.subscriptions.notify(self.now.monotonic, id) else { return };
-        let body = body.as_ref().map(|(content_type, body)| (*content_type, &**body));
+        if let Some(Watched::List(list)) = self.watchers.get(&id).map(|watcher| watcher.watched)
+            && self.list_owes_more(list)
+        {
+            self.subscriptions.changed_for(self.now.monotonic, id);
+        }
+        let tag = body.as_ref().and_then(|body| body.tag.as_ref()).map(Tag::as_str);
+        let body = body.as_ref().map(|body| (&*body.content_type, &*body.octets));
         if self.stack.hops().flow_facts(flow).is_some() {
             let own = self.own_request(Own::Notify(id));
-            let write = |via: &str| notify.build(Some(via), None, body);
+            let write = |via: &str| notify.build(Some(via), tag, body);
             return self.stack.send_own_over(self.now.monotonic, own, flow, write);
         }
-        let Ok(message) = Message::parse(notify.build(None, None, body)) else {
+        let Ok(message) = Message::parse(notify.build(None, tag, body)) else {
             // Longer than any message may be.
             let result = NotifyResult::Unreachable;
             return self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
@@ -325,6 +423,8 @@ impl FrontEnd {
         match self.watchers.get(&id)?.watched {
             Watched::Registrations(user) => Some(self.registrations_body(user, resource, version)),
             Watched::Presence { user, at } => self.presence_body(user, at),
+            Watched::List(list) => self.list_body(list, self.watchers.get(&id)?.flow),
+            Watched::Watchers(user) => Some(self.watchers_body(user, version)),
         }
     }
 
@@ -348,6 +448,11 @@ impl FrontEnd {
             408 => NotifyResult::TimedOut,
             _ => NotifyResult::Unreachable,
         };
+        if !matches!(status, 200..=299)
+            && let Some(Watched::List(list)) = self.watchers.get(&id).map(|watcher| watcher.watched)
+        {
+            self.list_untold(list);
+        }
         self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
     }
 }

@@ -33,9 +33,9 @@ use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
 use crate::metrics::Counters;
+use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
 use crate::registration::http_date;
-use crate::trace::{TraceId, Traces};
 use crate::users::Users;
 
 /// How long a connection may stay without anybody having signed in on it (design section 11).
@@ -94,6 +94,9 @@ pub struct FrontEnd {
     pub(crate) log_waiting: usize,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) publications: Publications<Publication>,
+    pub(crate) lists: Lists,
+    /// The key of the tags of what is told.
+    pub(crate) tag_key: u64,
     /// What the subscriptions are about.
     pub(crate) watchers: HashMap<SubscriptionId, Watcher, foldhash::fast::FixedState>,
     /// The same by the flow that leads to the watcher.
@@ -105,7 +108,6 @@ pub struct FrontEnd {
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
     pub(crate) outputs: VecDeque<Output<FrontEnd>>,
-    pub(crate) traces: Traces,
     pub(crate) storage_healthy: bool,
     pub(crate) started: Option<Instant>,
     pub(crate) now: Now,
@@ -168,9 +170,9 @@ pub(crate) enum Due {
     LogAgain(Box<StoredCall>),
     Prune,
     LoadAgain,
-    TraceEnds(TraceId),
     PresenceWindow(UserId),
     ManualExpires(UserId),
+    RulesChange(UserId),
 }
 
 impl FrontEnd {
@@ -218,6 +220,8 @@ impl FrontEnd {
                 derived_seed(&config.seed, b"subscriptions"),
                 SUBSCRIPTION_LIMITS,
             ),
+            lists: Lists::new(seed),
+            tag_key: seed,
             publications: Publications::new(derived_seed(&config.seed, b"publications"), publish::LIMITS),
             calls: Calls::new(seed),
             sweeps_calls: false,
@@ -230,7 +234,6 @@ impl FrontEnd {
             querying: BTreeMap::new(),
             timers: Timers::new(),
             outputs: VecDeque::new(),
-            traces: Traces::default(),
             storage_healthy: true,
             started: None,
             now,
@@ -302,11 +305,13 @@ impl FrontEnd {
         reason: impl Into<Cow<'static, str>>,
         fields: Vec<(&'static str, String)>,
     ) {
-        let reason = reason.into();
-        if let (false, Some(id)) = (self.traces.is_empty(), request) {
-            self.trace_report(id, event, &reason);
-        }
-        self.outputs.push_back(Output::Report(Report { level, event, request, reason, fields }));
+        self.outputs.push_back(Output::Report(Report {
+            level,
+            event,
+            request,
+            reason: reason.into(),
+            fields,
+        }));
     }
 
     /// Asks that a binding be written within a second.
@@ -483,10 +488,10 @@ impl FrontEnd {
                 Due::SweepCalls => self.sweep_calls(),
                 Due::LogAgain(entry) => self.log_again(*entry),
                 Due::Prune => self.prune(),
-                Due::TraceEnds(trace) => self.trace_due(trace),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),
                 Due::ManualExpires(user) => self.manual_changed(user),
+                Due::RulesChange(user) => self.rules_changed(user),
             }
         }
     }
@@ -516,33 +521,31 @@ impl FrontEnd {
 
     /// Works off what the stack has to tell.
     fn settle(&mut self) {
+        // What an event changes may owe NOTIFYs, and a NOTIFY that cannot be sent is an event.
         self.send_notifies();
         while let Some(event) = self.stack.poll_event() {
-            match event {
-                Event::Responded { server, cookie, response } => {
-                    self.call_responded(server, cookie, &response)
-                }
-                Event::Exhausted { server, .. } => self.stack.conclude(self.now.monotonic, server),
-                Event::Completed { server, status } => {
-                    self.counters.forwarded(status);
-                    self.call_completed(server, status);
-                }
-                Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
-                Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
-            }
+            self.happened(event);
+            self.send_notifies();
         }
         while let Some(output) = self.stack.poll_output() {
-            let output = match output {
-                StackOutput::Send(flow, bytes) => {
-                    if !self.traces.is_empty() {
-                        self.trace_sent(flow, &bytes);
-                    }
-                    Output::Send { flow, bytes }
-                }
+            self.outputs.push_back(match output {
+                StackOutput::Send(flow, bytes) => Output::Send { flow, bytes },
                 StackOutput::Resolve(token, question) => Output::Resolve { token, question },
                 StackOutput::Connect(token, target) => Output::Connect { token, target },
-            };
-            self.outputs.push_back(output);
+            });
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Responded { server, cookie, response } => self.call_responded(server, cookie, &response),
+            Event::Exhausted { server, .. } => self.stack.conclude(self.now.monotonic, server),
+            Event::Completed { server, status } => {
+                self.counters.forwarded(status);
+                self.call_completed(server, status);
+            }
+            Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
+            Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),
         }
     }
 }

@@ -34,7 +34,6 @@ mod reg_event;
 mod registrar;
 mod registration;
 mod router;
-pub mod trace;
 mod users;
 
 pub use config::{

@@ -4,6 +4,7 @@ use node::{Metric, MetricKind};
 use sip_message::Method;
 use sip_stack::publication::Step;
 
+use crate::events::Package;
 use crate::frontend::FrontEnd;
 
 const METHODS: [&str; 15] = [
@@ -50,6 +51,7 @@ pub(crate) struct Counters {
     published: [u64; STEPS.len()],
     pub(crate) publications_ended: u64,
     pub(crate) calls_not_logged: u64,
+    pub(crate) notified: u64,
 }
 
 /// Where a method stands in [`METHODS`].
@@ -141,6 +143,7 @@ impl Counters {
                 "Publications that ran out, or whose device or connection went",
                 self.publications_ended,
             ),
+            ("chancery_notifies_total", "NOTIFY requests sent", self.notified),
             ("chancery_sip_malformed_total", "Messages that were no SIP", self.malformed),
             (
                 "chancery_sip_stray_responses_total",
@@ -182,10 +185,27 @@ impl Counters {
 
 impl FrontEnd {
     pub(crate) fn visit_gauges(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        let mut by_package = [0_u32; Package::ALL.len()];
+        for watcher in self.watchers.values() {
+            by_package[watcher.watched.package() as usize] += 1;
+        }
+        for (package, count) in Package::ALL.iter().zip(by_package) {
+            visit(Metric {
+                name: "chancery_subscriptions",
+                help: "Subscriptions in force, by event package",
+                kind: MetricKind::Gauge,
+                labels: &[("package", package.name())],
+                value: f64::from(count),
+            });
+        }
+        let (lists, rows) = self.lists.len();
         #[allow(clippy::cast_precision_loss, reason = "a metric is a float by its format")]
         for (name, help, value) in [
             ("chancery_users", "Accounts", self.users.len() as f64),
             ("chancery_bindings", "Registered contacts in force", self.binding_owners.len() as f64),
+            ("chancery_presence_publications", "Publications in force", self.publications.len() as f64),
+            ("chancery_presence_lists", "Subscriptions to lists in force", lists as f64),
+            ("chancery_presence_list_members", "Members of all lists that are watched", rows as f64),
             ("chancery_sip_transactions", "Transactions under way", self.stack.pending() as f64),
             (
                 "chancery_sip_contexts",

@@ -110,15 +110,6 @@ impl FrontEnd {
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
-            Call::TraceStart(request) => {
-                let (id, subject, duration) = self.trace_start(request)?;
-                Begun::Answer(Answer::TraceStarted { id, subject, duration })
-            }
-            Call::TracePoll(id) => Begun::Answer(Answer::Trace(self.trace_poll(*id)?)),
-            Call::TraceStop(id) => {
-                self.trace_stop(*id)?;
-                Begun::Answer(Answer::Done)
-            }
             Call::Configure(adjustable) => {
                 self.configure(adjustable);
                 Begun::Answer(Answer::Done)
@@ -139,7 +130,9 @@ impl FrontEnd {
         }
         match change {
             Change::AddUser(user) => {
+                let id = user.id;
                 self.load_user(UserRecord::fresh(user));
+                self.rows_come_home(id);
             }
             Change::SetUserState { user, state } => {
                 if let Some(account) = self.users.get_mut(user) {
@@ -158,6 +151,7 @@ impl FrontEnd {
             Change::RemoveUser(user) => {
                 self.end_calls_of(user);
                 self.cut_off(user);
+                self.rows_leave_home(user);
                 self.stop_being_watched(user);
                 self.send_notifies();
                 if let Some(gone) = self.users.remove(user) {

@@ -23,7 +23,7 @@ use crate::users::AddressKey;
 /// What we answer to OPTIONS and 405 (RFC 3261 §20.5): what is taken or passed on here.
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, REGISTER, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, INFO, PRACK, UPDATE";
 /// Extensions that this server takes part in.
-pub(crate) const SUPPORTED: &str = "path, outbound, gruu";
+pub(crate) const SUPPORTED: &str = "path, outbound, gruu, eventlist, recipient-list-subscribe";
 /// Extensions that a request may demand of a proxy here (Proxy-Require).
 const PROXY_SUPPORTED: [&str; 0] = [];
 /// Retry-After while the users are being loaded, and when tables are full.
@@ -98,9 +98,6 @@ impl FrontEnd {
         }
         let Some((transport, remote)) = self.stack.hops().flow_facts(flow) else { return };
         let arrival = Arrival { flow, transport, remote };
-        if !self.traces.is_empty() {
-            self.trace_received(flow, &bytes);
-        }
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request(message, arrival),
             Ok(message) => self.response(message),
@@ -155,9 +152,6 @@ impl FrontEnd {
         let method = message.method();
         self.counters.request(method);
         let id = self.next_request();
-        if !self.traces.is_empty() {
-            self.trace_request(id);
-        }
         let mut request = Request {
             id,
             message: &message,
@@ -251,8 +245,16 @@ impl FrontEnd {
             return Err(Refusal::new(420, "Proxy-Require demands an extension that is not known here")
                 .with(HeaderId::Unsupported, tags));
         }
-        let we_are_the_end = || request.method == Method::Register || self.is_for_this_server(request);
-        if let Some(tags) = unsupported(HeaderId::Require, &["path", "outbound", "gruu"])
+        // Events of our users are this server's, whoever is asked for.
+        let is_event = matches!(request.method, Method::Subscribe | Method::Publish)
+            && request.own_routes.destination.is_none();
+        let we_are_the_end =
+            || is_event || request.method == Method::Register || self.is_for_this_server(request);
+        let known: &[&str] = match request.method {
+            Method::Subscribe => &["eventlist", "recipient-list-subscribe", "gruu", "outbound", "path"],
+            _ => &["path", "outbound", "gruu"],
+        };
+        if let Some(tags) = unsupported(HeaderId::Require, known)
             && we_are_the_end()
         {
             return Err(Refusal::new(420, "Require demands an extension that is not known here")

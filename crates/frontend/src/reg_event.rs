@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
 use directory::{Role, UserId};
 use sip_stack::dialog::{Policy, Standing};
 
@@ -59,7 +58,7 @@ impl FrontEnd {
             }
         }
         xml.push_str("</reginfo>\r\n");
-        (CONTENT_TYPE, Bytes::from(xml))
+        Body::new(CONTENT_TYPE, xml)
     }
 
     fn registration(&self, xml: &mut String, account: &Account) {

@@ -431,6 +431,7 @@ impl FrontEnd {
             self.load_binding(user, stored);
         }
         self.manual_changed(user);
+        self.rules_changed(user);
     }
 
     fn load_binding(&mut self, user: UserId, stored: records::Binding) {

@@ -99,7 +99,7 @@ impl FrontEnd {
             level,
             rule: rule.to_owned(),
         });
-        let Defaults { same_organisation, federated } = Defaults::default();
+        let Defaults { same_organisation, federated } = self.config.presence.levels;
         Answer::Access(Access { rules: rules.collect(), same_organisation, federated })
     }
 }

@@ -156,6 +156,9 @@ impl FrontEnd {
 
     /// A document is in force that was not before: put, changed or removed. Whoever depends on one is told here.
     pub(crate) fn document_changed(&mut self, user: UserId, application: Application) {
-        let _ = (user, application);
+        match application {
+            Application::PresRules => self.rules_changed(user),
+            Application::ResourceLists | Application::RlsServices => self.contacts_changed(user),
+        }
     }
 }

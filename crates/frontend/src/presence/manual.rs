@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use directory::UserId;
+use node::UnixMillis;
 use presence::{Manual, ManualState, Note, TEXT_OCTETS_MAX};
 
 use crate::admin::{DevicePresence, PresenceDetails};
@@ -42,9 +43,8 @@ impl FrontEnd {
             self.timers.cancel(timer);
         }
         if let Some(at_unix_ms) = account.person.manual.next_change(now.wall.0) {
-            let left = Duration::from_millis(at_unix_ms.saturating_sub(now.wall.0)).min(LOOK_AGAIN_AFTER_MAX);
-            account.person.manual_timer =
-                Some(self.timers.insert(now.monotonic + left, Due::ManualExpires(user)));
+            let at = now.monotonic + time_left(now.wall, at_unix_ms);
+            account.person.manual_timer = Some(self.timers.insert(at, Due::ManualExpires(user)));
         }
         self.presence_changed(user);
     }
@@ -66,6 +66,11 @@ impl FrontEnd {
             watchers: person.told.as_ref().map_or(0, |told| told.watchers()),
         }
     }
+}
+
+/// How long until a time on the wall clock, or until it is to be looked at again.
+pub(super) fn time_left(now: UnixMillis, at_unix_ms: u64) -> Duration {
+    Duration::from_millis(at_unix_ms.saturating_sub(now.0)).min(LOOK_AGAIN_AFTER_MAX)
 }
 
 /// The wall clock may be set: how far away a choice's end is, is looked at so often.

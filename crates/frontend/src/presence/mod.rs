@@ -3,16 +3,20 @@
 //! - `person`: what a home keeps of a person, and what that person's watchers were told last;
 //! - `publish`: PUBLISH, and which device a publication belongs to;
 //! - `watch`: who may see how much, and the body that all watchers of one level share;
+//! - `lists`: one dialog for many people, whose members are rows;
+//! - `winfo`: who watches;
 //! - `manual`: what a person chose, and when that ends by itself.
 //!
 //! Whatever changes an input calls [`FrontEnd::presence_changed`]. It composes the person's state anew and tells the watchers who see a
 //! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]).
 //! What this module is not: composition, levels and documents are the crate `presence`, dialogs are `sip_stack`.
 
+pub(crate) mod lists;
 pub(crate) mod manual;
 pub(crate) mod person;
 pub(crate) mod publish;
 pub(crate) mod watch;
+pub(crate) mod winfo;
 
 use directory::UserId;
 use presence::{DeviceState, Inputs, compose};
@@ -77,6 +81,13 @@ impl FrontEnd {
         for watching in &told.watching {
             if changed.holds(watching.level) {
                 self.subscriptions.changed_for(self.now.monotonic, watching.id);
+            }
+        }
+        for of in &told.rows {
+            if changed.holds(self.lists.level(*of))
+                && let Some(id) = self.lists.mark(*of)
+            {
+                self.subscriptions.changed_for(self.now.monotonic, id);
             }
         }
         let window = self.now.monotonic + self.config.presence.window;

@@ -1,17 +1,20 @@
 //! What a home keeps of a person.
 
 use std::borrow::Cow;
+use std::hash::Hasher;
 
 use bytes::Bytes;
-use directory::UserId;
-use presence::{ContactCard, DeviceState, Level, Manual, State, View, pidf};
+use directory::{SipAddress, UserId};
+use presence::{ContactCard, DeviceState, Level, Manual, State, View, pidf, uri_of_address};
 use sip_stack::dialog::SubscriptionId;
 use sip_stack::publication::PublicationId;
 use sip_stack::timer::TimerId;
+use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::frontend::FrontEnd;
 use crate::messaging::mailbox::DeviceId;
+use crate::presence::lists::RowRef;
 use crate::registration::device_on_flow;
 use crate::users::Account;
 
@@ -24,6 +27,8 @@ pub(crate) struct Person {
     pub(crate) manual: Manual,
     /// When the choice or the note ends by itself.
     pub(crate) manual_timer: Option<TimerId>,
+    /// When time changes what the access rules say.
+    pub(crate) rules_timer: Option<TimerId>,
     /// As composed last; watchers may not know it yet.
     pub(crate) state: State,
     /// What watchers were told; `None` while there is none.
@@ -36,9 +41,11 @@ pub(crate) struct Told {
     state: State,
     card: ContactCard,
     /// The documents, by level, once somebody needed them.
-    bodies: [Option<Bytes>; Level::ALL.len()],
+    faces: [Option<Face>; Level::ALL.len()],
     /// Who watches by a subscription of their own, in no order of meaning.
     pub(crate) watching: Vec<Watching>,
+    /// Who watches through a list, in no order of meaning.
+    pub(crate) rows: Vec<RowRef>,
     /// While it runs, changes are gathered.
     pub(crate) window: Option<TimerId>,
     /// There is something that watchers were not told.
@@ -51,6 +58,32 @@ pub(crate) struct Watching {
     pub(crate) id: SubscriptionId,
     pub(crate) watcher: UserId,
     pub(crate) level: Level,
+}
+
+/// What one level sees: rendered once, shared by all.
+#[derive(Clone, Debug)]
+pub(crate) struct Face {
+    pub(crate) body: Bytes,
+    pub(crate) tag: Tag,
+}
+
+/// The entity tag of what is told (RFC 5839): a digest of the document under a key of this start, so that what looks the same has the
+/// same tag, whoever is asked about whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag([u8; 16]);
+
+impl Tag {
+    fn of(key: u64, body: &[u8]) -> Tag {
+        let mut hasher = SipHasher13::new_with_keys(key, 0);
+        hasher.write(body);
+        let mut tag = [0; 16];
+        hex::encode_to_slice(hasher.finish().to_be_bytes(), &mut tag).expect("8 octets are 16 digits");
+        Tag(tag)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits are a text")
+    }
 }
 
 /// A set of levels.
@@ -69,27 +102,41 @@ pub(crate) struct Device<'a> {
 impl Person {
     pub(crate) fn new(manual: Manual) -> Person {
         let nobody = presence::Inputs { devices: &[], manual: &Manual::default(), calls: 0, now_unix_ms: 0 };
-        Person { manual, manual_timer: None, state: presence::compose(&nobody), told: None }
+        Person {
+            manual,
+            manual_timer: None,
+            rules_timer: None,
+            state: presence::compose(&nobody),
+            told: None,
+        }
     }
 }
 
 impl Told {
     pub(crate) fn new(state: State, card: ContactCard) -> Told {
-        Told { state, card, bodies: Default::default(), watching: Vec::new(), window: None, is_behind: false }
+        Told {
+            state,
+            card,
+            faces: Default::default(),
+            watching: Vec::new(),
+            rows: Vec::new(),
+            window: None,
+            is_behind: false,
+        }
     }
 
     /// How many watch.
     pub(crate) fn watchers(&self) -> usize {
-        self.watching.len()
+        self.watching.len() + self.rows.len()
     }
 
     /// Watchers are about to be told this; gives who sees a difference.
     pub(crate) fn tell(&mut self, state: &State, card: ContactCard) -> Levels {
         let mut changed = Levels::default();
-        for (level, body) in Level::ALL.iter().zip(&mut self.bodies) {
+        for (level, face) in Level::ALL.iter().zip(&mut self.faces) {
             if View::of(&self.state, &self.card, *level) != View::of(state, &card, *level) {
                 changed = changed.with(*level);
-                *body = None;
+                *face = None;
             }
         }
         self.state = state.clone();
@@ -102,14 +149,14 @@ impl Told {
         one == other || View::of(&self.state, &self.card, one) == View::of(&self.state, &self.card, other)
     }
 
-    /// The document for a level: rendered once, shared by all.
-    pub(crate) fn body(&mut self, level: Level, address: &str) -> Bytes {
+    /// What a level sees.
+    pub(crate) fn face(&mut self, level: Level, address: &SipAddress, key: u64) -> &Face {
         let (state, card) = (&self.state, &self.card);
-        let render = || {
-            let entity = ["sip:", address].concat();
-            Bytes::from(pidf::render(&View::of(state, card, level), &entity))
-        };
-        self.bodies[level as usize].get_or_insert_with(render).clone()
+        self.faces[level as usize].get_or_insert_with(|| {
+            let view = View::of(state, card, level);
+            let body = Bytes::from(pidf::render(&view, &uri_of_address(address)));
+            Face { tag: Tag::of(key, &body), body }
+        })
     }
 }
 
@@ -128,6 +175,17 @@ impl Levels {
 }
 
 impl FrontEnd {
+    /// What a user's watchers were told; from now on there is somebody to be told.
+    pub(crate) fn told_mut(&mut self, user: UserId) -> &mut Told {
+        let account = self.users.get(user).expect("the caller looked the user up");
+        let card = account.person.told.is_none().then(|| self.card_of(account));
+        let person = &mut self.users.get_mut(user).expect("it was just found").person;
+        let state = &person.state;
+        person.told.get_or_insert_with(|| {
+            Box::new(Told::new(state.clone(), card.expect("it was made for a person nobody watches")))
+        })
+    }
+
     /// A user's devices: those that are registered, in order of registration, each with what it published last; then
     /// publications of no registered device.
     pub(crate) fn devices_at<'a>(&'a self, account: &'a Account) -> SmallVec<[Device<'a>; DEVICES_INLINE]> {

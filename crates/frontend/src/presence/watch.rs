@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use directory::UserId;
-use presence::{Level, Relation, pidf};
+use presence::{Level, Relation, pidf, rules};
 use sip_message::Host;
 use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
 
-use super::person::{Told, Watching};
+use super::manual::time_left;
+use super::person::{Tag, Watching};
 use crate::events::{Body, Package, Permitted, Wanted, Watched};
-use crate::frontend::FrontEnd;
+use crate::frontend::{Due, FrontEnd};
 use crate::pipeline::Refusal;
 use crate::router::Recipient;
 use crate::users::Account;
@@ -69,8 +70,11 @@ impl FrontEnd {
             true => Relation::SameOrganisation,
             false => Relation::Federated,
         };
-        let level = self.config.presence.levels.of(relation);
-        Access { level, standing: Standing::Active }
+        let watcher = rules::Watcher { address: &watcher.user.address, relation };
+        let rules = watched.documents.rules();
+        let decision = rules.level(&watcher, &self.config.presence.levels, self.now.wall.0);
+        let standing = if decision.is_pending { Standing::Pending } else { Standing::Active };
+        Access { level: decision.level, standing }
     }
 
     /// A subscription to a user's presence begins.
@@ -81,14 +85,10 @@ impl FrontEnd {
         user: UserId,
         level: Level,
     ) -> Watched {
-        let account = self.users.get(user).expect("the recipient was just found");
-        let card = account.person.told.is_none().then(|| self.card_of(account));
-        let person = &mut self.users.get_mut(user).expect("it was just found").person;
-        let told = person.told.get_or_insert_with(|| {
-            Box::new(Told::new(person.state.clone(), card.expect("it was made for a person nobody watches")))
-        });
+        let told = self.told_mut(user);
         let at = told.watching.len();
         told.watching.push(Watching { id, watcher, level });
+        self.event_changed(Package::PresenceWatchers, user);
         Watched::Presence { user, at: u32::try_from(at).expect("subscriptions are bounded") }
     }
 
@@ -103,6 +103,7 @@ impl FrontEnd {
             watcher.watched = Watched::Presence { user, at };
         }
         self.forget_told_if_idle(user);
+        self.event_changed(Package::PresenceWatchers, user);
     }
 
     /// Nobody watches any more: what was told costs nothing either.
@@ -117,10 +118,35 @@ impl FrontEnd {
 
     /// What a watcher sees of a user.
     pub(crate) fn presence_body(&mut self, user: UserId, at: u32) -> Option<Body> {
+        let key = self.tag_key;
         let account = self.users.get_mut(user)?;
         let told = account.person.told.as_mut()?;
         let level = told.watching.get(at as usize)?.level;
-        Some((pidf::CONTENT_TYPE, told.body(level, account.user.address.as_str())))
+        let face = told.face(level, &account.user.address, key);
+        Some(Body { tag: Some(face.tag), ..Body::new(pidf::CONTENT_TYPE, face.body.clone()) })
+    }
+
+    /// The tag of what a level would be told of a user.
+    pub(crate) fn presence_tag(&mut self, user: UserId, level: Level) -> Option<Tag> {
+        let key = self.tag_key;
+        let address = self.users.get(user)?.user.address.clone();
+        let tag = self.told_mut(user).face(level, &address, key).tag;
+        self.forget_told_if_idle(user);
+        Some(tag)
+    }
+
+    /// A user's access rules changed, or time changed what they say.
+    pub(crate) fn rules_changed(&mut self, user: UserId) {
+        let now = self.now;
+        let Some(account) = self.users.get_mut(user) else { return };
+        if let Some(timer) = account.person.rules_timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(at_unix_ms) = account.documents.rules().next_change(now.wall.0) {
+            let at = now.monotonic + time_left(now.wall, at_unix_ms);
+            account.person.rules_timer = Some(self.timers.insert(at, Due::RulesChange(user)));
+        }
+        self.access_changed(user);
     }
 
     /// What a user grants may have changed: whoever sees a difference is told at once.
@@ -145,6 +171,8 @@ impl FrontEnd {
             }
             self.subscriptions.set_standing(self.now.monotonic, id, access.standing);
         }
+        self.row_access_changed(user);
+        self.event_changed(Package::PresenceWatchers, user);
     }
 }
 

@@ -6,6 +6,7 @@ mod documents;
 mod explain;
 mod messages;
 mod presence;
+mod presence_access;
+mod presence_lists;
 mod registration;
-mod trace;
 mod world;

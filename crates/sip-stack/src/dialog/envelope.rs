@@ -37,6 +37,8 @@ struct Place {
 pub(super) struct Facts<'a> {
     /// Our Contact, a whole value.
     pub(super) contact: &'a str,
+    /// Require, a whole value.
+    pub(super) require: Option<&'a str>,
     pub(super) package: &'a str,
     pub(super) event_id: Option<&'a str>,
     pub(super) accept: Option<&'a str>,
@@ -67,6 +69,9 @@ impl Envelope {
         let remote_tag = to.start + tag_in_to..to.start + tag_in_to + dialog.remote_tag.len();
         let call_id = writer.line("Call-ID: ", &dialog.call_id);
         writer.line("Contact: ", facts.contact);
+        if let Some(require) = facts.require {
+            writer.line("Require: ", require);
+        }
         let event = match facts.event_id {
             Some(event_id) => writer.line("Event: ", &[facts.package, ";id=", event_id].concat()),
             None => writer.line("Event: ", facts.package),

@@ -79,6 +79,8 @@ pub struct Watch<'a> {
     pub standing: Standing,
     /// The entity tag of what the watcher would be told now (RFC 5839 §6.1); `None` where the package has none.
     pub entity_tag: Option<&'a str>,
+    /// Require of its NOTIFYs (RFC 4662 §5.2: `eventlist`).
+    pub require: Option<&'a str>,
 }
 
 /// RFC 6665 §4.2.2: whether the watcher's right is decided.
@@ -218,6 +220,7 @@ impl Subscriptions {
         let dialog = Dialog::answering(subscribe.message, &id.local_tag()).map_err(malformed)?;
         let facts = Facts {
             contact: watch.contact,
+            require: watch.require,
             package: subscribe.package,
             event_id: subscribe.event_id,
             accept: subscribe.accept,

@@ -87,7 +87,14 @@ impl World {
         standing: Standing,
     ) -> Option<SubscriptionId> {
         let entity_tag = self.entity_tag;
-        let watch = Watch { resource, watcher, contact: "<sip:server.example.com>", standing, entity_tag };
+        let watch = Watch {
+            resource,
+            watcher,
+            contact: "<sip:server.example.com>",
+            standing,
+            entity_tag,
+            require: None,
+        };
         let policy = self.policy;
         let result = Subscribe::read(request).and_then(|s| self.table.accept(self.now, &s, &watch, policy));
         self.answered(result)
@@ -636,6 +643,7 @@ fn a_notify_is_a_request_of_the_dialog() {
         contact: "<sip:here.example.com>",
         standing: Standing::Active,
         entity_tag: None,
+        require: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     let subscription = w.table.get(id).unwrap();
@@ -922,6 +930,7 @@ fn a_change_before_the_first_notify_is_said() {
         contact: "<sip:server.example.com>",
         standing: Standing::Active,
         entity_tag: Some("v1"),
+        require: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     w.table.changed(w.now, "alice");
@@ -943,6 +952,7 @@ fn a_known_body_is_left_out_and_its_tag_is_not() {
         contact: "<sip:server.example.com>",
         standing: Standing::Active,
         entity_tag: Some("v1"),
+        require: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     let notify = w.table.notify(w.now, id).unwrap();
@@ -1068,6 +1078,7 @@ fn a_subscription_takes_less_than_a_kibibyte() {
         contact: "<sip:home.contoso.example:5061;transport=tls>",
         standing: Standing::Active,
         entity_tag: None,
+        require: None,
     };
     let id = table.accept(Instant(0), &facts, &watch, &POLICY).unwrap().id;
     let envelope = &table.get(id).unwrap().envelope;
@@ -1138,7 +1149,7 @@ proptest! {
                     let request = asking(event, "", 1, &format!("Expires: {expires}"));
                     let facts = Subscribe::read(&request).unwrap();
                     let watcher = format!("w{watcher}");
-                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active, entity_tag: None };
+                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active, entity_tag: None, require: None };
                     if let Ok(accepted) = w.table.accept(w.now, &facts, &watch, &POLICY) {
                         ids.push(accepted.id);
                         begun += 1;

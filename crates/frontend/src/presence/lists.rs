@@ -1,0 +1,669 @@
+//! Subscriptions to lists (RFC 4662, RFC 5367): one dialog for many people.
+//!
+//! A list's members are rows: who it is, at which level the list's owner sees them, and where the row stands among those that
+//! watch the same person. A person who changes marks the rows that see a difference; the next NOTIFY of the list tells the
+//! marked ones. A row takes a few dozen octets, where a dialog takes a KiB and a half.
+//!
+//! Members who have no account here are rows as well ([`Who::Elsewhere`]): without federation nobody can be asked about them, and they are
+//! told as RFC 4662 §5.5 tells resources that there is no subscription to. Federation will put its subscriptions there.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use directory::{SipAddress, UserId};
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+use node::{Flow, Transport};
+use presence::lists::{self, Contact, ListsError};
+use presence::xml::XmlError;
+use presence::{Level, address_of_uri, pidf, rlmi, rls_services, uri_of_address};
+use sip_message::{HeaderId, Message};
+use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
+use slab::Slab;
+
+use super::watch::{self, admits};
+use crate::documents::services::SERVER_LIST_USER;
+use crate::events::{Body, Package, Permitted, Wanted, Watched};
+use crate::frontend::FrontEnd;
+use crate::pipeline::{Refusal, Request};
+
+/// What a client says and must be told about lists (RFC 4662 §4.1).
+pub(crate) const EVENTLIST: &str = "eventlist";
+/// What a client demands that brings its own list (RFC 5367 §4).
+pub(crate) const RECIPIENT_LIST: &str = "recipient-list-subscribe";
+
+/// Lists that a user watches at once: one for each device and a few besides.
+const LISTS_PER_USER_MAX: usize = 32;
+/// Octets that one NOTIFY tells members in, over a connection. What is more comes in the next.
+const OCTETS_MAX: usize = 40 * 1024;
+/// The same over UDP, where a datagram of many fragments seldom arrives.
+const OCTETS_MAX_DATAGRAM: usize = 6 * 1024;
+/// Octets of a whole body: a message has 64 KiB at the most. A single document, with the longest texts, has 30.
+const BODY_OCTETS_MAX: usize = 56 * 1024;
+/// Octets that a first NOTIFY may take besides to name members whose documents come later.
+const NAMES_OCTETS_MAX: usize = 12 * 1024;
+/// Octets that name a member, besides its URI and its name.
+const NAMED_OCTETS: usize = 64;
+/// Octets that a document takes besides itself.
+const PART_OCTETS: usize = 256;
+/// The media type of a list in a SUBSCRIBE (RFC 4826 §3.4).
+const RESOURCE_LISTS: &str = "application/resource-lists+xml";
+
+/// What many people change is told together.
+pub(crate) const POLICY: Policy = Policy { interval_min: Duration::from_millis(50), ..watch::POLICY };
+
+/// Names a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListId(u32);
+
+/// A row of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowRef {
+    list: ListId,
+    row: u32,
+}
+
+/// What a pair of a watcher and somebody in the watcher's list takes at the most: the row, which is allotted exactly; its place among the rows
+/// of the same person and its place among those that are due, which grow by doubling.
+#[cfg(test)]
+pub(crate) const PAIR_OCTETS_MAX: usize = size_of::<Row>() + 2 * size_of::<RowRef>() + 2 * size_of::<u32>();
+
+/// All lists that are watched.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    lists: Slab<List>,
+    /// Rows of people who are not here, by URI.
+    elsewhere: HashMap<Box<str>, Vec<RowRef>, FixedState>,
+    rows: usize,
+}
+
+#[derive(Debug)]
+struct List {
+    id: SubscriptionId,
+    owner: UserId,
+    /// As it was subscribed to.
+    uri: Box<str>,
+    source: Source,
+    rows: Vec<Row>,
+    /// Rows that the next NOTIFY tells, in the order in which they changed.
+    due: Vec<u32>,
+    /// The next NOTIFY tells all rows.
+    is_full_due: bool,
+    version: u32,
+}
+
+/// Where a list's members are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The owner's contact list, followed.
+    Contacts,
+    /// A list service of the owner's (RFC 4826 §4), by its address; followed.
+    Service(SipAddress),
+    /// A body of a SUBSCRIBE.
+    Given,
+}
+
+/// A member.
+#[derive(Debug)]
+struct Row {
+    who: Who,
+    /// The place among the rows of the same person.
+    at: u32,
+    level: Level,
+    is_pending: bool,
+    is_due: bool,
+}
+
+/// Who a row is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    /// A user of ours, by the URI of the address.
+    Home(UserId),
+    /// Anybody else.
+    Elsewhere(Box<str>),
+}
+
+/// A list as a SUBSCRIBE asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedList {
+    uri: Box<str>,
+    source: Source,
+    members: Vec<Box<str>>,
+}
+
+impl Lists {
+    pub(crate) fn new(seed: u64) -> Lists {
+        Lists { lists: Slab::new(), elsewhere: HashMap::with_hasher(FixedState::with_seed(seed)), rows: 0 }
+    }
+
+    /// How many lists, and how many rows they have together.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.lists.len(), self.rows)
+    }
+
+    fn get(&self, id: ListId) -> &List {
+        &self.lists[id.0 as usize]
+    }
+
+    fn get_mut(&mut self, id: ListId) -> &mut List {
+        &mut self.lists[id.0 as usize]
+    }
+
+    fn row(&mut self, of: RowRef) -> &mut Row {
+        &mut self.lists[of.list.0 as usize].rows[of.row as usize]
+    }
+
+    /// Whose row it is: the subscription, its owner, the row's number, and whether it waits for a decision.
+    pub(crate) fn watcher(&self, of: RowRef) -> (SubscriptionId, UserId, u32, bool) {
+        let list = self.get(of.list);
+        (list.id, list.owner, of.row, list.rows[of.row as usize].is_pending)
+    }
+
+    /// At which level a row sees.
+    pub(crate) fn level(&self, of: RowRef) -> Level {
+        self.get(of.list).rows[of.row as usize].level
+    }
+
+    /// A row has something to tell; gives the subscription that owes a NOTIFY for the first time.
+    pub(crate) fn mark(&mut self, of: RowRef) -> Option<SubscriptionId> {
+        let list = self.get_mut(of.list);
+        let row = &mut list.rows[of.row as usize];
+        if std::mem::replace(&mut row.is_due, true) {
+            return None;
+        }
+        list.due.push(of.row);
+        (list.due.len() == 1).then_some(list.id)
+    }
+}
+
+// SUBSCRIBE.
+impl FrontEnd {
+    /// The list that a request is for: the list service of the domain, or one of the sender's own.
+    pub(crate) fn list_asked_for(&self, request: &Request<'_>, user: UserId) -> Option<Source> {
+        let uri = request.uri.filter(|uri| self.is_our_domain(uri.host()))?;
+        if uri.user_unescaped()?.eq_ignore_ascii_case(SERVER_LIST_USER) {
+            return Some(Source::Contacts);
+        }
+        let address = address_of_uri(uri.as_str())?;
+        // Somebody else's is no list, like an address that nobody has.
+        (self.service_owner(&address) == Some(user)).then_some(Source::Service(address))
+    }
+
+    /// A subscription to a list that is brought along, or to the subscriber's own contacts.
+    pub(crate) fn permit_list(
+        &self,
+        request: &Request<'_>,
+        subscribe: &Subscribe<'_>,
+        user: UserId,
+        asked_for: Source,
+    ) -> Result<Permitted, Refusal> {
+        let message = request.message;
+        if !message.has_option(HeaderId::Supported, EVENTLIST)
+            && !message.has_option(HeaderId::Require, EVENTLIST)
+        {
+            // RFC 4662 §4.3.
+            return Err(Refusal::new(421, "a list for a client that does not know lists")
+                .with(HeaderId::Require, EVENTLIST));
+        }
+        let needed = [rlmi::MULTIPART, rlmi::CONTENT_TYPE, pidf::CONTENT_TYPE];
+        if !needed.into_iter().all(|content_type| admits(subscribe.accept, content_type)) {
+            return Err(Refusal::new(406, "Accept does not admit what a list is told in")
+                .with(HeaderId::Accept, needed.join(", ")));
+        }
+        let resource = lists_key(&self.users.get(user).expect("who signed in exists").user.address);
+        if self.subscriptions.of_resource(&resource).count() >= LISTS_PER_USER_MAX {
+            return Err(Refusal::new(403, "the watcher has too many lists"));
+        }
+        let given = given_list(message)?;
+        let (source, members) = match given {
+            Some(members) => (Source::Given, members),
+            None if message.has_option(HeaderId::Require, RECIPIENT_LIST) => {
+                return Err(Refusal::new(400, "a list is announced and missing"));
+            }
+            None => {
+                let members = self.members_of(user, &asked_for);
+                (asked_for, members)
+            }
+        };
+        let uri = request.message.request_uri_text().into();
+        let list = WantedList { uri, source, members };
+        Ok(Permitted { resource, wanted: Wanted::List(list), standing: Standing::Active })
+    }
+
+    /// A subscription to a list begins.
+    pub(crate) fn watch_list(&mut self, id: SubscriptionId, owner: UserId, wanted: WantedList) -> Watched {
+        let WantedList { uri, source, members } = wanted;
+        let list =
+            List { id, owner, uri, source, rows: Vec::new(), due: Vec::new(), is_full_due: true, version: 0 };
+        let list = ListId(u32::try_from(self.lists.lists.insert(list)).expect("subscriptions are bounded"));
+        self.fill(list, &members);
+        Watched::List(list)
+    }
+
+    /// A refresh asks for everything, and may bring another list.
+    pub(crate) fn list_refreshed(&mut self, list: ListId, given: Option<Vec<Box<str>>>) {
+        self.lists.get_mut(list).is_full_due = true;
+        if let Some(members) = given {
+            self.lists.get_mut(list).source = Source::Given;
+            self.fill(list, &members);
+        }
+    }
+
+    /// A subscription to a list ended.
+    pub(crate) fn list_unwatched(&mut self, list: ListId) {
+        self.empty(list);
+        self.lists.lists.remove(list.0 as usize);
+    }
+
+    /// A user's contacts are not what they were: lists that follow them tell everything anew.
+    pub(crate) fn contacts_changed(&mut self, user: UserId) {
+        let Some(account) = self.users.get(user) else { return };
+        let resource = lists_key(&account.user.address);
+        let ids: Vec<SubscriptionId> = self.subscriptions.of_resource(&resource).map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(Watched::List(list)) = self.watchers.get(&id).map(|watcher| watcher.watched) else {
+                continue;
+            };
+            let source = self.lists.get(list).source.clone();
+            let members = self.members_of(user, &source);
+            let known = self.lists.get(list).rows.iter().map(|row| &row.who);
+            let is_same =
+                source == Source::Given || members.iter().map(|uri| self.who(uri)).eq(known.cloned());
+            if !is_same {
+                self.lists.get_mut(list).is_full_due = true;
+                self.fill(list, &members);
+                self.subscriptions.changed_for(self.now.monotonic, id);
+            }
+        }
+    }
+
+    /// Who is in a list of a user's documents.
+    fn members_of(&self, user: UserId, source: &Source) -> Vec<Box<str>> {
+        let Some(account) = self.users.get(user) else { return Vec::new() };
+        let lists = account.documents.lists();
+        let service = |address: &SipAddress| {
+            let mut services = account.documents.services().iter();
+            services.find(|service| address_of_uri(&service.uri).as_ref() == Some(address))
+        };
+        match source {
+            Source::Given => Vec::new(),
+            Source::Contacts => uris(lists.entries()),
+            Source::Service(address) => match service(address).map(|service| &service.list) {
+                Some(rls_services::List::Inline(group)) => uris(group.entries()),
+                Some(rls_services::List::Reference(uri)) => {
+                    let group = list_named_in(uri).and_then(|name| lists.group(&name));
+                    group.map(|group| uris(group.entries())).unwrap_or_default()
+                }
+                None => Vec::new(),
+            },
+        }
+    }
+
+    fn who(&self, uri: &str) -> Who {
+        let user = address_of_uri(uri).and_then(|address| self.users.find_address(&address));
+        user.map_or_else(|| Who::Elsewhere(uri.into()), Who::Home)
+    }
+}
+
+// Rows.
+impl FrontEnd {
+    /// Gives a list these members and no others.
+    fn fill(&mut self, id: ListId, members: &[Box<str>]) {
+        self.empty(id);
+        let owner = self.lists.get(id).owner;
+        self.lists.get_mut(id).rows.reserve_exact(members.len());
+        for uri in members {
+            let who = self.who(uri);
+            let row = self.lists.get(id).rows.len();
+            let row = RowRef { list: id, row: u32::try_from(row).expect("a list is bounded") };
+            let new = Row { who, at: 0, level: Level::Blocked, is_pending: false, is_due: false };
+            self.lists.get_mut(id).rows.push(new);
+            self.lists.rows += 1;
+            self.attach(row, owner);
+        }
+    }
+
+    fn empty(&mut self, id: ListId) {
+        for row in (0..self.lists.get(id).rows.len()).rev() {
+            self.detach(RowRef { list: id, row: u32::try_from(row).expect("a list is bounded") });
+        }
+        let list = &mut self.lists.lists[id.0 as usize];
+        self.lists.rows -= list.rows.len();
+        list.rows = Vec::new();
+        list.due = Vec::new();
+    }
+
+    /// Puts a row among those of the person it is about.
+    fn attach(&mut self, of: RowRef, owner: UserId) {
+        let who = self.lists.row(of).who.clone();
+        let at = match who {
+            Who::Home(user) => {
+                let watcher = self.users.get(owner);
+                let watched = self.users.get(user).expect("rows of users who go are moved");
+                let access = watcher.map(|watcher| self.access_of(watched, watcher));
+                let row = self.lists.row(of);
+                row.level = access.map_or(Level::Blocked, |access| access.level);
+                row.is_pending = access.is_some_and(|access| access.standing == Standing::Pending);
+                let rows = &mut self.told_mut(user).rows;
+                rows.push(of);
+                rows.len()
+            }
+            Who::Elsewhere(uri) => {
+                let rows = self.lists.elsewhere.entry(uri).or_default();
+                rows.push(of);
+                rows.len()
+            }
+        };
+        self.lists.row(of).at = u32::try_from(at - 1).expect("rows are bounded");
+    }
+
+    /// Takes a row out from among those of the person it is about; the last one takes its place.
+    fn detach(&mut self, of: RowRef) {
+        let Row { who, at, .. } = self.lists.row(of);
+        let (who, at) = (who.clone(), *at as usize);
+        let moved = match &who {
+            Who::Home(user) => {
+                let rows = &mut self.told_mut(*user).rows;
+                rows.swap_remove(at);
+                let moved = rows.get(at).copied();
+                self.forget_told_if_idle(*user);
+                moved
+            }
+            Who::Elsewhere(uri) => {
+                let rows = self.lists.elsewhere.get_mut(uri).expect("every row is listed");
+                rows.swap_remove(at);
+                let moved = rows.get(at).copied();
+                if rows.is_empty() {
+                    self.lists.elsewhere.remove(uri);
+                }
+                moved
+            }
+        };
+        if let Some(moved) = moved {
+            self.lists.row(moved).at = u32::try_from(at).expect("it was one before");
+        }
+    }
+
+    /// Somebody is here now whom lists may name already.
+    pub(crate) fn rows_come_home(&mut self, user: UserId) {
+        let Some(account) = self.users.get(user) else { return };
+        let uri = uri_of_address(&account.user.address);
+        let Some(rows) = self.lists.elsewhere.remove(&*uri) else { return };
+        self.rows_move(rows, &Who::Home(user));
+    }
+
+    /// A user is about to go: lists name somebody now who is not here.
+    pub(crate) fn rows_leave_home(&mut self, user: UserId) {
+        let Some(account) = self.users.get_mut(user) else { return };
+        let uri: Box<str> = uri_of_address(&account.user.address).into();
+        let Some(told) = account.person.told.as_mut() else { return };
+        let rows = std::mem::take(&mut told.rows);
+        self.rows_move(rows, &Who::Elsewhere(uri));
+        self.forget_told_if_idle(user);
+    }
+
+    fn rows_move(&mut self, rows: Vec<RowRef>, to: &Who) {
+        for of in rows {
+            self.lists.row(of).who = to.clone();
+            let owner = self.lists.get(of.list).owner;
+            self.attach(of, owner);
+            self.row_changed(of);
+        }
+    }
+
+    pub(crate) fn row_changed(&mut self, of: RowRef) {
+        if let Some(id) = self.lists.mark(of) {
+            self.subscriptions.changed_for(self.now.monotonic, id);
+        }
+    }
+
+    /// What a user grants may have changed: rows that see a difference are told.
+    pub(crate) fn row_access_changed(&mut self, user: UserId) {
+        let Some(told) = self.users.get(user).and_then(|account| account.person.told.as_ref()) else {
+            return;
+        };
+        for of in told.rows.clone() {
+            let owner = self.lists.get(of.list).owner;
+            let (Some(watched), Some(watcher)) = (self.users.get(user), self.users.get(owner)) else {
+                continue;
+            };
+            let access = self.access_of(watched, watcher);
+            let is_pending = access.standing == Standing::Pending;
+            let told = watched.person.told.as_ref().expect("it was just seen");
+            let row = self.lists.row(of);
+            let looks_alike = told.looks_alike(row.level, access.level) && row.is_pending == is_pending;
+            (row.level, row.is_pending) = (access.level, is_pending);
+            if !looks_alike {
+                self.row_changed(of);
+            }
+        }
+    }
+}
+
+// NOTIFY.
+impl FrontEnd {
+    /// What a list has to tell: everything, or what changed; `None` where that is nothing. What does not fit into one NOTIFY comes in
+    /// the next.
+    pub(crate) fn list_body(&mut self, id: ListId, flow: Flow) -> Option<Body> {
+        let octets_max = match self.stack.hops().flow_facts(flow) {
+            Some((Transport::Udp, _)) => OCTETS_MAX_DATAGRAM,
+            _ => OCTETS_MAX,
+        };
+        let list = self.lists.get_mut(id);
+        let is_full = std::mem::take(&mut list.is_full_due);
+        let due = match is_full {
+            true => (0..u32::try_from(list.rows.len()).expect("a list is bounded")).collect(),
+            false => std::mem::take(&mut list.due),
+        };
+        if due.is_empty() && !is_full {
+            return None;
+        }
+        list.due.clear();
+        list.rows.iter_mut().for_each(|row| row.is_due = false);
+        let version = list.version;
+        list.version += 1;
+        let (uri, token) = (list.uri.clone(), list.id.local_tag());
+        let told: Vec<(u32, Told)> = self.told_of(id, due);
+        let list = rlmi::List {
+            uri: &uri,
+            version,
+            is_full,
+            name: None,
+            token: &token,
+            domain: self.config.domains[0].as_str(),
+        };
+        let mut notification = rlmi::Notification::new(list, BODY_OCTETS_MAX);
+        let mut spent = 0;
+        let mut later = Vec::new();
+        for (row, member) in &told {
+            let named = NAMED_OCTETS + member.uri.len() + member.name.as_ref().map_or(0, |name| name.len());
+            let told = named + member.document.as_ref().map_or(0, |document| document.len() + PART_OCTETS);
+            // The first is told however long its document is.
+            if (spent == 0 || spent + told <= octets_max) && notification.push(&member.resource(true)) {
+                spent += told;
+                continue;
+            }
+            later.push(*row);
+            // The first NOTIFY names all members, as far as there is room.
+            let has_room = is_full && spent + named <= octets_max + NAMES_OCTETS_MAX;
+            if has_room && notification.push(&member.resource(false)) {
+                spent += named;
+            }
+        }
+        let body = notification.finish();
+        for row in later {
+            // A NOTIFY that tells the rest is owed once this one is answered.
+            self.lists.mark(RowRef { list: id, row });
+        }
+        Some(Body { content_type: Cow::Owned(body.content_type), octets: body.octets, tag: None })
+    }
+
+    /// Whether a list has more to tell than its last NOTIFY held.
+    pub(crate) fn list_owes_more(&self, id: ListId) -> bool {
+        !self.lists.get(id).due.is_empty()
+    }
+
+    /// A NOTIFY was lost: what it told is told again.
+    pub(crate) fn list_untold(&mut self, id: ListId) {
+        self.lists.get_mut(id).is_full_due = true;
+    }
+
+    fn told_of(&mut self, id: ListId, rows: Vec<u32>) -> Vec<(u32, Told)> {
+        let key = self.tag_key;
+        let mut told = Vec::with_capacity(rows.len());
+        for at in rows {
+            let Row { who, level, is_pending, .. } = &self.lists.get(id).rows[at as usize];
+            let member = match who {
+                Who::Elsewhere(uri) => {
+                    Told { uri: uri.clone(), name: None, document: None, is_pending: false }
+                }
+                Who::Home(user) => {
+                    let (user, level, is_pending) = (*user, *level, *is_pending);
+                    let account = self.users.get_mut(user).expect("rows of users who go are moved");
+                    let address = &account.user.address;
+                    let name = Some(account.user.display_name.as_str()).filter(|name| !name.is_empty());
+                    let told = account.person.told.as_mut().expect("a person with rows has been told");
+                    Told {
+                        uri: uri_of_address(address).into(),
+                        name: name.map(Box::from),
+                        document: Some(told.face(level, address, key).body.clone()),
+                        is_pending,
+                    }
+                }
+            };
+            told.push((at, member));
+        }
+        told
+    }
+}
+
+/// A member as a NOTIFY tells it.
+struct Told {
+    uri: Box<str>,
+    name: Option<Box<str>>,
+    document: Option<Bytes>,
+    is_pending: bool,
+}
+
+impl Told {
+    fn resource(&self, with_instance: bool) -> rlmi::Resource<'_> {
+        let state = match &self.document {
+            None => rlmi::InstanceState::Terminated("noresource"),
+            Some(_) if self.is_pending => rlmi::InstanceState::Pending,
+            Some(_) => rlmi::InstanceState::Active,
+        };
+        let document = self.document.as_ref().map(|document| (pidf::CONTENT_TYPE, document));
+        let instance = with_instance.then_some(rlmi::Instance { id: "1", state, document });
+        rlmi::Resource { uri: &self.uri, name: self.name.as_deref(), instance }
+    }
+}
+
+/// The key of the lists that a user watches, which tells them apart from anybody's presence.
+fn lists_key(owner: &SipAddress) -> String {
+    Package::Presence.key(&[SERVER_LIST_USER, " ", owner.as_str()].concat())
+}
+
+/// The name in a reference to a list of the owner's own (RFC 4826 §4.4.3): `.../list[@name="friends"]`, escaped or not.
+fn list_named_in(uri: &str) -> Option<String> {
+    let octets: Vec<u8> = percent_decoded(uri);
+    let text = String::from_utf8(octets).ok()?;
+    let (_, rest) = text.rsplit_once("[@name=")?;
+    let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    rest[1..].split_once(quote).map(|(name, _)| name.to_owned())
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| hex::decode(digits).ok());
+        match escaped.as_deref() {
+            Some([octet]) => {
+                octets.push(*octet);
+                rest = &tail[2..];
+            }
+            _ => {
+                octets.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    octets
+}
+
+/// The list that a SUBSCRIBE brings along (RFC 5367 §4), alone or as a part among others.
+pub(crate) fn given_list(message: &Message) -> Result<Option<Vec<Box<str>>>, Refusal> {
+    let content_type = message.header(HeaderId::ContentType).unwrap_or_default();
+    let content_type = std::str::from_utf8(content_type).unwrap_or_default();
+    let Some(content) = list_part(content_type, message.body(), 0) else {
+        return match message.body() {
+            [] => Ok(None),
+            _ => Err(Refusal::new(415, "a body that holds no list of recipients")
+                .with(HeaderId::Accept, RESOURCE_LISTS)),
+        };
+    };
+    if message.header(HeaderId::ContentEncoding).is_some() {
+        return Err(Refusal::new(415, "a list in an encoding that is not known here")
+            .with(HeaderId::AcceptEncoding, "identity"));
+    }
+    let lists = lists::Lists::read_recipients(content).map_err(|error| match error {
+        ListsError::Xml(XmlError::TooLarge(_)) | ListsError::TooManyContacts | ListsError::TooManyGroups => {
+            Refusal::new(413, "a list that is too long")
+        }
+        _ => Refusal::new(400, "a list that cannot be read"),
+    })?;
+    Ok(Some(uris(lists.entries())))
+}
+
+/// Lists within lists of parts that are looked into.
+const PARTS_DEPTH_MAX: usize = 2;
+
+fn list_part<'a>(content_type: &str, content: &'a [u8], depth: usize) -> Option<&'a [u8]> {
+    let (media_type, params) = content_type.split_at(content_type.find(';').unwrap_or(content_type.len()));
+    if media_type.trim().eq_ignore_ascii_case(RESOURCE_LISTS) {
+        return Some(content);
+    }
+    let is_multipart = media_type.trim().to_ascii_lowercase().starts_with("multipart/");
+    if !is_multipart || depth == PARTS_DEPTH_MAX {
+        return None;
+    }
+    let boundary = sip_message::Params { text: params }.get_unquoted("boundary")?;
+    let delimiter = format!("--{boundary}");
+    split(content, delimiter.as_bytes()).skip(1).find_map(|part| {
+        let part = part.strip_prefix(b"\r\n")?;
+        let end = part.windows(4).position(|octets| octets == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&part[..end]).ok()?;
+        let body = part[end + 4..].strip_suffix(b"\r\n").unwrap_or(&part[end + 4..]);
+        let content_type = head.split("\r\n").find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim().eq_ignore_ascii_case("Content-Type").then(|| value.trim())
+        })?;
+        list_part(content_type, body, depth + 1)
+    })
+}
+
+fn split<'a>(mut rest: &'a [u8], delimiter: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        if is_over {
+            return None;
+        }
+        let at = rest.windows(delimiter.len()).position(|octets| octets == delimiter);
+        let part = &rest[..at.unwrap_or(rest.len())];
+        match at {
+            Some(at) => rest = &rest[at + delimiter.len()..],
+            None => is_over = true,
+        }
+        Some(part)
+    })
+}
+
+/// The URIs of people: as written for somebody elsewhere, as the address says for everybody whose address can be read.
+fn uris(contacts: Vec<&Contact>) -> Vec<Box<str>> {
+    let uri = |contact: &Contact| match &contact.address {
+        Some(address) => uri_of_address(address).into(),
+        None => contact.uri.clone(),
+    };
+    contacts.into_iter().map(uri).collect()
+}

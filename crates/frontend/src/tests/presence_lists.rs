@@ -1,0 +1,307 @@
+//! Subscriptions to lists: many people in one dialog.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::presence::Level;
+use directory::{Role, SipAddress};
+use node::{Flow, Transport};
+use sip_message::{HeaderId, Message};
+
+use super::presence::{activity, pidf, text};
+use super::world::{PASSWORD, World};
+use crate::admin::{Answer, Call};
+
+const EVENTLIST: &str =
+    "Supported: eventlist\nAccept: multipart/related, application/rlmi+xml, application/pidf+xml";
+
+fn recipients(uris: &[&str]) -> String {
+    let entries: String = uris.iter().map(|uri| format!("<entry uri=\"{uri}\"/>")).collect();
+    format!(
+        "<?xml version=\"1.0\"?><resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>{entries}</list></resource-lists>"
+    )
+}
+
+impl World {
+    /// A SUBSCRIBE to the list service, with a list.
+    fn subscribe_list(
+        &mut self,
+        flow: Flow,
+        from: &str,
+        headers: &str,
+        content_type: &str,
+        body: &str,
+    ) -> Message {
+        let uri = "sip:rls@contoso.example";
+        let head = self.head("SUBSCRIBE", from, uri, uri);
+        let contact = format!("Contact: <sip:{from}@{from}-pc.invalid;transport=tls>");
+        let content_type =
+            if body.is_empty() { String::new() } else { format!("\nContent-Type: {content_type}") };
+        self.receive(flow, &format!("{head}\nEvent: presence\n{contact}\n{headers}{content_type}"), body);
+        self.sent_to(flow).expect("an answer to SUBSCRIBE")
+    }
+
+    pub(super) fn watch_list(&mut self, flow: Flow, from: &str, uris: &[&str]) -> Listed {
+        let headers = format!("{EVENTLIST}\nRequire: recipient-list-subscribe\nExpires: 600");
+        let body = recipients(uris);
+        let answer = self.subscribe_list(flow, from, &headers, "application/resource-lists+xml", &body);
+        assert_eq!(answer.status(), Some(200), "{answer:?}");
+        assert_eq!(answer.header(HeaderId::Require), Some(&b"eventlist"[..]));
+        listed(&self.notified(flow).expect("a first NOTIFY"))
+    }
+}
+
+/// What a NOTIFY of a list says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) version: u32,
+    pub(super) is_full: bool,
+    /// By URI: the instance's state and its document's basic status with activities; `-` without an instance.
+    pub(super) members: BTreeMap<String, String>,
+}
+
+pub(super) fn listed(notify: &Message) -> Listed {
+    assert_eq!(notify.header(HeaderId::Require), Some(&b"eventlist"[..]), "{notify:?}");
+    let content_type = notify.content_type();
+    assert!(content_type.starts_with("multipart/related"), "{content_type}");
+    let body = text(notify.body());
+    let content_type = text(notify.header(HeaderId::ContentType).unwrap());
+    let boundary = content_type.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+    let parts: Vec<&str> = body.split(&format!("--{boundary}")).collect();
+    let attribute = |element: &str, name: &str| {
+        let at = element.find(&format!(" {name}=\""))? + name.len() + 3;
+        Some(element[at..].split('"').next().unwrap().to_owned())
+    };
+    let rlmi = parts[1];
+    let list = &rlmi[rlmi.find("<list").unwrap()..];
+    let mut members = BTreeMap::new();
+    for resource in rlmi.split("<resource").skip(1) {
+        let uri = attribute(resource, "uri").unwrap();
+        let instance = resource.split("<instance").nth(1);
+        let mut seen = instance.map_or("-".to_owned(), |instance| attribute(instance, "state").unwrap());
+        if let Some(cid) = instance.and_then(|instance| attribute(instance, "cid")) {
+            let part =
+                parts.iter().find(|part| part.contains(&format!("Content-ID: <{cid}>"))).expect("a part");
+            let between = |from: &str, to: &str| {
+                part.split(from).nth(1).map(|rest| rest.split(to).next().unwrap().to_owned())
+            };
+            seen += &format!(" {}", between("<basic>", "<").unwrap());
+            assert!(part.contains(&format!("entity=\"{uri}\"")), "{part}");
+            if let Some(activities) = between("<rpid:activities>", "</rpid:activities>") {
+                seen += &activities.replace("<rpid:", " ").replace("/>", "");
+            }
+        }
+        members.insert(uri, seen);
+    }
+    Listed {
+        version: attribute(list, "version").unwrap().parse().unwrap(),
+        is_full: attribute(list, "fullState").unwrap() == "true",
+        members,
+    }
+}
+
+fn members(members: &[(&str, &str)]) -> BTreeMap<String, String> {
+    members.iter().map(|(name, seen)| (format!("sip:{name}"), (*seen).to_owned())).collect()
+}
+
+#[test]
+fn a_list_is_told_whole_and_then_what_changed() {
+    let mut world = World::new();
+    let (bob, alice) = (world.sign_in("bob"), world.sign_in("alice"));
+    let uris = [
+        "sip:alice@contoso.example",
+        "sip:Carol@CONTOSO.example",
+        "sip:nobody@contoso.example",
+        "sip:x@fabrikam.example",
+    ];
+    let first = world.watch_list(bob, "bob", &uris);
+    assert_eq!(
+        first,
+        Listed {
+            version: 0,
+            is_full: true,
+            members: members(&[
+                ("alice@contoso.example", "active open"),
+                ("carol@contoso.example", "active closed"),
+                ("nobody@contoso.example", "terminated"),
+                ("x@fabrikam.example", "terminated"),
+            ])
+        }
+    );
+    world.pass(Duration::from_secs(1));
+    world.publishes(alice, "alice", &pidf("open", &activity("meeting")));
+    let second = listed(&world.notified(bob).unwrap());
+    assert_eq!((second.version, second.is_full), (1, false));
+    assert_eq!(second.members, members(&[("alice@contoso.example", "active open busy meeting")]));
+    // Two who change together are told together.
+    world.pass(Duration::from_millis(20));
+    world.disconnect(alice);
+    world.sign_in("carol");
+    assert!(world.notified(bob).is_none());
+    world.pass(Duration::from_secs(1));
+    let third = listed(&world.notified(bob).unwrap());
+    assert_eq!(
+        third.members,
+        members(&[("alice@contoso.example", "active closed"), ("carol@contoso.example", "active open")])
+    );
+    assert!(world.is_silent());
+}
+
+#[test]
+fn a_list_ends_with_its_dialog_and_leaves_nothing() {
+    let mut world = World::new();
+    let (bob, carol) = (world.sign_in("bob"), world.sign_in("carol"));
+    world.watch_list(bob, "bob", &["sip:alice@contoso.example", "sip:carol@contoso.example"]);
+    world.watch_list(
+        carol,
+        "carol",
+        &["sip:alice@contoso.example", "sip:carol@contoso.example", "sip:y@x.example"],
+    );
+    assert_eq!(world.node.lists.len(), (2, 5));
+    world.disconnect(bob);
+    assert_eq!(world.node.lists.len(), (1, 3));
+    world.sign_in("alice");
+    world.pass(Duration::from_secs(1));
+    let told = listed(&world.notified(carol).unwrap());
+    assert_eq!(told.members, members(&[("alice@contoso.example", "active open")]));
+    world.disconnect(carol);
+    assert_eq!(world.node.lists.len(), (0, 0));
+    assert!(world.node.users.iter().all(|account| account.person.told.is_none()));
+}
+
+#[test]
+fn lists_that_are_not_taken() {
+    let mut world = World::new();
+    let bob = world.sign_in("bob");
+    let list = recipients(&["sip:alice@contoso.example"]);
+    let long: Vec<String> = (0..1200).map(|n| format!("sip:u{n}@contoso.example")).collect();
+    let long = recipients(&long.iter().map(String::as_str).collect::<Vec<_>>());
+    let resource_lists = "application/resource-lists+xml";
+    for (headers, content_type, body, status) in [
+        ("Expires: 600", resource_lists, &*list, 421),
+        ("Supported: eventlist\nAccept: application/pidf+xml", resource_lists, &list, 406),
+        (EVENTLIST, "text/plain", "alice", 415),
+        (EVENTLIST, resource_lists, "<resource-lists", 400),
+        (EVENTLIST, resource_lists, "<x/>", 400),
+        ("Supported: eventlist\nContent-Encoding: gzip", resource_lists, &list, 415),
+        ("Supported: eventlist\nRequire: recipient-list-subscribe", "", "", 400),
+        ("Supported: eventlist\nRequire: anything-else", resource_lists, &list, 420),
+        (EVENTLIST, resource_lists, &long, 413),
+    ] {
+        let answer = world.subscribe_list(bob, "bob", headers, content_type, body);
+        assert_eq!(answer.status(), Some(status), "{headers} {content_type}");
+        if status == 421 {
+            assert_eq!(answer.header(HeaderId::Require), Some(&b"eventlist"[..]));
+        }
+    }
+    assert_eq!(world.node.lists.len(), (0, 0));
+    assert!(world.is_silent());
+    // As one part among others.
+    let wrapped = format!(
+        "--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: {resource_lists}\r\nContent-Disposition: recipient-list\r\n\r\n{list}\r\n--b--\r\n"
+    );
+    let answer = world.subscribe_list(bob, "bob", EVENTLIST, "multipart/mixed;boundary=b", &wrapped);
+    assert_eq!(answer.status(), Some(200));
+    assert_eq!(listed(&world.notified(bob).unwrap()).members.len(), 1);
+}
+
+#[test]
+fn a_user_has_so_many_lists_and_no_more() {
+    let mut world = World::new();
+    let bob = world.sign_in("bob");
+    let list = recipients(&["sip:alice@contoso.example"]);
+    let statuses: Vec<_> = (0..33)
+        .map(|_| {
+            let answer = world.subscribe_list(bob, "bob", EVENTLIST, "application/resource-lists+xml", &list);
+            let _ = world.notified(bob);
+            answer.status().unwrap()
+        })
+        .collect();
+    assert_eq!(statuses[..32], [200; 32]);
+    assert_eq!(statuses[32], 403);
+}
+
+#[test]
+fn a_long_list_comes_in_several_notifies() {
+    let mut world = World::new();
+    let mut names = Vec::new();
+    for n in 0..150 {
+        let address = SipAddress::parse(&format!("user{n}@contoso.example")).unwrap();
+        names.push(format!("sip:{address}"));
+        let add = Call::AddUser {
+            address,
+            display_name: format!("User Number {n}"),
+            password: PASSWORD.to_owned(),
+            role: Role::Person,
+        };
+        assert_eq!(world.call(add), Answer::Done);
+    }
+    for transport in [Transport::Tls, Transport::Tcp] {
+        let bob = world.connect(transport);
+        world.register(
+            bob,
+            "bob",
+            &format!("Contact: <sip:bob@bob-pc.invalid;transport={}>", transport.name()),
+        );
+        let uris: Vec<&str> = names.iter().map(String::as_str).collect();
+        let first = world.watch_list(bob, "bob", &uris);
+        assert!(first.is_full && first.members.len() == 150, "{first:?}");
+        let mut seen = first.members;
+        let mut version = 0;
+        while seen.values().any(|seen| seen == "-") {
+            world.pass(Duration::from_millis(60));
+            let next = listed(&world.notified(bob).expect("the rest"));
+            version += 1;
+            assert_eq!((next.version, next.is_full), (version, false));
+            seen.extend(next.members);
+        }
+        assert!(seen.values().all(|seen| seen == "active closed") && version < 5, "{version}");
+        world.pass(Duration::from_secs(1));
+        assert!(world.is_silent());
+        world.disconnect(bob);
+    }
+}
+
+#[test]
+fn users_who_come_and_go_are_rows_that_move() {
+    let mut world = World::new();
+    let bob = world.sign_in("bob");
+    let first = world.watch_list(bob, "bob", &["sip:erin@contoso.example", "sip:alice@contoso.example"]);
+    assert_eq!(first.members["sip:erin@contoso.example"], "terminated");
+    let erin = SipAddress::parse("erin@contoso.example").unwrap();
+    let add = Call::AddUser {
+        address: erin.clone(),
+        display_name: String::new(),
+        password: PASSWORD.to_owned(),
+        role: Role::Person,
+    };
+    assert_eq!(world.call(add), Answer::Done);
+    world.pass(Duration::from_secs(1));
+    let come = listed(&world.notified(bob).unwrap());
+    assert_eq!(come.members, members(&[("erin@contoso.example", "active closed")]));
+    assert_eq!(world.call(Call::RemoveUser(erin)), Answer::Done);
+    world.pass(Duration::from_secs(1));
+    let gone = listed(&world.notified(bob).unwrap());
+    assert_eq!(gone.members, members(&[("erin@contoso.example", "terminated")]));
+    world.disconnect(bob);
+    assert_eq!(world.node.lists.len(), (0, 0));
+}
+
+#[test]
+fn a_list_shows_no_more_than_its_owners_level() {
+    let mut world = World::with(|config| config.presence.levels.same_organisation = Level::Blocked);
+    let (bob, alice) = (world.sign_in("bob"), world.sign_in("alice"));
+    let first = world.watch_list(bob, "bob", &["sip:alice@contoso.example", "sip:bob@contoso.example"]);
+    assert_eq!(
+        first.members,
+        members(&[("alice@contoso.example", "active closed"), ("bob@contoso.example", "active open")])
+    );
+    world.publishes(alice, "alice", &pidf("open", &activity("meeting")));
+    world.pass(Duration::from_secs(1));
+    assert!(world.is_silent());
+}
+
+#[test]
+fn a_watched_pair_in_a_list_takes_few_octets() {
+    assert!(crate::presence::lists::PAIR_OCTETS_MAX <= 128, "{}", crate::presence::lists::PAIR_OCTETS_MAX);
+}
