@@ -30,6 +30,9 @@
 //! Whether a message is known already is asked of the tail, then of filters in memory (module `known`), and of the index only
 //! where these say that it may be.
 //!
+//! Nor is there an index of ages. A merge writes of each thousand messages that arrived together which was received first,
+//! and pruning reads those that hold old ones.
+//!
 //! Marks and cursors are coalesced, and the highest sequence of a mailbox is not written at all: it is read from the
 //! messages, and pruning remembers what it drops.
 //!
@@ -328,6 +331,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             "(mailboxes)",
             "(devices)",
             "(indexing)",
+            "(message_blocks)",
             "(manual_states)",
             "(call_settings)",
             "(ring_also)",

@@ -15,7 +15,19 @@ pub(crate) struct Entry {
     pub(crate) sequence: i64,
     pub(crate) direction: i64,
     pub(crate) identity: [u8; 16],
+    pub(crate) received_unix_ms: i64,
 }
+
+/// Messages with neighbouring ids, by which pruning finds the old ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) oldest_unix_ms: i64,
+}
+
+/// Messages in a block: 1 MiB of usual ones, which pruning reads in some 5 ms, and a thousandth of a row for each.
+const BLOCK_MESSAGES: usize = 1_024;
 
 /// Owner, direction and identity.
 pub(crate) type IdentityKey = (i64, i64, [u8; 16]);
@@ -59,6 +71,7 @@ struct Merge {
     through: i64,
     identities: Vec<IdentityKey>,
     places: Vec<(PlaceKey, i64)>,
+    blocks: Vec<Block>,
     /// Rows that are in the indices, those of `identities` first.
     rows_done: usize,
 }
@@ -69,8 +82,8 @@ pub(crate) struct MergeStep<'m> {
     pub(crate) identities: &'m [IdentityKey],
     /// With the message's id.
     pub(crate) places: &'m [(PlaceKey, i64)],
-    /// In the last step: the message through which the indices are then complete.
-    pub(crate) complete_through: Option<i64>,
+    /// In the last step: the message through which the indices are then complete, and the blocks of all.
+    pub(crate) complete_through: Option<(i64, &'m [Block])>,
 }
 
 impl Tail {
@@ -110,6 +123,19 @@ impl Tail {
         &mailbox[from.min(to)..to]
     }
 
+    /// Messages received before, the oldest ones where there are more than so many.
+    pub(crate) fn older(&self, before_unix_ms: i64, count_max: usize) -> Vec<Entry> {
+        let all = self.mailboxes.values().flatten();
+        let mut older: Vec<Entry> =
+            all.filter(|entry| entry.received_unix_ms < before_unix_ms).copied().collect();
+        if older.len() > count_max {
+            // Their order does not matter, and all of the tail may be meant.
+            older.select_nth_unstable_by_key(count_max, |entry| (entry.received_unix_ms, entry.id));
+            older.truncate(count_max);
+        }
+        older
+    }
+
     /// The transaction is durable, or there was none.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
@@ -143,7 +169,8 @@ impl Tail {
         MergeStep {
             identities: slice(&merge.identities, first, last),
             places: slice(&merge.places, first.saturating_sub(split), last.saturating_sub(split)),
-            complete_through: (last >= split + merge.places.len()).then_some(merge.through),
+            complete_through: (last >= split + merge.places.len())
+                .then_some((merge.through, &merge.blocks[..])),
         }
     }
 
@@ -200,9 +227,29 @@ impl Merge {
         let entries = || mailboxes.values().flatten();
         let mut places: Vec<_> = entries().map(|entry| (entry.place_key(), entry.id)).collect();
         places.sort_unstable();
-        let through = entries().map(|entry| entry.id).max().unwrap_or(0);
-        Merge { through, identities, places, rows_done: 0 }
+        let mut ages: Vec<_> = entries().map(|entry| (entry.id, entry.received_unix_ms)).collect();
+        ages.sort_unstable();
+        let through = ages.last().map_or(0, |(id, _)| *id);
+        let blocks = ages.chunk_by(|a, b| block(a.0) == block(b.0)).map(Block::of).collect();
+        Merge { through, identities, places, blocks, rows_done: 0 }
     }
+}
+
+impl Block {
+    fn of(ages: &[(i64, i64)]) -> Block {
+        let ids = || ages.iter().map(|(id, _)| *id);
+        let oldest = ages.iter().map(|(_, received)| *received).min();
+        let (Some(first), Some(last), Some(oldest_unix_ms)) = (ids().next(), ids().next_back(), oldest)
+        else {
+            unreachable!("a chunk is not empty")
+        };
+        Block { first, last, oldest_unix_ms }
+    }
+}
+
+/// The number of the block that a message belongs to. Where a merge ends within it, it has two rows.
+fn block(message: i64) -> i64 {
+    message / BLOCK_MESSAGES as i64
 }
 
 fn find(mailbox: &[Entry], sequence: i64) -> Result<usize, usize> {
@@ -218,7 +265,14 @@ mod tests {
     use super::*;
 
     fn entry(id: i64) -> Entry {
-        Entry { id, owner: id % 2, sequence: id, direction: 0, identity: [id as u8; 16] }
+        Entry {
+            id,
+            owner: id % 2,
+            sequence: id,
+            direction: 0,
+            identity: [id as u8; 16],
+            received_unix_ms: -id,
+        }
     }
 
     fn tail(ids: std::ops::RangeInclusive<i64>) -> Tail {
@@ -256,7 +310,8 @@ mod tests {
             let step = tail.merge_step(3);
             identities.extend_from_slice(step.identities);
             places.extend_from_slice(step.places);
-            assert_eq!(step.complete_through, last.then_some(4), "round {round}");
+            let block = Block { first: 1, last: 4, oldest_unix_ms: -4 };
+            assert_eq!(step.complete_through, last.then_some((4, &[block][..])), "round {round}");
             tail.add(entry(10 + round));
             tail.commit();
             assert_eq!(tail.merged(3), last);
@@ -268,6 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn blocks_hold_neighbours_and_know_their_oldest() {
+        let size = BLOCK_MESSAGES as i64;
+        let mut tail = tail(size - 2..=size + 1);
+        let step = tail.merge_step(100);
+        let blocks = [
+            Block { first: size - 2, last: size - 1, oldest_unix_ms: 1 - size },
+            Block { first: size, last: size + 1, oldest_unix_ms: -1 - size },
+        ];
+        assert_eq!(step.complete_through, Some((size + 1, &blocks[..])));
+        let older = |count_max| {
+            let mut ids: Vec<i64> = tail.older(1 - size, count_max).iter().map(|entry| entry.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(older(9), [size, size + 1], "without the one that is just as old");
+        assert_eq!(older(1), [size + 1], "the oldest, where not all are asked for");
+    }
+
+    #[test]
     fn a_merge_begins_again_where_a_message_of_it_is_gone() {
         let mut tail = tail(1..=4);
         assert_eq!(tail.merge_step(6).identities.len(), 4);
@@ -275,7 +349,8 @@ mod tests {
         tail.drop((0, 4));
         tail.commit();
         let step = tail.merge_step(6);
-        assert_eq!((step.identities.len(), step.places.len(), step.complete_through), (3, 3, Some(3)));
+        let through = step.complete_through.map(|(through, _)| through);
+        assert_eq!((step.identities.len(), step.places.len(), through), (3, 3, Some(3)));
         assert!(tail.merged(6));
         assert_eq!(tail.len(), 0);
     }

@@ -61,8 +61,8 @@ impl<'c> Calls<'c> {
     }
 
     /// Drops at most `rows_max`; how many it dropped.
-    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: i64) -> rusqlite::Result<usize> {
-        self.prune.execute([bound(before_unix_ms), rows_max])
+    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
+        self.prune.execute([bound(before_unix_ms), rows_max as i64])
     }
 
     /// Newest first.

@@ -93,8 +93,8 @@ impl<'c> Marks<'c> {
     }
 
     /// Drops devices not seen since then, at most so many; how many it dropped.
-    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: i64) -> rusqlite::Result<usize> {
-        self.prune_devices.execute([bound(before_unix_ms), rows_max])
+    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
+        self.prune_devices.execute([bound(before_unix_ms), rows_max as i64])
     }
 
     pub(super) fn load(&mut self, users: [i64; 2], records: &mut [UserRecord]) -> rusqlite::Result<()> {

@@ -40,13 +40,20 @@ const FIND_PLACE: &str = "SELECT message FROM message_places WHERE owner = $1 AN
 const IS_WITHDRAWN: &str =
     "SELECT 1 FROM messages WHERE withdrawn = 1 AND owner = $1 AND direction = $2 AND identity = $3";
 const WITHDRAW: &str = "UPDATE messages SET withdrawn = 1 WHERE id = $1";
-const TAIL: &str = "SELECT id, owner, sequence, direction, identity FROM messages
+const TAIL: &str = "SELECT id, owner, sequence, direction, identity, received_unix_ms FROM messages
     WHERE id > (SELECT indexed_through FROM indexing) ORDER BY id";
 const NEXT_ID: &str = "SELECT CASE WHEN newest > indexed_through THEN newest ELSE indexed_through END + 1
     FROM indexing, (SELECT coalesce(max(id), 0) AS newest FROM messages) AS arrived";
 const SET_INDEXED: &str = "UPDATE indexing SET indexed_through = $1 WHERE indexed_through < $1";
-const OLDEST: &str = "SELECT id, owner, sequence, direction, identity FROM messages
-    WHERE received_unix_ms < $1 ORDER BY received_unix_ms, id LIMIT $2";
+const OLDEST_BLOCK: &str = "SELECT first_message, last_message FROM message_blocks
+    WHERE oldest_unix_ms < $1 ORDER BY oldest_unix_ms, first_message LIMIT 1";
+const OLDEST_IN_BLOCK: &str =
+    "SELECT id, owner, sequence, direction, identity, received_unix_ms FROM messages
+    WHERE id BETWEEN $1 AND $2 AND received_unix_ms < $3 ORDER BY id LIMIT $4";
+const SET_BLOCK_AGE: &str = "UPDATE message_blocks SET oldest_unix_ms = $1 WHERE first_message = $2";
+const BLOCK_AGE: &str = "SELECT min(received_unix_ms) FROM messages
+    WHERE id BETWEEN $1 AND $2 AND received_unix_ms >= $3";
+const DROP_BLOCK: &str = "DELETE FROM message_blocks WHERE first_message = $1";
 // A mailbox remembers the highest sequence that it loses, because the next one must be higher still.
 const REMEMBER_DROPPED: &str =
     "UPDATE mailboxes SET last_dropped = $1 WHERE owner = $2 AND last_dropped < $1";
@@ -77,7 +84,12 @@ pub(super) struct Messages<'c> {
     add_identities: Batch<'c, 3>,
     add_places: Batch<'c, 3>,
     set_indexed: Statement<'c>,
-    oldest: Statement<'c>,
+    add_blocks: Batch<'c, 3>,
+    oldest_block: Statement<'c>,
+    oldest_in_block: Statement<'c>,
+    set_block_age: Statement<'c>,
+    block_age: Statement<'c>,
+    drop_block: Statement<'c>,
     remember_dropped: Statement<'c>,
     drop_message: Statement<'c>,
     drop_place: Statement<'c>,
@@ -141,7 +153,17 @@ impl<'c> Messages<'c> {
                 KEEP,
             )?,
             set_indexed: prepare(SET_INDEXED)?,
-            oldest: prepare(OLDEST)?,
+            add_blocks: Batch::prepare(
+                connection,
+                "message_blocks (first_message, last_message, oldest_unix_ms)",
+                MERGE_STATEMENT_ROWS,
+                "",
+            )?,
+            oldest_block: prepare(OLDEST_BLOCK)?,
+            oldest_in_block: prepare(OLDEST_IN_BLOCK)?,
+            set_block_age: prepare(SET_BLOCK_AGE)?,
+            block_age: prepare(BLOCK_AGE)?,
+            drop_block: prepare(DROP_BLOCK)?,
             remember_dropped: prepare(REMEMBER_DROPPED)?,
             drop_message: prepare(DROP_MESSAGE)?,
             drop_place: prepare(DROP_PLACE)?,
@@ -191,8 +213,8 @@ impl<'c> Messages<'c> {
                 Direction::Sent => 1,
             },
             identity: message.identity,
+            received_unix_ms: integer(message.received_unix_ms)?,
         };
-        integer(message.received_unix_ms)?;
         // A removal has overtaken the change, which then means nothing.
         let Some(highest) = self.highest_sequence(entry.owner)? else { return Ok(Outcome::Applied) };
         if self.knows(&entry.identity_key())? {
@@ -227,7 +249,7 @@ impl<'c> Messages<'c> {
             statement.raw_bind_parameter(first + 2, entry.sequence)?;
             statement.raw_bind_parameter(first + 3, entry.direction)?;
             statement.raw_bind_parameter(first + 4, entry.identity)?;
-            statement.raw_bind_parameter(first + 5, bound(message.received_unix_ms))?;
+            statement.raw_bind_parameter(first + 5, entry.received_unix_ms)?;
             statement.raw_bind_parameter(first + 6, message.peer.as_str())?;
             statement.raw_bind_parameter(first + 7, &message.request[..])
         })?;
@@ -258,10 +280,8 @@ impl<'c> Messages<'c> {
     }
 
     /// Drops messages received before then, the oldest first, at most so many; how many it dropped.
-    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: i64) -> rusqlite::Result<usize> {
-        let oldest = [bound(before_unix_ms), rows_max];
-        let mut dropped: Vec<Entry> =
-            self.oldest.query_map(oldest, entry)?.collect::<rusqlite::Result<_>>()?;
+    pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
+        let mut dropped = self.oldest(bound(before_unix_ms), rows_max)?;
         // Each table is met in the order of its pages.
         dropped.sort_unstable_by_key(Entry::place_key);
         for (index, entry) in dropped.iter().enumerate() {
@@ -280,6 +300,40 @@ impl<'c> Messages<'c> {
             self.drop_message.execute([entry.id])?;
         }
         Ok(dropped.len())
+    }
+
+    /// Messages received before then, at most so many; that they are dropped is the caller's promise. A block that has no
+    /// more of them learns its new age.
+    fn oldest(&mut self, before_unix_ms: i64, rows_max: usize) -> rusqlite::Result<Vec<Entry>> {
+        let mut found: Vec<Entry> = Vec::new();
+        while found.len() < rows_max {
+            let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let block: Option<(i64, i64)> =
+                self.oldest_block.query_row([before_unix_ms], block).optional()?;
+            let Some((first, last)) = block else { break };
+            let wanted = rows_max - found.len();
+            let limits = params![first, last, before_unix_ms, wanted as i64];
+            let old = self.oldest_in_block.query_map(limits, entry)?;
+            let old: Vec<Entry> = old.collect::<rusqlite::Result<_>>()?;
+            if old.len() == wanted {
+                found.extend(old);
+                break;
+            }
+            self.age_block(first, last, before_unix_ms)?;
+            found.extend(old);
+        }
+        found.extend(self.tail.older(before_unix_ms, rows_max - found.len()));
+        Ok(found)
+    }
+
+    /// Nothing in the block is older than `before_unix_ms`, when what was found is dropped.
+    fn age_block(&mut self, first: i64, last: i64, before_unix_ms: i64) -> rusqlite::Result<()> {
+        let rest: Option<i64> = self.block_age.query_row([first, last, before_unix_ms], |row| row.get(0))?;
+        match rest {
+            Some(oldest) => self.set_block_age.execute([oldest, first])?,
+            None => self.drop_block.execute([first])?,
+        };
+        Ok(())
     }
 
     /// Messages that are in no index yet.
@@ -301,7 +355,12 @@ impl<'c> Messages<'c> {
             statement.raw_bind_parameter(first + 1, sequence)?;
             statement.raw_bind_parameter(first + 2, message)
         })?;
-        if let Some(through) = step.complete_through {
+        if let Some((through, blocks)) = step.complete_through {
+            self.add_blocks.execute(blocks, |statement, first, block| {
+                statement.raw_bind_parameter(first, block.first)?;
+                statement.raw_bind_parameter(first + 1, block.last)?;
+                statement.raw_bind_parameter(first + 2, block.oldest_unix_ms)
+            })?;
             self.set_indexed.execute([through])?;
         }
         Ok(())
@@ -429,5 +488,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         sequence: row.get(2)?,
         direction: row.get(3)?,
         identity: row.get(4)?,
+        received_unix_ms: row.get(5)?,
     })
 }

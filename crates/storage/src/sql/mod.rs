@@ -33,7 +33,7 @@ use crate::error::Failure;
 pub(crate) use self::messages::TAIL_FACTOR_MAX;
 
 /// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
-pub(crate) const PRUNE_ROWS_MAX: i64 = 500;
+pub(crate) const PRUNE_ROWS_MAX: usize = 500;
 
 // Takes the write lock at once: a transaction that began as a reader could fail to become a writer halfway.
 const BEGIN: &str = "BEGIN IMMEDIATE";

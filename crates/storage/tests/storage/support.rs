@@ -142,8 +142,13 @@ pub(crate) fn add_alice() -> Change {
     Change::AddUser(user(ALICE, "alice@contoso.example"))
 }
 
-/// A message to Alice; its identity is its number.
+/// A message to Alice; its identity is its number, and so is when it was received.
 pub(crate) fn message(sequence: u64, octets: usize) -> Change {
+    message_at(sequence, sequence, octets)
+}
+
+/// One that was received then.
+pub(crate) fn message_at(sequence: u64, received_unix_ms: u64, octets: usize) -> Change {
     let mut identity = [0; 16];
     identity[..8].copy_from_slice(&sequence.to_le_bytes());
     Change::AppendMessage(StoredMessage {
@@ -152,7 +157,7 @@ pub(crate) fn message(sequence: u64, octets: usize) -> Change {
         direction: Direction::Received,
         peer: SipAddress::parse("bob@contoso.example").unwrap(),
         identity,
-        received_unix_ms: sequence,
+        received_unix_ms,
         request: vec![b'm'; octets],
     })
 }
