@@ -5,6 +5,7 @@ mod backup;
 mod calls;
 mod clients;
 mod crash;
+mod documents;
 mod domains;
 mod failover;
 mod hostile;

@@ -107,6 +107,17 @@ pub(crate) fn bind(
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))
 }
 
+/// The name that SIP listeners advertise, and the port of HTTPS: where clients reach their documents.
+fn xcap_root(listeners: &[node::Listener], sockets: &Sockets) -> anyhow::Result<String> {
+    let host = listeners.first().map_or("localhost", |listener| &listener.advertised_host);
+    let address = sockets.https.first().map(TcpListener::local_addr).transpose();
+    let address = address.context("a socket does not know its address")?;
+    Ok(match address.map(|address| address.port()) {
+        None | Some(443) => format!("https://{host}/xcap/"),
+        Some(port) => format!("https://{host}:{port}/xcap/"),
+    })
+}
+
 /// Binds a listener for metrics and health, or for HTTPS. Like those of `net`, an IPv6 one takes IPv6 only.
 pub(crate) fn bind_http(name: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     let listen = || {
@@ -183,10 +194,12 @@ impl Server {
         let listeners: Vec<node::Listener> =
             sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
         let facts = facts(&plan.domains, &listeners, &sockets)?;
+        let xcap_root = xcap_root(&listeners, &sockets)?;
         let node = FrontEnd::new(Config {
             domains: plan.domains,
             listeners,
             aliases: plan.aliases,
+            xcap_root,
             registration: plan.registration,
             authentication: plan.authentication,
             messaging: plan.messaging,

@@ -34,6 +34,7 @@ impl World {
             domains: vec![DomainName::parse("bench.test").expect("a name")],
             listeners: vec![listener],
             aliases: Vec::new(),
+            xcap_root: "https://sip.contoso.example/xcap/".to_owned(),
             registration: Default::default(),
             authentication: Default::default(),
             messaging: Default::default(),

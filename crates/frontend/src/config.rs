@@ -21,6 +21,8 @@ pub struct Config {
     /// Names under which requests address this server itself (in Route and Request-URI), besides the domains and the
     /// advertised hosts.
     pub aliases: Vec<String>,
+    /// The URI below which clients reach the documents that they keep here (RFC 4825 §6.1); ends with `/xcap/`.
+    pub xcap_root: String,
     /// Bounds of registrations.
     pub registration: RegistrationLimits,
     /// Who is challenged when.

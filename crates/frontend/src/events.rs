@@ -16,6 +16,7 @@ use sip_stack::dialog::{
 };
 use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
 
+use crate::documents::diff::{self, Selections};
 use crate::frontend::FrontEnd;
 use crate::messaging::Own;
 use crate::pipeline::{Refusal, Request};
@@ -34,6 +35,8 @@ pub(crate) enum Package {
     Presence,
     /// `presence.winfo` (RFC 3857).
     PresenceWatchers,
+    /// `xcap-diff` (RFC 5875).
+    Documents,
 }
 
 /// What a subscription watches.
@@ -47,6 +50,8 @@ pub(crate) enum Watched {
     List(ListId),
     /// Who watches a user's presence.
     Watchers(UserId),
+    /// A user's documents.
+    Documents(UserId),
 }
 
 /// What a SUBSCRIBE that is permitted asks for.
@@ -56,6 +61,7 @@ pub(crate) enum Wanted {
     Presence(UserId, Level),
     List(WantedList),
     Watchers(UserId),
+    Documents(UserId, Selections),
 }
 
 /// What the front end keeps of a subscription beside the table's row.
@@ -84,7 +90,7 @@ pub(crate) struct Body {
 }
 
 /// What Allow-Events says (RFC 6665 §8.2.2).
-pub(crate) const ALLOW_EVENTS: &str = "presence, presence.winfo, reg";
+pub(crate) const ALLOW_EVENTS: &str = "presence, presence.winfo, reg, xcap-diff";
 
 impl Watched {
     pub(crate) fn package(self) -> Package {
@@ -92,6 +98,7 @@ impl Watched {
             Watched::Registrations(_) => Package::Registration,
             Watched::Presence { .. } | Watched::List(_) => Package::Presence,
             Watched::Watchers(_) => Package::PresenceWatchers,
+            Watched::Documents(_) => Package::Documents,
         }
     }
 }
@@ -104,8 +111,8 @@ impl Body {
 
 impl Package {
     /// All of them.
-    pub(crate) const ALL: [Package; 3] =
-        [Package::Registration, Package::Presence, Package::PresenceWatchers];
+    pub(crate) const ALL: [Package; 4] =
+        [Package::Registration, Package::Presence, Package::PresenceWatchers, Package::Documents];
 
     /// The name in Event.
     pub(crate) fn name(self) -> &'static str {
@@ -113,6 +120,7 @@ impl Package {
             Package::Registration => "reg",
             Package::Presence => "presence",
             Package::PresenceWatchers => "presence.winfo",
+            Package::Documents => "xcap-diff",
         }
     }
 
@@ -125,6 +133,7 @@ impl Package {
             Package::Registration => &reg_event::POLICY,
             Package::Presence => &watch::POLICY,
             Package::PresenceWatchers => &winfo::POLICY,
+            Package::Documents => &diff::POLICY,
         }
     }
 
@@ -278,6 +287,10 @@ impl FrontEnd {
             Wanted::Presence(of, level) => self.watch_presence(accepted.id, user, of, level),
             Wanted::List(list) => self.watch_list(accepted.id, user, list),
             Wanted::Watchers(of) => Watched::Watchers(of),
+            Wanted::Documents(of, selections) => {
+                self.watch_documents(accepted.id, of, selections);
+                Watched::Documents(of)
+            }
         };
         let flow = request.arrival.flow;
         self.watchers.insert(accepted.id, Watcher { user, flow, watched });
@@ -301,6 +314,7 @@ impl FrontEnd {
                 None => self.permit_presence(subscribe, user, recipient),
             },
             Package::PresenceWatchers => self.permit_watchers(subscribe, user, recipient),
+            Package::Documents => self.permit_documents(request.message, user, recipient),
         }
     }
 
@@ -377,6 +391,7 @@ impl FrontEnd {
             Watched::Registrations(_) | Watched::Watchers(_) => {}
             Watched::Presence { user, at } => self.presence_unwatched(user, at),
             Watched::List(list) => self.list_unwatched(list),
+            Watched::Documents(user) => self.documents_unwatched(id, user),
         }
     }
 
@@ -425,6 +440,7 @@ impl FrontEnd {
             Watched::Presence { user, at } => self.presence_body(user, at),
             Watched::List(list) => self.list_body(list, self.watchers.get(&id)?.flow),
             Watched::Watchers(user) => Some(self.watchers_body(user, version)),
+            Watched::Documents(user) => self.documents_body(id, user),
         }
     }
 
@@ -448,10 +464,12 @@ impl FrontEnd {
             408 => NotifyResult::TimedOut,
             _ => NotifyResult::Unreachable,
         };
-        if !matches!(status, 200..=299)
-            && let Some(Watched::List(list)) = self.watchers.get(&id).map(|watcher| watcher.watched)
-        {
-            self.list_untold(list);
+        if !matches!(status, 200..=299) {
+            match self.watchers.get(&id).map(|watcher| watcher.watched) {
+                Some(Watched::List(list)) => self.list_untold(list),
+                Some(Watched::Documents(user)) => self.documents_untold(id, user),
+                _ => {}
+            }
         }
         self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
     }

@@ -27,6 +27,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::calls::table::Calls;
 use crate::config::Config;
+use crate::documents::diff::DocumentWatch;
 use crate::documents::write::{Queues, Writing};
 use crate::events::Watcher;
 use crate::messaging::mailbox::DeviceId;
@@ -102,6 +103,8 @@ pub struct FrontEnd {
     /// The same by the flow that leads to the watcher.
     pub(crate) watchers_on: HashMap<Flow, SmallVec<[SubscriptionId; 1]>, foldhash::quality::FixedState>,
     pub(crate) document_queues: Queues,
+    /// Who watches a user's documents.
+    pub(crate) document_watches: BTreeMap<UserId, Vec<DocumentWatch>>,
     /// The list services of all users.
     pub(crate) service_addresses: BTreeMap<SipAddress, UserId>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
@@ -229,6 +232,7 @@ impl FrontEnd {
             watchers: HashMap::with_hasher(fast.clone()),
             watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             document_queues: Queues::default(),
+            document_watches: BTreeMap::new(),
             service_addresses: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),

@@ -20,6 +20,7 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         domains: vec![domain.clone()],
         listeners: boot.listeners.clone(),
         aliases: Vec::new(),
+        xcap_root: format!("https://sip.{domain}/xcap/"),
         registration: RegistrationLimits::default(),
         authentication: AuthenticationPolicy::default(),
         messaging: MessagingLimits::default(),

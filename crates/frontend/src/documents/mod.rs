@@ -7,12 +7,14 @@
 //! - `xcap`: XCAP over HTTP;
 //! - `commands`: contacts, groups and access levels as calls of administrators;
 //! - `write`: one change of a user's documents after the other, each durable before it is in force and answered;
+//! - `diff`: devices of a person hear of the changes (RFC 5875);
 //! - `services`: the addresses of list services, which nobody else may have.
 //!
 //! What this module is not: what the documents mean is the crate `presence`, how they are addressed and edited is `xcap`.
 
 pub(crate) mod application;
 mod commands;
+pub(crate) mod diff;
 pub(crate) mod services;
 pub(crate) mod write;
 mod xcap;
@@ -75,6 +77,11 @@ impl Documents {
 
     pub(crate) fn find(&self, application: Application, name: &str) -> Option<&File> {
         self.place(application, name).ok().map(|at| &self.files[at])
+    }
+
+    /// In order of application and name.
+    pub(crate) fn files(&self) -> &[File] {
+        &self.files
     }
 
     /// Whether a document of so many octets can be put among the others, or why not.
@@ -156,6 +163,7 @@ impl FrontEnd {
 
     /// A document is in force that was not before: put, changed or removed. Whoever depends on one is told here.
     pub(crate) fn document_changed(&mut self, user: UserId, application: Application) {
+        self.tell_document_watchers(user, application);
         match application {
             Application::PresRules => self.rules_changed(user),
             Application::ResourceLists | Application::RlsServices => self.contacts_changed(user),

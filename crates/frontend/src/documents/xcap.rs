@@ -240,6 +240,6 @@ fn root(request: &HttpRequest) -> String {
 }
 
 /// Whose documents a user identifier means (RFC 4825 §4): a SIP URI, or an address alone.
-fn owner(xui: &str) -> Option<SipAddress> {
+pub(super) fn owner(xui: &str) -> Option<SipAddress> {
     address_of_uri(xui).or_else(|| SipAddress::parse(xui).ok())
 }

@@ -672,3 +672,100 @@ fn nobody_is_served_while_users_are_loaded() {
     });
     assert_eq!(answer.map(|answer| answer.status), Some(503));
 }
+
+/// A SUBSCRIBE of a user who is signed in, to somebody's documents; gives the answer's status.
+fn watch(world: &mut World, flow: node::Flow, from: &str, to: &str, entries: &[&str]) -> u16 {
+    let uri = format!("sip:{to}@contoso.example");
+    let head = world.head("SUBSCRIBE", from, &uri, &uri);
+    let head = format!(
+        "{head}\nContact: <sip:{from}@{from}-pc.invalid;transport=tls>\nEvent: xcap-diff; diff-processing=aggregate\n\
+         Accept: application/xcap-diff+xml\nExpires: 600"
+    );
+    let entries: String = entries.iter().map(|entry| format!("<entry uri=\"{entry}\"/>")).collect();
+    let body = format!(
+        "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>{entries}</list></resource-lists>"
+    );
+    match entries.is_empty() {
+        true => world.receive(flow, &head, ""),
+        false => world.receive(flow, &format!("{head}\nContent-Type: {LISTS_TYPE}"), &body),
+    }
+    world.status_to(flow)
+}
+
+/// What the next NOTIFY tells of documents: `SEL PREVIOUS NEW`, a line each, with entity tags cut to `+` where there is one.
+fn told(world: &mut World, flow: node::Flow, status: u16) -> Option<Vec<String>> {
+    let notify = world.sent_to(flow)?;
+    assert_eq!(notify.header(sip_message::HeaderId::ContentType), Some(&b"application/xcap-diff+xml"[..]));
+    let body = String::from_utf8(notify.body().to_vec()).unwrap();
+    world.respond(flow, &notify, status);
+    assert!(body.contains("xcap-root=\"https://sip.contoso.example/xcap/\""), "{body}");
+    let attribute = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!(" {name}=\""))?;
+        rest.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    let line = |line: &str| {
+        let has = |name| if attribute(line, name).is_some() { "+" } else { "-" };
+        let sel = attribute(line, "sel").unwrap().replace("users/sip:alice@contoso.example/", "");
+        format!("{sel} {} {}", has("previous-etag"), has("new-etag"))
+    };
+    Some(body.lines().filter(|text| text.contains("<document")).map(line).collect())
+}
+
+#[test]
+fn devices_hear_of_changes_of_their_documents() {
+    use std::time::Duration;
+    let mut world = World::new();
+    let mut alice = Client::new("alice");
+    alice.put(&mut world, MINE, LISTS_TYPE, LISTS);
+    let flow = world.sign_in("alice");
+    assert_eq!(watch(&mut world, flow, "alice", "alice", &[]), 200);
+    let lines = |lines: &[&str]| Some(lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+    assert_eq!(told(&mut world, flow, 200), lines(&["resource-lists/index - +"]));
+
+    // Several changes within the least interval are told together.
+    world.pass(Duration::from_secs(6));
+    let rules = MINE.replace("resource-lists", "pres-rules");
+    alice.put(&mut world, &rules, "application/auth-policy+xml", RULES);
+    assert_eq!(told(&mut world, flow, 200), lines(&["pres-rules/index - +"]));
+    alice.put(&mut world, MINE, LISTS_TYPE, LISTS);
+    alice.delete(&mut world, &rules);
+    assert!(world.is_silent());
+    world.pass(Duration::from_secs(6));
+    assert_eq!(told(&mut world, flow, 200), lines(&["pres-rules/index + -", "resource-lists/index + +"]));
+
+    // A command changes the same documents.
+    let call = Call::EditContacts {
+        user: address("alice@contoso.example"),
+        edit: ContactEdit::AddGroup("team".to_owned()),
+    };
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.call(call), Answer::Done);
+    assert_eq!(told(&mut world, flow, 200), lines(&["resource-lists/index + +"]));
+}
+
+#[test]
+fn a_watcher_of_documents_chooses_and_sees_its_own_alone() {
+    let mut world = World::new();
+    let mut alice = Client::new("alice");
+    alice.put(&mut world, MINE, LISTS_TYPE, LISTS);
+    alice.put(&mut world, &MINE.replace("index", "other"), LISTS_TYPE, LISTS);
+    let rules = MINE.replace("resource-lists", "pres-rules");
+    alice.put(&mut world, &rules, "application/auth-policy+xml", RULES);
+    let (hers, his) = (world.sign_in("alice"), world.sign_in("bob"));
+    let below = "resource-lists/users/sip:alice@contoso.example";
+    for (entries, expected) in [
+        (&["resource-lists/"][..], &["resource-lists/index - +", "resource-lists/other - +"][..]),
+        (&[&format!("{below}/other"), "unknown/"], &["resource-lists/other - +"]),
+        (&["pres-rules/users/sip:bob@contoso.example/index"], &[]),
+    ] {
+        assert_eq!(watch(&mut world, hers, "alice", "alice", entries), 200);
+        assert_eq!(told(&mut world, hers, 200).unwrap(), expected, "{entries:?}");
+    }
+    assert_eq!(watch(&mut world, his, "bob", "alice", &["resource-lists/"]), 403);
+    assert_eq!(watch(&mut world, his, "bob", "bob", &[below]), 200);
+    assert_eq!(told(&mut world, his, 200).unwrap(), [""; 0]);
+    // What is not watched is not told.
+    world.pass(std::time::Duration::from_secs(6));
+    alice.delete(&mut world, &rules);
+    assert!(world.is_silent());
+}

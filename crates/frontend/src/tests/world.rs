@@ -76,6 +76,7 @@ impl World {
                 listen(Transport::Wss, 443),
             ],
             aliases: Vec::new(),
+            xcap_root: "https://sip.contoso.example/xcap/".to_owned(),
             registration: Default::default(),
             authentication: Default::default(),
             messaging: Default::default(),
