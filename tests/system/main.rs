@@ -22,4 +22,5 @@ mod sign_in;
 mod storage;
 mod tls;
 mod torture;
+mod trace;
 mod websocket;

@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Restore(RestoreArguments),
     /// Explain whether one person reaches another, and if not, why and how to mend it.
     Explain(ExplainArguments),
+    /// Show the SIP of one user or one Call-ID as it passes, redacted.
+    Trace(TraceArguments),
     /// Have the running server take over its changed configuration.
     Reload(ReloadArguments),
     /// Manage the contacts of a user.
@@ -185,6 +187,35 @@ pub(crate) struct ExplainArguments {
     pub(crate) from: String,
     /// To whom, user@domain.
     pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Show the SIP of one user or one Call-ID as it passes.
+///
+/// Messages are taken inside the server, behind TLS, and shown as a ladder: who sent what to whom and when, with the
+/// server's reasons beside its refusals. Bodies and everything that signs somebody in are hidden; addresses are not.
+/// Each trace is told in the server's log, with who asked and whether bodies were shown. It ends after its time, or
+/// when this program does.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery trace alice@contoso.example\n  \
+    chancery trace 3848276298220188511@client.example --seconds 300 --json\n  \
+    chancery trace alice@contoso.example --bodies      shows what people write: ask them first\n\n\
+    A message is a user's if From, To, Request-URI or P-Asserted-Identity is the user's address, or if it goes over a\n\
+    connection that the user has registered on. What is no user's address is taken as a Call-ID.")]
+pub(crate) struct TraceArguments {
+    /// The user, user@domain, or a Call-ID.
+    #[arg(value_name = "USER|CALL-ID")]
+    pub(crate) subject: String,
+    /// How long.
+    #[arg(long, value_name = "N", default_value = "60",
+          value_parser = clap::value_parser!(u64).range(1..=frontend::trace::DURATION_MAX.as_secs()))]
+    pub(crate) seconds: u64,
+    /// Show bodies too: what people write, and what calls negotiate. The log says so.
+    #[arg(long)]
+    pub(crate) bodies: bool,
+    /// One JSON object a line for each event, with the whole redacted message.
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

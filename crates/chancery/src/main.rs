@@ -29,6 +29,7 @@ mod secrets;
 mod serve;
 mod server;
 mod tls;
+mod trace;
 mod user;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::User(command) => user::run(command),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Presence(command) => presence::run(command),
         Command::Status(arguments) => user::status(&arguments),

@@ -194,7 +194,7 @@ fn password_from_prompt(address: &str) -> anyhow::Result<String> {
     Ok(first)
 }
 
-fn connect(server: &ServerArguments) -> Result<Client, Failure> {
+pub(crate) fn connect(server: &ServerArguments) -> Result<Client, Failure> {
     Client::connect(&locate::control_socket(server)?)
 }
 
@@ -220,6 +220,8 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Starting => (Exit::NoServer, "try again in a moment"),
                 RefusalKind::BadRequest => (Exit::Failed, "correct what the message names"),
                 RefusalKind::Version => (Exit::NoServer, "use the program that the server was started with"),
+                RefusalKind::TooManyTraces => (Exit::Failed, "wait until one ends, or end one"),
+                RefusalKind::NoSuchTrace => (Exit::Failed, "start it again"),
                 RefusalKind::Configuration => {
                     (Exit::Configuration, "`chancery check` proves the file and what it names")
                 }

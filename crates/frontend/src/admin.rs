@@ -1,12 +1,15 @@
 //! What an administrator can ask of a running front end, and what it answers. The command line and the Console speak
 //! JSON to their users; here are the typed calls behind it.
 
+use std::time::Duration;
+
 use directory::{Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
 use presence::{DeviceState, Level, Manual, ManualState, Note, State};
 
 use crate::config::Adjustable;
+use crate::trace::{TraceId, TracePage, TraceRequest, TraceSubject};
 
 /// A call of an administrator.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +64,12 @@ pub enum Call {
         /// Whom they mean.
         to: SipAddress,
     },
+    /// Begins a trace; see [`crate::trace`].
+    TraceStart(Box<TraceRequest>),
+    /// What a trace has seen since the last poll.
+    TracePoll(TraceId),
+    /// Ends a trace.
+    TraceStop(TraceId),
     /// Changes what can change while the server runs.
     Configure(Box<Adjustable>),
     /// Shows a user's contacts, group by group.
@@ -143,6 +152,17 @@ pub enum Answer {
     Access(Access),
     /// To `Http`.
     Http(HttpResponse),
+    /// To `TraceStart`: its name, what it follows, and for how long.
+    TraceStarted {
+        /// Its name.
+        id: TraceId,
+        /// What it follows.
+        subject: TraceSubject,
+        /// For how long.
+        duration: Duration,
+    },
+    /// To `TracePoll`.
+    Trace(TracePage),
     /// Not done.
     Refused(Refusal),
 }
@@ -208,6 +228,12 @@ pub enum Refusal {
     /// The server is still loading its users.
     #[error("the server is still loading its users")]
     Starting,
+    /// As many traces run as may.
+    #[error("{} traces run already", crate::trace::TRACES_MAX)]
+    TooManyTraces,
+    /// It is over, or never was.
+    #[error("there is no such trace")]
+    NoSuchTrace,
 }
 
 /// A line of the list of users.
@@ -396,6 +422,9 @@ impl std::fmt::Debug for Call {
             Call::ClearPresence(address) => write!(f, "ClearPresence({address})"),
             Call::Status => f.write_str("Status"),
             Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
+            Call::TraceStart(request) => write!(f, "TraceStart({})", request.subject),
+            Call::TracePoll(id) => write!(f, "TracePoll({})", id.0),
+            Call::TraceStop(id) => write!(f, "TraceStop({})", id.0),
             Call::Configure(_) => f.write_str("Configure"),
             Call::ShowContacts(address) => write!(f, "ShowContacts({address})"),
             Call::EditContacts { user, edit } => {

@@ -37,6 +37,7 @@ use crate::metrics::Counters;
 use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
 use crate::registration::http_date;
+use crate::trace::{TraceId, Traces};
 use crate::users::Users;
 
 /// How long a connection may stay without anybody having signed in on it (design section 11).
@@ -111,6 +112,7 @@ pub struct FrontEnd {
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
     pub(crate) outputs: VecDeque<Output<FrontEnd>>,
+    pub(crate) traces: Traces,
     pub(crate) storage_healthy: bool,
     pub(crate) started: Option<Instant>,
     pub(crate) now: Now,
@@ -173,6 +175,7 @@ pub(crate) enum Due {
     LogAgain(Box<StoredCall>),
     Prune,
     LoadAgain,
+    TraceEnds(TraceId),
     PresenceWindow(UserId),
     ManualExpires(UserId),
     RulesChange(UserId),
@@ -238,6 +241,7 @@ impl FrontEnd {
             querying: BTreeMap::new(),
             timers: Timers::new(),
             outputs: VecDeque::new(),
+            traces: Traces::default(),
             storage_healthy: true,
             started: None,
             now,
@@ -309,13 +313,11 @@ impl FrontEnd {
         reason: impl Into<Cow<'static, str>>,
         fields: Vec<(&'static str, String)>,
     ) {
-        self.outputs.push_back(Output::Report(Report {
-            level,
-            event,
-            request,
-            reason: reason.into(),
-            fields,
-        }));
+        let reason = reason.into();
+        if let (false, Some(id)) = (self.traces.is_empty(), request) {
+            self.trace_report(id, event, &reason);
+        }
+        self.outputs.push_back(Output::Report(Report { level, event, request, reason, fields }));
     }
 
     /// Asks that a binding be written within a second.
@@ -492,6 +494,7 @@ impl FrontEnd {
                 Due::SweepCalls => self.sweep_calls(),
                 Due::LogAgain(entry) => self.log_again(*entry),
                 Due::Prune => self.prune(),
+                Due::TraceEnds(trace) => self.trace_due(trace),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),
                 Due::ManualExpires(user) => self.manual_changed(user),
@@ -532,11 +535,17 @@ impl FrontEnd {
             self.send_notifies();
         }
         while let Some(output) = self.stack.poll_output() {
-            self.outputs.push_back(match output {
-                StackOutput::Send(flow, bytes) => Output::Send { flow, bytes },
+            let output = match output {
+                StackOutput::Send(flow, bytes) => {
+                    if !self.traces.is_empty() {
+                        self.trace_sent(flow, &bytes);
+                    }
+                    Output::Send { flow, bytes }
+                }
                 StackOutput::Resolve(token, question) => Output::Resolve { token, question },
                 StackOutput::Connect(token, target) => Output::Connect { token, target },
-            });
+            };
+            self.outputs.push_back(output);
         }
     }
 

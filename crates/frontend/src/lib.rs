@@ -34,6 +34,7 @@ mod reg_event;
 mod registrar;
 mod registration;
 mod router;
+pub mod trace;
 mod users;
 
 pub use config::{

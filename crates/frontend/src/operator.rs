@@ -110,6 +110,15 @@ impl FrontEnd {
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
+            Call::TraceStart(request) => {
+                let (id, subject, duration) = self.trace_start(request)?;
+                Begun::Answer(Answer::TraceStarted { id, subject, duration })
+            }
+            Call::TracePoll(id) => Begun::Answer(Answer::Trace(self.trace_poll(*id)?)),
+            Call::TraceStop(id) => {
+                self.trace_stop(*id)?;
+                Begun::Answer(Answer::Done)
+            }
             Call::Configure(adjustable) => {
                 self.configure(adjustable);
                 Begun::Answer(Answer::Done)

@@ -98,6 +98,9 @@ impl FrontEnd {
         }
         let Some((transport, remote)) = self.stack.hops().flow_facts(flow) else { return };
         let arrival = Arrival { flow, transport, remote };
+        if !self.traces.is_empty() {
+            self.trace_received(flow, &bytes);
+        }
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request(message, arrival),
             Ok(message) => self.response(message),
@@ -152,6 +155,9 @@ impl FrontEnd {
         let method = message.method();
         self.counters.request(method);
         let id = self.next_request();
+        if !self.traces.is_empty() {
+            self.trace_request(id);
+        }
         let mut request = Request {
             id,
             message: &message,

@@ -1,16 +1,20 @@
 //! What stands in the lines of the control socket. The Rust names of calls and answers may change; these words may
 //! not, but by a new [`VERSION`].
 
+use std::time::Duration;
+
 use directory::{Role, SipAddress, UserState};
 use frontend::admin::{
     Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict,
 };
+use frontend::trace::{Bodies, TraceId, TraceRequest};
 use serde::{Deserialize, Serialize};
 
 use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
 use crate::backup::Taken;
 use crate::reload::Reloaded;
+use crate::trace::lines::{TraceFollows, TracePageLine};
 
 /// Both sides state it; a server refuses another one.
 pub(crate) const VERSION: u32 = 1;
@@ -58,6 +62,9 @@ pub(crate) enum CallLine {
     AccessShow { address: String },
     AccessSet { address: String, subject: String, level: String },
     AccessUnset { address: String, subject: String },
+    TraceStart { subject: String, seconds: u64, bodies: bool },
+    TracePoll { trace: u64 },
+    TraceStop { trace: u64 },
 }
 
 /// An answer line.
@@ -70,7 +77,7 @@ pub(crate) enum AnswerLine {
         users: Vec<UserLine>,
         more: bool,
     },
-    User(UserDetailsLine),
+    User(Box<UserDetailsLine>),
     Presence(Box<PresenceLine>),
     Status(Box<StatusLine>),
     Contacts {
@@ -85,6 +92,12 @@ pub(crate) enum AnswerLine {
         total: u64,
     },
     Backup(Box<Taken>),
+    TraceStarted {
+        trace: u64,
+        follows: TraceFollows,
+        seconds: u64,
+    },
+    Trace(TracePageLine),
     Refused {
         kind: RefusalKind,
         message: String,
@@ -114,6 +127,8 @@ pub(crate) enum RefusalKind {
     BadRequest,
     /// The other side speaks another version.
     Version,
+    TooManyTraces,
+    NoSuchTrace,
     /// The configuration is wrong, or there is none.
     Configuration,
     /// The server stops, or is overloaded.
@@ -263,6 +278,15 @@ impl CallLine {
             CallLine::Explain { from, to } => {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
             }
+            CallLine::TraceStart { subject, seconds, bodies } => Call::TraceStart(Box::new(TraceRequest {
+                subject: bounded("the address or Call-ID", subject)?,
+                duration: Duration::from_secs(seconds),
+                bodies: if bodies { Bodies::Shown } else { Bodies::Hidden },
+                // The server knows who is at the other end of the socket.
+                asked_by: String::new(),
+            })),
+            CallLine::TracePoll { trace } => Call::TracePoll(TraceId(trace)),
+            CallLine::TraceStop { trace } => Call::TraceStop(TraceId(trace)),
             CallLine::Reload { .. } => return Err("a reload is no call of the node".to_owned()),
             CallLine::ContactList { address } => Call::ShowContacts(parse_address(&address)?),
             CallLine::ContactAdd { address, contact, group, name } => edit(
@@ -321,7 +345,7 @@ impl AnswerLine {
                 let more = limit.is_some_and(|limit| users.len() >= limit);
                 AnswerLine::Users { users: users.into_iter().map(UserLine::from).collect(), more }
             }
-            Answer::User(details) => AnswerLine::User(UserDetailsLine::from(*details)),
+            Answer::User(details) => AnswerLine::User(Box::new(UserDetailsLine::from(*details))),
             Answer::Presence(details) => AnswerLine::Presence(Box::new(PresenceLine::from(*details))),
             Answer::Status(status) => AnswerLine::Status(Box::new(StatusLine {
                 users: status.users,
@@ -338,6 +362,10 @@ impl AnswerLine {
             Answer::Access(access) => AnswerLine::Access(AccessLine::from(access)),
             Answer::Http(_) => unreachable!("the control socket makes no such call"),
             Answer::Explanation(explanation) => AnswerLine::Explanation(ExplanationLine::from(explanation)),
+            Answer::TraceStarted { id, subject, duration } => {
+                AnswerLine::TraceStarted { trace: id.0, follows: subject.into(), seconds: duration.as_secs() }
+            }
+            Answer::Trace(page) => AnswerLine::Trace(page.into()),
             Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
         }
     }
@@ -375,6 +403,8 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::NoSuchContact { .. } => RefusalKind::NoSuchContact,
         Refusal::Document { .. } => RefusalKind::Document,
         Refusal::Busy => RefusalKind::Busy,
+        Refusal::TooManyTraces => RefusalKind::TooManyTraces,
+        Refusal::NoSuchTrace => RefusalKind::NoSuchTrace,
     }
 }
 

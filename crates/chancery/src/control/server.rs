@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use frontend::admin::{Answer, Call};
+use frontend::trace::TraceId;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -27,6 +28,9 @@ const CONNECTIONS_MAX: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the node may take to answer a call, in seconds: a commit on a slow disk.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an empty page of a trace waits for something to happen: soon enough to seem live, and who polls need not
+/// wait.
+const TRACE_WAIT: Duration = Duration::from_millis(250);
 /// How long accepting pauses after it failed, so that a lack of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -111,6 +115,25 @@ impl Drop for ControlServer {
 }
 
 async fn serve(stream: UnixStream, backend: &Backend) -> io::Result<()> {
+    let credentials = stream.peer_cred()?;
+    let process = credentials.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
+    let mut session = Session { peer: format!("uid {}{process}", credentials.uid()), traces: Vec::new() };
+    let served = converse(stream, backend, &mut session).await;
+    // Whoever watched is gone. One that is over already is no trace any more.
+    for trace in session.traces {
+        drop((backend.node)(Call::TraceStop(trace)).await);
+    }
+    served
+}
+
+/// What is known of the other side of a connection.
+struct Session {
+    peer: String,
+    /// Begun over this connection, and ended with it.
+    traces: Vec<TraceId>,
+}
+
+async fn converse(stream: UnixStream, backend: &Backend, session: &mut Session) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -127,7 +150,7 @@ async fn serve(stream: UnixStream, backend: &Backend) -> io::Result<()> {
             true => match parse(&line) {
                 Ok(CallLine::Backup { to }) => back_up(stream.get_mut(), to, &backend.backups).await?,
                 Ok(CallLine::Reload { dry_run }) => reload(dry_run, backend).await,
-                Ok(call) => answer(call, backend).await,
+                Ok(call) => answer(call, backend, session).await,
                 Err(refused) => refused,
             },
             false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
@@ -153,11 +176,14 @@ fn parse(line: &[u8]) -> Result<CallLine, AnswerLine> {
     }
 }
 
-async fn answer(call: CallLine, backend: &Backend) -> AnswerLine {
-    let call = match call.into_call() {
+async fn answer(call: CallLine, backend: &Backend, session: &mut Session) -> AnswerLine {
+    let mut call = match call.into_call() {
         Ok(call) => call,
         Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
     };
+    if let Call::TraceStart(request) = &mut call {
+        request.asked_by.clone_from(&session.peer);
+    }
     let only_looks = matches!(
         call,
         Call::ListUsers { .. }
@@ -166,6 +192,7 @@ async fn answer(call: CallLine, backend: &Backend) -> AnswerLine {
             | Call::Explain { .. }
             | Call::ShowContacts(_)
             | Call::ShowAccess(_)
+            | Call::TracePoll(_)
     );
     if !only_looks {
         tracing::info!(event = "administration", call = ?call, "asked over the control socket");
@@ -174,8 +201,21 @@ async fn answer(call: CallLine, backend: &Backend) -> AnswerLine {
         Call::ListUsers { limit, .. } => Some(limit),
         _ => None,
     };
-    match tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call)).await {
-        Ok(Some(answer)) => AnswerLine::new(answer, limit, &backend.facts),
+    let mut asked = tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call.clone())).await;
+    if let Ok(Some(Answer::Trace(page))) = &asked
+        && page.events.is_empty()
+        && !page.is_over
+    {
+        tokio::time::sleep(TRACE_WAIT).await;
+        asked = tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call)).await;
+    }
+    match asked {
+        Ok(Some(answer)) => {
+            if let Answer::TraceStarted { id, .. } = answer {
+                session.traces.push(id);
+            }
+            AnswerLine::new(answer, limit, &backend.facts)
+        }
         Ok(None) => AnswerLine::refused(RefusalKind::Unavailable, "the server is stopping"),
         Err(_) => AnswerLine::refused(
             RefusalKind::Unavailable,

@@ -9,4 +9,5 @@ mod presence;
 mod presence_access;
 mod presence_lists;
 mod registration;
+mod trace;
 mod world;

@@ -28,6 +28,7 @@ pub(super) struct World {
     sent: VecDeque<(Flow, Message)>,
     pub(super) closed: Vec<ConnectionId>,
     answers: VecDeque<Answer>,
+    pub(super) reports: Vec<node::Report>,
     /// Changes are held back until [`World::commit`].
     pub(super) holds_commits: bool,
     held: VecDeque<PersistToken>,
@@ -94,6 +95,7 @@ impl World {
             sent: VecDeque::new(),
             closed: Vec::new(),
             answers: VecDeque::new(),
+            reports: Vec::new(),
             holds_commits: false,
             held: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -144,7 +146,8 @@ impl World {
                         inputs.push_back(Input::Closed { connection, reason: CloseReason::Requested });
                     }
                     Output::Answer { answer, .. } => self.answers.push_back(answer),
-                    Output::Connect { .. } | Output::Resolve { .. } | Output::Report(_) => {}
+                    Output::Report(report) => self.reports.push(report),
+                    Output::Connect { .. } | Output::Resolve { .. } => {}
                 }
             }
         }

@@ -77,8 +77,8 @@ pub enum EditError {
 pub fn edit(document: Option<&str>, edit: &Edit<'_>) -> Result<String, EditError> {
     let empty = format!("{DECLARATION}<resource-lists xmlns=\"{RESOURCE_LISTS}\"/>\r\n");
     let text = document.unwrap_or(&empty);
-    Lists::read(text.as_bytes())?;
     let tree = Document::read(text.as_bytes(), &BOUNDS, Leniency::None).map_err(ListsError::from)?;
+    Lists::of_kept(&tree)?;
     let mut edits = Edits::new(tree.root().text());
     Editing { root: tree.root(), edits: &mut edits }.make(edit)?;
     let changed = edits.apply();

@@ -95,15 +95,19 @@ pub struct Contact {
 impl Lists {
     /// Reads a document that a person keeps.
     pub fn read(text: &[u8]) -> Result<Lists, ListsError> {
-        let document = Document::read(text, &BOUNDS, Leniency::None)?;
-        let lists = Lists::of(&document)?;
-        check_schema(document.root())?;
-        Ok(lists)
+        Lists::of_kept(&Document::read(text, &BOUNDS, Leniency::None)?)
     }
 
     /// Reads the list in the body of a SUBSCRIBE (RFC 5367 §4).
     pub fn read_recipients(body: &[u8]) -> Result<Lists, ListsError> {
         Lists::of(&Document::read(body, &BOUNDS, Leniency::Clients)?)
+    }
+
+    /// What the schema does not have is refused.
+    fn of_kept(document: &Document<'_>) -> Result<Lists, ListsError> {
+        let lists = Lists::of(document)?;
+        check_schema(document.root())?;
+        Ok(lists)
     }
 
     fn of(document: &Document<'_>) -> Result<Lists, ListsError> {
