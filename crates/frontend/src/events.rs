@@ -22,7 +22,7 @@ use crate::messaging::Own;
 use crate::pipeline::{Refusal, Request};
 use crate::presence::lists::{self, ListId, WantedList};
 use crate::presence::person::Tag;
-use crate::presence::{watch, winfo};
+use crate::presence::{recipients, watch, winfo};
 use crate::reg_event;
 use crate::router::Recipient;
 
@@ -246,7 +246,7 @@ impl FrontEnd {
         let known = known.as_ref().map(Tag::as_str);
         // A list that cannot be read ends nothing.
         let given = match watched {
-            Watched::List(_) => lists::given_list(subscribe.message)?,
+            Watched::List(_) => recipients::given_list(subscribe.message)?,
             _ => None,
         };
         let accepted = self.subscriptions.handle_subscribe(self.now.monotonic, subscribe, known)?;

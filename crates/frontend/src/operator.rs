@@ -11,6 +11,7 @@ use crate::admin::{
     Answer, Call, Device, PASSWORD_CHARACTERS_MIN, Refusal, Status, UserDetails, UserSummary,
 };
 use crate::config::Adjustable;
+use crate::documents::services::SERVER_LIST_USER;
 use crate::documents::write::Waiting;
 use crate::frontend::{FrontEnd, Persisting, State};
 use crate::presence::manual::chosen;
@@ -65,7 +66,8 @@ impl FrontEnd {
             Call::AddUser { address, display_name, password, role } => {
                 self.check_domain(address)?;
                 check_password(password)?;
-                if self.users.find_address(address).is_some() || self.service_owner(address).is_some() {
+                let is_service = address.user() == SERVER_LIST_USER || self.service_owner(address).is_some();
+                if is_service || self.users.find_address(address).is_some() {
                     return Err(Refusal::Exists(address.clone()));
                 }
                 Begun::Change(Change::AddUser(User {

@@ -17,7 +17,7 @@ use crate::events::{Body, Package, Permitted, Wanted};
 use crate::frontend::FrontEnd;
 use crate::http::XCAP_ROOT;
 use crate::pipeline::Refusal;
-use crate::presence::lists::given_list;
+use crate::presence::recipients::given_list;
 use crate::router::Recipient;
 
 /// RFC 5875 §4.2 and §4.12 leave the times to the server, but for 5 seconds between two NOTIFYs.

@@ -3,7 +3,7 @@
 //! - `person`: what a home keeps of a person, and what that person's watchers were told last;
 //! - `publish`: PUBLISH, and which device a publication belongs to;
 //! - `watch`: who may see how much, and the body that all watchers of one level share;
-//! - `lists`: one dialog for many people, whose members are rows;
+//! - `lists`: one dialog for many people, whose members are rows; `recipients`: the list that a client brings along;
 //! - `winfo`: who watches;
 //! - `manual`: what a person chose, and when that ends by itself.
 //!
@@ -15,6 +15,7 @@ pub(crate) mod lists;
 pub(crate) mod manual;
 pub(crate) mod person;
 pub(crate) mod publish;
+pub(crate) mod recipients;
 pub(crate) mod watch;
 pub(crate) mod winfo;
 

@@ -470,3 +470,34 @@ fn a_choice_outlives_a_restart_and_a_failed_disk_changes_nothing() {
     world.sign_in("alice");
     assert_eq!(shown(&mut world).state.why, Why::Manual(ManualState::Busy));
 }
+
+#[test]
+fn what_real_clients_publish_is_understood() {
+    // Modelled on what was seen of each on the wire.
+    let linphone = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
+        xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" xmlns:pidfonline=\"http://www.linphone.org/xsds/pidfonline.xsd\" \
+        entity=\"sip:alice@contoso.example\" xmlns=\"urn:ietf:params:xml:ns:pidf\">\n <tuple id=\"r-5hsc\">\n  <status>\n   <basic>open</basic>\n   \
+        <pidfonline:online/>\n  </status>\n  <contact priority=\"0.8\">sip:alice@contoso.example</contact>\n  \
+        <timestamp>2026-11-21T23:07:32Z</timestamp>\n </tuple>\n</";
+    let baresip = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"no\"?>\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\"\n    \
+        xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\"\n    xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\"\n    \
+        entity=\"sip:alice@contoso.example\">\n  <dm:person id=\"p4159\"><rpid:activities/></dm:person>\n  <tuple id=\"t4109\">\n    <status>\n      \
+        <basic>open</basic>\n    </status>\n    <contact>sip:alice@contoso.example</contact>\n  </tuple>\n</presence>\n";
+    let sip_js = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
+        entity=\"sip:alice@contoso.example\"><tuple id=\"t1\"><status><basic>open</basic></status><note>at desk</note></tuple></presence>";
+    for (body, expected) in [(linphone, "open"), (baresip, "open"), (sip_js, "open \"at desk\"")] {
+        let mut world = World::new();
+        let (bob, alice) = (world.sign_in("bob"), world.sign_in("alice"));
+        let head = world.head("PUBLISH", "alice", "sip:alice@contoso.example", "sip:alice@contoso.example");
+        let head = head.replace("To: <sip:alice@contoso.example>", "To: sip:alice@contoso.example");
+        world.receive(
+            alice,
+            &format!("{head}\nEvent: presence\nExpires: 120\nContent-Type: application/pidf+xml"),
+            body,
+        );
+        assert_eq!(world.status_to(alice), 200);
+        let (_, first) = world.watches(bob, "bob", "alice");
+        let seen = seen(&first).replace(" unknown", "");
+        assert_eq!(seen, expected);
+    }
+}
