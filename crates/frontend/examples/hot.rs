@@ -1,6 +1,6 @@
-//! What the front end itself costs, without sockets and disk: CPU nanoseconds for a registration, a message and a call.
+//! What the front end itself costs, without sockets and disk: CPU nanoseconds for a registration, a message, a call and a NOTIFY.
 //!
-//! `cargo run --release -p frontend --example hot -- [register|message|call] [ROUNDS]`
+//! `cargo run --release -p frontend --example hot -- [register|message|call|notify] [ROUNDS]`
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,6 +15,9 @@ use sip_message::digest::{Algorithm, ResponseInput, ha1, response};
 use sip_message::{AuthParams, HeaderId, Message};
 
 const USERS: u64 = 1000;
+/// Those whose presence is watched, each by `WATCHERS` of the others.
+const WATCHED: u64 = 10;
+const WATCHERS: u64 = 100;
 
 struct World {
     node: FrontEnd,
@@ -137,6 +140,55 @@ impl World {
         assert_eq!(self.next().1.status(), Some(200));
     }
 
+    fn subscribe(&mut self, watcher: u64, watched: u64) {
+        let text = format!(
+            "SUBSCRIBE sip:u{watched}@bench.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKs{watcher}x{watched}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:u{watcher}@bench.test>;tag=t{watcher}\r\nTo: <sip:u{watched}@bench.test>\r\n\
+             Call-ID: s-{watcher}-{watched}@127.0.0.1\r\nCSeq: 1 SUBSCRIBE\r\nContact: <sip:u{watcher}@127.0.0.1:{port}>\r\n\
+             Event: presence\r\nAccept: application/pidf+xml\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n",
+            port = port(watcher)
+        );
+        self.receive(flow(watcher), text);
+        assert_eq!(self.next().1.status(), Some(200));
+        self.answer_notifies(1);
+    }
+
+    /// Publishes another state; everybody who watches is told. Gives the entity tag.
+    fn publish(&mut self, user: u64, n: u64, tag: Option<&str>) -> String {
+        // What changes within a window is told together, at its end.
+        self.now += 1_000_000;
+        self.handle(Input::Timer);
+        let basic = if n.is_multiple_of(2) { "open" } else { "closed" };
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:u{user}@bench.test\">\
+             <tuple id=\"t1\"><status><basic>{basic}</basic></status><note>version {n}</note></tuple></presence>\n"
+        );
+        let tag = tag.map_or(String::new(), |tag| format!("SIP-If-Match: {tag}\r\n"));
+        let text = format!(
+            "PUBLISH sip:u{user}@bench.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKp{n}\r\nMax-Forwards: 70\r\n\
+             From: <sip:u{user}@bench.test>;tag=t{user}\r\nTo: <sip:u{user}@bench.test>\r\nCall-ID: p-{user}@127.0.0.1\r\n\
+             CSeq: {cseq} PUBLISH\r\nEvent: presence\r\nExpires: 3600\r\n{tag}Content-Type: application/pidf+xml\r\n\
+             Content-Length: {length}\r\n\r\n{body}",
+            port = port(user),
+            cseq = n + 1,
+            length = body.len()
+        );
+        self.receive(flow(user), text);
+        let (_, accepted) = self.next();
+        assert_eq!(accepted.status(), Some(200));
+        let tag = accepted.header(HeaderId::SipEtag).expect("a 200 to a PUBLISH has a tag");
+        String::from_utf8(tag.to_vec()).expect("a token")
+    }
+
+    fn answer_notifies(&mut self, expected: u64) {
+        for _ in 0..expected {
+            let (flow, notify) = self.next();
+            assert_eq!(notify.method(), sip_message::Method::Notify);
+            let answer = sip_message::ResponseBuilder::new(&notify, 200).build();
+            self.receive(flow, answer);
+        }
+    }
+
     fn call(&mut self, from: u64, to: u64, n: u64) {
         let head = |method: &str, uri: &str, cseq: u32, more: &str| {
             format!(
@@ -207,6 +259,9 @@ fn main() {
     for user in 0..USERS {
         world.register(user, 1);
     }
+    if what == "notify" {
+        return notify(&mut world, rounds);
+    }
     world.spent = std::time::Duration::ZERO;
     for n in 0..rounds {
         let (from, to) = (n % (USERS / 2), USERS / 2 + n * 7 % (USERS / 2));
@@ -214,8 +269,26 @@ fn main() {
             "register" => world.register(n % USERS, u32::try_from(3 + n / USERS * 2).expect("fits")),
             "message" => world.message(from, to, n),
             "call" => world.call(from, to, n),
-            other => panic!("register, message or call, not {other}"),
+            other => panic!("register, message, call or notify, not {other}"),
         }
     }
     println!("{what}: {} ns", world.spent.as_nanos() / u128::from(rounds));
+}
+
+/// Its share of the PUBLISH included.
+fn notify(world: &mut World, rounds: u64) {
+    for watched in 0..WATCHED {
+        for watcher in 0..WATCHERS {
+            world.subscribe(WATCHED + watcher, watched);
+        }
+    }
+    let mut tags: Vec<Option<String>> = vec![None; usize::try_from(WATCHED).expect("few")];
+    world.spent = std::time::Duration::ZERO;
+    let publications = rounds.div_ceil(WATCHERS);
+    for n in 0..publications {
+        let tag = &mut tags[usize::try_from(n % WATCHED).expect("few")];
+        *tag = Some(world.publish(n % WATCHED, n / WATCHED, tag.as_deref()));
+        world.answer_notifies(WATCHERS);
+    }
+    println!("notify: {} ns", world.spent.as_nanos() / u128::from(publications * WATCHERS));
 }
