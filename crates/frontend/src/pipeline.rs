@@ -11,6 +11,7 @@ use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme, Uri};
 use sip_stack::route::OwnRoutes;
+use sip_stack::stack::ResponseFate;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
 
@@ -142,12 +143,10 @@ impl FrontEnd {
     }
 
     fn response(&mut self, message: Message) {
-        if message.validate().is_err() {
-            self.counters.malformed += 1;
-            return;
-        }
-        if !self.stack.handle_response(self.now.monotonic, message) {
-            self.counters.stray_responses += 1;
+        match self.stack.handle_response(self.now.monotonic, message) {
+            ResponseFate::Taken => {}
+            ResponseFate::Stray => self.counters.stray_responses += 1,
+            ResponseFate::Malformed => self.counters.malformed += 1,
         }
     }
 

@@ -16,6 +16,12 @@ pub(crate) fn hex(number: u64) -> Hex {
     Hex(digits)
 }
 
+impl Hex {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for Hex {
     type Target = str;
 
@@ -43,6 +49,12 @@ pub(crate) fn decimal(mut number: u64) -> Decimal {
         if number == 0 {
             return decimal;
         }
+    }
+}
+
+impl Decimal {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
     }
 }
 

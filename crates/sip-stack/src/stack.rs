@@ -167,6 +167,17 @@ pub enum Event {
     },
 }
 
+/// What a received response was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFate {
+    /// An answer to something that was sent.
+    Taken,
+    /// It belongs to nothing, or says nothing new, and is dropped.
+    Stray,
+    /// It belongs to a transaction, but is no valid response, and is dropped.
+    Malformed,
+}
+
 /// What became of a request of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnOutcome {
@@ -378,17 +389,23 @@ impl Stack {
         Incoming::Absorbed
     }
 
-    /// Feeds a response that passed `validate`; `false` where it belongs to nothing and is dropped.
-    pub fn handle_response(&mut self, now: Instant, message: Message) -> bool {
-        let Some((client, owner)) = self.transactions.handle_response(now, &message) else {
-            return false;
+    /// Feeds a response. One to a request of our own needs no more than what names its transaction, which only the next hop
+    /// can know; all others must pass `validate` before anything of them is acted on or forwarded.
+    pub fn handle_response(&mut self, now: Instant, message: Message) -> ResponseFate {
+        let Some(matched) = self.transactions.match_response(&message) else { return ResponseFate::Stray };
+        let is_to_own = matched.request_owner().is_some_and(|owner| self.is_own(owner));
+        if !is_to_own && message.validate().is_err() {
+            return ResponseFate::Malformed;
+        }
+        let Some((client, owner)) = self.transactions.handle_matched(now, matched, &message) else {
+            return ResponseFate::Stray;
         };
         match Origin::from_owner(owner) {
             Origin::Branch(branch) => self.branch_response(now, branch, client, message),
             Origin::Own(own) => self.own_response(own, &message),
         }
         self.settle(now);
-        true
+        ResponseFate::Taken
     }
 
     /// A connection is up.
@@ -845,8 +862,17 @@ impl Stack {
     }
 }
 
-// What becomes of requests of our own that went over one flow.
+// What becomes of requests of our own.
 impl Stack {
+    fn is_own(&self, owner: Owner) -> bool {
+        match Origin::from_owner(owner) {
+            Origin::Own(_) => true,
+            Origin::Branch(branch) => self.slot(branch.context).is_some_and(|slot| {
+                matches!(&slot.state, SlotState::Live(context) if matches!(context.upstream, Upstream::Own(_)))
+            }),
+        }
+    }
+
     fn own_response(&mut self, own: u64, response: &Message) {
         match response.status() {
             Some(100..200) | None => {}

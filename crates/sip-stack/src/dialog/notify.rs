@@ -82,51 +82,55 @@ impl Notify {
         let content = body.map_or(0, |(content_type, content)| content_type.len() + content.len());
         let size = start_line.len() + lines.len() + via.map_or(0, str::len) + content + ROOM;
         let mut out = Vec::with_capacity(size);
-        let mut push = |texts: &[&str]| texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
-        push(&[start_line]);
+        let push = |out: &mut Vec<u8>, texts: &[&str]| {
+            texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+        };
+        push(&mut out, &[start_line]);
         if let Some(via) = via {
-            push(&["Via: ", via, "\r\n"]);
+            push(&mut out, &["Via: ", via, "\r\n"]);
         }
-        push(&[lines, "CSeq: ", &decimal(self.cseq.into()), " NOTIFY\r\nSubscription-State: "]);
+        push(&mut out, &[lines, "CSeq: "]);
+        out.extend_from_slice(decimal(self.cseq.into()).as_bytes());
+        push(&mut out, &[" NOTIFY\r\nSubscription-State: "]);
         self.write_state(&mut out);
-        let mut push = |texts: &[&str]| texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
         if let Some(tag) = entity_tag {
-            push(&["\r\nSIP-ETag: ", tag]);
+            push(&mut out, &["\r\nSIP-ETag: ", tag]);
         }
         match body {
             Some((content_type, content)) => {
-                let length = decimal(content.len() as u64);
-                push(&["\r\nContent-Type: ", content_type, "\r\nContent-Length: ", &length, "\r\n\r\n"]);
+                push(&mut out, &["\r\nContent-Type: ", content_type, "\r\nContent-Length: "]);
+                out.extend_from_slice(decimal(content.len() as u64).as_bytes());
+                push(&mut out, &["\r\n\r\n"]);
                 out.extend_from_slice(content);
             }
-            None => push(&["\r\nContent-Length: 0\r\n\r\n"]),
+            None => push(&mut out, &["\r\nContent-Length: 0\r\n\r\n"]),
         }
         Bytes::from(out)
     }
 
     fn write_state(&self, out: &mut Vec<u8>) {
-        let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+        let mut push = |text: &[u8]| out.extend_from_slice(text);
         match self.state {
             State::Active { seconds } => {
-                push("active;expires=");
-                push(&decimal(seconds));
+                push(b"active;expires=");
+                push(decimal(seconds).as_bytes());
             }
             State::Pending { seconds } => {
-                push("pending;expires=");
-                push(&decimal(seconds));
+                push(b"pending;expires=");
+                push(decimal(seconds).as_bytes());
             }
-            State::Terminated(Termination::Deactivated) => push("terminated;reason=deactivated"),
+            State::Terminated(Termination::Deactivated) => push(b"terminated;reason=deactivated"),
             State::Terminated(Termination::Probation(after)) => {
-                push("terminated;reason=probation;retry-after=");
-                push(&decimal(after.into()));
+                push(b"terminated;reason=probation;retry-after=");
+                push(decimal(after.into()).as_bytes());
             }
-            State::Terminated(Termination::Rejected) => push("terminated;reason=rejected"),
-            State::Terminated(Termination::TimedOut) => push("terminated;reason=timeout"),
-            State::Terminated(Termination::GaveUp) => push("terminated;reason=giveup"),
-            State::Terminated(Termination::NoResource) => push("terminated;reason=noresource"),
+            State::Terminated(Termination::Rejected) => push(b"terminated;reason=rejected"),
+            State::Terminated(Termination::TimedOut) => push(b"terminated;reason=timeout"),
+            State::Terminated(Termination::GaveUp) => push(b"terminated;reason=giveup"),
+            State::Terminated(Termination::NoResource) => push(b"terminated;reason=noresource"),
         }
         if let Some(rates) = &self.rates {
-            push(rates);
+            push(rates.as_bytes());
         }
     }
 }

@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Transport};
 use sip_message::Message;
 
-use super::{Event, Stack, StackConfig, StackOutput};
+use super::{Event, ResponseFate, Stack, StackConfig, StackOutput};
 use crate::transaction::{Limits, TimerValues};
 
 const UDP: Flow = Flow::Datagram {
@@ -71,8 +71,13 @@ impl World {
         if let Some((name, value)) = more.split_once(": ") {
             builder.header_named(name, value);
         }
-        let known = self.stack.handle_response(self.now, Message::parse(builder.build()).unwrap());
-        writeln!(self.log, "< {status}{}", if known { "" } else { " (belongs to nothing)" }).unwrap();
+        self.receive(status, builder.build())
+    }
+
+    fn receive(&mut self, status: u16, response: Bytes) -> &mut World {
+        let fate = self.stack.handle_response(self.now, Message::parse(response).unwrap());
+        let fate = if fate == ResponseFate::Taken { String::new() } else { format!(" ({fate:?})") };
+        writeln!(self.log, "< {status}{fate}").unwrap();
         self.drain()
     }
 
@@ -144,7 +149,7 @@ fn an_answer_completes_once() {
         < 100
         < 200
         at 0 ms: 1 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
-        < 200 (belongs to nothing)
+        < 200 (Stray)
         at 0 ms: udp > NOTIFY
         < 503
         at 0 ms: 2 OwnOutcome { status: 503, is_answered: true, retry_after_seconds: Some(7) }
@@ -174,7 +179,7 @@ fn silence_ends_after_timer_f_and_datagrams_are_repeated() {
         at 67500 ms: udp > NOTIFY
         at 71500 ms: udp > NOTIFY
         at 72000 ms: 2 OwnOutcome { status: 408, is_answered: false, retry_after_seconds: None }
-        < 200 (belongs to nothing)
+        < 200 (Stray)
     "#]]);
 }
 
@@ -197,5 +202,29 @@ fn a_flow_that_is_gone_fails_its_requests_alone() {
         at 0 ms: udp > NOTIFY
         < 430
         at 0 ms: 5 OwnOutcome { status: 480, is_answered: false, retry_after_seconds: None }
+    "#]]);
+}
+
+/// Only the next hop knows the branch: what else an answer to us says is its own matter.
+#[test]
+fn an_answer_to_us_is_known_by_its_branch_alone() {
+    let mut w = World::new();
+    w.send(1, UDP);
+    let sent = String::from_utf8(w.sent[0].to_vec()).unwrap();
+    let via = sent.lines().find(|line| line.starts_with("Via: ")).unwrap().to_owned();
+    let answer = |via: &str, cseq: &str| {
+        Bytes::from(format!("SIP/2.0 200 OK\r\n{via}\r\nFrom: <\r\nCall-ID: other\r\n{cseq}\r\n\r\n"))
+    };
+    w.receive(200, answer(&via.replace("branch=z9hG4bK", "branch=z9hG4bK0"), "CSeq: 1 NOTIFY"));
+    w.receive(200, answer(&via, "CSeq: 1 INVITE"));
+    w.receive(200, answer(&via, "CSeq: 1 NOTIFY\r\nCSeq: 2 NOTIFY"));
+    w.receive(200, answer(&via, "CSeq: 1 NOTIFY"));
+    w.check(expect![[r#"
+        at 0 ms: udp > NOTIFY
+        < 200 (Stray)
+        < 200 (Stray)
+        < 200 (Stray)
+        < 200
+        at 0 ms: 1 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
     "#]]);
 }

@@ -106,6 +106,20 @@ struct Cancel {
     proceeding: bool,
 }
 
+/// A response's client transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Matched {
+    index: u32,
+    owner: Option<Owner>,
+}
+
+impl Matched {
+    /// Whose it is; `None` for an INVITE and for what nobody waits for.
+    pub fn request_owner(&self) -> Option<Owner> {
+        self.owner
+    }
+}
+
 impl Transactions {
     /// Allots a client transaction and its branch (`z9hG4bK...`), so that the request can be written.
     pub fn reserve(&mut self) -> (ClientId, BranchText) {
@@ -187,13 +201,34 @@ impl Transactions {
     /// Feeds a response. Gives the client transaction that it belongs to if the user must see it; retransmissions, strays, and late provisional responses give
     /// `None`. 2xx responses to an INVITE are given every time (RFC 6026 §7.2: the proxy forwards each). ACKs to 3xx-6xx leave by themselves.
     pub fn handle_response(&mut self, now: Instant, message: &Message) -> Option<(ClientId, Owner)> {
-        self.latest = now;
-        let status = message.status()?;
+        let matched = self.match_response(message)?;
+        self.handle_matched(now, matched, message)
+    }
+
+    /// The client transaction that a response's topmost Via names, whatever else the response says. `None` for a stray.
+    pub fn match_response(&self, message: &Message) -> Option<Matched> {
         let branch = Branch::of_response(message)?;
+        let client = self.clients.get(branch.index as usize).filter(|client| client.nonce == branch.nonce)?;
+        let owner = match &client.state {
+            State::Request(request) => request.owner,
+            _ => None,
+        };
+        Some(Matched { index: branch.index, owner })
+    }
+
+    /// [`Transactions::handle_response`] for a response that was just matched.
+    pub fn handle_matched(
+        &mut self,
+        now: Instant,
+        matched: Matched,
+        message: &Message,
+    ) -> Option<(ClientId, Owner)> {
+        self.latest = now;
+        let index = matched.index;
+        let status = message.status()?;
         let method = message.cseq().ok()?.method;
-        let client =
-            self.clients.get_mut(branch.index as usize).filter(|client| client.nonce == branch.nonce)?;
-        let id = ClientId(name(client.birth, branch.index));
+        let client = self.clients.get_mut(index as usize)?;
+        let id = ClientId(name(client.birth, index));
         let owner = match &mut client.state {
             State::Invite(invite) if method == Method::Cancel => {
                 let cancel = invite.cancel()?;
@@ -205,12 +240,12 @@ impl Transactions {
                 if status < 200 {
                     request.proceeding = true;
                 } else {
-                    self.remove_client(branch.index);
+                    self.remove_client(index);
                 }
                 owner
             }
             State::Invite(_) if method == Method::Invite => {
-                self.handle_invite_response(now, branch.index, status, message)
+                self.handle_invite_response(now, index, status, message)
             }
             State::Accepted { owner } if method == Method::Invite && (200..300).contains(&status) => {
                 Some(*owner)

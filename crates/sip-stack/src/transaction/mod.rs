@@ -49,6 +49,7 @@ use self::matching::Keys;
 use self::server::{Server, Waiting};
 use crate::timer::{TimerId, Timers};
 
+pub use self::client::Matched;
 pub use self::matching::BranchText;
 
 /// Names a server transaction; void once it ended (a void name is harmless everywhere).
