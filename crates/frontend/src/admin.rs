@@ -7,6 +7,7 @@ use directory::{Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
 use presence::{DeviceState, Level, Manual, ManualState, Note, State};
+use records::{CallSettings, StoredCall};
 
 use crate::config::Adjustable;
 use crate::trace::{TraceId, TracePage, TraceRequest, TraceSubject};
@@ -55,6 +56,27 @@ pub enum Call {
     },
     /// Back to automatic, without a note.
     ClearPresence(SipAddress),
+    /// Shows where a user's calls go.
+    ShowCallSettings(SipAddress),
+    /// Changes where a user's calls go; the changes apply in order.
+    SetCallSettings {
+        /// Whose.
+        address: SipAddress,
+        /// What.
+        changes: Vec<CallSettingChange>,
+    },
+    /// Lists a user's calls that are over, newest first.
+    ListCalls {
+        /// Whose.
+        address: SipAddress,
+        /// Only calls older than this place in the log (for paging): when it began in milliseconds since 1970, and
+        /// [`StoredCall::id`].
+        before: Option<(u64, [u8; 16])>,
+        /// Only calls that the user missed.
+        missed_only: bool,
+        /// At most this many.
+        limit: u32,
+    },
     /// How the server does.
     Status,
     /// Why one person reaches another, or does not.
@@ -128,6 +150,34 @@ pub enum ContactEdit {
     },
 }
 
+/// Why a call goes elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// All calls do.
+    Always,
+    /// The user is not to be disturbed.
+    DoNotDisturb,
+    /// The user is in a call, or a device said busy.
+    Busy,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// No device is there.
+    Unregistered,
+}
+
+/// One change of where a user's calls go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallSettingChange {
+    /// Where they go for this cause; `None` forwards no more.
+    Forward(Cause, Option<SipAddress>),
+    /// For how many seconds devices ring before [`Cause::NoAnswer`]; 0 is the server's default.
+    NoAnswerAfter(u32),
+    /// Who rings together with the user's devices, instead of those who did.
+    RingAlso(Vec<SipAddress>),
+    /// Whether a call that finds the user in a call is busy; `None` is the server's policy.
+    BusyOnBusy(Option<bool>),
+}
+
 /// Shortest password that is accepted, in characters (NIST SP 800-63B asks for 8).
 pub const PASSWORD_CHARACTERS_MIN: usize = 8;
 
@@ -142,6 +192,10 @@ pub enum Answer {
     User(Box<UserDetails>),
     /// To `ShowPresence`.
     Presence(Box<PresenceDetails>),
+    /// To `ShowCallSettings`.
+    CallSettings(Box<CallSettings>),
+    /// To `ListCalls`.
+    CallLog(Vec<StoredCall>),
     /// To `Status`.
     Status(Status),
     /// To `Explain`.
@@ -222,6 +276,9 @@ pub enum Refusal {
     /// Too many changes of the same user wait.
     #[error("too many changes wait to be written; try again")]
     Busy,
+    /// Calls cannot go that way.
+    #[error("{0}")]
+    CallSetting(&'static str),
     /// The account could not be written.
     #[error("storage failed: {0}")]
     Storage(String),
@@ -420,6 +477,11 @@ impl std::fmt::Debug for Call {
                 )
             }
             Call::ClearPresence(address) => write!(f, "ClearPresence({address})"),
+            Call::ShowCallSettings(address) => write!(f, "ShowCallSettings({address})"),
+            Call::SetCallSettings { address, changes } => {
+                write!(f, "SetCallSettings({address}, {changes:?})")
+            }
+            Call::ListCalls { address, .. } => write!(f, "ListCalls({address})"),
             Call::Status => f.write_str("Status"),
             Call::Explain { from, to } => write!(f, "Explain({from}, {to})"),
             Call::TraceStart(request) => write!(f, "TraceStart({})", request.subject),

@@ -159,7 +159,12 @@ pub(crate) enum Persisting {
 /// What a query was about.
 pub(crate) enum Querying {
     Users,
-    Page { owner: UserId, device: DeviceId },
+    /// A page of a call log, for an administrator.
+    CallLog(CallToken),
+    Page {
+        owner: UserId,
+        device: DeviceId,
+    },
 }
 
 /// Timers of the front end itself.
@@ -439,6 +444,7 @@ impl FrontEnd {
             (Querying::Page { owner, device }, Ok(Rows::Messages(messages))) => {
                 self.page_read(owner, device, Some(messages))
             }
+            (Querying::CallLog(token), Ok(Rows::Calls(calls))) => self.call_log_read(token, calls),
             (what, Ok(_)) => unreachable!("storage answers the question that was asked: {}", what.name()),
             (what, Err(error)) => {
                 self.storage_healthy = false;
@@ -452,6 +458,10 @@ impl FrontEnd {
                 match what {
                     Querying::Users => {
                         self.timers.insert(self.now.monotonic + LOAD_AGAIN_AFTER, Due::LoadAgain);
+                    }
+                    Querying::CallLog(token) => {
+                        let refusal = crate::admin::Refusal::Storage(describe(&error));
+                        self.answer_call(token, Answer::Refused(refusal));
                     }
                     Querying::Page { owner, device } => self.page_read(owner, device, None),
                 }
@@ -552,7 +562,7 @@ impl FrontEnd {
     fn happened(&mut self, event: Event) {
         match event {
             Event::Responded { server, cookie, response } => self.call_responded(server, cookie, &response),
-            Event::Exhausted { server, .. } => self.stack.conclude(self.now.monotonic, server),
+            Event::Exhausted { server, status } => self.call_exhausted(server, status),
             Event::Completed { server, status } => {
                 self.counters.forwarded(status);
                 self.call_completed(server, status);
@@ -622,6 +632,7 @@ impl Querying {
     fn name(&self) -> &'static str {
         match self {
             Querying::Users => "users",
+            Querying::CallLog(_) => "calls",
             Querying::Page { .. } => "messages",
         }
     }

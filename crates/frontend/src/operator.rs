@@ -35,11 +35,12 @@ impl FrontEnd {
                 Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
             };
         }
-        match self.begin(&call) {
+        match self.begin(token, &call) {
             Ok(Begun::Answer(answer)) => self.answer_call(token, answer),
             Ok(Begun::Change(change)) => {
                 self.persist(change.clone(), Persisting::Call(token, Box::new(call), change))
             }
+            Ok(Begun::Query) => {}
             Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
         }
     }
@@ -61,7 +62,7 @@ impl FrontEnd {
         );
     }
 
-    fn begin(&mut self, call: &Call) -> Result<Begun, Refusal> {
+    fn begin(&mut self, token: CallToken, call: &Call) -> Result<Begun, Refusal> {
         Ok(match call {
             Call::AddUser { address, display_name, password, role } => {
                 self.check_domain(address)?;
@@ -109,6 +110,16 @@ impl FrontEnd {
             }
             Call::ClearPresence(address) => {
                 Begun::Change(Change::SetManual { user: self.known(address)?, manual: Manual::default() })
+            }
+            Call::ShowCallSettings(address) => {
+                Begun::Answer(Answer::CallSettings(Box::new(self.call_settings_of(address)?)))
+            }
+            Call::SetCallSettings { address, changes } => {
+                Begun::Change(self.changed_call_settings(address, changes)?)
+            }
+            Call::ListCalls { address, before, missed_only, limit } => {
+                self.read_call_log(token, address, *before, *missed_only, *limit)?;
+                Begun::Query
             }
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
@@ -169,6 +180,7 @@ impl FrontEnd {
                     self.release_services(user, gone.documents.services());
                 }
             }
+            Change::SetCallSettings { user, settings } => self.set_call_settings(user, settings),
             Change::SetManual { user, manual } => self.set_manual(user, manual),
             _ => {}
         }
@@ -191,11 +203,11 @@ impl FrontEnd {
         self.outputs.push_back(Output::Answer { token, answer });
     }
 
-    fn known(&self, address: &SipAddress) -> Result<UserId, Refusal> {
+    pub(crate) fn known(&self, address: &SipAddress) -> Result<UserId, Refusal> {
         self.users.find_address(address).ok_or_else(|| Refusal::NoSuchUser(address.clone()))
     }
 
-    fn check_domain(&self, address: &SipAddress) -> Result<(), Refusal> {
+    pub(crate) fn check_domain(&self, address: &SipAddress) -> Result<(), Refusal> {
         if self.config.domains.iter().any(|d| d.as_str() == address.domain()) {
             return Ok(());
         }
@@ -249,6 +261,8 @@ impl FrontEnd {
 enum Begun {
     Answer(Answer),
     Change(Change),
+    /// Storage was asked.
+    Query,
 }
 
 fn summary(account: &Account) -> UserSummary {

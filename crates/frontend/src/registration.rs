@@ -425,8 +425,10 @@ impl FrontEnd {
             mailbox,
             person: Person::new(record.manual),
             documents: Default::default(),
+            call_settings: None,
         });
         self.load_documents(user, record.documents);
+        self.set_call_settings(user, record.calls);
         for stored in record.bindings.into_iter().filter(|_| is_enabled) {
             self.load_binding(user, stored);
         }

@@ -177,7 +177,7 @@ impl FrontEnd {
     }
 
     /// What is changed on the way: our credentials and routes go, identity is asserted (RFC 3325 §5).
-    fn forwarding(&self, request: &Request<'_>, sender: Sender) -> Forwarding {
+    pub(crate) fn forwarding(&self, request: &Request<'_>, sender: Sender) -> Forwarding {
         let mut changes = Vec::with_capacity(CHANGES_MAX);
         changes.push(HeaderChange::Remove(HeaderId::ProxyAuthorization));
         changes.push(HeaderChange::Remove(HeaderId::PPreferredIdentity));

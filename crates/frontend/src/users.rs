@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 
 use directory::{SipAddress, User, UserId, UserState};
 use hashbrown::HashMap;
+use records::CallSettings;
 use sip_message::{Host, Scheme, Uri};
 use smallvec::SmallVec;
 
@@ -19,6 +20,8 @@ pub(crate) struct Account {
     pub(crate) mailbox: Mailbox,
     pub(crate) person: Person,
     pub(crate) documents: Documents,
+    /// Where calls go; `None` is to the user's devices.
+    pub(crate) call_settings: Option<Box<CallSettings>>,
 }
 
 /// An address as it stands in a URI, normalised for a lookup without an allocation.
@@ -204,6 +207,7 @@ mod tests {
                     mailbox: Mailbox::default(),
                     person: Person::new(presence::Manual::default()),
                     documents: Documents::default(),
+                    call_settings: None,
                 });
             }
         }

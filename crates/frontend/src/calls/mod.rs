@@ -1,12 +1,15 @@
 //! Calls (design section 7): who is in which, where they go, and what is kept of them.
 //!
 //! - [`table`]: every INVITE dialog through this server, while it lasts;
+//! - [`forwarding`]: where a call rings, by its callee's settings;
 //! - [`log`]: what its parties find of it afterwards.
 //!
 //! Media and session descriptions are the parties' own. What passes within a dialog passes by its Route entries and needs
 //! nothing of what is known here; a call that the table lost is still a call.
 
+pub(crate) mod forwarding;
 pub(crate) mod log;
+mod operator;
 pub(crate) mod table;
 
 use std::time::Duration;
@@ -15,8 +18,9 @@ use directory::UserId;
 use sip_message::{HeaderId, Message, Method};
 use sip_stack::transaction::ServerId;
 
+use self::forwarding::{Stage, Trail};
 use self::log::Ending;
-use self::table::{BeginError, CallId, NewCall, Party, Pending, Up};
+use self::table::{BeginError, CallId, NewCall, Other, Party, Pending, Up};
 use crate::binding::BindingId;
 use crate::frontend::{Due, FrontEnd};
 use crate::pipeline::{Refusal, Request, Sender};
@@ -41,13 +45,92 @@ impl FrontEnd {
         instance: Option<&str>,
     ) -> Result<(), Refusal> {
         let id = self.begin_call(request, caller, called)?;
-        let targets = self.devices_of(called, instance);
+        let staged = if instance.is_none() && request.message.header(HeaderId::Replaces).is_none() {
+            let mut trail = Trail::new(called, request.message);
+            let stage = self.first_stage(&mut trail, caller);
+            if let (Ok(Stage { asks_for_more: true, .. }), Some(call)) = (&stage, self.calls.get_mut(id)) {
+                call.trail = Some(Box::new(trail));
+            }
+            stage
+        } else {
+            self.stage_of_one_device(request, called, instance)
+        };
+        let stage = match staged {
+            Ok(stage) => stage,
+            Err(refusal) => {
+                self.end_call(id, Ending::Refused { status: refusal.status, by_callee: false });
+                return Err(refusal);
+            }
+        };
+        self.rings_at_others(id, &stage.others);
+        let mut forwarding = self.forwarding(request, Sender::User(caller));
+        forwarding.asks_for_more = stage.asks_for_more;
+        forwarding.patience = stage.patience;
+        let server = request.server.expect("an INVITE has a transaction");
+        self.stack.forward(self.now.monotonic, server, request.message, stage.targets, forwarding);
+        Ok(())
+    }
+
+    /// The device that a request means: that of a GRUU, or the one that has the dialog which is to be replaced (RFC 3891). Where
+    /// it is not known which that is all are asked, and all but one answer 481.
+    fn stage_of_one_device(
+        &self,
+        request: &Request<'_>,
+        called: UserId,
+        instance: Option<&str>,
+    ) -> Result<Stage, Refusal> {
+        let holder = self.holder_of_replaced(request.message).filter(|party| party.user == called);
+        let device = holder.and_then(|party| party.device);
+        let account = self.users.get(called);
+        let target = account.zip(device).and_then(|(account, device)| account.bindings.target_of(device));
+        let targets = target.map_or_else(|| self.devices_of(called, instance), |target| vec![target]);
         if targets.is_empty() {
-            self.end_call(id, Ending::Refused { status: 480, by_callee: false });
             return Err(Refusal::new(480, "no device of the user is registered"));
         }
-        self.forward(request, Sender::User(caller), targets);
-        Ok(())
+        Ok(Stage { targets, patience: None, asks_for_more: false, others: Vec::new() })
+    }
+
+    /// Who has the dialog that an INVITE is to replace.
+    fn holder_of_replaced(&self, invite: &Message) -> Option<Party> {
+        let value = std::str::from_utf8(invite.header(HeaderId::Replaces)?).ok()?;
+        let (call_id, params) = value.split_once(';')?;
+        let param = |name: &str| {
+            params.split(';').find_map(|param| param.trim().strip_prefix(name)?.strip_prefix('='))
+        };
+        let (to_tag, from_tag) = (param("to-tag")?, param("from-tag")?);
+        // The tags are named as its holder sees them (RFC 3891 §6.1).
+        let call_id = call_id.trim();
+        if let Some(id) = self.calls.of_dialog(call_id, from_tag, to_tag) {
+            return Some(self.calls.get(id)?.up()?.callee);
+        }
+        let id = self.calls.of_dialog(call_id, to_tag, from_tag)?;
+        Some(self.calls.get(id)?.caller)
+    }
+
+    /// A call's targets have failed: it goes on where the settings of the one who was called send it.
+    pub(crate) fn call_exhausted(&mut self, server: ServerId, status: u16) {
+        let now = self.now.monotonic;
+        let Some(Pending::SetUp(id)) = self.calls.pending(server) else {
+            return self.stack.conclude(now, server);
+        };
+        let call = self.calls.get_mut(id).expect("what is pending is in the table");
+        let caller = call.caller.user;
+        let next = call.trail.take().and_then(|mut trail| {
+            let stage = self.next_stage(&mut trail, caller, status)?;
+            Some((trail, stage))
+        });
+        let Some((trail, stage)) = next else { return self.stack.conclude(now, server) };
+        if let Some(call) = self.calls.get_mut(id) {
+            call.trail = Some(trail);
+        }
+        self.rings_at_others(id, &stage.others);
+        self.stack.extend(now, server, stage.targets, stage.patience);
+    }
+
+    fn rings_at_others(&mut self, id: CallId, others: &[Other]) {
+        for other in others {
+            self.calls.ring_at(id, *other);
+        }
     }
 
     fn begin_call(
@@ -100,9 +183,7 @@ impl FrontEnd {
         let status = response.status().unwrap_or(0);
         match self.calls.pending(server) {
             Some(Pending::SetUp(id)) if status < 200 => {
-                if self.calls.rings(id) {
-                    self.calls_changed(id);
-                }
+                self.calls.rings(id);
             }
             Some(Pending::SetUp(id)) => self.call_answered(id, BindingId(cookie), response),
             Some(Pending::Refresh(id)) if status >= 200 => {

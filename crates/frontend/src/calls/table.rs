@@ -16,6 +16,7 @@ use sip_stack::transaction::ServerId;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::forwarding::Trail;
 use crate::messaging::mailbox::DeviceId;
 
 /// Calls at once, ringing and up. They take some half KiB each: 64 MiB at the most, and as many as transactions may wait.
@@ -50,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) called: UserId,
     /// Where else it rang, in order.
     pub(crate) others: Vec<Other>,
+    /// How it came there; `None` where it may not be forwarded.
+    pub(crate) trail: Option<Box<Trail>>,
     pub(crate) began: Now,
     pub(crate) phase: Phase,
     /// What the parties negotiated (RFC 4028): without a refresh in this time the call is over.
@@ -189,6 +192,7 @@ impl Calls {
             caller: new.caller,
             called: new.called,
             others: Vec::new(),
+            trail: None,
             began: now,
             phase: Phase::Calling { server: new.server, rings: false },
             session: None,

@@ -1,6 +1,7 @@
 //! Conversations with a front end: text in, text out, under a virtual clock.
 
 mod calls;
+mod calls_forwarding;
 mod calls_log;
 mod documents;
 mod explain;
