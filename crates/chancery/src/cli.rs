@@ -38,6 +38,11 @@ pub(crate) enum Command {
     /// Show what people are seen as, and choose it for them.
     #[command(subcommand)]
     Presence(PresenceCommand),
+    /// Show and choose where people's calls go.
+    #[command(subcommand)]
+    Forward(ForwardCommand),
+    /// List the calls of a person that are over, newest first.
+    Calls(CallsArguments),
     /// Show how the running server does.
     Status(StatusArguments),
     /// Back up the database and the server's secret, while the server runs.
@@ -654,4 +659,118 @@ mod tests {
         assert_eq!(port("udp=0"), Ok(("udp".to_owned(), 0)));
         assert!(port("sctp=1").is_err() && port("udp=70000").is_err() && port("udp").is_err());
     }
+}
+
+/// Show and choose where people's calls go.
+#[derive(Subcommand)]
+#[command(after_help = "\
+EXAMPLES
+    chancery forward show erin@contoso.example
+    chancery forward set erin@contoso.example --no-answer frank@contoso.example --after 20
+    chancery forward set erin@contoso.example --ring-also frank@contoso.example --ring-also grace@contoso.example
+    chancery forward clear erin@contoso.example --no-answer")]
+pub(crate) enum ForwardCommand {
+    /// Show where the calls of a person go.
+    Show(UserArguments),
+    /// Choose where they go; what is not named stays.
+    Set(ForwardSetArguments),
+    /// Forward no more; without a name, for no cause.
+    Clear(ForwardClearArguments),
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct ForwardSetArguments {
+    /// Whose calls, user@domain.
+    pub(crate) address: String,
+    /// All calls go there.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) always: Option<String>,
+    /// Calls that find the person in a call go there.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) busy: Option<String>,
+    /// Calls that nobody answers in time go there.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) no_answer: Option<String>,
+    /// For how long devices ring before --no-answer, 5 to 180; 0 is the server's default.
+    #[arg(long, value_name = "SECONDS", group = "what")]
+    pub(crate) after: Option<u32>,
+    /// Calls that find no device go there.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) unregistered: Option<String>,
+    /// Calls that find do-not-disturb go there; else they are refused as busy.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) dnd: Option<String>,
+    /// Rings together with the person's devices; give it for each, they replace those who did.
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    pub(crate) ring_also: Vec<String>,
+    /// Whether a call that finds the person in a call is busy.
+    #[arg(long, value_name = "CHOICE", group = "what")]
+    pub(crate) busy_on_busy: Option<BusyOnBusyArgument>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum BusyOnBusyArgument {
+    /// It is.
+    Yes,
+    /// It rings.
+    No,
+    /// As the server's configuration says.
+    Default,
+}
+
+impl BusyOnBusyArgument {
+    pub(crate) fn value(self) -> Option<bool> {
+        match self {
+            BusyOnBusyArgument::Yes => Some(true),
+            BusyOnBusyArgument::No => Some(false),
+            BusyOnBusyArgument::Default => None,
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ForwardClearArguments {
+    /// Whose calls, user@domain.
+    pub(crate) address: String,
+    /// Not all calls.
+    #[arg(long)]
+    pub(crate) always: bool,
+    /// Not those that find the person in a call.
+    #[arg(long)]
+    pub(crate) busy: bool,
+    /// Not those that nobody answers.
+    #[arg(long)]
+    pub(crate) no_answer: bool,
+    /// Not those that find no device.
+    #[arg(long)]
+    pub(crate) unregistered: bool,
+    /// Not those that find do-not-disturb.
+    #[arg(long)]
+    pub(crate) dnd: bool,
+    /// Nobody else rings.
+    #[arg(long)]
+    pub(crate) ring_also: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// List the calls of a person that are over, newest first.
+#[derive(Args)]
+pub(crate) struct CallsArguments {
+    /// Whose calls, user@domain.
+    pub(crate) address: String,
+    /// Only calls that the person missed.
+    #[arg(long)]
+    pub(crate) missed: bool,
+    /// At most this many, 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Only calls behind this place, as the page before says it.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) before: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }

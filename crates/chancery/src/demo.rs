@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         registration: RegistrationLimits::default(),
         authentication: authentication(arguments),
         messaging: MessagingLimits::default(),
+        calls: frontend::CallPolicy::default(),
         // Load generators, too, come from one address.
         dns_servers: Vec::new(),
         limits: ProcessLimits {

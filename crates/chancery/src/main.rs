@@ -7,6 +7,7 @@
 
 mod access;
 mod backup;
+mod calls;
 mod check;
 mod cli;
 mod clock;
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Presence(command) => presence::run(command),
+        Command::Forward(command) => calls::forward(command),
+        Command::Calls(arguments) => calls::calls(&arguments),
         Command::Status(arguments) => user::status(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

@@ -125,7 +125,7 @@ fn until_text(until_unix_ms: Option<u64>) -> String {
     until_unix_ms.map_or_else(String::new, |until| format!(", until {}", time_text(until)))
 }
 
-fn time_text(unix_ms: u64) -> String {
+pub(crate) fn time_text(unix_ms: u64) -> String {
     let at = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     at.map_or_else(|| unix_ms.to_string(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

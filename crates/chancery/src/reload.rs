@@ -137,6 +137,7 @@ impl Reloader {
             registration: new.registration.clone(),
             authentication: new.authentication.clone(),
             messaging: new.messaging.clone(),
+            calls: new.calls.clone(),
             transactions_max: new.limits.transactions_max,
         };
         match handle.call(Call::Configure(Box::new(adjustable))).await.map_err(stopped)? {

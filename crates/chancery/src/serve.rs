@@ -51,6 +51,7 @@ fn plan(settings: &Settings) -> Plan {
         registration: settings.registration.clone(),
         authentication: settings.authentication.clone(),
         messaging: settings.messaging.clone(),
+        calls: settings.calls.clone(),
         limits: settings.limits.clone(),
         dns_servers: settings.dns_servers.clone(),
         data_dir: settings.data_dir.clone(),

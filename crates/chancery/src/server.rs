@@ -45,6 +45,7 @@ pub(crate) struct Plan {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
+    pub(crate) calls: frontend::CallPolicy,
     pub(crate) limits: ProcessLimits,
     /// Empty for those of the system.
     pub(crate) dns_servers: Vec<SocketAddr>,
@@ -204,7 +205,7 @@ impl Server {
             authentication: plan.authentication,
             messaging: plan.messaging,
             presence: frontend::PresencePolicy::default(),
-            calls: frontend::CallPolicy::default(),
+            calls: plan.calls,
             transactions_max: plan.limits.transactions_max,
             secret,
             seed: secrets::random()?,

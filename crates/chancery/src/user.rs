@@ -213,6 +213,9 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                     (Exit::Failed, "add the domain to `domains` in the configuration and restart")
                 }
                 RefusalKind::WeakPassword => (Exit::Failed, "--generate makes a good one up"),
+                RefusalKind::CallSetting => {
+                    (Exit::Failed, "`chancery forward show` shows where the person's calls go now")
+                }
                 RefusalKind::Storage => {
                     (Exit::Failed, "the server's log says more; look at the disk's free space")
                 }

@@ -536,6 +536,59 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
             exit 0
         "#]],
     );
+    let forward = |arguments: &[&str]| run(&[&["forward"], arguments, &["--dir", text]].concat());
+    check(
+        &forward(&["set", "erin@contoso.example", "--no-answer", "alice@contoso.example", "--after", "15"]),
+        &[],
+        expect![[r#"
+            calls to erin@contoso.example go as asked
+            exit 0
+        "#]],
+    );
+    check(
+        &forward(&["show", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
+            no answer:      alice@contoso.example (after 15 s)
+            exit 0
+        "#]],
+    );
+    check(
+        &forward(&["set", "erin@contoso.example", "--always", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
+            chancery: calls cannot be sent on to the one who was called
+              help: `chancery forward show` shows where the person's calls go now
+            exit 1
+        "#]],
+    );
+    check(
+        &forward(&["clear", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
+            calls to erin@contoso.example are forwarded no more
+            exit 0
+        "#]],
+    );
+    check(
+        &forward(&["show", "erin@contoso.example"]),
+        &[],
+        expect![[r#"
+            calls go to the user's devices
+            exit 0
+        "#]],
+    );
+    check(
+        &run(&["calls", "erin@contoso.example", "--missed", "--json", "--dir", text]),
+        &[],
+        expect![[r#"
+            {
+              "calls": [],
+              "more": false
+            }
+            exit 0
+        "#]],
+    );
     check(
         &user(&["show", "nobody@contoso.example"]),
         &[],

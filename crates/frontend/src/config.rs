@@ -51,6 +51,8 @@ pub struct Adjustable {
     pub authentication: AuthenticationPolicy,
     /// See [`Config::messaging`].
     pub messaging: MessagingLimits,
+    /// See [`Config::calls`].
+    pub calls: CallPolicy,
     /// See [`Config::transactions_max`].
     pub transactions_max: usize,
 }

@@ -46,12 +46,14 @@ impl FrontEnd {
     }
 
     fn configure(&mut self, adjustable: &Adjustable) {
-        let Adjustable { registration, authentication, messaging, transactions_max } = adjustable.clone();
+        let Adjustable { registration, authentication, messaging, calls, transactions_max } =
+            adjustable.clone();
         self.auth.live_for(authentication.nonce_lifetime);
         self.stack.limit_pending(transactions_max);
         self.config.registration = registration;
         self.config.authentication = authentication;
         self.config.messaging = messaging;
+        self.config.calls = calls;
         self.config.transactions_max = transactions_max;
         self.report(
             Level::Info,

@@ -183,6 +183,28 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "calls",
+        repeats: false,
+        doc: "Calls: policy, and what is kept of them.",
+        keys: &[
+            Key {
+                name: "busy_on_busy",
+                default: "\"no\"",
+                doc: "Whether a call that finds the callee in a call is refused as busy; people may choose otherwise.",
+            },
+            Key {
+                name: "no_answer_after_seconds",
+                default: "20",
+                doc: "How long devices ring before a call that nobody answers goes elsewhere, 5 to 180; people may choose otherwise.",
+            },
+            Key {
+                name: "log_retention_days",
+                default: "90",
+                doc: "How long the call log reaches back, up to 3650; 0 keeps none.",
+            },
+        ],
+    },
+    Section {
         name: "messaging",
         repeats: false,
         doc: "Bounds of instant messages.",

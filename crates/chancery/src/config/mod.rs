@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use directory::DomainName;
-use frontend::{AuthenticationPolicy, MessagingLimits, RegistrationLimits};
+use frontend::{AuthenticationPolicy, CallPolicy, MessagingLimits, RegistrationLimits};
 use node::Transport;
 
 pub(crate) use problem::{ConfigError, Problem};
@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
+    pub(crate) calls: CallPolicy,
     pub(crate) limits: ProcessLimits,
     /// DNS servers to ask; empty for those of the system.
     pub(crate) dns_servers: Vec<SocketAddr>,
@@ -135,6 +136,7 @@ impl Settings {
             ("[registration]", self.registration == new.registration),
             ("[authentication]", self.authentication == new.authentication),
             ("[messaging]", self.messaging == new.messaging),
+            ("[calls]", self.calls == new.calls),
             ("[dns]", self.dns_servers == new.dns_servers),
             ("[limits]", self.limits == new.limits),
             ("[log] level", self.log.level == new.log.level),
@@ -148,6 +150,7 @@ impl Settings {
         self.registration = new.registration;
         self.authentication = new.authentication;
         self.messaging = new.messaging;
+        self.calls = new.calls;
         self.dns_servers = new.dns_servers;
         self.limits = new.limits;
         self.log.level = new.log.level;

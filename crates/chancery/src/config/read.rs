@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use directory::DomainName;
-use frontend::{AuthenticationPolicy, Challenge, MessagingLimits, RegistrationLimits};
+use frontend::{AuthenticationPolicy, CallPolicy, Challenge, MessagingLimits, RegistrationLimits};
 use node::Transport;
 use toml::de::{DeTable, DeValue};
 
@@ -108,6 +108,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         registration: registration(&root.table("registration")),
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
+        calls: calls(&root.table("calls")),
         limits: limits(&root.table("limits")),
         dns_servers: dns_servers(&root.table("dns")),
         log: log(&root.table("log")),
@@ -268,6 +269,19 @@ fn messaging(table: &Table<'_>) -> MessagingLimits {
             1..=1_000_000,
             default.waiting_per_user_max,
         ),
+    }
+}
+
+fn calls(table: &Table<'_>) -> CallPolicy {
+    let default = CallPolicy::default();
+    let days =
+        table.integer("log_retention_days", 0..=3650, default.log_retention.as_secs() / SECONDS_PER_DAY);
+    CallPolicy {
+        busy_on_busy: table
+            .choice("busy_on_busy", &[("yes", true), ("no", false)])
+            .unwrap_or(default.busy_on_busy),
+        no_answer_after: table.seconds("no_answer_after_seconds", 5..=180, default.no_answer_after),
+        log_retention: Duration::from_secs(days * SECONDS_PER_DAY),
     }
 }
 

@@ -11,6 +11,7 @@ use frontend::trace::{Bodies, TraceId, TraceRequest};
 use serde::{Deserialize, Serialize};
 
 use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
+use super::calls::{CallEntryLine, CallSettingLine, CallSettingsLine, parse_place};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
 use crate::backup::Taken;
 use crate::reload::Reloaded;
@@ -49,6 +50,9 @@ pub(crate) enum CallLine {
     PresenceShow { address: String },
     PresenceSet { address: String, choice: Option<ChoiceLine>, note: Option<NoteLine> },
     PresenceClear { address: String },
+    ForwardShow { address: String },
+    ForwardSet { address: String, changes: Vec<CallSettingLine> },
+    CallList { address: String, before: Option<String>, missed: bool, limit: u32 },
     Status,
     Explain { from: String, to: String },
     Reload { dry_run: bool },
@@ -79,6 +83,12 @@ pub(crate) enum AnswerLine {
     },
     User(Box<UserDetailsLine>),
     Presence(Box<PresenceLine>),
+    CallSettings(Box<CallSettingsLine>),
+    /// `more`: the page is full, and there may be older calls.
+    Calls {
+        calls: Vec<CallEntryLine>,
+        more: bool,
+    },
     Status(Box<StatusLine>),
     Contacts {
         groups: Vec<GroupLine>,
@@ -112,6 +122,8 @@ pub(crate) enum RefusalKind {
     NoSuchUser,
     ForeignDomain,
     WeakPassword,
+    /// Calls cannot go that way.
+    CallSetting,
     Storage,
     /// No backup was made; the message says how to mend it.
     Backup,
@@ -273,6 +285,17 @@ impl CallLine {
                 note: note.map(NoteLine::into_note).transpose()?,
             },
             CallLine::PresenceClear { address } => Call::ClearPresence(parse_address(&address)?),
+            CallLine::ForwardShow { address } => Call::ShowCallSettings(parse_address(&address)?),
+            CallLine::ForwardSet { address, changes } => {
+                let changes: Result<_, _> = changes.into_iter().map(CallSettingLine::into_change).collect();
+                Call::SetCallSettings { address: parse_address(&address)?, changes: changes? }
+            }
+            CallLine::CallList { address, before, missed, limit } => Call::ListCalls {
+                address: parse_address(&address)?,
+                before: before.as_deref().map(parse_place).transpose()?,
+                missed_only: missed,
+                limit,
+            },
             CallLine::Status => Call::Status,
             CallLine::Backup { .. } => return Err("the node makes no backup".to_owned()),
             CallLine::Explain { from, to } => {
@@ -347,6 +370,13 @@ impl AnswerLine {
             }
             Answer::User(details) => AnswerLine::User(Box::new(UserDetailsLine::from(*details))),
             Answer::Presence(details) => AnswerLine::Presence(Box::new(PresenceLine::from(*details))),
+            Answer::CallSettings(settings) => {
+                AnswerLine::CallSettings(Box::new(CallSettingsLine::from(*settings)))
+            }
+            Answer::CallLog(calls) => {
+                let more = limit.is_some_and(|limit| calls.len() >= limit);
+                AnswerLine::Calls { calls: calls.into_iter().map(CallEntryLine::from).collect(), more }
+            }
             Answer::Status(status) => AnswerLine::Status(Box::new(StatusLine {
                 users: status.users,
                 bindings: status.bindings,
@@ -396,6 +426,7 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::NoSuchUser(_) => RefusalKind::NoSuchUser,
         Refusal::ForeignDomain { .. } => RefusalKind::ForeignDomain,
         Refusal::WeakPassword => RefusalKind::WeakPassword,
+        Refusal::CallSetting(_) => RefusalKind::CallSetting,
         Refusal::Storage(_) => RefusalKind::Storage,
         Refusal::Starting => RefusalKind::Starting,
         Refusal::NoSuchGroup { .. } => RefusalKind::NoSuchGroup,

@@ -199,6 +199,7 @@ async fn answer(call: CallLine, backend: &Backend, session: &mut Session) -> Ans
     }
     let limit = match call {
         Call::ListUsers { limit, .. } => Some(limit),
+        Call::ListCalls { limit, .. } => usize::try_from(limit).ok(),
         _ => None,
     };
     let mut asked = tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call.clone())).await;
