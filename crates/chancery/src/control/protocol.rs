@@ -10,8 +10,8 @@ use frontend::admin::{
 use frontend::trace::{Bodies, TraceId, TraceRequest};
 use serde::{Deserialize, Serialize};
 
-use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::calls::{CallEntryLine, CallSettingLine, CallSettingsLine, parse_place};
+use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
 use crate::backup::Taken;
 use crate::reload::Reloaded;
