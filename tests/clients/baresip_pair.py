@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two baresip through a SIP server: register, a wrong password, messages, presence, a call that is heard, unregister.
 
-baresip_pair.py --port 5061 --transport tls --ca ca.pem --srtp --skip presence
+baresip_pair.py --port 5061 --transport tls --ca ca.pem --srtp
 """
 
 import os

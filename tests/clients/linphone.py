@@ -21,7 +21,7 @@ SECONDS_BETWEEN_COMMANDS = 0.4
 
 
 class Linphone:
-    def __init__(self, work, user, password, options, peer=None, hertz=440):
+    def __init__(self, work, user, password, options, peer=None, hertz=440, list_of=()):
         self.user = user
         self.folder = os.path.join(work, user)
         self.home = os.path.join(self.folder, "home")
@@ -33,7 +33,7 @@ class Linphone:
         write_tone(self.played, hertz)
         settings = os.path.join(self.folder, "linphonerc")
         with open(settings, "w") as file:
-            file.write("\n".join(self._settings(user, password, options, peer)) + "\n")
+            file.write("\n".join(self._settings(user, password, options, peer, list_of)) + "\n")
         self.output = open(os.path.join(self.folder, "output"), "wb")
         environment = {key: os.environ[key] for key in os.environ if key not in ("DISPLAY", "PULSE_SERVER")}
         environment.update(
@@ -80,7 +80,7 @@ class Linphone:
             stop_process(self.process)
         self.output.close()
 
-    def _settings(self, user, password, options, peer):
+    def _settings(self, user, password, options, peer, list_of):
         host = options.tls_name if options.transport == "tls" else options.host
         proxy = f"sip:{host}:{options.port};transport={options.transport}"
         media = free_ports()
@@ -102,6 +102,7 @@ class Linphone:
             "default_proxy=0",
             "keepalive_period=30000",
             "use_rport=1",
+            *([f"rls_uri=sip:rls@{options.domain}"] if list_of else []),
             "[net]",
             "firewall_policy=0",
             "[rtp]",
@@ -140,6 +141,8 @@ class Linphone:
             f"realm={options.domain}",
             f"domain={options.domain}",
         ]
-        if peer and "presence" not in options.skip:
-            settings += ["[friend_0]", f'url="{peer}" <sip:{peer}@{options.domain}>', "pol=accept", "subscribe=1"]
+        friends = list_of or ([peer] if peer and "presence" not in options.skip else [])
+        for number, name in enumerate(friends):
+            friend = f'"{name}" <sip:{name}@{options.domain}>'
+            settings += [f"[friend_{number}]", f"url={friend}", "pol=accept", "subscribe=1"]
         return settings

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """baresip (user A) and linphonec (user B) with each other through a SIP server: messages, presence, a call each way.
 
-mixed_pair.py --port 5061 --transport tls --ca ca.pem --skip presence
+mixed_pair.py --port 5061 --transport tls --ca ca.pem
 """
 
 import time

@@ -183,6 +183,15 @@ impl Device {
         self.answer(transaction)
     }
 
+    /// Sends a request and waits for its final answer, or for the end of the connection: then there is none.
+    pub fn try_ask(&self, draft: Draft) -> Option<Message> {
+        let transaction = self.send(draft);
+        self.wait("a final answer, or the end of the connection", |state| {
+            let answer = state.take_response(transaction, |status| status >= 200);
+            if answer.is_some() || state.closed.is_some() { Some(answer) } else { None }
+        })
+    }
+
     /// Sends a request again as it was, octet for octet: what a client does whose answer was lost.
     pub fn send_again(&self, transaction: Transaction) {
         let state = self.shared.lock();
@@ -208,6 +217,16 @@ impl Device {
     /// Waits for a request.
     pub fn expect(&self, method: &str) -> Message {
         self.wait(&format!("a {method}"), |state| state.take_request(method))
+    }
+
+    /// Waits for a request of the dialog with this Call-ID.
+    pub fn expect_within(&self, call_id: &str, method: &str) -> Message {
+        self.wait(&format!("a {method} of {call_id}"), |state| {
+            let at = state.requests.iter().position(|request| {
+                request.method().as_str() == method && request.call_id().ok() == Some(call_id)
+            })?;
+            Some(state.requests.remove(at))
+        })
     }
 
     /// Waits for a request and answers it.

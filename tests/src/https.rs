@@ -55,6 +55,17 @@ impl Https {
 
     /// Sends a request and reads the answer.
     pub fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> HttpsAnswer {
+        self.try_ask(method, target, headers, body).expect("the server answers")
+    }
+
+    /// The same where the server may be gone.
+    pub fn try_ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<HttpsAnswer> {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
@@ -64,8 +75,8 @@ impl Https {
         }
         request += "\r\n";
         request += body;
-        self.send(request.as_bytes()).expect("the server reads");
-        self.answer().expect("the server answers")
+        self.send(request.as_bytes())?;
+        self.answer()
     }
 
     /// The same as a user: the challenge is answered with the account's password.
@@ -77,7 +88,19 @@ impl Https {
         headers: &[(&str, &str)],
         body: &str,
     ) -> HttpsAnswer {
-        let challenged = self.ask(method, target, headers, body);
+        self.try_ask_as(account, method, target, headers, body).expect("the server answers")
+    }
+
+    /// The same where the server may be gone.
+    pub fn try_ask_as(
+        &mut self,
+        account: &Account,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<HttpsAnswer> {
+        let challenged = self.try_ask(method, target, headers, body)?;
         assert_eq!(challenged.status, 401, "{challenged:?}");
         // The header is the same as in SIP, and so is the arithmetic.
         let mut message = "SIP/2.0 401 Unauthorized\r\n".to_owned();
@@ -92,7 +115,7 @@ impl Https {
         let value = answer.value();
         let mut headers = headers.to_vec();
         headers.push((answer.header_name(), &value));
-        self.ask(method, target, &headers, body)
+        self.try_ask(method, target, &headers, body)
     }
 
     /// Reads an answer.

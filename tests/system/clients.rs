@@ -11,7 +11,7 @@ fn play(script: &str, programs: &[&str], transport: Transport, more: &[&str]) {
     }
     let server = Server::start();
     let mut driver = Command::new("python3");
-    driver.arg(client_script(script)).args(["--transport", transport.name(), "--skip", "presence"]);
+    driver.arg(client_script(script)).args(["--transport", transport.name()]);
     driver.arg("--port").arg(server.address(Road::v4(transport)).port().to_string()).args(more);
     if transport.is_secure() {
         driver.arg("--ca").arg(server.ca());
@@ -26,7 +26,7 @@ fn play_in_node(transport: Transport) {
     let server = Server::start();
     let url = format!("{}://localhost:{}/", transport.name(), server.address(Road::v4(transport)).port());
     let mut driver = Command::new("node");
-    driver.arg(client_script("websocket/ws_pair.mjs")).args(["--url", &url, "--skip", "presence"]);
+    driver.arg(client_script("websocket/ws_pair.mjs")).args(["--url", &url]);
     if transport.is_secure() {
         driver.arg("--ca").arg(server.ca());
     }

@@ -16,6 +16,8 @@ mod messages;
 mod oracle;
 mod outbound;
 mod overload;
+mod presence;
+mod presence_lists;
 mod registration;
 mod reload;
 mod sign_in;

@@ -65,6 +65,7 @@ async function presence(a, b, bob) {
   const told = await until(() => notes.some((note) => note.includes(NOTE)));
   check('SIP.js: the watcher is told what bob published', told, `${notes.length} notifications`);
   await publisher.unpublish().catch(() => {});
+  check('SIP.js: what bob published is gone with it', await until(() => !notes.at(-1).includes(NOTE)), notes.at(-1));
   await subscriber.unsubscribe().catch(() => {});
   await pause(800);
 }
