@@ -23,6 +23,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::admin::{Answer, Call};
+use crate::admission::Admission;
 use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::calls::table::Calls;
@@ -113,6 +114,7 @@ pub struct FrontEnd {
     pub(crate) timers: Timers<Due>,
     pub(crate) outputs: VecDeque<Output<FrontEnd>>,
     pub(crate) traces: Traces,
+    pub(crate) admission: Admission,
     pub(crate) storage_healthy: bool,
     pub(crate) started: Option<Instant>,
     pub(crate) now: Now,
@@ -181,6 +183,8 @@ pub(crate) enum Due {
     Prune,
     LoadAgain,
     TraceEnds(TraceId),
+    /// Tells by its lateness how much stands before us.
+    ProbeBacklog,
     PresenceWindow(UserId),
     ManualExpires(UserId),
     RulesChange(UserId),
@@ -247,6 +251,7 @@ impl FrontEnd {
             timers: Timers::new(),
             outputs: VecDeque::new(),
             traces: Traces::default(),
+            admission: Admission::default(),
             storage_healthy: true,
             started: None,
             now,
@@ -504,6 +509,7 @@ impl FrontEnd {
                 Due::SweepCalls => self.sweep_calls(),
                 Due::LogAgain(entry) => self.log_again(*entry),
                 Due::Prune => self.prune(),
+                Due::ProbeBacklog => self.backlog_probed(),
                 Due::TraceEnds(trace) => self.trace_due(trace),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),

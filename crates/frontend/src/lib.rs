@@ -16,6 +16,7 @@
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
 
 pub mod admin;
+mod admission;
 mod auth;
 mod binding;
 mod calls;

@@ -42,6 +42,7 @@ pub(crate) struct Counters {
     pub(crate) sign_ins: u64,
     pub(crate) sign_ins_refused: u64,
     pub(crate) sign_ins_slowed: u64,
+    pub(crate) sign_ins_put_off: u64,
     pub(crate) sign_in_missed: u64,
     pub(crate) registrations: u64,
     pub(crate) messages_accepted: u64,
@@ -157,6 +158,11 @@ impl Counters {
                 "chancery_sign_ins_slowed_total",
                 "Digest answers not looked at after too many wrong ones",
                 self.sign_ins_slowed,
+            ),
+            (
+                "chancery_sign_ins_put_off_total",
+                "REGISTER requests put off because too many came back at once",
+                self.sign_ins_put_off,
             ),
             (
                 "chancery_sign_ins_missed_total",

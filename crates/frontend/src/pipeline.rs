@@ -9,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
+use rand::Rng;
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme, Uri};
 use sip_stack::route::OwnRoutes;
 use sip_stack::stack::ResponseFate;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use siphasher::sip::SipHasher13;
 
+use crate::admission::{self, PutOff};
 use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
 use crate::config::Challenge;
 use crate::events::ALLOW_EVENTS;
-use crate::frontend::{FrontEnd, State};
+use crate::frontend::{Due, FrontEnd, State};
 use crate::users::AddressKey;
 
 /// What we answer to OPTIONS and 405 (RFC 3261 §20.5): what is taken or passed on here.
@@ -302,6 +304,7 @@ impl FrontEnd {
         };
         let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
         let Some(credentials) = credentials_for(values, realm) else {
+            self.admit(request, claimed)?;
             return Err(self.challenge(request, realm, false, "no credentials yet"));
         };
         let attempt = Attempt {
@@ -321,7 +324,10 @@ impl FrontEnd {
                 self.sign_in(request.arrival.flow, user);
                 Ok(Sender::User(user))
             }
-            Proof::Stale => Err(self.challenge(request, realm, true, "the nonce is stale")),
+            Proof::Stale => {
+                self.admit(request, claimed)?;
+                Err(self.challenge(request, realm, true, "the nonce is stale"))
+            }
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
@@ -445,6 +451,37 @@ impl FrontEnd {
         let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
         let headers = challenges.map(|challenge| (header, challenge)).collect();
         Refusal { status, reason, headers }
+    }
+
+    /// Puts a REGISTER off that would begin a sign-in, where too many come back at once; see [`crate::admission`].
+    fn admit(&mut self, request: &Request<'_>, claimed: Option<&AddressKey>) -> Result<(), Refusal> {
+        let is_in = self.signed_in(request.arrival.flow, claimed).is_some();
+        if is_in || request.method != Method::Register {
+            return Ok(());
+        }
+        if self.admission.probe.is_none() {
+            self.probe_backlog();
+        }
+        self.admission.admit().map_err(|PutOff { spread_seconds }| {
+            self.counters.sign_ins_put_off += 1;
+            let seconds = RETRY_AFTER_SECONDS + self.rng.random_range(0..=spread_seconds);
+            let refusal = Refusal::new(503, "too many sign in at once");
+            refusal.with(HeaderId::RetryAfter, seconds.to_string())
+        })
+    }
+
+    fn probe_backlog(&mut self) {
+        let due = self.now.monotonic + admission::PERIOD;
+        self.admission.probe = Some(due);
+        self.timers.insert(due, Due::ProbeBacklog);
+    }
+
+    /// The timer that was to come then has come.
+    pub(crate) fn backlog_probed(&mut self) {
+        let Some(due) = self.admission.probe.take() else { return };
+        if self.admission.probed(self.now.monotonic.since(due)) {
+            self.probe_backlog();
+        }
     }
 
     fn slow_down(&mut self, wait: Duration, source: IpAddr, id: RequestId) -> Refusal {

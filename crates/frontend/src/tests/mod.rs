@@ -1,5 +1,6 @@
 //! Conversations with a front end: text in, text out, under a virtual clock.
 
+mod admission;
 mod calls;
 mod calls_forwarding;
 mod calls_log;

@@ -171,6 +171,12 @@ impl World {
         self.now = end;
     }
 
+    /// Time goes on while the thread is busy with something else: what was due comes late.
+    pub(super) fn stall(&mut self, time: Duration) {
+        self.now += u64::try_from(time.as_micros()).unwrap();
+        self.handle(Input::Timer);
+    }
+
     /// A connection is accepted.
     pub(super) fn connect(&mut self, transport: Transport) -> Flow {
         self.next_connection += 1;
