@@ -5,6 +5,8 @@
 
 use directory::{SipAddress, UserState};
 use node::Flow;
+use presence::{Level, View, Why};
+use sip_stack::dialog::Standing;
 
 use crate::admin::{Explanation, Step, Verdict};
 use crate::frontend::FrontEnd;
@@ -16,8 +18,11 @@ impl FrontEnd {
         let mut walk = Walk { steps: Vec::new() };
         let sender = self.explain_sender(&mut walk, from);
         let recipient = self.explain_recipient(&mut walk, to);
-        if let (Some(_), Some(recipient)) = (sender, recipient) {
+        if let (Some(sender), Some(recipient)) = (sender, recipient) {
             self.explain_devices(&mut walk, recipient);
+            self.explain_presence(&mut walk, sender, recipient);
+            self.explain_messages(&mut walk, sender, recipient);
+            self.explain_call(&mut walk, sender, recipient);
         }
         Explanation { from: from.clone(), to: to.clone(), steps: walk.steps }
     }
@@ -97,24 +102,75 @@ impl FrontEnd {
             );
             walk.passes("device", finding);
         }
-        let waiting = recipient.mailbox.waiting();
         if count == 0 {
-            walk.notes(
-                "messages",
-                format!("no device is registered: a message is kept (202), {waiting} are waiting"),
-            );
-            walk.stops(
-                "calls",
-                "no device is registered: a call is answered 480".to_owned(),
-                "sign a device in; chancery user show lists those that are",
-            );
-            return;
+            walk.notes("device", "none of the recipient's is registered".to_owned());
         }
-        match waiting {
-            0 => walk.passes("messages", "are delivered at once".to_owned()),
-            waiting => walk.notes("messages", format!("{waiting} wait for a device to take them")),
+    }
+
+    /// What the sender sees, and what it is behind that.
+    fn explain_presence(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
+        let access = self.access_of(recipient, sender);
+        let level = access.level.name();
+        match (access.level, access.standing) {
+            (_, Standing::Pending) => {
+                walk.notes("access level", format!("{level}, until the recipient has decided"))
+            }
+            (Level::Blocked, Standing::Active) => {
+                let finding = format!("{level}: the sender sees the recipient offline; access show says why");
+                walk.notes("access level", finding);
+            }
+            _ => walk.passes("access level", level.to_owned()),
         }
-        walk.passes("calls", format!("ring on {}", devices(count)));
+        let state = &recipient.person.state;
+        let seen = View::of(state, &self.card_of(recipient), access.level).availability;
+        let finding = match seen == state.availability {
+            true => format!("seen as {seen:?}, because: {}", because(state.why)),
+            false => format!("{:?}, because: {}; seen as {seen:?}", state.availability, because(state.why)),
+        };
+        walk.passes("presence", finding);
+        if state.is_do_not_disturb() {
+            match access.level.may_interrupt() {
+                true => walk.passes("do-not-disturb", format!("level {level} may interrupt it")),
+                false => walk
+                    .notes("do-not-disturb", format!("is in force, and level {level} may not interrupt it")),
+            }
+        }
+    }
+
+    fn explain_messages(&self, walk: &mut Walk, _sender: &Account, recipient: &Account) {
+        let waiting = recipient.mailbox.waiting();
+        let is_away = recipient.bindings.iter().next().is_none();
+        match (is_away, waiting) {
+            (true, waiting) => walk
+                .notes("messages", format!("are kept (202) until a device registers; {waiting} are waiting")),
+            (false, 0) => walk.passes("messages", "are delivered at once".to_owned()),
+            (false, waiting) => walk.notes("messages", format!("{waiting} wait for a device to take them")),
+        }
+    }
+
+    fn explain_call(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
+        match self.where_a_call_goes(sender.user.id, recipient.user.id) {
+            Ok((forwarded, rings)) if forwarded.is_empty() => {
+                walk.passes("calls", format!("ring on {}", devices(rings)))
+            }
+            Ok((forwarded, rings)) => {
+                let accounts = forwarded.into_iter().filter_map(|id| self.users.get(id));
+                let way: Vec<&str> = accounts.map(|a| a.user.address.as_str()).collect();
+                let finding =
+                    format!("are forwarded to {}, and ring on {}", way.join(", then "), devices(rings));
+                walk.notes("calls", finding);
+            }
+            Err(refusal) => {
+                let mend = match refusal.status {
+                    486 => {
+                        "wait, or ask the recipient for level team; chancery forward sends such calls elsewhere"
+                    }
+                    480 => "sign a device in; chancery forward sends calls elsewhere meanwhile",
+                    _ => "chancery forward show tells where the recipient's calls are sent",
+                };
+                walk.stops("calls", format!("are answered {}: {}", refusal.status, refusal.reason), mend);
+            }
+        }
     }
 
     fn is_domain_of_ours(&self, address: &SipAddress) -> bool {
@@ -137,6 +193,16 @@ impl Walk {
 
     fn stops(&mut self, what: &'static str, finding: String, mend: &'static str) {
         self.steps.push(Step { what, verdict: Verdict::Stops, finding, mend: Some(mend) });
+    }
+}
+
+fn because(why: Why) -> String {
+    match why {
+        Why::Manual(state) => format!("it was chosen ({})", state.name()),
+        Why::InCall(1) => "of a call".to_owned(),
+        Why::InCall(calls) => format!("of {calls} calls"),
+        Why::Device(_) => "a device says so".to_owned(),
+        Why::NoDevice => "no device is there".to_owned(),
     }
 }
 

@@ -122,6 +122,11 @@ impl Trail {
         }
     }
 
+    /// Of a call that is only thought of.
+    fn imagined(called: UserId) -> Trail {
+        Trail { users: smallvec![called], forwards_before: 0, history: String::new(), index: String::new() }
+    }
+
     /// Whose turn it is.
     pub(crate) fn current(&self) -> UserId {
         *self.users.last().expect("somebody was called")
@@ -174,6 +179,17 @@ impl FrontEnd {
         let mut others = Vec::new();
         self.forward_call(trail, account, cause, &mut others).ok()?;
         self.stage(trail, caller, &mut others).ok()
+    }
+
+    /// Where a call would go now: whom it is forwarded to, in order, and how many devices ring in the end.
+    pub(crate) fn where_a_call_goes(
+        &self,
+        caller: UserId,
+        called: UserId,
+    ) -> Result<(Vec<UserId>, usize), Refusal> {
+        let mut trail = Trail::imagined(called);
+        let stage = self.first_stage(&mut trail, caller)?;
+        Ok((trail.users[1..].to_vec(), stage.targets.len()))
     }
 
     /// Follows forwardings until devices are there to ring.

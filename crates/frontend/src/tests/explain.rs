@@ -33,13 +33,15 @@ fn a_person_with_a_device_is_reached() {
         "alice@contoso.example",
         "bob@contoso.example",
         expect![[r#"
-        Passes sender: alice@contoso.example exists and is enabled
-        Passes sender's devices: one device
-        Passes recipient: bob@contoso.example exists and is enabled
-        Passes device: sip:bob@bob-pc.invalid;transport=tls over tls from 198.51.100.7:40002, reached over its connection, for 3600 more seconds
-        Passes messages: are delivered at once
-        Passes calls: ring on one device
-    "#]],
+            Passes sender: alice@contoso.example exists and is enabled
+            Passes sender's devices: one device
+            Passes recipient: bob@contoso.example exists and is enabled
+            Passes device: sip:bob@bob-pc.invalid;transport=tls over tls from 198.51.100.7:40002, reached over its connection, for 3600 more seconds
+            Passes access level: company
+            Passes presence: seen as 3500 (Available), because: a device says so
+            Passes messages: are delivered at once
+            Passes calls: ring on one device
+        "#]],
     );
 }
 
@@ -51,12 +53,15 @@ fn without_a_device_calls_stop_and_messages_wait() {
         "alice@contoso.example",
         "bob@contoso.example",
         expect![[r#"
-        Passes sender: alice@contoso.example exists and is enabled
-        Notes sender's devices: none is registered: nothing comes from them now
-        Passes recipient: bob@contoso.example exists and is enabled
-        Notes messages: no device is registered: a message is kept (202), 0 are waiting
-        Stops calls: no device is registered: a call is answered 480
-    "#]],
+            Passes sender: alice@contoso.example exists and is enabled
+            Notes sender's devices: none is registered: nothing comes from them now
+            Passes recipient: bob@contoso.example exists and is enabled
+            Notes device: none of the recipient's is registered
+            Passes access level: company
+            Passes presence: seen as 18500 (Offline), because: no device is there
+            Notes messages: are kept (202) until a device registers; 0 are waiting
+            Stops calls: are answered 480: no device of the user is registered
+        "#]],
     );
 }
 
