@@ -9,6 +9,7 @@
 //! - [`event`]: the record of all that happened.
 //! - [`check`]: the checkers, one promise each.
 //! - [`random`]: whole worlds from a seed.
+//! - [`documents`]: contact lists and access rules, and how a client puts them onto its server.
 //! - [`notice`]: what a NOTIFY tells a watcher.
 //! - [`ladder`]: that record as text, for scenario tests.
 //!
@@ -18,6 +19,7 @@ pub mod check;
 pub mod device;
 pub mod disk;
 mod dns;
+pub mod documents;
 pub mod event;
 mod home;
 pub mod ladder;

@@ -143,7 +143,7 @@ pub struct World {
     devices: Vec<Attached>,
     streams: BTreeMap<u64, Stream>,
     next_stream: u64,
-    next_user: u64,
+    users: BTreeMap<String, UserId>,
     next_call: u64,
     next_mark: u64,
     events: Vec<Event>,
@@ -165,7 +165,7 @@ impl World {
             devices: Vec::new(),
             streams: BTreeMap::new(),
             next_stream: 1,
-            next_user: 1,
+            users: BTreeMap::new(),
             next_call: 1,
             next_mark: 1,
             events: Vec::new(),
@@ -218,18 +218,24 @@ impl World {
         let (Ha1::Md5(md5), Ha1::Sha256(sha256)) = (ha1(Algorithm::Md5), ha1(Algorithm::Sha256)) else {
             unreachable!("a digest is of the algorithm that was asked for");
         };
+        let id = UserId(self.users.len() as u64 + 1);
+        self.users.insert(user.to_owned(), id);
         let user = User {
-            id: UserId(self.next_user),
+            id,
             address: SipAddress::new(user, &domain_name).expect("a user name"),
             display_name: String::new(),
             state: UserState::Enabled,
             role: Account::Person,
             secrets: Some(DigestSecrets { md5, sha256 }),
         };
-        self.next_user += 1;
         let change = Change::AddUser(user);
         self.machines[machine].disk.provision(&change);
         self.record(What::Durable { machine, change: Rc::new(change), outcome: node::Outcome::Applied });
+    }
+
+    /// The id of a user who was provisioned.
+    pub fn user_id(&self, user: &str) -> UserId {
+        *self.users.get(user).expect("a user who was provisioned")
     }
 
     /// Adds a device, which does nothing yet.

@@ -156,9 +156,10 @@ fn level_by(rules: &[Rule], watcher: &str) -> Level {
 fn rules_of(rule: &Element) -> Vec<Rule> {
     let all = rule.all();
     let named = |name: &str| all.iter().find(|e| e.name == name);
-    let level = match (named("level"), named("sub-handling")) {
-        (Some(level), _) => Level::from_name(&level.text).unwrap_or(Level::Blocked),
-        (None, Some(handling)) if handling.text == "allow" => Level::External,
+    let handling = named("sub-handling").map_or("allow", |handling| handling.text.as_str());
+    let level = match (handling, named("level")) {
+        ("allow", Some(level)) => Level::from_name(&level.text).unwrap_or(Level::Blocked),
+        ("allow", None) => Level::External,
         _ => Level::Blocked,
     };
     let conditions = rule.child("conditions").map(Element::all).unwrap_or_default();
