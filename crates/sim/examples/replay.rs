@@ -1,7 +1,7 @@
-//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT] [--device NAME]`.
+//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT] [--device NAME] [--notices NAME]`.
 //!
 //! `--ladder` prints everything that crossed the world, `--about TEXT` only messages that contain the text (a user, a
-//! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults, `--device NAME` only what one device sent and got. With two seeds, all from the first to the second
+//! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults, `--device NAME` only what one device sent and got, `--notices NAME` what presence it was notified of. With two seeds, all from the first to the second
 //! are run, and only those that fail are told of at length.
 
 use std::process::ExitCode;
@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         [one] => (one, one),
         [first, last] => (first, last),
         _ => {
-            eprintln!("usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT] [--device NAME]");
+            eprintln!(
+                "usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT] [--device NAME] [--notices NAME]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
         }
         if let Some(name) = device {
             print!("{}", report.world.ladder_of(name));
+        }
+        if let Some(name) = value("--notices") {
+            print!("{}", report.world.notices_to(name));
         }
         if !report.violations.is_empty() || first == last {
             print!("{report}");

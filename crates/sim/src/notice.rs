@@ -3,6 +3,7 @@
 //! Read as a plain client reads it, and shared by the devices and the checkers.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -107,6 +108,29 @@ impl Notice {
         match self {
             Notice::Person(shown) => vec![shown],
             Notice::List { rows, .. } => rows.iter().filter_map(|r| r.shown.as_ref()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_open { "open" } else { "closed" })?;
+        let words = self.activities.iter().chain(&self.notes).chain(&self.place);
+        words.map(String::as_str).try_for_each(|word| write!(f, " {word}"))
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Person(shown) => writeln!(f, "        {}: {shown}", shown.entity),
+            Notice::List { version, is_full, rows } => {
+                writeln!(f, "        list {version} {}", if *is_full { "full" } else { "partial" })?;
+                rows.iter().try_for_each(|row| match &row.shown {
+                    Some(shown) => writeln!(f, "        {}: {shown}", row.address),
+                    None => writeln!(f, "        {}: no state", row.address),
+                })
+            }
         }
     }
 }

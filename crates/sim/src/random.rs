@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use frontend::admin::{Answer, Call, Status};
 use node::{Instant, Transport};
-use rand::seq::IndexedRandom;
+use presence::Level;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use records::Change;
 use sip_message::digest::Algorithm;
 
-use crate::check::{DeviceEnd, MachineEnd, Violation, WatchEnd, check};
-use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script, Seen, Watched};
+use crate::check::{DeviceEnd, MachineEnd, NOTE_MARK, PLACE_MARK, Violation, WatchEnd, check};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Pose, Posture, Reaction, Script, Seen, Watched};
 use crate::disk::DiskMode;
+use crate::documents::{self, Application, Grantee};
 use crate::event::{Crash, Fact, What};
 use crate::link::Conditions;
 use crate::world::{Factory, World};
@@ -27,8 +29,13 @@ const TROUBLE: std::ops::Range<u64> = 120..240;
 /// How long the world has to come to rest: the longest registration (240 s), the ring of a forgotten call (110 s)
 /// and a transaction's end all fit, one behind another where they can follow.
 const REST: Duration = Duration::from_secs(420);
-/// How long devices are silent before a node must have no transaction left: longer than 64*T1 and timer K.
-const SILENCE: Duration = Duration::from_secs(75);
+/// How long devices are silent before a node must have no transaction left: longer than their last subscription, 64*T1
+/// for its last NOTIFY, and timer K.
+const SILENCE: Duration = Duration::from_secs(260);
+/// A user without any device, see [`crate::check::NEVER_THERE`].
+const NOBODY: &str = "nobody";
+/// Whom a device watches at most before it ceases to watch somebody.
+const WATCHES_MAX: usize = 4;
 /// Rows of the ladder that a failure shows.
 const TAIL_ROWS: usize = 60;
 
@@ -58,6 +65,7 @@ enum Mend {
     Disk,
     Registration(usize),
     Script(usize),
+    Notify(usize),
 }
 
 struct Life {
@@ -65,6 +73,8 @@ struct Life {
     rng: ChaCha8Rng,
     users: Vec<String>,
     mends: Vec<(Instant, Mend)>,
+    /// Counts notes and places, so that each is said once.
+    said: u64,
 }
 
 /// Runs the world of a seed on nodes that `factory` makes.
@@ -96,11 +106,18 @@ impl Life {
                 world.add_device(config);
             }
         }
+        world.provision_user(0, NOBODY, DOMAIN, &password(NOBODY));
         world.start(0);
-        let mut life = Life { world, rng, users, mends: Vec::new() };
+        let mut life = Life { world, rng, users, mends: Vec::new(), said: 0 };
         for device in 0..life.world.device_count() {
             if life.rng.random_bool(0.8) {
                 life.world.register(device);
+            }
+            if life.rng.random_bool(0.5) {
+                life.publish(device);
+            }
+            for _ in 0..life.rng.random_range(0..3) {
+                life.watch(device);
             }
         }
         life
@@ -129,6 +146,7 @@ impl Life {
             Mend::Disk => self.world.set_disk(0, DiskMode::Healthy),
             Mend::Registration(device) => self.world.register(*device),
             Mend::Script(device) => self.world.script(*device).on_message = Reaction::Take,
+            Mend::Notify(device) => self.world.script(*device).on_notify = NotifyPlan::Take,
         }
     }
 
@@ -139,7 +157,17 @@ impl Life {
 
     fn act(&mut self) {
         let device = self.rng.random_range(0..self.world.device_count());
-        match self.rng.random_range(0..100) {
+        match self.rng.random_range(0..140) {
+            100..118 => self.publish(device),
+            118..127 => self.watch(device),
+            127..130 => self.look_again(device),
+            130..133 => {
+                self.world.script(device).on_notify =
+                    if self.rng.random_bool(0.5) { NotifyPlan::Silent } else { NotifyPlan::Refuse(481) };
+                self.mend_later(1.0..50.0, Mend::Notify(device));
+            }
+            133..137 => self.grant(),
+            137..140 => self.collect(),
             0..52 => self.write(device, false),
             52..55 => self.write(device, true),
             55..66 => self.call(device),
@@ -210,6 +238,70 @@ impl Life {
         let cancel = self.rng.random_bool(0.4).then(|| self.rng.random_range(0..9_000));
         let talk = Duration::from_millis(self.rng.random_range(100..20_000));
         self.world.call(device, &callee, cancel.map(Duration::from_millis), talk);
+    }
+
+    /// Says something new of the device's owner, or nothing any more.
+    fn publish(&mut self, device: usize) {
+        let user = self.world.device(device).config.user.clone();
+        self.said += 1;
+        let number = self.said;
+        let pose = *[Pose::Available, Pose::Busy, Pose::Away].choose(&mut self.rng).expect("there are three");
+        let activity = match pose {
+            Pose::Available => "playing",
+            Pose::Busy => "meeting",
+            Pose::Away => "vacation",
+        };
+        let posture = Posture {
+            pose,
+            activity: self.rng.random_bool(0.5).then_some(activity),
+            note: self.rng.random_bool(0.6).then(|| format!("{NOTE_MARK}{user}:{number}")),
+            place: self.rng.random_bool(0.6).then(|| format!("{PLACE_MARK}{user}:{number}")),
+        };
+        let posture = Some(posture).filter(|_| self.rng.random_bool(0.85));
+        self.world.publish(device, posture);
+    }
+
+    /// Watches somebody more, or ceases to.
+    fn watch(&mut self, device: usize) {
+        let known: Vec<Watched> = self.world.device(device).watches().map(|(w, ..)| w.clone()).collect();
+        if let Some(watched) = known.choose(&mut self.rng).filter(|_| known.len() >= WATCHES_MAX) {
+            return self.world.unwatch(device, watched);
+        }
+        let mut people: Vec<String> = self.users.iter().map(|u| format!("{u}@{DOMAIN}")).collect();
+        people.push(format!("{NOBODY}@{DOMAIN}"));
+        people.shuffle(&mut self.rng);
+        let watched = match self.rng.random_range(0..10) {
+            0..60 => Watched::Person(people.swap_remove(0)),
+            6..8 => Watched::Contacts,
+            _ => {
+                people.truncate(self.rng.random_range(1..=people.len()));
+                Watched::People(people)
+            }
+        };
+        self.world.watch(device, watched);
+    }
+
+    fn look_again(&mut self, device: usize) {
+        let known: Vec<Watched> = self.world.device(device).watches().map(|(w, ..)| w.clone()).collect();
+        if let Some(watched) = known.choose(&mut self.rng) {
+            self.world.poll_watch(device, watched);
+        }
+    }
+
+    /// Somebody decides anew who may see how much.
+    fn grant(&mut self) {
+        let user = self.users.choose(&mut self.rng).expect("there are some").clone();
+        let document = random_rules(&mut self.rng, &self.users);
+        let address = format!("{user}@{DOMAIN}");
+        self.world.put_document(0, &address, &password(&user), Application::PresRules, &document);
+    }
+
+    /// Somebody has other contacts from now on.
+    fn collect(&mut self) {
+        let user = self.users.choose(&mut self.rng).expect("there are some").clone();
+        let document = random_contacts(&mut self.rng, &self.users);
+        let address = format!("{user}@{DOMAIN}");
+        self.world.put_document(0, &address, &password(&user), Application::ResourceLists, &document);
     }
 
     fn change_reaction(&mut self, device: usize) {
@@ -290,6 +382,28 @@ pub fn password(user: &str) -> String {
     format!("secret-of-{user}")
 }
 
+fn random_rules(rng: &mut ChaCha8Rng, users: &[String]) -> String {
+    let mut grants = Vec::new();
+    for _ in 0..rng.random_range(0..4) {
+        let grantee = match rng.random_range(0..10) {
+            0..6 => Grantee::User(format!("{}@{DOMAIN}", users.choose(rng).expect("there are some"))),
+            6 => Grantee::Domain(DOMAIN.into()),
+            7..9 => Grantee::SameOrganisation,
+            _ => Grantee::Everybody,
+        };
+        grants.push((grantee, *Level::ALL.choose(rng).expect("there are some")));
+    }
+    documents::rules(&grants)
+}
+
+fn random_contacts(rng: &mut ChaCha8Rng, users: &[String]) -> String {
+    let mut all: Vec<String> = users.iter().map(|u| format!("{u}@{DOMAIN}")).collect();
+    all.push(format!("{NOBODY}@{DOMAIN}"));
+    all.shuffle(rng);
+    all.truncate(rng.random_range(0..=all.len()));
+    documents::contacts(&all)
+}
+
 fn random_device(rng: &mut ChaCha8Rng, world: &World, user: &str, number: u32) -> DeviceConfig {
     let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].choose(rng).expect("there are three");
     let server = world.server_address(0, transport);
@@ -308,7 +422,7 @@ fn random_device(rng: &mut ChaCha8Rng, world: &World, user: &str, number: u32) -
         expires_seconds: rng.random_range(30..240),
         keep_alive: Duration::from_secs(rng.random_range(10..30)),
         cpim: rng.random_bool(0.8),
-        presence_expires_seconds: 600,
+        presence_expires_seconds: rng.random_range(60..180),
         script: Script { on_message: Reaction::Take, on_invite: CallPlan::Ring, on_notify: NotifyPlan::Take },
     }
 }

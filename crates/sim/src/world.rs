@@ -22,9 +22,9 @@ use node::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use records::Change;
-use sip_message::Message;
 use sip_message::digest::{self, Algorithm, Ha1};
 use sip_message::framing::{Frame, next_frame};
+use sip_message::{HeaderId, Message};
 
 use crate::check::Resident;
 use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, TransferTo, Watched};
@@ -33,6 +33,7 @@ use crate::dns::Zone;
 use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
 use crate::ladder;
 use crate::link::{Conditions, DIAL_LONGEST, End, EndState, Lane, Piece, STALL_LONGEST, Stream};
+use crate::notice::Notice;
 use crate::role::{Home, Role};
 
 /// Wall-clock time when a world begins: 2026-11-22T01:00:00Z.
@@ -580,6 +581,27 @@ impl World {
             |(party, name): &(Party, String)| matches!(party, Party::Machine(_)) || name == device;
         let columns: Vec<_> = self.columns().into_iter().filter(concerned).collect();
         ladder::print(&self.events, &columns, ladder::Detail::Shown)
+    }
+
+    /// What the machines notified a device of, in lines.
+    pub fn notices_to(&self, device: &str) -> String {
+        let wanted = self.devices.iter().position(|d| d.device.config.name == device).map(Party::Device);
+        let mut text = String::new();
+        for event in &self.events {
+            let What::Sent { to, payload: Payload::Sip(message), .. } = &event.what else { continue };
+            if !message.is_request() || *to != wanted || message.method() != sip_message::Method::Notify {
+                continue;
+            }
+            let header = |id| String::from_utf8_lossy(message.header(id).unwrap_or_default()).into_owned();
+            let (call, state) = (message.call_id().unwrap_or_default(), header(HeaderId::SubscriptionState));
+            text += &format!("{:>7} {call} {} {state}\n", event.at.0 / 1000, header(HeaderId::CSeq));
+            let body = Bytes::copy_from_slice(message.body());
+            match Notice::read(&header(HeaderId::ContentType), &body) {
+                Ok(notice) => text += &format!("{notice}"),
+                Err(reason) => text += &format!("        {reason}\n"),
+            }
+        }
+        text
     }
 
     /// The world's seed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use node::Instant;
 use presence::{Level, ManualState};
-use sip_message::{Message, Method};
+use sip_message::{HeaderId, Message, Method};
 
 use super::people::People;
 use super::presence_level::notice_of;
@@ -32,9 +32,11 @@ pub struct PresenceConverges {
 #[derive(Default)]
 struct Told {
     /// Confirmed by the watcher's 200.
-    last: BTreeMap<String, (Instant, Shown)>,
-    /// When its watcher last asked.
-    asked_at: Instant,
+    last: BTreeMap<String, Shown>,
+    /// Its watcher has asked since the last NOTIFY left.
+    is_asked: bool,
+    /// When its watcher last confirmed one.
+    confirmed_at: Instant,
 }
 
 /// How a person should be seen, where all of several states may be meant the first found is.
@@ -72,10 +74,16 @@ impl PresenceConverges {
             return;
         }
         let told = self.told.entry(call.to_owned()).or_default();
-        let is_full = matches!(notice, Notice::List { is_full: true, .. });
-        for shown in notice.shown().into_iter().filter(|_| !is_full) {
-            let Some((known_at, known)) = told.last.get(&shown.entity) else { continue };
-            if told.asked_at < *known_at && known.octets == shown.octets {
+        // A full state says everything, and the last NOTIFY of a subscription has its own news.
+        let is_last =
+            message.header(HeaderId::SubscriptionState).is_some_and(|s| s.starts_with(b"terminated"));
+        let is_asked = std::mem::take(&mut told.is_asked);
+        // What changed and changed back while a NOTIFY was under way is owed, and told as soon as it is confirmed.
+        let has_waited = told.confirmed_at == at;
+        let repeats =
+            is_last || is_asked || has_waited || matches!(notice, Notice::List { is_full: true, .. });
+        for shown in notice.shown().into_iter().filter(|_| !repeats) {
+            if told.last.get(&shown.entity).is_some_and(|known| known.octets == shown.octets) {
                 let name = &self.residents[device].name;
                 self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));
             }
@@ -169,7 +177,7 @@ impl Checker for PresenceConverges {
             What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. } => {
                 let Ok(call) = message.call_id() else { return };
                 if message.is_request() && message.method() == Method::Subscribe {
-                    self.told.entry(call.to_owned()).or_default().asked_at = event.at;
+                    self.told.entry(call.to_owned()).or_default().is_asked = true;
                 }
                 let confirmed = message.status().is_some_and(|s| (200..300).contains(&s));
                 if confirmed
@@ -177,7 +185,8 @@ impl Checker for PresenceConverges {
                     && let Some((call, shown)) = branch_of(message).and_then(|b| self.sent.get(&b))
                 {
                     let told = self.told.entry(call.clone()).or_default();
-                    told.last.extend(shown.iter().map(|s| (s.entity.clone(), (event.at, s.clone()))));
+                    told.confirmed_at = event.at;
+                    told.last.extend(shown.iter().map(|s| (s.entity.clone(), s.clone())));
                 }
             }
             What::Stopped { party: Party::Machine(_), .. } => self.told.clear(),

@@ -3,6 +3,7 @@
 mod dishonest;
 mod framework;
 mod planted;
+mod presence;
 mod random_worlds;
 mod scenarios;
 mod support;

@@ -85,7 +85,8 @@ pub(super) fn violations(world: &mut World) -> Vec<Violation> {
     for device in 0..world.device_count() {
         world.crash_device(device, Crash::Killed);
     }
-    world.run_for(ms(75_000));
+    // Longer than the last subscription and its last NOTIFY.
+    world.run_for(ms(675_000));
     let idle = status(world);
     check::check(world, vec![MachineEnd { busy, streams, idle }], devices)
 }
