@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use directory::{DomainName, SipAddress};
 use frontend::admin::{Answer, Call, Status};
 use node::{Instant, Transport};
-use presence::Level;
+use presence::rules::Subject;
+use presence::{Level, ManualState, Note};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -107,6 +109,19 @@ impl Life {
             }
         }
         world.provision_user(0, NOBODY, DOMAIN, &password(NOBODY));
+        for user in &users {
+            if rng.random_bool(0.4) {
+                world.provision_document(0, user, Application::PresRules, &random_rules(&mut rng, &users));
+            }
+            if rng.random_bool(0.6) {
+                world.provision_document(
+                    0,
+                    user,
+                    Application::ResourceLists,
+                    &random_contacts(&mut rng, &users),
+                );
+            }
+        }
         world.start(0);
         let mut life = Life { world, rng, users, mends: Vec::new(), said: 0 };
         for device in 0..life.world.device_count() {
@@ -157,7 +172,7 @@ impl Life {
 
     fn act(&mut self) {
         let device = self.rng.random_range(0..self.world.device_count());
-        match self.rng.random_range(0..140) {
+        match self.rng.random_range(0..150) {
             100..118 => self.publish(device),
             118..127 => self.watch(device),
             127..130 => self.look_again(device),
@@ -168,6 +183,8 @@ impl Life {
             }
             133..137 => self.grant(),
             137..140 => self.collect(),
+            140..146 => self.choose_state(),
+            146..150 => self.grant_by_operator(),
             0..52 => self.write(device, false),
             52..55 => self.write(device, true),
             55..66 => self.call(device),
@@ -271,7 +288,7 @@ impl Life {
         people.push(format!("{NOBODY}@{DOMAIN}"));
         people.shuffle(&mut self.rng);
         let watched = match self.rng.random_range(0..10) {
-            0..60 => Watched::Person(people.swap_remove(0)),
+            0..6 => Watched::Person(people.swap_remove(0)),
             6..8 => Watched::Contacts,
             _ => {
                 people.truncate(self.rng.random_range(1..=people.len()));
@@ -294,6 +311,42 @@ impl Life {
         let document = random_rules(&mut self.rng, &self.users);
         let address = format!("{user}@{DOMAIN}");
         self.world.put_document(0, &address, &password(&user), Application::PresRules, &document);
+    }
+
+    /// An operator decides it for somebody.
+    fn grant_by_operator(&mut self) {
+        let user = self.any_address();
+        let subject = match self.rng.random_range(0..4) {
+            0 => Subject::SameOrganisation,
+            1 => Subject::Everybody,
+            _ => Subject::User(self.any_address()),
+        };
+        let level = Level::ALL.choose(&mut self.rng).copied().filter(|_| self.rng.random_bool(0.8));
+        self.world.admin(0, Call::SetAccess { user, subject, level });
+    }
+
+    /// Somebody chooses how to be seen, or leaves it to devices.
+    fn choose_state(&mut self) {
+        let address = self.any_address();
+        if self.rng.random_bool(0.3) {
+            self.world.admin(0, Call::ClearPresence(address));
+            return;
+        }
+        self.said += 1;
+        let text = format!("{NOTE_MARK}{}:{}", address.user(), self.said);
+        let now = self.world.wall_unix_ms(0);
+        let mut ends = || self.rng.random_bool(0.5).then(|| now + self.rng.random_range(1_000..120_000));
+        let (choice_ends, note_ends) = (ends(), ends());
+        let note = Note { text: text.into(), expires_unix_ms: note_ends };
+        let state = *ManualState::ALL.choose(&mut self.rng).expect("there are some");
+        let choice = Some((state, choice_ends)).filter(|_| self.rng.random_bool(0.8));
+        let note = Some(note).filter(|_| self.rng.random_bool(0.5));
+        self.world.admin(0, Call::SetPresence { address, choice, note });
+    }
+
+    fn any_address(&mut self) -> SipAddress {
+        let user = self.users.choose(&mut self.rng).expect("there are some");
+        SipAddress::new(user, &DomainName::parse(DOMAIN).expect("a domain name")).expect("a user name")
     }
 
     /// Somebody has other contacts from now on.

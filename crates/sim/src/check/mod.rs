@@ -4,6 +4,7 @@
 //! devices work inside; what it believes, it saw on the wire, on a disk, or heard from a device about itself.
 //! Each has a test that plants a fault which it finds.
 
+mod call_log;
 mod calls;
 mod delivery;
 mod durability;
@@ -28,6 +29,7 @@ use crate::event::Event;
 use crate::notice::Shown;
 use crate::world::World;
 
+pub use call_log::CallLog;
 pub use calls::CallsAgree;
 pub use delivery::Delivery;
 pub use durability::Durability;
@@ -141,6 +143,7 @@ pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
         Box::new(Delivery::new(residents)),
         Box::new(MailboxOrder::new(residents)),
         Box::new(CallsAgree::new(residents)),
+        Box::new(CallLog::new(residents)),
         Box::new(Identity::new(residents)),
         Box::new(PresenceLevel::new(residents)),
         Box::new(PresenceConverges::new(residents)),

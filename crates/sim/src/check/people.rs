@@ -100,6 +100,11 @@ impl People {
         in_window.map(|(_, (_, rules))| level_by(rules, watcher)).max().unwrap_or(Level::Company)
     }
 
+    /// The address of an account.
+    pub(super) fn address(&self, user: UserId) -> Option<&str> {
+        self.ids.get(&user).map(String::as_str)
+    }
+
     pub(super) fn contacts(&self, owner: &str) -> &[String] {
         self.contacts.get(owner).map_or(&[], Vec::as_slice)
     }

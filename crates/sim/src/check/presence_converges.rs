@@ -15,7 +15,7 @@ use super::people::People;
 use super::presence_level::notice_of;
 use super::{Checker, DeviceEnd, End, Resident};
 use crate::device::{Pose, Watched};
-use crate::event::{Event, Party, Payload, What};
+use crate::event::{Event, Fact, Party, Payload, What};
 use crate::notice::{Notice, Shown};
 
 /// See the module.
@@ -25,6 +25,8 @@ pub struct PresenceConverges {
     /// NOTIFYs that were seen leaving, by branch.
     sent: BTreeMap<String, (String, Vec<Shown>)>,
     told: BTreeMap<String, Told>,
+    /// Calls that were answered and of which the server never got a BYE, with who is in them.
+    unended: BTreeMap<String, BTreeSet<String>>,
     found: Vec<(Instant, String)>,
 }
 
@@ -47,7 +49,7 @@ struct Expected {
     looks: Vec<Look>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     pose: Pose,
     activity: Option<&'static str>,
@@ -63,6 +65,7 @@ impl PresenceConverges {
             people: People::default(),
             sent: BTreeMap::new(),
             told: BTreeMap::new(),
+            unended: BTreeMap::new(),
             found: Vec::new(),
         }
     }
@@ -120,7 +123,15 @@ impl PresenceConverges {
                 place: posture.and_then(|p| p.place.clone()),
             }
         });
-        Expected { is_open: true, looks: looks.collect() }
+        let mut looks: Vec<Look> = looks.collect();
+        if chosen.is_none() && self.unended.values().any(|parties| parties.contains(person)) {
+            // Both ends died without a word: nobody can know that this call is over.
+            let talks =
+                |look: &Look| Look { pose: Pose::Busy, activity: Some("on-the-phone"), ..look.clone() };
+            let talking: Vec<Look> = looks.iter().map(talks).collect();
+            looks.extend(talking);
+        }
+        Expected { is_open: true, looks }
     }
 }
 
@@ -176,6 +187,9 @@ impl Checker for PresenceConverges {
             }
             What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. } => {
                 let Ok(call) = message.call_id() else { return };
+                if message.is_request() && message.method() == Method::Bye {
+                    self.unended.remove(call);
+                }
                 if message.is_request() && message.method() == Method::Subscribe {
                     self.told.entry(call.to_owned()).or_default().is_asked = true;
                 }
@@ -189,7 +203,13 @@ impl Checker for PresenceConverges {
                     told.last.extend(shown.iter().map(|s| (s.entity.clone(), s.clone())));
                 }
             }
-            What::Stopped { party: Party::Machine(_), .. } => self.told.clear(),
+            What::Fact { device, fact: Fact::LegUp { call, .. } | Fact::PickedUp { call, .. } } => {
+                self.unended.entry(call.clone()).or_default().insert(self.residents[*device].address());
+            }
+            What::Stopped { party: Party::Machine(_), .. } => {
+                self.told.clear();
+                self.unended.clear();
+            }
             _ => {}
         }
     }

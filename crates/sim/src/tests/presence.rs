@@ -218,3 +218,40 @@ fn what_changes_while_a_notify_is_under_way_is_told_when_it_is_answered() {
     world.conditions = Conditions::calm();
     assert_sound(&mut world);
 }
+
+#[test]
+fn two_watchers_see_what_their_levels_allow() {
+    let mut world = home(&["alice", "bob", "carol"], &[("bob", Level::External), ("carol", Level::Team)]);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|n| device(&mut world, n, Transport::Tcp));
+    register(&mut world, &[alice, bob, carol]);
+    watch(&mut world, bob, "alice");
+    watch(&mut world, carol, "alice");
+    let from = world.events().len();
+    world.publish(alice, Some(busy()));
+    world.run_for(ms(500));
+    world.publish(alice, Some(Posture { place: Some("place:alice:2".into()), ..busy() }));
+    world.run_for(ms(500));
+    assert_eq!(sees(&world, bob, "alice"), "open busy");
+    assert_eq!(sees(&world, carol, "alice"), "open busy meeting note:alice:1 place:alice:2");
+    expect![[""]].assert_eq(&world.ladder(from));
+    assert_sound(&mut world);
+}
+
+#[test]
+fn who_is_blocked_cannot_tell() {
+    let mut world = home(&["alice", "bob", "nobody"], &[("bob", Level::Blocked)]);
+    let [alice, bob] = ["alice", "bob"].map(|n| device(&mut world, n, Transport::Tcp));
+    register(&mut world, &[alice, bob]);
+    world.watch(bob, Watched::Person(address("nobody")));
+    watch(&mut world, bob, "alice");
+    let from = world.events().len();
+    world.publish(alice, Some(busy()));
+    world.run_for(ms(500));
+    world.crash_device(alice, Crash::Killed);
+    world.run_for(ms(500));
+    world.start_device(alice);
+    world.run_for(ms(500));
+    assert_eq!(sees(&world, bob, "alice"), "closed");
+    expect![[""]].assert_eq(&world.ladder(from));
+    assert_sound(&mut world);
+}

@@ -1,0 +1,185 @@
+//! Every call that is over stands once in the logs of its caller and of its callee, and they say what became of it.
+//!
+//! Told by numbers: of the calls between two people, as many of each end must be in the log as the caller's device saw.
+//! What a crash of the server, a caller's death or an answer that nobody gave leaves open may be in the log or not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use node::{Instant, Outcome};
+use records::{CallEnd, Change, Direction, StoredCall};
+
+use super::people::People;
+use super::{Checker, End, Resident};
+use crate::event::{Event, Fact, Party, What};
+
+/// How long an entry may wait for a disk that was full, and is lost if the server dies meanwhile.
+const LOGGED_WITHIN: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub struct CallLog {
+    residents: Vec<Resident>,
+    people: People,
+    calls: BTreeMap<String, Made>,
+    crashes: Vec<Instant>,
+    /// By caller and callee, as they stand in whose log.
+    logged: BTreeMap<(String, String, Side), Vec<StoredCall>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Caller,
+    Callee,
+}
+
+/// A call as its caller's device saw it.
+struct Made {
+    device: usize,
+    callee: String,
+    began: Instant,
+    ended: Option<Instant>,
+    /// `None` where it cannot be known what the server knows of it.
+    end: Option<CallEnd>,
+}
+
+impl CallLog {
+    /// For these devices.
+    pub fn new(residents: &[Resident]) -> CallLog {
+        CallLog {
+            residents: residents.to_vec(),
+            people: People::default(),
+            calls: BTreeMap::new(),
+            crashes: Vec::new(),
+            logged: BTreeMap::new(),
+        }
+    }
+
+    fn fact(&mut self, at: Instant, device: usize, fact: &Fact) {
+        match fact {
+            Fact::Called { call, callee } => {
+                let made = Made { device, callee: callee.clone(), began: at, ended: None, end: None };
+                self.calls.insert(call.clone(), made);
+            }
+            Fact::LegUp { call, chosen, .. } => {
+                if let Some(made) = self.calls.get_mut(call) {
+                    // An answer that crossed the caller's CANCEL is both.
+                    made.end = chosen.then_some(CallEnd::Answered);
+                }
+            }
+            Fact::LegDown { call, leg, status } => {
+                if let Some(made) = self.calls.get_mut(call) {
+                    made.ended.get_or_insert(at);
+                    if leg.is_empty() {
+                        made.end = status.and_then(end_of);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn log(&mut self, entry: &StoredCall) {
+        let Some(owner) = self.people.address(entry.owner) else { return };
+        let (owner, peer) = (owner.to_owned(), entry.peer.to_string());
+        let key = match entry.direction {
+            Direction::Sent => (owner, peer, Side::Caller),
+            Direction::Received => (peer, owner, Side::Callee),
+        };
+        self.logged.entry(key).or_default().push(entry.clone());
+    }
+}
+
+/// What an answer to the caller means; `None` where the device may have made it up.
+fn end_of(status: u16) -> Option<CallEnd> {
+    match status {
+        487 => Some(CallEnd::Cancelled),
+        486 | 600 | 603 | 606 => Some(CallEnd::Refused),
+        480 => Some(CallEnd::Failed),
+        _ => None,
+    }
+}
+
+impl Checker for CallLog {
+    fn name(&self) -> &'static str {
+        "call log"
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.people.observe(event.at, &event.what);
+        match &event.what {
+            What::Fact { device, fact } => self.fact(event.at, *device, fact),
+            What::Stopped { party: Party::Machine(_), .. } => self.crashes.push(event.at),
+            What::Stopped { party: Party::Device(device), .. } => {
+                for made in self.calls.values_mut().filter(|m| m.device == *device && m.ended.is_none()) {
+                    made.end = None;
+                }
+            }
+            What::Durable { change, outcome: Outcome::Applied, .. } => {
+                if let Change::AppendCall(entry) = &**change {
+                    self.log(entry);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)> {
+        let mut found = Vec::new();
+        let mut pairs: BTreeMap<(String, String), Vec<&Made>> = BTreeMap::new();
+        for made in self.calls.values() {
+            let caller = self.residents[made.device].address();
+            pairs.entry((caller, made.callee.clone())).or_default().push(made);
+        }
+        for (caller, callee, _) in self.logged.keys() {
+            pairs.entry((caller.clone(), callee.clone())).or_default();
+        }
+        for ((caller, callee), calls) in pairs {
+            let is_known = |made: &&&Made| {
+                let lived = made.began..=made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
+                made.end.is_some()
+                    && made.ended.is_some()
+                    && !self.crashes.iter().any(|at| lived.contains(at))
+            };
+            let known: Vec<&&Made> = calls.iter().filter(is_known).collect();
+            let open = calls.len() - known.len();
+            let reached = self.people.may_ring(&callee);
+            let none = Vec::new();
+            let log = |side| self.logged.get(&(caller.clone(), callee.clone(), side)).unwrap_or(&none);
+            let mut compare = |whose: &str, what: &str, want: usize, have: usize| {
+                if have < want || have > want + open {
+                    let text = format!(
+                        "{whose} has {have} calls from {caller} to {callee} in the log that {what}, and there were \
+                         {want} (and {open} of which nobody knows)"
+                    );
+                    found.push((end.now, text));
+                }
+            };
+            for wanted in [CallEnd::Answered, CallEnd::Cancelled, CallEnd::Refused, CallEnd::Failed] {
+                let want = known.iter().filter(|m| m.end == Some(wanted)).count();
+                let have = log(Side::Caller).iter().filter(|e| e.end == wanted).count();
+                compare(&caller, &format!("ended as {wanted:?}"), want, have);
+            }
+            // Where a call may have gone elsewhere, the callee's log says only that there was one.
+            let answered = |made: &Made| made.end == Some(CallEnd::Answered);
+            if reached.len() == 1 {
+                let want = known.iter().filter(|m| answered(m)).count();
+                let have = log(Side::Callee).iter().filter(|e| e.end == CallEnd::Answered).count();
+                compare(&callee, "were answered", want, have);
+                let have = log(Side::Callee).iter().filter(|e| e.end != CallEnd::Answered).count();
+                compare(&callee, "were not answered", known.len() - want, have);
+            } else {
+                compare(&callee, "came", known.len(), log(Side::Callee).len());
+            }
+            for entry in log(Side::Caller).iter().chain(log(Side::Callee)) {
+                if (entry.end == CallEnd::Answered) == entry.answered_at.is_empty() {
+                    let (ended, at) = (entry.end, &entry.answered_at);
+                    found.push((
+                        end.now,
+                        format!("a call to {callee} ended as {ended:?} and was answered at {at:?}"),
+                    ));
+                }
+            }
+        }
+        found
+    }
+}
