@@ -134,7 +134,9 @@ impl Told {
     pub(crate) fn tell(&mut self, state: &State, card: ContactCard) -> Levels {
         let mut changed = Levels::default();
         for (level, face) in Level::ALL.iter().zip(&mut self.faces) {
-            if View::of(&self.state, &self.card, *level) != View::of(state, &card, *level) {
+            // Nobody was shown a level without a face.
+            let (old, new) = (View::of(&self.state, &self.card, *level), View::of(state, &card, *level));
+            if face.is_none() && old != new || differ(&old, &new) {
                 changed = changed.with(*level);
                 *face = None;
             }
@@ -146,7 +148,8 @@ impl Told {
 
     /// Whether two levels see the same.
     pub(crate) fn looks_alike(&self, one: Level, other: Level) -> bool {
-        one == other || View::of(&self.state, &self.card, one) == View::of(&self.state, &self.card, other)
+        let view = |level| View::of(&self.state, &self.card, level);
+        one == other || !differ(&view(one), &view(other))
     }
 
     /// What a level sees.
@@ -158,6 +161,11 @@ impl Told {
             Face { tag: Tag::of(key, &body), body }
         })
     }
+}
+
+/// Whether a watcher could tell one from the other: a document does not say all that a view holds.
+fn differ(one: &View, other: &View) -> bool {
+    one != other && pidf::render(one, "") != pidf::render(other, "")
 }
 
 impl Levels {
