@@ -387,6 +387,7 @@ impl Life {
         }
         self.live(REST);
         let devices = device_ends(&self.world);
+        let wall_unix_ms = self.world.wall_unix_ms(0);
         let busy = status(&mut self.world);
         let streams = self.world.open_streams(0);
         for device in 0..self.world.device_count() {
@@ -394,7 +395,7 @@ impl Life {
         }
         self.live(SILENCE);
         let idle = status(&mut self.world);
-        let violations = check(&self.world, vec![MachineEnd { busy, streams, idle }], devices);
+        let violations = check(&self.world, vec![MachineEnd { wall_unix_ms, busy, streams, idle }], devices);
         Report::new(self.world, violations)
     }
 }

@@ -203,7 +203,9 @@ impl FrontEnd {
             (Some(account), _) if is_elsewhere => account.user.address.as_str().into(),
             (_, Some(binding)) if !binding.user_agent.is_empty() => binding.user_agent.clone(),
             (_, Some(binding)) => binding.uri.clone(),
-            (_, None) => "".into(),
+            // Its connection went before its answer was read.
+            (Some(account), None) => account.user.address.as_str().into(),
+            (None, None) => "".into(),
         };
         let up = Up {
             callee_tag: response.to_tag().unwrap_or("").into(),

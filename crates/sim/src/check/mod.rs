@@ -64,14 +64,19 @@ pub trait Checker {
 pub struct End<'w> {
     /// World time.
     pub now: Instant,
-    /// The first machine's wall clock, in milliseconds since 1970.
-    pub wall_unix_ms: u64,
     /// What is durable on each machine.
     pub tables: Vec<&'w Tables>,
     /// Each device.
     pub devices: Vec<DeviceEnd>,
     /// Each machine, as far as it could be asked.
     pub machines: Vec<MachineEnd>,
+}
+
+impl End<'_> {
+    /// The first machine's wall clock while its devices were still there.
+    fn wall_unix_ms(&self) -> u64 {
+        self.machines.first().map_or(0, |machine| machine.wall_unix_ms)
+    }
 }
 
 /// A device, when all is over.
@@ -109,7 +114,9 @@ pub struct WatchEnd {
 /// A machine, when all is over.
 #[derive(Clone, Debug)]
 pub struct MachineEnd {
-    /// Its answer while its devices were still there.
+    /// Its wall clock while its devices were still there, in milliseconds since 1970.
+    pub wall_unix_ms: u64,
+    /// Its answer at that time.
     pub busy: Option<Status>,
     /// Streams that were open at its end at the same time.
     pub streams: usize,
@@ -156,8 +163,7 @@ pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
 pub fn check(world: &World, machines: Vec<MachineEnd>, devices: Vec<DeviceEnd>) -> Vec<Violation> {
     let tables = (0..world.machine_count()).map(|m| world.tables(m)).collect();
     let residents: Vec<Resident> = devices.iter().map(|d| d.resident.clone()).collect();
-    let wall_unix_ms = world.wall_unix_ms(0);
-    let end = End { now: world.now(), wall_unix_ms, tables, devices, machines };
+    let end = End { now: world.now(), tables, devices, machines };
     let mut violations = Vec::new();
     for mut checker in all(&residents) {
         for event in world.events() {

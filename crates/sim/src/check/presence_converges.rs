@@ -77,15 +77,16 @@ impl PresenceConverges {
             return;
         }
         let told = self.told.entry(call.to_owned()).or_default();
-        // A full state says everything, and the last NOTIFY of a subscription has its own news.
+        // The last NOTIFY of a subscription has its own news.
         let is_last =
             message.header(HeaderId::SubscriptionState).is_some_and(|s| s.starts_with(b"terminated"));
-        let is_asked = std::mem::take(&mut told.is_asked);
         // What changed and changed back while a NOTIFY was under way is owed, and told as soon as it is confirmed.
         let has_waited = told.confirmed_at == at;
-        let repeats =
-            is_last || is_asked || has_waited || matches!(notice, Notice::List { is_full: true, .. });
-        for shown in notice.shown().into_iter().filter(|_| !repeats) {
+        let repeats = std::mem::take(&mut told.is_asked) || is_last || has_waited;
+        // A row of a list whose person changed and changed back within the window is told with the others.
+        let is_list = matches!(notice, Notice::List { .. });
+        let is_full = matches!(notice, Notice::List { is_full: true, .. });
+        for shown in notice.shown().into_iter().filter(|s| !repeats && !is_full && !(is_list && s.is_open)) {
             if told.last.get(&shown.entity).is_some_and(|known| known.octets == shown.octets) {
                 let name = &self.residents[device].name;
                 self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));
@@ -97,14 +98,14 @@ impl PresenceConverges {
 
     fn expected(&self, person: &str, end: &End<'_>) -> Expected {
         let manual = self.people.manual(person);
-        let note = manual.note_at(end.wall_unix_ms).map(str::to_owned);
+        let note = manual.note_at(end.wall_unix_ms()).map(str::to_owned);
         let there: Vec<&DeviceEnd> =
             end.devices.iter().filter(|d| d.is_registered && d.resident.address() == person).collect();
         let offline = || Expected {
             is_open: false,
             looks: vec![Look { pose: Pose::Away, activity: None, note: note.clone(), place: None }],
         };
-        let choice = manual.state_at(end.wall_unix_ms);
+        let choice = manual.state_at(end.wall_unix_ms());
         let chosen = match choice {
             _ if there.is_empty() => return offline(),
             Some(ManualState::AppearOffline) => return offline(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use node::{Flow, Input, Instant, Now, Output};
+use node::{Flow, Input, Instant, Now, Outcome, Output};
+use records::{CallEnd, Change, StoredCall};
 use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder};
 
 use crate::{Factory, Home, Role};
@@ -33,6 +34,16 @@ pub(super) enum Plant {
     IgnoresSenders,
     /// Oversleeps all timers.
     Oversleeps,
+    /// Shows everybody the most that anybody was shown of a person.
+    ShowsAll,
+    /// Lets who is blocked tell it from "offline".
+    MarksBlocked,
+    /// Tells watchers the first state and no other.
+    HidesNews,
+    /// Writes no call into any log.
+    ForgetsCalls,
+    /// Logs every call as missed.
+    LogsMissed,
 }
 
 pub(super) struct Dishonest {
@@ -44,6 +55,8 @@ pub(super) struct Dishonest {
     /// Deliveries under way, by branch.
     deliveries: BTreeMap<String, (Flow, Bytes)>,
     held: Option<(Flow, Bytes)>,
+    /// The longest document that anybody was shown.
+    richest: Bytes,
     now: Option<Now>,
 }
 
@@ -57,6 +70,7 @@ pub(super) fn planted(factory: Factory, plant: Plant) -> Factory {
             flows: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             held: None,
+            richest: Bytes::new(),
             now: None,
         })
     })
@@ -67,6 +81,7 @@ impl Dishonest {
         let Ok(message) = Message::parse(bytes.clone()) else {
             return self.ready.push_back(Output::Send { flow, bytes });
         };
+        let notify = message.is_request() && message.method() == Method::Notify && !message.body().is_empty();
         let delivery = message.is_request() && message.method() == Method::Message;
         match self.plant {
             Plant::LosesDeliveries if delivery => self.pretend(flow, &message, 200),
@@ -104,6 +119,22 @@ impl Dishonest {
                 self.pretend(flow, &message, 200);
             }
             Plant::SwallowsBye if message.is_request() && message.method() == Method::Bye => {
+                self.pretend(flow, &message, 200);
+            }
+            Plant::ShowsAll if notify => {
+                if message.body().len() > self.richest.len() {
+                    self.richest = Bytes::copy_from_slice(message.body());
+                }
+                let mut edit = Edit::new(&message);
+                edit.body(None, self.richest.clone());
+                self.ready.push_back(Output::Send { flow, bytes: edit.write() });
+            }
+            Plant::MarksBlocked if notify && !contains(message.body(), "nobody@") => {
+                let mut edit = Edit::new(&message);
+                edit.body(None, Bytes::from([message.body(), b"<!-- -->\r\n"].concat()));
+                self.ready.push_back(Output::Send { flow, bytes: edit.write() });
+            }
+            Plant::HidesNews if notify && message.cseq().is_ok_and(|c| c.number > 1) => {
                 self.pretend(flow, &message, 200);
             }
             Plant::IgnoresRegistrations if message.method() == Method::Register => {}
@@ -151,6 +182,18 @@ impl Role for Dishonest {
         while let Some(output) = self.honest.poll_output() {
             match output {
                 Output::Send { flow, bytes } => self.sends(flow, bytes),
+                Output::Persist { token, change: Change::AppendCall(_), .. }
+                    if self.plant == Plant::ForgetsCalls =>
+                {
+                    let now = self.now.expect("nothing is logged before anything was received");
+                    self.honest.handle(now, Input::Persisted { token, outcome: Outcome::Applied });
+                }
+                Output::Persist { token, change: Change::AppendCall(call), urgency }
+                    if self.plant == Plant::LogsMissed =>
+                {
+                    let change = Change::AppendCall(StoredCall { end: CallEnd::Missed, ..call });
+                    self.ready.push_back(Output::Persist { token, change, urgency });
+                }
                 other => self.ready.push_back(other),
             }
         }
@@ -160,6 +203,10 @@ impl Role for Dishonest {
     fn next_deadline(&self) -> Option<Instant> {
         self.honest.next_deadline().filter(|_| self.plant != Plant::Oversleeps)
     }
+}
+
+fn contains(octets: &[u8], text: &str) -> bool {
+    octets.windows(text.len()).any(|w| w == text.as_bytes())
 }
 
 fn branch(message: &Message) -> String {

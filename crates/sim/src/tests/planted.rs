@@ -1,14 +1,16 @@
 //! Each checker finds the fault that it is there for, and finds nothing in the same world without it.
 
 use node::Transport;
+use presence::Level;
 
 use super::dishonest::{Plant, planted};
 use super::support::{MINUTE, address, device, device_with, ms, register, violations, world};
-use crate::device::{CallPlan, Reaction};
+use crate::device::{CallPlan, Pose, Posture, Reaction, Watched};
 use crate::disk::DiskMode;
+use crate::documents::{Application, Grantee, rules};
 use crate::event::Crash;
-use crate::random::DOMAIN;
-use crate::{Factory, World, front_ends};
+use crate::random::{DOMAIN, password};
+use crate::{Conditions, Factory, World, front_ends};
 
 /// Runs `story` on an honest home, where nothing may be found, and on one with `plant`, where `checker` must say
 /// something that contains `words`.
@@ -146,4 +148,58 @@ fn what_a_lying_disk_loses_is_found() {
     world.start(0);
     world.run_for(MINUTE);
     expect_violation(&mut world, "delivery", "neither delivered nor stored");
+}
+
+/// Bob sees little of Alice, Carol is blocked, and Alice's state changes.
+fn three_watchers(factory: Factory) -> World {
+    let mut world = World::new(1, Conditions::calm());
+    world.add_machine("home", DOMAIN, factory);
+    for user in ["alice", "bob", "carol", "dave", "nobody"] {
+        world.provision_user(0, user, DOMAIN, &password(user));
+    }
+    let grant = |user, level| (Grantee::User(address(user)), level);
+    let grants = [grant("bob", Level::External), grant("carol", Level::Blocked)];
+    world.provision_document(0, "alice", Application::PresRules, &rules(&grants));
+    world.start(0);
+    let devices = ["alice", "bob", "carol", "dave"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    for watcher in [3, 1, 2] {
+        world.watch(devices[watcher], Watched::Person(address("alice")));
+        world.run_for(ms(200));
+    }
+    world.watch(devices[2], Watched::Person(address("nobody")));
+    let posture = Posture {
+        pose: Pose::Busy,
+        activity: Some("meeting"),
+        note: Some("note:alice:1".into()),
+        place: None,
+    };
+    world.publish(devices[0], Some(posture));
+    world.run_for(MINUTE);
+    world
+}
+
+#[test]
+fn a_watcher_that_sees_too_much_is_found() {
+    check(Plant::ShowsAll, "presence level", "at level external, is shown a note", three_watchers);
+}
+
+#[test]
+fn a_blocked_watcher_that_can_tell_is_found() {
+    check(Plant::MarksBlocked, "presence level", "can tell", three_watchers);
+}
+
+#[test]
+fn news_that_do_not_reach_a_watcher_are_found() {
+    check(Plant::HidesNews, "presence converges", "sees alice@contoso.example as", three_watchers);
+}
+
+#[test]
+fn a_call_that_is_not_logged_is_found() {
+    check(Plant::ForgetsCalls, "call log", "has 0 calls", forked_call);
+}
+
+#[test]
+fn a_call_that_is_logged_wrongly_is_found() {
+    check(Plant::LogsMissed, "call log", "that were answered, and there were 1", forked_call);
 }

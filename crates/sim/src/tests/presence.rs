@@ -233,7 +233,20 @@ fn two_watchers_see_what_their_levels_allow() {
     world.run_for(ms(500));
     assert_eq!(sees(&world, bob, "alice"), "open busy");
     assert_eq!(sees(&world, carol, "alice"), "open busy meeting note:alice:1 place:alice:2");
-    expect![[""]].assert_eq(&world.ladder(from));
+    expect![[r#"
+        ms       alice                     home                      bob                       carol
+           1900  |-------PUBLISH (1)------>|                         |                         |
+           1905  |<----200 (1 PUBLISH)-----|                         |                         |
+           1905  |                         |-------NOTIFY (2)------->|                         |
+           1905  |                         |--------------------NOTIFY (2)-------------------->|
+           1910  |                         |<----200 (2 NOTIFY)------|                         |
+           1910  |                         |<-----------------200 (2 NOTIFY)-------------------|
+           2400  |-------PUBLISH (1)------>|                         |                         |
+           2405  |<----200 (1 PUBLISH)-----|                         |                         |
+           2405  |                         |--------------------NOTIFY (3)-------------------->|
+           2410  |                         |<-----------------200 (3 NOTIFY)-------------------|
+    "#]]
+    .assert_eq(&world.ladder(from));
     assert_sound(&mut world);
 }
 
@@ -252,6 +265,65 @@ fn who_is_blocked_cannot_tell() {
     world.start_device(alice);
     world.run_for(ms(500));
     assert_eq!(sees(&world, bob, "alice"), "closed");
-    expect![[""]].assert_eq(&world.ladder(from));
+    expect![[r#"
+        ms       alice                     home                      bob
+           1200  |-------PUBLISH (1)------>|                         |
+           1205  |<----200 (1 PUBLISH)-----|                         |
+           1700   * alice crashes
+           1705   * home loses a connection: Broken
+           2200   * alice starts
+           2205   * alice connects
+           2210  |------REGISTER (1)------>|                         |
+           2215  |<---401 (1 REGISTER)-----|                         |
+           2220  |---REGISTER (2) signed-->|                         |
+           2225  |<---200 (2 REGISTER)-----|                         |
+           2230  |-------PUBLISH (1)------>|                         |
+           2235  |<----200 (1 PUBLISH)-----|                         |
+    "#]]
+    .assert_eq(&world.ladder(from));
+    assert_sound(&mut world);
+}
+
+#[test]
+fn one_subscription_shows_a_list_and_then_what_changes() {
+    let mut world = home(&["alice", "bob", "carol"], &[("bob", Level::External)]);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|n| device(&mut world, n, Transport::Tcp));
+    register(&mut world, &[alice, bob]);
+    world.watch(bob, Watched::People(vec![address("alice"), address("carol")]));
+    world.run_for(ms(200));
+    assert_eq!([sees(&world, bob, "alice"), sees(&world, bob, "carol")], ["open", "closed"]);
+    let from = world.events().len();
+    world.publish(alice, Some(busy()));
+    world.run_for(ms(500));
+    register(&mut world, &[carol]);
+    assert_eq!([sees(&world, bob, "alice"), sees(&world, bob, "carol")], ["open busy", "open"]);
+    expect![[r#"
+           1005 sub-1c1e7b298c63 1 NOTIFY active;expires=600
+                list 0 full
+                alice@contoso.example: open
+                carol@contoso.example: closed
+           1205 sub-1c1e7b298c63 2 NOTIFY active;expires=600
+                list 1 partial
+                alice@contoso.example: open busy
+           1725 sub-1c1e7b298c63 3 NOTIFY active;expires=600
+                list 2 partial
+                carol@contoso.example: open
+    "#]]
+    .assert_eq(&world.notices_to("bob"));
+    expect![[r#"
+        ms       alice                     home                      bob                       carol
+           1200  |-------PUBLISH (1)------>|                         |                         |
+           1205  |<----200 (1 PUBLISH)-----|                         |                         |
+           1205  |                         |-------NOTIFY (2)------->|                         |
+           1210  |                         |<----200 (2 NOTIFY)------|                         |
+           1705   * carol connects
+           1710  |                         |<------------------REGISTER (1)--------------------|
+           1715  |                         |-----------------401 (1 REGISTER)----------------->|
+           1720  |                         |<---------------REGISTER (2) signed----------------|
+           1725  |                         |-----------------200 (2 REGISTER)----------------->|
+           1725  |                         |-------NOTIFY (3)------->|                         |
+           1730  |                         |<----200 (3 NOTIFY)------|                         |
+    "#]]
+    .assert_eq(&world.ladder(from));
     assert_sound(&mut world);
 }

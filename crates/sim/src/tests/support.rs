@@ -80,6 +80,7 @@ pub(super) fn register(world: &mut World, devices: &[usize]) {
 pub(super) fn violations(world: &mut World) -> Vec<Violation> {
     world.run_for(MINUTE * 5);
     let devices = device_ends(world);
+    let wall_unix_ms = world.wall_unix_ms(0);
     let busy = status(world);
     let streams = world.open_streams(0);
     for device in 0..world.device_count() {
@@ -88,7 +89,7 @@ pub(super) fn violations(world: &mut World) -> Vec<Violation> {
     // Longer than the last subscription and its last NOTIFY.
     world.run_for(ms(675_000));
     let idle = status(world);
-    check::check(world, vec![MachineEnd { busy, streams, idle }], devices)
+    check::check(world, vec![MachineEnd { wall_unix_ms, busy, streams, idle }], devices)
 }
 
 /// Nothing was wrong.
