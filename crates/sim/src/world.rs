@@ -239,6 +239,11 @@ impl World {
         *self.users.get(user).expect("a user who was provisioned")
     }
 
+    /// The address of a user.
+    pub fn address_of(&self, user: &str, domain: &str) -> SipAddress {
+        SipAddress::new(user, &DomainName::parse(domain).expect("a domain name")).expect("a user name")
+    }
+
     /// Adds a device, which does nothing yet.
     pub fn add_device(&mut self, config: DeviceConfig) -> usize {
         let index = self.devices.len();
@@ -586,7 +591,7 @@ impl World {
     /// What the machines notified a device of, in lines.
     pub fn notices_to(&self, device: &str) -> String {
         let wanted = self.devices.iter().position(|d| d.device.config.name == device).map(Party::Device);
-        let mut text = String::new();
+        let mut text = String::from("ms\n");
         for event in &self.events {
             let What::Sent { to, payload: Payload::Sip(message), .. } = &event.what else { continue };
             if !message.is_request() || *to != wanted || message.method() != sip_message::Method::Notify {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use node::{Instant, Outcome};
 use records::{CallEnd, Change, Direction, StoredCall};
+use sip_message::Method;
 
 use super::people::People;
 use super::{Checker, End, Resident};
-use crate::event::{Event, Fact, Party, What};
+use crate::event::{Event, Fact, Party, Payload, What};
 
 /// How long an entry may wait for a disk that was full, and is lost if the server dies meanwhile.
 const LOGGED_WITHIN: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ struct Made {
     ended: Option<Instant>,
     /// `None` where it cannot be known what the server knows of it.
     end: Option<CallEnd>,
+    /// A BYE reached the server: it can know that the call is over.
+    is_told: bool,
 }
 
 impl CallLog {
@@ -57,7 +60,14 @@ impl CallLog {
     fn fact(&mut self, at: Instant, device: usize, fact: &Fact) {
         match fact {
             Fact::Called { call, callee } => {
-                let made = Made { device, callee: callee.clone(), began: at, ended: None, end: None };
+                let made = Made {
+                    device,
+                    callee: callee.clone(),
+                    began: at,
+                    ended: None,
+                    end: None,
+                    is_told: false,
+                };
                 self.calls.insert(call.clone(), made);
             }
             Fact::LegUp { call, chosen, .. } => {
@@ -114,6 +124,13 @@ impl Checker for CallLog {
                     made.end = None;
                 }
             }
+            What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. }
+                if message.is_request() && message.method() == Method::Bye =>
+            {
+                if let Some(made) = message.call_id().ok().and_then(|call| self.calls.get_mut(call)) {
+                    made.is_told = true;
+                }
+            }
             What::Durable { change, outcome: Outcome::Applied, .. } => {
                 if let Change::AppendCall(entry) = &**change {
                     self.log(entry);
@@ -131,17 +148,28 @@ impl Checker for CallLog {
             pairs.entry((caller, made.callee.clone())).or_default().push(made);
         }
         for (caller, callee, _) in self.logged.keys() {
-            pairs.entry((caller.clone(), callee.clone())).or_default();
+            // A call that was sent on stands in the log of whoever it was sent to as well.
+            let is_sent_on =
+                pairs.keys().any(|(c, to)| c == caller && self.people.may_ring(to).contains(callee));
+            if !is_sent_on {
+                pairs.entry((caller.clone(), callee.clone())).or_default();
+            }
         }
         for ((caller, callee), calls) in pairs {
-            let is_known = |made: &&&Made| {
+            let crashes = |made: &Made| {
                 let lived = made.began..=made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
-                made.end.is_some()
-                    && made.ended.is_some()
-                    && !self.crashes.iter().any(|at| lived.contains(at))
+                self.crashes.iter().filter(|at| lived.contains(at)).count()
             };
-            let known: Vec<&&Made> = calls.iter().filter(is_known).collect();
-            let open = calls.len() - known.len();
+            let is_known = |made: &Made| {
+                let is_answered = made.end == Some(CallEnd::Answered);
+                let is_over = made.ended.is_some() && (made.is_told || !is_answered);
+                made.end.is_some() && is_over && crashes(made) == 0
+            };
+            let (known, unknown): (Vec<&Made>, Vec<&Made>) =
+                calls.into_iter().partition(|made| is_known(made));
+            // An INVITE that outlives a crash is another call for the server that comes after; one that comes again after
+            // the answer was lost with its connection, too.
+            let open: usize = unknown.iter().map(|made| 1 + crashes(made)).sum();
             let reached = self.people.may_ring(&callee);
             let none = Vec::new();
             let log = |side| self.logged.get(&(caller.clone(), callee.clone(), side)).unwrap_or(&none);
@@ -177,7 +205,8 @@ impl Checker for CallLog {
                 compare(&callee, "came", known.len(), log(Side::Callee).len().saturating_sub(again));
             }
             for entry in log(Side::Caller).iter().chain(log(Side::Callee)) {
-                if (entry.end == CallEnd::Answered) == entry.answered_at.is_empty() {
+                let may_be_elsewhere = entry.end == CallEnd::Forwarded;
+                if !may_be_elsewhere && (entry.end == CallEnd::Answered) == entry.answered_at.is_empty() {
                     let (ended, at) = (entry.end, &entry.answered_at);
                     found.push((
                         end.now,

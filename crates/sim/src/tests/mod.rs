@@ -1,5 +1,6 @@
 //! The simulation shows what it can see: scenarios, planted faults, random worlds.
 
+mod call_settings;
 mod dishonest;
 mod framework;
 mod planted;

@@ -298,6 +298,7 @@ fn one_subscription_shows_a_list_and_then_what_changes() {
     register(&mut world, &[carol]);
     assert_eq!([sees(&world, bob, "alice"), sees(&world, bob, "carol")], ["open busy", "open"]);
     expect![[r#"
+        ms
            1005 sub-1c1e7b298c63 1 NOTIFY active;expires=600
                 list 0 full
                 alice@contoso.example: open
