@@ -86,7 +86,7 @@ impl PresenceConverges {
         // A row of a list whose person changed and changed back within the window is told with the others.
         let is_list = matches!(notice, Notice::List { .. });
         let is_full = matches!(notice, Notice::List { is_full: true, .. });
-        for shown in notice.shown().into_iter().filter(|s| !repeats && !is_full && !(is_list && s.is_open)) {
+        for shown in notice.shown().into_iter().filter(|s| !(repeats || is_full || is_list && s.is_open)) {
             if told.last.get(&shown.entity).is_some_and(|known| known.octets == shown.octets) {
                 let name = &self.residents[device].name;
                 self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));
