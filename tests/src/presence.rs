@@ -176,8 +176,8 @@ impl<'a> Watch<'a> {
     fn take(&mut self, notify: &Message) {
         let content_type = text(notify.header(HeaderId::ContentType).expect("a body"));
         assert!(content_type.starts_with("multipart/related"), "{content_type}");
-        let boundary = content_type.split_once("boundary=\"").expect("a boundary").1;
-        let boundary = boundary.split('"').next().unwrap_or_default();
+        let boundary = content_type.split_once("boundary=").expect("a boundary").1;
+        let boundary = boundary.trim_matches('"');
         let body = text(notify.body());
         let parts: Vec<&str> = body.split(&format!("--{boundary}")).collect();
         let list = parts[1].split_once("<list").expect("a list").1;

@@ -204,7 +204,7 @@ impl FrontEnd {
                 .with(HeaderId::Require, EVENTLIST));
         }
         let needed = [rlmi::MULTIPART, rlmi::CONTENT_TYPE, pidf::CONTENT_TYPE];
-        if !needed.into_iter().all(|content_type| admits(subscribe.accept, content_type)) {
+        if !needed.into_iter().all(|content_type| admits(subscribe.accept.as_deref(), content_type)) {
             return Err(Refusal::new(406, "Accept does not admit what a list is told in")
                 .with(HeaderId::Accept, needed.join(", ")));
         }

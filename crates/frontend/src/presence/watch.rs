@@ -43,7 +43,7 @@ impl FrontEnd {
     ) -> Result<Permitted, Refusal> {
         match recipient {
             Recipient::User(watched, _) => {
-                if !admits(subscribe.accept, pidf::CONTENT_TYPE) {
+                if !admits(subscribe.accept.as_deref(), pidf::CONTENT_TYPE) {
                     return Err(Refusal::new(406, "Accept does not admit PIDF"));
                 }
                 let account = self.users.get(*watched).expect("the recipient was just found");

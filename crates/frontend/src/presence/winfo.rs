@@ -41,7 +41,7 @@ impl FrontEnd {
         user: UserId,
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
-        if !admits(subscribe.accept, winfo::CONTENT_TYPE) {
+        if !admits(subscribe.accept.as_deref(), winfo::CONTENT_TYPE) {
             return Err(Refusal::new(406, "Accept does not admit watcher information"));
         }
         let is_administrator = self.users.get(user).is_some_and(|a| a.user.role == Role::Administrator);

@@ -66,7 +66,7 @@ pub(super) fn listed(notify: &Message) -> Listed {
     assert!(content_type.starts_with("multipart/related"), "{content_type}");
     let body = text(notify.body());
     let content_type = text(notify.header(HeaderId::ContentType).unwrap());
-    let boundary = content_type.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+    let boundary = content_type.split("boundary=").nth(1).unwrap();
     let parts: Vec<&str> = body.split(&format!("--{boundary}")).collect();
     let attribute = |element: &str, name: &str| {
         let at = element.find(&format!(" {name}=\""))? + name.len() + 3;

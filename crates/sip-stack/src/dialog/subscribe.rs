@@ -1,11 +1,13 @@
 //! The facts of a SUBSCRIBE (RFC 6665 §8.1).
 
+use std::borrow::Cow;
+
 use sip_message::{HeaderId, Message, Params};
 
 use super::AskedRates;
 
 /// What a SUBSCRIBE says, borrowed from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Subscribe<'m> {
     /// The request, which passed `validate`.
     pub message: &'m Message,
@@ -21,8 +23,8 @@ pub struct Subscribe<'m> {
     pub rates: AskedRates,
     /// Suppress-If-Match: the state that it knows, or `*` (RFC 5839 §7.2).
     pub suppress_if_match: Option<&'m str>,
-    /// Accept, as written; where it is missing, the package's default is meant.
-    pub accept: Option<&'m str>,
+    /// Accept, as written, its lines as one; where it is missing, the package's default is meant.
+    pub accept: Option<Cow<'m, str>>,
 }
 
 /// Why a SUBSCRIBE is refused.
@@ -57,8 +59,7 @@ impl<'m> Subscribe<'m> {
         }
         let to = message.to().map_err(|_| Refusal::new(400, "To is malformed"))?;
         let expires_seconds = message.number(HeaderId::Expires).map_err(malformed("Expires is malformed"))?;
-        let accept = message.header(HeaderId::Accept).map(str::from_utf8).transpose();
-        let accept = accept.map_err(|_| Refusal::new(400, "Accept is malformed"))?;
+        let accept = accept_of(message)?;
         let rates = AskedRates::read(&params);
         let suppress_if_match = message.header(HeaderId::SuppressIfMatch).map(str::from_utf8).transpose();
         let suppress_if_match =
@@ -93,6 +94,20 @@ pub(crate) fn event_of(message: &Message) -> Result<(&str, Params<'_>), Refusal>
         return Err(Refusal::new(400, "Event is malformed"));
     }
     Ok((package, Params { text: params }))
+}
+
+/// All lines of Accept as one (RFC 3261 §7.3.1). COMPAT: linphonec 5.1.65 writes a line for each type.
+fn accept_of(message: &Message) -> Result<Option<Cow<'_, str>>, Refusal> {
+    let malformed = |_| Refusal::new(400, "Accept is malformed");
+    let mut lines = message.values(HeaderId::Accept).map(|line| str::from_utf8(line).map_err(malformed));
+    let Some(first) = lines.next().transpose()? else { return Ok(None) };
+    let mut accept = Cow::Borrowed(first);
+    for line in lines {
+        let accept = accept.to_mut();
+        accept.push_str(", ");
+        accept.push_str(line?);
+    }
+    Ok(Some(accept))
 }
 
 /// The duration that is granted, in seconds: none wanted is the default, too short is refused (RFC 6665 §4.2.1.1, RFC 3903 §6

@@ -209,7 +209,8 @@ impl Subscriptions {
     ) -> Result<Accepted, Refusal> {
         let expires_seconds = policy.expires_seconds(subscribe)?;
         self.room_for(watch)?;
-        let texts = [subscribe.package, subscribe.event_id.unwrap_or(""), subscribe.accept.unwrap_or("")];
+        let texts =
+            [subscribe.package, subscribe.event_id.unwrap_or(""), subscribe.accept.as_deref().unwrap_or("")];
         if texts.into_iter().any(|text| text.len() > TEXT_OCTETS_MAX) {
             return Err(Refusal::new(400, "Event or Accept is too long"));
         }
@@ -223,7 +224,7 @@ impl Subscriptions {
             require: watch.require,
             package: subscribe.package,
             event_id: subscribe.event_id,
-            accept: subscribe.accept,
+            accept: subscribe.accept.as_deref(),
         };
         let envelope = Envelope::new(&dialog, &facts).map_err(malformed)?;
         let (resource, resource_place) = join(&mut self.by_resource, watch.resource, index);

@@ -1198,3 +1198,15 @@ proptest! {
         prop_assert_eq!(w.table.next_deadline(), None);
     }
 }
+
+#[test]
+fn all_lines_of_accept_are_one() {
+    for (headers, accept) in [
+        ("Expires: 600", None),
+        ("Accept: a/b, c/d", Some("a/b, c/d")),
+        ("Accept: a/b\nAccept: c/d;q=1\nAccept: e/f", Some("a/b, c/d;q=1, e/f")),
+    ] {
+        let request = subscribe("", 1, headers);
+        assert_eq!(Subscribe::read(&request).unwrap().accept.as_deref(), accept, "{headers}");
+    }
+}
