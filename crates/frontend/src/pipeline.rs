@@ -71,15 +71,23 @@ pub(crate) struct Refusal {
     /// For the operator; a constant, so that it can be counted.
     pub(crate) reason: &'static str,
     pub(crate) headers: Vec<(HeaderId, String)>,
+    /// Whether it is answered in its transaction: what the request did already must not be done again when it is resent.
+    is_kept: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, reason: &'static str) -> Refusal {
-        Refusal { status, reason, headers: Vec::new() }
+        Refusal { status, reason, headers: Vec::new(), is_kept: false }
     }
 
     pub(crate) fn with(mut self, id: HeaderId, value: impl Into<String>) -> Refusal {
         self.headers.push((id, value.into()));
+        self
+    }
+
+    /// Answered in the request's transaction.
+    pub(crate) fn kept(mut self) -> Refusal {
+        self.is_kept = true;
         self
     }
 }
@@ -450,7 +458,7 @@ impl FrontEnd {
         let offer = auth::offer(request.message.header(HeaderId::UserAgent));
         let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
         let headers = challenges.map(|challenge| (header, challenge)).collect();
-        Refusal { status, reason, headers }
+        Refusal { headers, ..Refusal::new(status, reason) }
     }
 
     /// Puts a REGISTER off that would begin a sign-in, where too many come back at once; see [`crate::admission`].
@@ -528,12 +536,12 @@ impl FrontEnd {
         }
     }
 
-    /// Refuses without keeping anything: a stranger's requests cost no memory.
+    /// Refuses, mostly without keeping anything: a stranger's requests cost no memory.
     pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: Refusal) {
         if request.method == Method::Ack {
             return;
         }
-        let Refusal { status, reason, headers } = refusal;
+        let Refusal { status, reason, headers, is_kept } = refusal;
         self.counters.refused(reason);
         // Challenges are everyday life; the rest is for the operator.
         if !matches!(status, 401 | 407) {
@@ -552,7 +560,12 @@ impl FrontEnd {
         if status == 405 {
             response.header(HeaderId::Allow, ALLOW);
         }
-        self.stack.respond_stateless(request.server, &mut response, request.arrival, request.message);
+        match is_kept {
+            true => self.answer(request, status, response),
+            false => {
+                self.stack.respond_stateless(request.server, &mut response, request.arrival, request.message)
+            }
+        }
     }
 
     /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).

@@ -59,7 +59,8 @@ impl FrontEnd {
             Ok(stage) => stage,
             Err(refusal) => {
                 self.end_call(id, Ending::Refused { status: refusal.status, by_callee: false });
-                return Err(refusal);
+                // It stands in the log: a resend of it is no second call.
+                return Err(refusal.kept());
             }
         };
         self.rings_at_others(id, &stage.others);
