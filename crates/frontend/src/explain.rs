@@ -137,10 +137,14 @@ impl FrontEnd {
         }
     }
 
-    fn explain_messages(&self, walk: &mut Walk, _sender: &Account, recipient: &Account) {
+    fn explain_messages(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
         let waiting = recipient.mailbox.waiting();
         let is_away = recipient.bindings.iter().next().is_none();
         match (is_away, waiting) {
+            (false, waiting) if self.is_not_to_be_disturbed(recipient, sender.user.id) => walk.notes(
+                "messages",
+                format!("are kept (202) until do-not-disturb ends, or somebody writes who may interrupt it; {waiting} are waiting"),
+            ),
             (true, waiting) => walk
                 .notes("messages", format!("are kept (202) until a device registers; {waiting} are waiting")),
             (false, 0) => walk.passes("messages", "are delivered at once".to_owned()),

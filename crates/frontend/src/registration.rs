@@ -434,6 +434,8 @@ impl FrontEnd {
         }
         self.manual_changed(user);
         self.rules_changed(user);
+        // Only now it is known whether the user is to be disturbed.
+        self.deliver_to_devices(user);
     }
 
     fn load_binding(&mut self, user: UserId, stored: records::Binding) {
@@ -502,7 +504,6 @@ impl FrontEnd {
         let device = known.unwrap_or(device);
         account.bindings.0.push(Binding { device, ..binding });
         account.mailbox.attach(device, instance.map(|i| DeviceKey(i.into())));
-        self.deliver_to_devices(user);
     }
 }
 

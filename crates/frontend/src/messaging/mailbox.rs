@@ -1,7 +1,8 @@
 //! One user's mailbox as its home holds it: how far each device has got, and the newest messages.
 //!
 //! Delivery is oldest first and one at a time for each device. What is older than the memory of the newest is fetched from storage in
-//! pages. A message stands here only once it is durable. Pure bookkeeping: sending and storing is the caller's.
+//! pages. A message stands here only once it is durable. While the user is not to be disturbed only what is released goes out.
+//! Pure bookkeeping: sending and storing, and who may release, is the caller's.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +28,8 @@ pub(crate) struct Mailbox {
     /// Everything up to it was taken by at least one device.
     taken: Sequence,
     taken_is_unwritten: bool,
+    /// Everything up to it may go out though the user is not to be disturbed. Forgotten at a restart: then it waits.
+    released: Sequence,
     /// Cursors of devices that can be recognised, signed in or not.
     cursors: BTreeMap<DeviceKey, Cursor>,
     /// Signed-in devices, in order of sign-in.
@@ -119,6 +122,11 @@ impl Mailbox {
         }
     }
 
+    /// A message, and all before it, does not wait for the end of do-not-disturb.
+    pub(crate) fn release(&mut self, sequence: Sequence) {
+        self.released = self.released.max(sequence);
+    }
+
     /// A device signs in, or registers again: then it is only tried again if it did not answer.
     pub(crate) fn attach(&mut self, id: DeviceId, key: Option<DeviceKey>) {
         if self.wake(id) {
@@ -149,11 +157,15 @@ impl Mailbox {
         }
     }
 
-    /// What to do for a device now.
-    pub(crate) fn next(&mut self, id: DeviceId) -> Next {
+    /// What to do for a device now; while it is quiet, what is not released waits.
+    pub(crate) fn next(&mut self, id: DeviceId, is_quiet: bool) -> Next {
         let (durable, recent_after) = (self.durable, self.recent_after);
+        let until = if is_quiet { self.released.min(durable) } else { durable };
         let Some(device) = self.devices.iter_mut().find(|d| d.id == id) else { return Next::Nothing };
         if device.state != DeviceState::Idle {
+            return Next::Nothing;
+        }
+        if device.fetched.front().is_some_and(|(sequence, _)| *sequence > until) {
             return Next::Nothing;
         }
         if let Some((sequence, message)) = device.fetched.pop_front() {
@@ -161,7 +173,7 @@ impl Mailbox {
             return Next::Deliver(sequence, message);
         }
         device.cursor = device.cursor.max(device.fetched_through);
-        if device.cursor >= durable {
+        if device.cursor >= until {
             return Next::Nothing;
         }
         if device.cursor < recent_after {
@@ -170,11 +182,11 @@ impl Mailbox {
         }
         let cursor = device.cursor;
         match self.recent.iter().find(|(sequence, _)| *sequence > cursor) {
-            Some((sequence, message)) => {
+            Some((sequence, message)) if *sequence <= until => {
                 device.state = DeviceState::Delivering(*sequence);
                 Next::Deliver(*sequence, message.clone())
             }
-            None => Next::Nothing,
+            _ => Next::Nothing,
         }
     }
 
@@ -340,7 +352,15 @@ mod tests {
     }
 
     fn next(mailbox: &mut Mailbox, device: DeviceId) -> String {
-        match mailbox.next(device) {
+        show(mailbox.next(device, false))
+    }
+
+    fn next_while_quiet(mailbox: &mut Mailbox, device: DeviceId) -> String {
+        show(mailbox.next(device, true))
+    }
+
+    fn show(next: Next) -> String {
+        match next {
             Next::Deliver(s, _) => format!("deliver {}", s.0),
             Next::Fetch(s) => format!("fetch after {}", s.0),
             Next::Nothing => "nothing".to_owned(),
@@ -359,6 +379,41 @@ mod tests {
         assert_eq!(next(&mut mailbox, PHONE), "deliver 2");
         assert_eq!(mailbox.take_marks(), Marks { taken: Some(first), cursors: vec![] });
         assert_eq!(mailbox.take_marks(), Marks::default());
+    }
+
+    #[test]
+    fn while_it_is_quiet_only_what_is_released_goes_out() {
+        let mut mailbox = Mailbox::default();
+        mailbox.attach(PHONE, None);
+        let (first, second) = (arrive(&mut mailbox), arrive(&mut mailbox));
+        let third = arrive(&mut mailbox);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "nothing");
+        mailbox.release(second);
+        mailbox.release(first);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "deliver 1");
+        mailbox.took(PHONE, first);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "deliver 2");
+        mailbox.took(PHONE, second);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "nothing");
+        assert_eq!(mailbox.waiting(), 1);
+        assert_eq!(next(&mut mailbox, PHONE), "deliver 3");
+        mailbox.took(PHONE, third);
+        assert_eq!(mailbox.waiting(), 0);
+    }
+
+    #[test]
+    fn what_was_fetched_waits_as_well() {
+        let mut mailbox = Mailbox::default();
+        let (first, second) = (arrive(&mut mailbox), arrive(&mut mailbox));
+        mailbox.attach(PHONE, None);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "nothing", "there is nothing to fetch for");
+        mailbox.release(first);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "fetch after 0");
+        mailbox.fetched(PHONE, Some(vec![(first, message()), (second, message())]), true);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "deliver 1");
+        mailbox.took(PHONE, first);
+        assert_eq!(next_while_quiet(&mut mailbox, PHONE), "nothing");
+        assert_eq!(next(&mut mailbox, PHONE), "deliver 2");
     }
 
     #[test]
@@ -405,7 +460,7 @@ mod tests {
         mailbox.attach(PHONE, None);
         mailbox.attach(DESK, None);
         let first = arrive(&mut mailbox);
-        let _ = (mailbox.next(PHONE), mailbox.next(DESK));
+        let _ = (mailbox.next(PHONE, false), mailbox.next(DESK, false));
         assert!(mailbox.refused(PHONE, first), "the desk may take it");
         assert!(!mailbox.refused(DESK, first), "nobody is left");
     }

@@ -2,6 +2,10 @@
 //!
 //! The life of a message here: [`FrontEnd::message`] allots its place and asks storage to keep it; when it is durable it is delivered to the devices that are
 //! there; the sender gets 200 when the first took it, else 202 in time, or the refusal if all of them refused it.
+//!
+//! While the recipient is not to be disturbed (design section 5) a message is kept quietly: the sender gets 202 as soon as it is durable, and it is delivered
+//! when that ends. One from somebody who may interrupt goes out at once, behind all that waits: order is one, also for copies of what the user sent, which wait
+//! with the rest. Typing is dropped meanwhile, and its sender told nothing of it.
 
 pub(crate) mod identity;
 pub(crate) mod mailbox;
@@ -36,6 +40,7 @@ pub(crate) type AcceptId = usize;
 pub(crate) struct Accepting {
     id: RequestId,
     owner: UserId,
+    from: UserId,
     identity: [u8; 16],
     sequence: Sequence,
     /// As it is kept and delivered.
@@ -81,9 +86,8 @@ impl FrontEnd {
         let Sender::User(from) = sender else {
             return Err(Refusal::new(403, "a MESSAGE needs a sender who signed in"));
         };
-        // Typing goes the way of calls.
         let Kind::Kept(wrapping) = identity::kind(request.message) else {
-            return self.route(request, sender);
+            return self.typing(request, sender, from);
         };
         let to = match self.recipient(request) {
             Recipient::User(to, _) => to,
@@ -124,6 +128,7 @@ impl FrontEnd {
         let accept = self.accepting.insert(Accepting {
             id: request.id,
             owner: to,
+            from,
             identity,
             sequence,
             message: kept.clone(),
@@ -136,6 +141,21 @@ impl FrontEnd {
         self.persist(Change::AppendMessage(stored), Persisting::Message(accept));
         self.copy_to_sender(request, from, recipient_address, identity, kept);
         Ok(())
+    }
+
+    /// Typing goes the way of calls, but it is not told from a device that showed it where it is dropped.
+    fn typing(&mut self, request: &Request<'_>, sender: Sender, from: UserId) -> Result<(), Refusal> {
+        // What runs within a dialog belongs to a call that is up.
+        if request.own_routes.destination.is_none()
+            && let Recipient::User(to, instance) = self.recipient(request)
+            && self.users.get(to).is_some_and(|account| self.is_not_to_be_disturbed(account, from))
+            && !self.devices_of(to, instance.as_deref()).is_empty()
+        {
+            let response = self.response_to(request.message, 200);
+            self.answer(request, 200, response);
+            return Ok(());
+        }
+        self.route(request, sender)
     }
 
     /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
@@ -199,7 +219,7 @@ impl FrontEnd {
     }
 
     pub(crate) fn message_persisted(&mut self, accept: AcceptId, outcome: Outcome) {
-        let Accepting { owner, sequence, id, .. } = self.accepting[accept];
+        let Accepting { owner, from, sequence, id, .. } = self.accepting[accept];
         let before = match outcome {
             Outcome::Applied => None,
             Outcome::AlreadyThere => Some((202, "the message was accepted before")),
@@ -216,9 +236,16 @@ impl FrontEnd {
         self.counters.messages_accepted += 1;
         let message = self.accepting[accept].message.clone();
         // The user may be gone by now, and the mailbox with it.
-        let Some(account) = self.users.get_mut(owner) else { return self.answer_sender(accept, 404) };
+        let Some(account) = self.users.get(owner) else { return self.answer_sender(accept, 404) };
+        let is_quiet = account.person.state.is_do_not_disturb();
+        // Also where it is not quiet now: whoever is away may come back to it.
+        let is_released = self.may_interrupt(account, from);
+        let account = self.users.get_mut(owner).expect("it was just found");
         account.mailbox.stored(sequence, message);
-        if !account.mailbox.has_devices() {
+        if is_released {
+            account.mailbox.release(sequence);
+        }
+        if !account.mailbox.has_devices() || (is_quiet && !is_released) {
             return self.answer_sender(accept, 202);
         }
         let within = self.config.messaging.answer_within;
@@ -277,7 +304,7 @@ impl FrontEnd {
 
     fn deliver(&mut self, owner: UserId, device: DeviceId) {
         let Some(account) = self.users.get_mut(owner) else { return };
-        match account.mailbox.next(device) {
+        match account.mailbox.next(device, account.person.state.is_do_not_disturb()) {
             Next::Nothing => {}
             Next::Fetch(after) => {
                 self.query(Query::Messages { owner, after, limit: PAGE }, Querying::Page { owner, device });

@@ -8,7 +8,8 @@
 //! - `manual`: what a person chose, and when that ends by itself.
 //!
 //! Whatever changes an input calls [`FrontEnd::presence_changed`]. It composes the person's state anew and tells the watchers who see a
-//! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]).
+//! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]). When do-not-disturb
+//! ends, what was kept quietly is delivered.
 //! What this module is not: composition, levels and documents are the crate `presence`, dialogs are `sip_stack`.
 
 pub(crate) mod lists;
@@ -41,8 +42,12 @@ impl FrontEnd {
         });
         let account = self.users.get_mut(user).expect("it was just found");
         if account.person.state != state {
+            let quiet_ends = account.person.state.is_do_not_disturb() && !state.is_do_not_disturb();
             account.person.state = state;
             self.watchers_owed(user);
+            if quiet_ends {
+                self.deliver_to_devices(user);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use directory::{SipAddress, UserState};
 use expect_test::{Expect, expect};
+use presence::ManualState;
 
 use super::world::World;
 use crate::admin::{Answer, Call, Verdict};
@@ -63,6 +64,27 @@ fn without_a_device_calls_stop_and_messages_wait() {
             Stops calls: are answered 480: no device of the user is registered
         "#]],
     );
+}
+
+#[test]
+fn on_do_not_disturb_messages_wait_and_calls_stop() {
+    let mut world = World::new();
+    world.sign_in("alice");
+    world.sign_in("bob");
+    let choice = Some((ManualState::DoNotDisturb, None));
+    let bob = address("bob@contoso.example");
+    assert_eq!(world.call(Call::SetPresence { address: bob, choice, note: None }), Answer::Done);
+    check(&mut world, "alice@contoso.example", "bob@contoso.example", expect![[r#"
+        Passes sender: alice@contoso.example exists and is enabled
+        Passes sender's devices: one device
+        Passes recipient: bob@contoso.example exists and is enabled
+        Passes device: sip:bob@bob-pc.invalid;transport=tls over tls from 198.51.100.7:40002, reached over its connection, for 3600 more seconds
+        Passes access level: company
+        Passes presence: seen as 9500 (DoNotDisturb), because: it was chosen (do-not-disturb)
+        Notes do-not-disturb: is in force, and level company may not interrupt it
+        Notes messages: are kept (202) until do-not-disturb ends, or somebody writes who may interrupt it; 0 are waiting
+        Stops calls: are answered 486: the user is not to be disturbed
+    "#]]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod calls_log;
 mod documents;
 mod explain;
 mod messages;
+mod messages_quiet;
 mod presence;
 mod presence_access;
 mod presence_lists;
