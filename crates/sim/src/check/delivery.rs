@@ -1,5 +1,7 @@
 //! An accepted MESSAGE reaches its recipient's devices, or is still stored; no device gets it twice without need.
 //!
+//! Whoever is not to be disturbed when all is over need not have it yet, but it must be stored.
+//!
 //! "Without need" is design section 6: a second copy exists only where a crash (or a failed write) fell between a
 //! device's 200 and its cursor's commit. A copy whose 200 never reached the process that had sent it, or came after
 //! its transaction had timed out, was not taken as far as anybody could know, and is sent again.
@@ -8,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use directory::UserId;
 use node::{Instant, Outcome};
+use presence::ManualState;
 use records::{Change, Direction, Query, Rows, Sequence};
 
+use super::people::People;
 use super::{Checker, End, Resident, message_branch};
 use crate::device::TRANSACTION_TIMEOUT;
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
@@ -17,6 +21,7 @@ use crate::event::{Event, Fact, Mark, Party, Payload, What};
 /// See the module.
 pub struct Delivery {
     residents: Vec<Resident>,
+    people: People,
     ids: BTreeMap<String, UserId>,
     /// When a device's first cursor was durable: from then on it is known.
     known: BTreeMap<(UserId, String), Instant>,
@@ -58,6 +63,7 @@ impl Delivery {
     pub fn new(residents: &[Resident]) -> Delivery {
         Delivery {
             residents: residents.to_vec(),
+            people: People::default(),
             ids: BTreeMap::new(),
             known: BTreeMap::new(),
             wrote: BTreeMap::new(),
@@ -166,6 +172,7 @@ impl Checker for Delivery {
 
     fn observe(&mut self, event: &Event) {
         self.seen += 1;
+        self.people.observe(event.at, &event.what);
         match &event.what {
             What::Started { party: Party::Machine(m) } => *self.boots.entry(*m).or_default() += 1,
             What::Stopped { party: Party::Machine(_), .. } => self.excuse(None),
@@ -221,12 +228,15 @@ impl Checker for Delivery {
             let handled = |d: usize| self.copies.get(&(d, mark.clone())).is_some_and(|c| c.handled);
             let mine: Vec<usize> =
                 (0..end.devices.len()).filter(|d| end.devices[*d].resident.user == mark.to).collect();
+            let address = self.ids.get(&mark.to).and_then(|id| self.people.address(*id));
+            let choice = address.and_then(|user| self.people.manual(user).state_at(end.wall_unix_ms()));
+            let is_quiet = choice == Some(ManualState::DoNotDisturb);
             let stored = self.ids.get(&mark.to).is_some_and(|owner| Self::holds(end, *owner, mark));
             if !mine.iter().any(|d| handled(*d)) {
                 if !stored {
                     found
                         .push((end.now, format!("{mark} was accepted, and is neither delivered nor stored")));
-                } else if mine.iter().any(|d| end.devices[*d].is_registered) {
+                } else if !is_quiet && mine.iter().any(|d| end.devices[*d].is_registered) {
                     found.push((end.now, format!("{mark} was accepted, and no registered device has it")));
                 }
                 continue;
@@ -236,7 +246,7 @@ impl Checker for Delivery {
                 let key = self.ids.get(&mark.to).copied().zip(there.resident.instance.clone());
                 let known_at = key.and_then(|key| self.known.get(&key));
                 let known = known_at.is_some_and(|at| Some(at) < self.wrote.get(mark));
-                if known && there.is_registered && !handled(device) {
+                if known && there.is_registered && !handled(device) && !(is_quiet && stored) {
                     let name = &there.resident.name;
                     found.push((end.now, format!("{mark} was accepted, and {name} never got it")));
                 }
