@@ -74,7 +74,11 @@ fn on_do_not_disturb_messages_wait_and_calls_stop() {
     let choice = Some((ManualState::DoNotDisturb, None));
     let bob = address("bob@contoso.example");
     assert_eq!(world.call(Call::SetPresence { address: bob, choice, note: None }), Answer::Done);
-    check(&mut world, "alice@contoso.example", "bob@contoso.example", expect![[r#"
+    check(
+        &mut world,
+        "alice@contoso.example",
+        "bob@contoso.example",
+        expect![[r#"
         Passes sender: alice@contoso.example exists and is enabled
         Passes sender's devices: one device
         Passes recipient: bob@contoso.example exists and is enabled
@@ -84,7 +88,8 @@ fn on_do_not_disturb_messages_wait_and_calls_stop() {
         Notes do-not-disturb: is in force, and level company may not interrupt it
         Notes messages: are kept (202) until do-not-disturb ends, or somebody writes who may interrupt it; 0 are waiting
         Stops calls: are answered 486: the user is not to be disturbed
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
