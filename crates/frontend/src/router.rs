@@ -85,6 +85,13 @@ impl FrontEnd {
                 Err(Refusal::new(501, "a method that is not known here"))
             }
             Recipient::Server => Err(Refusal::new(405, "a method that the server itself does not take")),
+            // A transfer may name the device itself (RFC 3891 §3): it is ours as far as its dialog runs through us.
+            Recipient::Foreign if method == Method::Invite && request.message.to_tag().is_none() => {
+                match self.holder_of_replaced(request.message) {
+                    Some(holder) => self.call(request, user, holder.user, None),
+                    None => Err(Refusal::new(403, "the domain is not federated with us")),
+                }
+            }
             Recipient::Foreign => Err(Refusal::new(403, "the domain is not federated with us")),
         }
     }

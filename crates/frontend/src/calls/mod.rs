@@ -92,7 +92,7 @@ impl FrontEnd {
     }
 
     /// Who has the dialog that an INVITE is to replace.
-    fn holder_of_replaced(&self, invite: &Message) -> Option<Party> {
+    pub(crate) fn holder_of_replaced(&self, invite: &Message) -> Option<Party> {
         let value = std::str::from_utf8(invite.header(HeaderId::Replaces)?).ok()?;
         let (call_id, params) = value.split_once(';')?;
         let param = |name: &str| {

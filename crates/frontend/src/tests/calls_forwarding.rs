@@ -390,3 +390,31 @@ fn a_request_for_one_device_is_not_sent_elsewhere() {
     invited(&mut world, bob);
     assert!(world.sent_to(carol).is_none());
 }
+
+#[test]
+fn a_replaced_dialog_is_found_at_its_device() {
+    let mut world = World::new();
+    let (alice, pc, carol) = (world.sign_in("alice"), world.sign_in("bob"), world.sign_in("carol"));
+    let phone = world.connect(Transport::Tls);
+    world.register(phone, "bob", "Contact: <sip:bob@phone.invalid>");
+    invite(&mut world, alice);
+    let (at_pc, at_phone) = (invited(&mut world, pc), invited(&mut world, phone));
+    world.respond(phone, &at_phone, 180);
+    assert_eq!(world.status_to(alice), 180);
+    world.respond(pc, &at_pc, 200);
+    let ok = world.sent_to(alice).unwrap();
+    cancelled(&mut world, phone, &at_phone);
+    forward(&mut world, "bob", Cause::Always, "alice");
+    let call_id = ok.call_id().unwrap().to_owned();
+    for uri in ["sip:bob@contoso.example", "sip:callee@bob-pc.invalid;transport=tls"] {
+        let head = world.head("INVITE", "carol", uri, uri);
+        let replaces = format!("Replaces: {call_id};to-tag=callee;from-tag=falice");
+        world.receive(carol, &format!("{head}\nContact: <sip:carol@carol-pc.invalid>\n{replaces}"), "");
+        invited(&mut world, pc);
+        assert!(world.sent_to(phone).is_none() && world.sent_to(alice).is_none(), "{uri}");
+    }
+    let uri = "sip:callee@bob-pc.invalid";
+    let head = world.head("INVITE", "carol", uri, uri);
+    world.receive(carol, &format!("{head}\nReplaces: x;to-tag=callee;from-tag=falice"), "");
+    assert_eq!(world.status_to(carol), 403, "what is no dialog here leads nowhere");
+}
