@@ -28,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::calls::table::Calls;
 use crate::config::Config;
+use crate::contacts::Contacts;
 use crate::documents::diff::DocumentWatch;
 use crate::documents::write::{Queues, Writing};
 use crate::events::Watcher;
@@ -83,6 +84,8 @@ pub struct FrontEnd {
     /// Users who registered from a datagram's source, while they are registered from there.
     pub(crate) datagram_users: HashMap<Flow, SmallVec<[UserId; 1]>, foldhash::quality::FixedState>,
     pub(crate) binding_owners: HashMap<BindingId, UserId, foldhash::fast::FixedState>,
+    /// Where the bindings' devices are, by contact.
+    pub(crate) contacts: Contacts,
     pub(crate) unwritten_bindings: Vec<(UserId, BindingId)>,
     pub(crate) unwritten_marks: Vec<UserId>,
     pub(crate) accepting: Slab<Accepting>,
@@ -224,6 +227,7 @@ impl FrontEnd {
             connections: BTreeMap::new(),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             binding_owners: HashMap::with_hasher(fast.clone()),
+            contacts: Contacts::new(seed),
             unwritten_bindings: Vec::new(),
             unwritten_marks: Vec::new(),
             accepting: Slab::new(),

@@ -21,6 +21,7 @@ mod auth;
 mod binding;
 mod calls;
 mod config;
+mod contacts;
 mod documents;
 mod events;
 mod explain;

@@ -185,9 +185,11 @@ impl FrontEnd {
             self.write_binding_soon(user, id);
         }
         let account = self.users.get_mut(user).expect("who signed in exists");
+        self.contacts.insert(&binding.uri, user, id);
         match account.bindings.remove(id) {
             Some(gone) => {
                 self.timers.cancel(gone.timer);
+                self.contacts.remove(&gone.uri, id);
                 if gone.flow != binding.flow {
                     self.leave_flow(user, gone.flow);
                 }
@@ -293,6 +295,7 @@ impl FrontEnd {
         let is_alone = account.bindings.0.is_empty();
         self.timers.cancel(gone.timer);
         self.binding_owners.remove(&id);
+        self.contacts.remove(&gone.uri, id);
         if gone.durability != Durability::Volatile {
             self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
         }
@@ -495,6 +498,7 @@ impl FrontEnd {
             device,
         };
         self.binding_owners.insert(id, user);
+        self.contacts.insert(&binding.uri, user, id);
         if let Flow::Datagram { .. } = flow {
             self.datagram_users.entry(flow).or_default().push(user);
         }

@@ -5,6 +5,7 @@ use sip_message::{AuthParams, HeaderError, HeaderId, Host, Message, Method, Uri}
 use sip_stack::outbound::TokenError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
+use crate::calls::Devices;
 use crate::frontend::FrontEnd;
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::users::AddressKey;
@@ -70,7 +71,8 @@ impl FrontEnd {
             Recipient::User(callee, instance)
                 if method == Method::Invite && request.message.to_tag().is_none() =>
             {
-                self.call(request, user, callee, instance.as_deref())
+                let devices = instance.as_deref().map_or(Devices::All, Devices::Instance);
+                self.call(request, user, callee, devices)
             }
             Recipient::User(callee, instance) => {
                 let targets = self.devices_of(callee, instance.as_deref());
@@ -85,15 +87,30 @@ impl FrontEnd {
                 Err(Refusal::new(501, "a method that is not known here"))
             }
             Recipient::Server => Err(Refusal::new(405, "a method that the server itself does not take")),
-            // A transfer may name the device itself (RFC 3891 §3): it is ours as far as its dialog runs through us.
-            Recipient::Foreign if method == Method::Invite && request.message.to_tag().is_none() => {
-                match self.holder_of_replaced(request.message) {
-                    Some(holder) => self.call(request, user, holder.user, None),
-                    None => Err(Refusal::new(403, "the domain is not federated with us")),
-                }
+            Recipient::Foreign
+                if matches!(method, Method::Invite | Method::Refer) && request.message.to_tag().is_none() =>
+            {
+                self.route_to_device(request, user)
             }
             Recipient::Foreign => Err(Refusal::new(403, "the domain is not federated with us")),
         }
+    }
+
+    /// A transfer may name a device by its contact.
+    fn route_to_device(&mut self, request: &Request<'_>, user: UserId) -> Result<(), Refusal> {
+        let is_invite = request.method == Method::Invite;
+        // RFC 3891 §3: it means who has that dialog, and the dialog runs through us.
+        if is_invite && let Some(holder) = self.holder_of_replaced(request.message) {
+            return self.call(request, user, holder.user, Devices::All);
+        }
+        let named = request.uri.and_then(|uri| self.device_at_contact(&uri));
+        let (callee, device) = named.ok_or(Refusal::new(403, "the domain is not federated with us"))?;
+        if is_invite {
+            return self.call(request, user, callee, Devices::One(device));
+        }
+        let target = self.users.get(callee).and_then(|account| account.bindings.target_of(device));
+        self.forward(request, Sender::User(user), target.into_iter().collect());
+        Ok(())
     }
 
     /// Whom the Request-URI means.

@@ -6,8 +6,8 @@
 //! forwarded no more often than [`FORWARDS_MAX`].
 //!
 //! What is forwarded says so in History-Info (RFC 7044 §5), with the cause in the URI (RFC 4458 §2). P-Asserted-Identity
-//! stays the caller's. A request for one device (a GRUU, or the dialog that Replaces names) is not forwarded: it means that
-//! device.
+//! stays the caller's. A request for one device (a GRUU, a contact, or the dialog that Replaces names) is not forwarded: it
+//! means that device.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Cause {
     }
 
     /// What the caller is told where it goes nowhere. A stranger learns no more of do-not-disturb than of busy.
-    fn refusal(self) -> Refusal {
+    pub(super) fn refusal(self) -> Refusal {
         match self {
             Cause::DoNotDisturb => Refusal::new(486, "the user is not to be disturbed"),
             Cause::Busy => Refusal::new(486, "the user is in a call"),

@@ -21,8 +21,10 @@ use sip_stack::transaction::ServerId;
 use self::forwarding::{Stage, Trail};
 use self::log::Ending;
 use self::table::{BeginError, CallId, NewCall, Other, Party, Pending, Up};
+use crate::admin::Cause;
 use crate::binding::BindingId;
 use crate::frontend::{Due, FrontEnd};
+use crate::messaging::mailbox::DeviceId;
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
 
@@ -34,18 +36,36 @@ const SWEEP_PARTS: usize = 30;
 /// devices that change their connections keep their call.
 const ABANDONED_AFTER: Duration = Duration::from_secs(32);
 
+/// Which of a user's devices a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Devices<'a> {
+    All,
+    /// Those of one instance (a GRUU).
+    Instance(&'a str),
+    One(DeviceId),
+}
+
+impl Devices<'_> {
+    fn one(self) -> Option<DeviceId> {
+        match self {
+            Devices::One(device) => Some(device),
+            Devices::All | Devices::Instance(_) => None,
+        }
+    }
+}
+
 // What calls others.
 impl FrontEnd {
-    /// An INVITE that begins a call with one of our users, or with one instance of the user's devices.
+    /// An INVITE that begins a call with one of our users.
     pub(crate) fn call(
         &mut self,
         request: &Request<'_>,
         caller: UserId,
         called: UserId,
-        instance: Option<&str>,
+        devices: Devices<'_>,
     ) -> Result<(), Refusal> {
         let id = self.begin_call(request, caller, called)?;
-        let staged = if instance.is_none() && request.message.header(HeaderId::Replaces).is_none() {
+        let staged = if devices == Devices::All && request.message.header(HeaderId::Replaces).is_none() {
             let mut trail = Trail::new(called, request.message);
             let stage = self.first_stage(&mut trail, caller);
             if let (Ok(Stage { asks_for_more: true, .. }), Some(call)) = (&stage, self.calls.get_mut(id)) {
@@ -53,7 +73,7 @@ impl FrontEnd {
             }
             stage
         } else {
-            self.stage_of_one_device(request, called, instance)
+            self.stage_of_one_device(request, caller, called, devices)
         };
         let stage = match staged {
             Ok(stage) => stage,
@@ -72,19 +92,28 @@ impl FrontEnd {
         Ok(())
     }
 
-    /// The device that a request means: that of a GRUU, or the one that has the dialog which is to be replaced (RFC 3891). Where
-    /// it is not known which that is all are asked, and all but one answer 481.
+    /// The device that a request means: the one that it names, or that has the dialog which is to be replaced (RFC 3891). Where
+    /// it is not known which that is all are asked, and all but one answer 481. Who is not to be disturbed is so on every device,
+    /// but for a call that goes on with another party.
     fn stage_of_one_device(
         &self,
         request: &Request<'_>,
+        caller: UserId,
         called: UserId,
-        instance: Option<&str>,
+        devices: Devices<'_>,
     ) -> Result<Stage, Refusal> {
+        let account = self.users.get(called).ok_or(Refusal::new(404, "no such user"))?;
         let holder = self.holder_of_replaced(request.message).filter(|party| party.user == called);
-        let device = holder.and_then(|party| party.device);
-        let account = self.users.get(called);
-        let target = account.zip(device).and_then(|(account, device)| account.bindings.target_of(device));
-        let targets = target.map_or_else(|| self.devices_of(called, instance), |target| vec![target]);
+        if holder.is_none() && self.is_not_to_be_disturbed(account, caller) {
+            return Err(Cause::DoNotDisturb.refusal());
+        }
+        let device = holder.and_then(|party| party.device).or(devices.one());
+        let target = device.and_then(|device| account.bindings.target_of(device));
+        let targets = match (target, devices) {
+            (Some(target), _) => vec![target],
+            (None, Devices::Instance(instance)) => self.devices_of(called, Some(instance)),
+            (None, _) => self.devices_of(called, None),
+        };
         if targets.is_empty() {
             return Err(Refusal::new(480, "no device of the user is registered"));
         }

@@ -4,6 +4,7 @@ mod admission;
 mod calls;
 mod calls_forwarding;
 mod calls_log;
+mod calls_transfer;
 mod documents;
 mod explain;
 mod messages;
