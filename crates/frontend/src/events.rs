@@ -16,6 +16,7 @@ use sip_stack::dialog::{
 };
 use sip_stack::stack::{Forwarding, NextHop, OwnOutcome, Target};
 
+use crate::calls::dialog_event;
 use crate::documents::diff::{self, Selections};
 use crate::frontend::FrontEnd;
 use crate::messaging::Own;
@@ -37,6 +38,8 @@ pub(crate) enum Package {
     PresenceWatchers,
     /// `xcap-diff` (RFC 5875).
     Documents,
+    /// `dialog` (RFC 4235).
+    Dialogs,
 }
 
 /// What a subscription watches.
@@ -52,6 +55,8 @@ pub(crate) enum Watched {
     Watchers(UserId),
     /// A user's documents.
     Documents(UserId),
+    /// A user's calls.
+    Dialogs(UserId),
 }
 
 /// What a SUBSCRIBE that is permitted asks for.
@@ -62,6 +67,7 @@ pub(crate) enum Wanted {
     List(WantedList),
     Watchers(UserId),
     Documents(UserId, Selections),
+    Dialogs(UserId),
 }
 
 /// What the front end keeps of a subscription beside the table's row.
@@ -90,7 +96,7 @@ pub(crate) struct Body {
 }
 
 /// What Allow-Events says (RFC 6665 §8.2.2).
-pub(crate) const ALLOW_EVENTS: &str = "presence, presence.winfo, reg, xcap-diff";
+pub(crate) const ALLOW_EVENTS: &str = "dialog, presence, presence.winfo, reg, xcap-diff";
 
 impl Watched {
     pub(crate) fn package(self) -> Package {
@@ -99,6 +105,7 @@ impl Watched {
             Watched::Presence { .. } | Watched::List(_) => Package::Presence,
             Watched::Watchers(_) => Package::PresenceWatchers,
             Watched::Documents(_) => Package::Documents,
+            Watched::Dialogs(_) => Package::Dialogs,
         }
     }
 }
@@ -111,8 +118,13 @@ impl Body {
 
 impl Package {
     /// All of them.
-    pub(crate) const ALL: [Package; 4] =
-        [Package::Registration, Package::Presence, Package::PresenceWatchers, Package::Documents];
+    pub(crate) const ALL: [Package; 5] = [
+        Package::Registration,
+        Package::Presence,
+        Package::PresenceWatchers,
+        Package::Documents,
+        Package::Dialogs,
+    ];
 
     /// The name in Event.
     pub(crate) fn name(self) -> &'static str {
@@ -121,6 +133,7 @@ impl Package {
             Package::Presence => "presence",
             Package::PresenceWatchers => "presence.winfo",
             Package::Documents => "xcap-diff",
+            Package::Dialogs => "dialog",
         }
     }
 
@@ -134,6 +147,7 @@ impl Package {
             Package::Presence => &watch::POLICY,
             Package::PresenceWatchers => &winfo::POLICY,
             Package::Documents => &diff::POLICY,
+            Package::Dialogs => &dialog_event::POLICY,
         }
     }
 
@@ -291,6 +305,10 @@ impl FrontEnd {
                 self.watch_documents(accepted.id, of, selections);
                 Watched::Documents(of)
             }
+            Wanted::Dialogs(of) => {
+                self.watch_dialogs(accepted.id, user, of);
+                Watched::Dialogs(of)
+            }
         };
         let flow = request.arrival.flow;
         self.watchers.insert(accepted.id, Watcher { user, flow, watched });
@@ -315,6 +333,7 @@ impl FrontEnd {
             },
             Package::PresenceWatchers => self.permit_watchers(subscribe, user, recipient),
             Package::Documents => self.permit_documents(request.message, user, recipient),
+            Package::Dialogs => self.permit_dialogs(subscribe, recipient),
         }
     }
 
@@ -392,6 +411,7 @@ impl FrontEnd {
             Watched::Presence { user, at } => self.presence_unwatched(user, at),
             Watched::List(list) => self.list_unwatched(list),
             Watched::Documents(user) => self.documents_unwatched(id, user),
+            Watched::Dialogs(user) => self.dialogs_unwatched(id, user),
         }
     }
 
@@ -441,6 +461,7 @@ impl FrontEnd {
             Watched::List(list) => self.list_body(list, self.watchers.get(&id)?.flow),
             Watched::Watchers(user) => Some(self.watchers_body(user, version)),
             Watched::Documents(user) => self.documents_body(id, user),
+            Watched::Dialogs(user) => self.dialogs_body(id, user, version),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::admin::{Answer, Call};
 use crate::admission::Admission;
 use crate::auth::Authenticator;
 use crate::binding::BindingId;
+use crate::calls::dialog_event::DialogWatch;
 use crate::calls::table::Calls;
 use crate::config::Config;
 use crate::contacts::Contacts;
@@ -110,6 +111,8 @@ pub struct FrontEnd {
     pub(crate) document_queues: Queues,
     /// Who watches a user's documents.
     pub(crate) document_watches: BTreeMap<UserId, Vec<DocumentWatch>>,
+    /// Who watches a user's calls.
+    pub(crate) dialog_watches: BTreeMap<UserId, BTreeMap<SubscriptionId, DialogWatch>>,
     /// The list services of all users.
     pub(crate) service_addresses: BTreeMap<SipAddress, UserId>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
@@ -249,6 +252,7 @@ impl FrontEnd {
             watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             document_queues: Queues::default(),
             document_watches: BTreeMap::new(),
+            dialog_watches: BTreeMap::new(),
             service_addresses: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
             querying: BTreeMap::new(),

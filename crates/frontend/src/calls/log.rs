@@ -20,7 +20,7 @@ const LOG_WAITING_MAX: usize = 8192;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// One of the parties hung up.
-    HungUp,
+    HungUp { by_caller: bool },
     /// It ended without a word: its session was not refreshed, its devices are gone, or it was never to be up so long.
     Lost,
     /// It was not set up.
@@ -131,7 +131,7 @@ fn not_answered(ending: Ending) -> CallEnd {
     match ending {
         Ending::Refused { status, by_callee: true } if is_word_of_callee(status) => CallEnd::Refused,
         // Whoever was away, busy by our own word, or not to be disturbed should know who called.
-        Ending::Refused { .. } | Ending::HungUp | Ending::Lost => CallEnd::Missed,
+        Ending::Refused { .. } | Ending::HungUp { .. } | Ending::Lost => CallEnd::Missed,
     }
 }
 
@@ -140,7 +140,7 @@ fn end_of_caller(call: &Call, ending: Ending) -> CallEnd {
         _ if call.up().is_some() => CallEnd::Answered,
         Ending::Refused { status: 487, .. } => CallEnd::Cancelled,
         Ending::Refused { status: 486 | 600 | 603 | 606, .. } => CallEnd::Refused,
-        Ending::Refused { .. } | Ending::HungUp | Ending::Lost => CallEnd::Failed,
+        Ending::Refused { .. } | Ending::HungUp { .. } | Ending::Lost => CallEnd::Failed,
     }
 }
 

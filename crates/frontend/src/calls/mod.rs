@@ -2,11 +2,13 @@
 //!
 //! - [`table`]: every INVITE dialog through this server, while it lasts;
 //! - [`forwarding`]: where a call rings, by its callee's settings;
+//! - [`dialog_event`]: what others may know of it meanwhile;
 //! - [`log`]: what its parties find of it afterwards.
 //!
 //! Media and session descriptions are the parties' own. What passes within a dialog passes by its Route entries and needs
 //! nothing of what is known here; a call that the table lost is still a call.
 
+pub(crate) mod dialog_event;
 pub(crate) mod forwarding;
 pub(crate) mod log;
 mod operator;
@@ -20,7 +22,7 @@ use sip_stack::transaction::ServerId;
 
 use self::forwarding::{Stage, Trail};
 use self::log::Ending;
-use self::table::{BeginError, CallId, NewCall, Other, Party, Pending, Up};
+use self::table::{BeginError, Call, CallId, NewCall, Other, Party, Pending, Up};
 use crate::admin::Cause;
 use crate::binding::BindingId;
 use crate::frontend::{Due, FrontEnd};
@@ -73,6 +75,10 @@ impl FrontEnd {
             }
             stage
         } else {
+            let replaced = self.replaced(request.message).filter(|(_, holder)| holder.user == called);
+            if let Some(call) = self.calls.get_mut(id) {
+                call.replaces = replaced.map(|(replaced, _)| replaced);
+            }
             self.stage_of_one_device(request, caller, called, devices)
         };
         let stage = match staged {
@@ -89,6 +95,7 @@ impl FrontEnd {
         forwarding.patience = stage.patience;
         let server = request.server.expect("an INVITE has a transaction");
         self.stack.forward(self.now.monotonic, server, request.message, stage.targets, forwarding);
+        self.tell_dialog_watchers(caller);
         Ok(())
     }
 
@@ -122,6 +129,11 @@ impl FrontEnd {
 
     /// Who has the dialog that an INVITE is to replace.
     pub(crate) fn holder_of_replaced(&self, invite: &Message) -> Option<Party> {
+        self.replaced(invite).map(|(_, holder)| holder)
+    }
+
+    /// The call that an INVITE is to replace, and who has the dialog that it names.
+    fn replaced(&self, invite: &Message) -> Option<(CallId, Party)> {
         let value = std::str::from_utf8(invite.header(HeaderId::Replaces)?).ok()?;
         let (call_id, params) = value.split_once(';')?;
         let param = |name: &str| {
@@ -131,10 +143,10 @@ impl FrontEnd {
         // The tags are named as its holder sees them (RFC 3891 §6.1).
         let call_id = call_id.trim();
         if let Some(id) = self.calls.of_dialog(call_id, from_tag, to_tag) {
-            return Some(self.calls.get(id)?.up()?.callee);
+            return Some((id, self.calls.get(id)?.up()?.callee));
         }
         let id = self.calls.of_dialog(call_id, to_tag, from_tag)?;
-        Some(self.calls.get(id)?.caller)
+        Some((id, self.calls.get(id)?.caller))
     }
 
     /// A call's targets have failed: it goes on where the settings of the one who was called send it.
@@ -150,11 +162,13 @@ impl FrontEnd {
             Some((trail, stage))
         });
         let Some((trail, stage)) = next else { return self.stack.conclude(now, server) };
+        let rung = self.calls.get(id).map(Call::callees).unwrap_or_default();
         if let Some(call) = self.calls.get_mut(id) {
             call.trail = Some(trail);
         }
         self.rings_at_others(id, &stage.others);
         self.stack.extend(now, server, stage.targets, stage.patience);
+        self.dialogs_moved(id, &rung, status);
     }
 
     fn rings_at_others(&mut self, id: CallId, others: &[Other]) {
@@ -200,7 +214,9 @@ impl FrontEnd {
             return;
         }
         if request.method == Method::Bye {
-            return self.end_call(id, Ending::HungUp);
+            let call = self.calls.get(id).expect("it was just found");
+            let by_caller = request.message.from_tag() == Some(&*call.caller_tag);
+            return self.end_call(id, Ending::HungUp { by_caller });
         }
         self.calls.refreshed(self.now.monotonic, id, session_expires(request.message));
         if let Some(server) = request.server {
@@ -213,7 +229,9 @@ impl FrontEnd {
         let status = response.status().unwrap_or(0);
         match self.calls.pending(server) {
             Some(Pending::SetUp(id)) if status < 200 => {
-                self.calls.rings(id);
+                if self.calls.rings(id) {
+                    self.dialogs_changed(id);
+                }
             }
             Some(Pending::SetUp(id)) => self.call_answered(id, BindingId(cookie), response),
             Some(Pending::Refresh(id)) if status >= 200 => {
@@ -243,8 +261,10 @@ impl FrontEnd {
             answered_at,
             since: self.now.monotonic,
         };
+        let rung = call.callees();
         self.calls.answered(self.now.monotonic, id, up, session_expires(response));
         self.calls_changed(id);
+        self.dialogs_moved(id, &rung, 200);
     }
 
     /// A forwarded request has its final answer.
@@ -305,6 +325,7 @@ impl FrontEnd {
     fn end_call(&mut self, id: CallId, ending: Ending) {
         let Some(call) = self.calls.end(id) else { return };
         self.parties_changed(&[call.caller.user, call.up().map_or(call.called, |up| up.callee.user)]);
+        self.dialogs_ended(&call, ending);
         self.log_call(&call, ending);
     }
 

@@ -53,6 +53,10 @@ pub(crate) struct Call {
     pub(crate) others: Vec<Other>,
     /// How it came there; `None` where it may not be forwarded.
     pub(crate) trail: Option<Box<Trail>>,
+    /// The call that it replaces once it is answered (RFC 3891).
+    pub(crate) replaces: Option<CallId>,
+    /// Whether another took its place; its parties end it then.
+    pub(crate) is_replaced: bool,
     pub(crate) began: Now,
     pub(crate) phase: Phase,
     /// What the parties negotiated (RFC 4028): without a refresh in this time the call is over.
@@ -193,6 +197,8 @@ impl Calls {
             called: new.called,
             others: Vec::new(),
             trail: None,
+            replaces: None,
+            is_replaced: false,
             began: now,
             phase: Phase::Calling { server: new.server, rings: false },
             session: None,
@@ -216,9 +222,9 @@ impl Calls {
     /// The call rings at another user, too.
     pub(crate) fn ring_at(&mut self, id: CallId, other: Other) {
         let Some(call) = self.get_mut(id) else { return };
-        if !call.others.contains(&other) {
-            call.others.push(other);
-        }
+        // Who is rung again is rung with the present stage.
+        call.others.retain(|listed| *listed != other);
+        call.others.push(other);
         self.join(id, other.user);
     }
 
@@ -234,10 +240,14 @@ impl Calls {
     pub(crate) fn answered(&mut self, now: Instant, id: CallId, up: Up, session: Option<Duration>) {
         self.join(id, up.callee.user);
         let Some(call) = self.get_mut(id) else { return };
+        let replaced = call.replaces;
         let before = std::mem::replace(&mut call.phase, Phase::Up(up));
         call.keep_alive(now, session);
         if let Phase::Calling { server, .. } = before {
             self.pending.remove(&server);
+        }
+        if let Some(replaced) = replaced.and_then(|replaced| self.get_mut(replaced)) {
+            replaced.is_replaced = true;
         }
     }
 
@@ -379,6 +389,19 @@ impl Call {
             Phase::Up(up) => Some(up),
             Phase::Calling { .. } => None,
         }
+    }
+
+    /// Who answered, or else whose devices it rings at now.
+    pub(crate) fn callees(&self) -> SmallVec<[UserId; 2]> {
+        if let Some(up) = self.up() {
+            return SmallVec::from_slice(&[up.callee.user]);
+        }
+        let last = self.others.iter().rposition(|other| other.role == Role::ForwardedTo);
+        let (current, along) = match last {
+            Some(at) => (self.others[at].user, &self.others[at + 1..]),
+            None => (self.called, &*self.others),
+        };
+        std::iter::once(current).chain(along.iter().map(|other| other.user)).collect()
     }
 
     pub(crate) fn is_up_for(&self, user: UserId) -> bool {

@@ -147,6 +147,7 @@ impl FrontEnd {
             account.person.rules_timer = Some(self.timers.insert(at, Due::RulesChange(user)));
         }
         self.access_changed(user);
+        self.dialog_access_changed(user);
     }
 
     /// What a user grants may have changed: whoever sees a difference is told at once.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod calls;
+mod calls_dialog_event;
 mod calls_forwarding;
 mod calls_log;
 mod calls_transfer;

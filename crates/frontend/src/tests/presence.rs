@@ -28,6 +28,7 @@ pub(super) fn activity(name: &str) -> String {
 pub(super) struct Watch {
     pub(super) flow: Flow,
     pub(super) from: &'static str,
+    pub(super) package: &'static str,
     pub(super) call_id: String,
     pub(super) to: String,
     pub(super) contact: String,
@@ -65,6 +66,7 @@ impl World {
         let watch = Watch {
             flow,
             from,
+            package: "presence",
             call_id: answer.call_id().unwrap().to_owned(),
             to: text(answer.header(HeaderId::To).unwrap()),
             contact: text(answer.header(HeaderId::Contact).unwrap()).trim_matches(['<', '>']).to_owned(),
@@ -82,7 +84,7 @@ impl World {
             _ => line.to_owned(),
         });
         let head = lines.collect::<Vec<_>>().join("\n");
-        self.receive(watch.flow, &format!("{head}\nEvent: presence\n{headers}"), "");
+        self.receive(watch.flow, &format!("{head}\nEvent: {}\n{headers}", watch.package), "");
         self.status_to(watch.flow)
     }
 
