@@ -196,7 +196,7 @@ impl FrontEnd {
     ) -> Result<Permitted, Refusal> {
         match recipient {
             Recipient::User(watched, _) => {
-                if !admits(subscribe.accept, CONTENT_TYPE) {
+                if !admits(subscribe.accept.as_deref(), CONTENT_TYPE) {
                     return Err(Refusal::new(406, "Accept does not admit dialog information"));
                 }
                 let account = self.users.get(*watched).expect("the recipient was just found");
