@@ -14,6 +14,7 @@ use directory::DomainName;
 use frontend::admin::{Answer, Call, Refusal};
 use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
 use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, ResolverError, TlsServer};
+use node::Side;
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
 use storage::{Meter, Sqlite};
@@ -102,6 +103,7 @@ pub(crate) fn bind(
         transport: listener.transport,
         address: listener.address,
         advertised_host: listener.advertised_host.clone(),
+        side: Side::Inside,
         tls: certificate.cloned(),
         origins: listener.origins.clone(),
     })

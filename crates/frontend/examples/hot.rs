@@ -32,6 +32,7 @@ impl World {
             transport: Transport::Udp,
             address: SocketAddr::from(([127, 0, 0, 1], 5060)),
             advertised_host: "127.0.0.1".to_owned(),
+            side: node::Side::Inside,
         };
         let mut config = Config {
             domains: vec![DomainName::parse("bench.test").expect("a name")],

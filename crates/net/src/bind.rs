@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::{Listener, Transport};
+use node::{Listener, Side, Transport};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::tls::TlsServer;
@@ -33,6 +33,8 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// The host that Via, Record-Route and Path show to peers; IPv6 addresses in brackets.
     pub advertised_host: String,
+    /// Which network it faces.
+    pub side: Side,
     /// The certificate; needed for TLS and WSS, ignored for others.
     pub tls: Option<Arc<TlsServer>>,
     /// Web origins (`https://im.example.com`) that may open WebSockets; empty: any. Clients that are no browsers send
@@ -76,6 +78,7 @@ impl Bound {
                 transport: config.transport,
                 address,
                 advertised_host: config.advertised_host.clone(),
+                side: config.side,
             },
             tls: config.tls.clone().filter(|_| config.transport.is_secure()),
             origins: config.origins.clone(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use node::{ConnectToken, ConnectionId, Instant, ListenerId, Transport};
+use node::{ConnectToken, ConnectionId, Expected, Instant, ListenerId, Transport};
 use sip_message::framing::Scan;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -64,7 +64,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) token: ConnectToken,
-    pub(crate) server_name: Option<String>,
+    pub(crate) expected: Option<Expected>,
 }
 
 /// How a closing connection ends.

@@ -4,12 +4,13 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use node::{
     CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, ListenerId, Node,
-    Peer, PeerIdentity, Transport,
+    Peer, PeerCertificate, PeerIdentity, Side, Transport, UnixMillis,
 };
 use sip_message::framing::{Frame, Scan, next_frame};
 use slab::Slab;
@@ -192,7 +193,8 @@ impl<N: Node + 'static> World<N> {
         }
         let mut tls = match (&self.client_tls, target.transport) {
             (Some(client), Transport::Tls) => {
-                let tls = client.connect(target.server_name.as_deref(), target.address);
+                let name = target.expected.as_ref().map(|expected| expected.server_name.as_str());
+                let tls = client.connect(name, target.address);
                 Some(tls.map_err(|e| ConnectError::Tls(e.to_string()))?)
             }
             _ => None,
@@ -202,7 +204,7 @@ impl<N: Node + 'static> World<N> {
             tls.advance(&mut [], &mut Vec::new(), &mut hello)
                 .map_err(|e| ConnectError::Tls(e.to_string()))?;
         }
-        let asked = Some(Asked { token, server_name: target.server_name });
+        let asked = Some(Asked { token, expected: target.expected });
         let plain = tls.is_none();
         let arrival = Arrival {
             stream,
@@ -234,7 +236,7 @@ impl<N: Node + 'static> World<N> {
             connection.deadline = None;
         }
         let token = asked.as_ref().map(|asked| asked.token);
-        let server_name = asked.and_then(|asked| asked.server_name).filter(|_| connection.tls.is_some());
+        let expected = asked.and_then(|asked| asked.expected).filter(|_| connection.tls.is_some());
         let peer = Peer {
             transport: connection.transport,
             listener: connection.listener,
@@ -244,8 +246,17 @@ impl<N: Node + 'static> World<N> {
             },
             remote: connection.remote,
             // The certificate was verified for this name; it may bear others that nobody asked for.
-            identity: match server_name {
-                Some(name) => PeerIdentity::Certificate { sip_domains: vec![name] },
+            side: Side::Inside,
+            identity: match expected {
+                Some(expected) => PeerIdentity::Certificate(Arc::new(PeerCertificate {
+                    sip_domains: Vec::new(),
+                    dns_names: vec![expected.server_name],
+                    ip_addresses: Vec::new(),
+                    sha256: [0; 32],
+                    not_after: UnixMillis(0),
+                    trusted_by: vec![expected.anchors],
+                    distrust: String::new(),
+                })),
                 None => PeerIdentity::Anonymous,
             },
         };

@@ -1,6 +1,9 @@
 //! Flows: where a message came from and where one can be sent (RFC 5626 §1).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::PeerCertificate;
 
 /// A transport of SIP, as Via names it (RFC 3261 §7.1, RFC 7118 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +88,16 @@ pub enum Flow {
     },
 }
 
+/// Which network a socket or a connection belongs to. A server of the perimeter has two, with addresses and certificates of
+/// their own; every other server has one, which counts as inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The organisation's own network.
+    Inside,
+    /// The internet, or whatever is not ours.
+    Outside,
+}
+
 /// A socket that the node listens on. Listeners are bound before a node is made, so that it knows its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -94,6 +107,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The host (name or address, IPv6 in brackets) that Via, Record-Route and Path show to peers.
     pub advertised_host: String,
+    /// Which network it faces.
+    pub side: Side,
 }
 
 /// What is known of the other end of a connection.
@@ -107,6 +122,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// Their end.
     pub remote: SocketAddr,
+    /// Which network it belongs to.
+    pub side: Side,
     /// What TLS proved.
     pub identity: PeerIdentity,
 }
@@ -116,9 +133,16 @@ pub struct Peer {
 pub enum PeerIdentity {
     /// Nothing: plain transport, or a TLS client without a certificate.
     Anonymous,
-    /// A verified chain; the names are those of the end-entity certificate (RFC 5922 §7.1).
-    Certificate {
-        /// The domains of `sip:` URI names, or the DNS names where there is no such URI.
-        sip_domains: Vec<String>,
-    },
+    /// The peer holds the key of this certificate. What the certificate is worth, its facts say.
+    Certificate(Arc<PeerCertificate>),
+}
+
+impl PeerIdentity {
+    /// The certificate, if there is one.
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
+        match self {
+            PeerIdentity::Anonymous => None,
+            PeerIdentity::Certificate(certificate) => Some(certificate),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use crate::store::{Outcome, PersistToken, StoreError, Urgency};
-use crate::{ConnectionId, Flow, Node, Peer, Report, Transport};
+use crate::{ConnectionId, Expected, Flow, Node, Peer, Report, Side, Transport};
 
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident) => {
@@ -183,8 +183,10 @@ pub struct ConnectTarget {
     pub transport: Transport,
     /// The peer's address.
     pub address: SocketAddr,
-    /// For TLS: the name that the peer's certificate must bear (RFC 5922 §7.3).
-    pub server_name: Option<String>,
+    /// The network that it is opened from: its local address and, for TLS, its certificate are of this side.
+    pub side: Side,
+    /// For TLS: what the peer must prove, else the connection does not come up.
+    pub expected: Option<Expected>,
 }
 
 /// Why a connection did not come up.

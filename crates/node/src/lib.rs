@@ -13,6 +13,7 @@
 //!
 //! What this crate is not: it knows no role, no SIP message, no user and no TLS library.
 
+mod certificate;
 mod flow;
 pub mod http;
 mod io;
@@ -20,7 +21,8 @@ mod report;
 pub mod store;
 mod time;
 
-pub use flow::{ConnectionId, Flow, Listener, ListenerId, Peer, PeerIdentity, Transport};
+pub use certificate::{Anchors, Expected, PeerCertificate, Proof, Unmet};
+pub use flow::{ConnectionId, Flow, Listener, ListenerId, Peer, PeerIdentity, Side, Transport};
 pub use io::{
     Answers, CallToken, CloseReason, ConnectError, ConnectTarget, ConnectToken, Input, Naptr, Output,
     QueryToken, Question, ResolveError, ResolveToken, Srv,

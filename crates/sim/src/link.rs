@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use node::{Instant, Transport};
+use node::{Expected, Instant, Transport};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use sip_message::framing::Scan;
@@ -72,8 +72,8 @@ pub(crate) struct Stream {
     pub(crate) ends: [End; 2],
     /// Lane `i` carries what end `i` sends.
     pub(crate) lanes: [Lane; 2],
-    /// The name that a certificate of the accepting end must bear.
-    pub(crate) server_name: Option<String>,
+    /// What the accepting end must prove.
+    pub(crate) expected: Option<Expected>,
 }
 
 /// One end of a stream.

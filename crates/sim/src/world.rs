@@ -10,14 +10,16 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use directory::{DigestSecrets, DomainName, Role as Account, SipAddress, User, UserId, UserState};
 use frontend::admin::{Answer, Call};
 use node::{
-    CallToken, CloseReason, ConnectError, ConnectToken, ConnectionId, Flow, Input, Instant, Listener,
-    ListenerId, Now, Output, Peer, PeerIdentity, ResolveToken, Transport, UnixMillis,
+    Anchors, CallToken, CloseReason, ConnectError, ConnectToken, ConnectionId, Expected, Flow, Input,
+    Instant, Listener, ListenerId, Now, Output, Peer, PeerCertificate, PeerIdentity, ResolveToken, Side,
+    Transport, UnixMillis,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -64,8 +66,8 @@ struct Machine {
     name: String,
     address: IpAddr,
     listeners: Vec<Listener>,
-    /// Domains of its certificate, shown to whoever dials it over TLS.
-    certificate: Vec<String>,
+    /// Its certificate, shown to whoever dials it over TLS, and to whom it dials.
+    certificate: Arc<PeerCertificate>,
     secret: [u8; 32],
     factory: Factory,
     node: Option<Box<dyn Role>>,
@@ -182,8 +184,18 @@ impl World {
             transport,
             address: SocketAddr::new(address, port),
             advertised_host: address.to_string(),
+            side: Side::Inside,
         };
         let mut rng = stream_of(self.seed, "secret", index as u64);
+        let certificate = PeerCertificate {
+            sip_domains: vec![domain.into()],
+            dns_names: vec![domain.into()],
+            ip_addresses: vec![address],
+            sha256: rng.random(),
+            not_after: UnixMillis(u64::MAX),
+            trusted_by: vec![Anchors::Servers],
+            distrust: String::new(),
+        };
         self.machines.push(Machine {
             name: name.into(),
             address,
@@ -192,7 +204,7 @@ impl World {
                 listener(Transport::Tcp, 5060),
                 listener(Transport::Tls, 5061),
             ],
-            certificate: vec![domain.into()],
+            certificate: Arc::new(certificate),
             secret: rng.random(),
             factory,
             node: None,
@@ -793,7 +805,7 @@ impl World {
                     self.machines[machine].address,
                     self.network.random_range(32_768..60_000),
                 );
-                self.dial(party, local, target.address, target.transport, token.0, target.server_name);
+                self.dial(party, local, target.address, target.transport, token.0, target.expected);
             }
             Output::Close { connection: ConnectionId(stream) } => {
                 if let Some(end) = self.end_of(stream, party) {
@@ -959,14 +971,14 @@ impl World {
         remote: SocketAddr,
         transport: Transport,
         handle: u64,
-        server_name: Option<String>,
+        expected: Option<Expected>,
     ) -> u64 {
         let id = self.next_stream;
         self.next_stream += 1;
         let peer = self.owner(remote).unwrap_or(party);
         let ends = [End::new(party, local, handle), End::new(peer, remote, 0)];
         let lanes = [Lane::default(), Lane::default()];
-        self.streams.insert(id, Stream { transport, ends, lanes, server_name });
+        self.streams.insert(id, Stream { transport, ends, lanes, expected });
         // TCP's handshake takes half a round trip to reach the peer, TLS 1.3 another whole one.
         let trips = if transport.is_secure() { 3 } else { 1 };
         let latency = self.conditions.latency(&mut self.network) * trips;
@@ -992,25 +1004,25 @@ impl World {
         let (Some(listener), true) = (listener, m.node.is_some()) else {
             return self.refuse(id, latency, ConnectError::Unreachable("connection refused".into()));
         };
-        if let Some(name) = &stream.server_name
+        if let Some(expected) = &stream.expected
             && transport.is_secure()
-            && !m.certificate.contains(name)
+            && let Err(unmet) = expected.is_met_by(Some(&m.certificate))
         {
-            let error = ConnectError::Tls(format!("the certificate does not bear {name}"));
-            return self.refuse(id, latency, error);
+            return self.refuse(id, latency, ConnectError::Tls(unmet.to_string()));
         }
         stream.ends[1].state = EndState::Open;
         stream.lanes[1].clear_at = self.now + latency;
         let identity = match dialler {
             Party::Machine(d) if transport.is_secure() => {
-                PeerIdentity::Certificate { sip_domains: self.machines[d].certificate.clone() }
+                PeerIdentity::Certificate(Arc::clone(&self.machines[d].certificate))
             }
             _ => PeerIdentity::Anonymous,
         };
         self.record(What::Connected { from: dialler, to: acceptor, transport });
         self.schedule(latency, Job::SynAck { stream: id });
         let listener = Some(ListenerId(u16::try_from(listener).expect("few listeners")));
-        let peer = Peer { transport, listener, local, remote, identity };
+        let side = Side::Inside;
+        let peer = Peer { transport, listener, local, remote, side, identity };
         self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token: None });
     }
 
@@ -1038,11 +1050,12 @@ impl World {
             Party::Machine(machine) => {
                 let identity = match acceptor {
                     Party::Machine(a) if transport.is_secure() => {
-                        PeerIdentity::Certificate { sip_domains: self.machines[a].certificate.clone() }
+                        PeerIdentity::Certificate(Arc::clone(&self.machines[a].certificate))
                     }
                     _ => PeerIdentity::Anonymous,
                 };
-                let peer = Peer { transport, listener: None, local, remote, identity };
+                let side = Side::Inside;
+                let peer = Peer { transport, listener: None, local, remote, side, identity };
                 let token = Some(ConnectToken(handle));
                 self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token });
             }

@@ -36,8 +36,8 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use node::{
-    Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Instant, Listener, ListenerId,
-    Peer, PeerIdentity, Question, ResolveError, ResolveToken, Srv, Transport,
+    Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Expected, Flow, Instant, Listener,
+    ListenerId, Peer, Question, ResolveError, ResolveToken, Side, Srv, Transport,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -98,6 +98,31 @@ pub struct HopEvent {
     pub result: Result<Reached, HopError>,
 }
 
+/// A server that is reached over TLS and must prove who it is, wherever DNS leads: one of ours, or a partner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerHop {
+    /// The network that it is reached through.
+    pub side: Side,
+    /// Where it is looked for.
+    pub place: Place,
+    /// What it must prove. Never taken from what DNS said (RFC 5922 §7.3).
+    pub expected: Expected,
+}
+
+/// See [`PeerHop::place`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A host name or address, and a port.
+    Host {
+        /// IPv6 addresses without brackets.
+        name: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// The SRV records of this name, such as `_sipfederationtls._tcp.fabrikam.example`.
+    Service(String),
+}
+
 /// What the table wants of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HopOutput {
@@ -148,13 +173,17 @@ struct Connect {
 
 struct Connection {
     peer: Peer,
-    /// For TLS that we opened: the name that was verified.
-    server_name: Option<Box<str>>,
+    /// For TLS that we opened: what was asked of the peer, and proved.
+    expected: Option<Box<Expected>>,
 }
 
 struct Search {
     /// The host of the URI: the name that errors tell and that TLS verifies (RFC 5922 §7.3: never an SRV target).
     host: Target,
+    /// The network to look in; any where there is none.
+    side: Option<Side>,
+    /// What the peer of a TLS connection must prove; to be `host` where there is none.
+    expected: Option<Expected>,
     /// The URI was `sips:`.
     secure: bool,
     state: State,
@@ -244,9 +273,9 @@ impl Hops {
         token: Option<ConnectToken>,
     ) {
         let connect = token.and_then(|token| self.take_connect(token));
-        let server_name = connect.as_ref().and_then(|c| c.target.server_name.as_deref()).map(Box::from);
+        let expected = connect.as_ref().and_then(|c| c.target.expected.clone()).map(Box::new);
         let remote = address_of(peer);
-        self.connections.insert(connection, Connection { peer: peer.clone(), server_name });
+        self.connections.insert(connection, Connection { peer: peer.clone(), expected });
         self.connections_by_remote.entry(remote).or_default().push(connection);
         let Some(connect) = connect else { return };
         self.unmark((connect.target.transport, connect.target.address));
@@ -296,6 +325,17 @@ impl Hops {
     pub fn find(&mut self, now: Instant, search: SearchId, uri: &Uri<'_>) {
         self.end(search);
         match self.begin(now, uri) {
+            Ok(begun) => self.run(now, search, begun),
+            Err(reason) => {
+                self.events.push_back(HopEvent { search, result: Err(HopError::Unsupported(reason)) });
+            }
+        }
+    }
+
+    /// Begins a search for a server that must prove who it is.
+    pub fn find_peer(&mut self, now: Instant, search: SearchId, peer: &PeerHop) {
+        self.end(search);
+        match begin_peer(now, peer) {
             Ok(begun) => self.run(now, search, begun),
             Err(reason) => {
                 self.events.push_back(HopEvent { search, result: Err(HopError::Unsupported(reason)) });
@@ -391,8 +431,11 @@ impl Hops {
                 match peer.listener {
                     Some(listener) => usize::from(listener.0),
                     None => self
-                        .listener_for(peer.transport, special::plain(peer.remote.ip()))
-                        .or_else(|| self.listeners.iter().position(|l| l.transport == peer.transport))?,
+                        .listener_for(peer.transport, special::plain(peer.remote.ip()), Some(peer.side))
+                        .or_else(|| {
+                            let fits = |l: &Listener| l.transport == peer.transport && l.side == peer.side;
+                            self.listeners.iter().position(fits)
+                        })?,
                 }
             }
         };
@@ -423,19 +466,7 @@ impl Hops {
             return Err("port 0 is no destination");
         }
         let port = uri.port().unwrap_or(default_port(default));
-        let mut search = Search {
-            host: Target::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            secure,
-            state: State::Reached { address: (default, SocketAddr::from(([0; 4], 0))), reused: None },
-            deadline: None,
-            give_up: now + SEARCH_TIME_MAX,
-            steps: SmallVec::new(),
-            late: VecDeque::new(),
-            fallback: None,
-            tried: 0,
-            looked_up: 0,
-            saw: Saw::default(),
-        };
+        let mut search = Search::new(now, default, secure);
         let name = match uri.host() {
             Host::Address(ip) => {
                 search.host = Target::Address(special::plain(ip));
@@ -611,7 +642,7 @@ impl Hops {
         if !special::is_one_peer(address.ip()) {
             return Attempt::Refused("the address is no single peer's");
         }
-        let Some(listener) = self.listener_for(transport, address.ip()) else {
+        let Some(listener) = self.listener_for(transport, address.ip(), search.side) else {
             return Attempt::Refused("no listener has the transport and family of the address");
         };
         if transport == Transport::Udp {
@@ -619,15 +650,17 @@ impl Hops {
             let flow = Flow::Datagram { listener: ListenerId(listener), remote: address };
             return Attempt::Reached { reached: Reached { flow, transport }, reused: None };
         }
-        let server_name = (transport == Transport::Tls).then(|| search.host.to_string());
-        if let Some(connection) = self.connection_to((transport, address), server_name.as_deref()) {
+        let side = self.listeners[listener].side;
+        let expected = (transport == Transport::Tls)
+            .then(|| search.expected.clone().unwrap_or_else(|| Expected::host(search.host.to_string())));
+        if let Some(connection) = self.connection_to((transport, address), side, expected.as_ref()) {
             let reached = Reached { flow: Flow::Connection(connection), transport };
             return Attempt::Reached { reached, reused: Some(connection) };
         }
         if self.deadlines.len() >= SEARCHES_PENDING_MAX {
             return Attempt::Full;
         }
-        self.connect(id, ConnectTarget { transport, address, server_name })
+        self.connect(id, ConnectTarget { transport, address, side, expected })
     }
 
     fn connect(&mut self, id: SearchId, target: ConnectTarget) -> Attempt {
@@ -742,18 +775,25 @@ impl Hops {
     }
 
     /// The newest connection that may be reused: an older one may be half dead.
-    fn connection_to(&self, remote: Address, server_name: Option<&str>) -> Option<ConnectionId> {
+    fn connection_to(
+        &self,
+        remote: Address,
+        side: Side,
+        expected: Option<&Expected>,
+    ) -> Option<ConnectionId> {
         let ids = self.connections_by_remote.get(&remote)?;
         ids.iter().rev().copied().find(|id| {
             let connection = &self.connections[id];
-            server_name.is_none_or(|name| connection.proves(name))
+            connection.peer.side == side && expected.is_none_or(|expected| connection.proves(expected))
         })
     }
 
-    /// The first listener of a transport and family.
-    fn listener_for(&self, transport: Transport, ip: IpAddr) -> Option<usize> {
+    /// The first listener of a transport and family, and of a side where one is asked for.
+    fn listener_for(&self, transport: Transport, ip: IpAddr, side: Option<Side>) -> Option<usize> {
         self.listeners.iter().position(|l| {
-            l.transport == transport && special::plain(l.address.ip()).is_ipv4() == ip.is_ipv4()
+            l.transport == transport
+                && special::plain(l.address.ip()).is_ipv4() == ip.is_ipv4()
+                && side.is_none_or(|side| l.side == side)
         })
     }
 
@@ -774,7 +814,54 @@ impl Hops {
     }
 }
 
+/// What is to be done to reach a server that must prove who it is.
+fn begin_peer(now: Instant, peer: &PeerHop) -> Result<Search, &'static str> {
+    const NO_NAME: &str = "the host is no name that DNS could know";
+    let mut search = Search::new(now, Transport::Tls, true);
+    search.side = Some(peer.side);
+    search.expected = Some(peer.expected.clone());
+    let step = match &peer.place {
+        Place::Host { port: 0, .. } => return Err("port 0 is no destination"),
+        Place::Host { name, port } => match name.parse::<IpAddr>() {
+            Ok(ip) => {
+                search.host = Target::Address(special::plain(ip));
+                Step::Try((Transport::Tls, SocketAddr::new(ip, *port)))
+            }
+            Err(_) => {
+                let name = special::host_name(name).ok_or(NO_NAME)?;
+                search.host = Target::Name(name.clone());
+                Step::Host { transport: Transport::Tls, name, port: *port }
+            }
+        },
+        Place::Service(name) => {
+            let name = special::host_name(name).ok_or(NO_NAME)?;
+            search.host = Target::Name(name.clone());
+            Step::Srv { transport: Transport::Tls, name }
+        }
+    };
+    search.steps.push(step);
+    Ok(search)
+}
+
 impl Search {
+    fn new(now: Instant, transport: Transport, secure: bool) -> Search {
+        Search {
+            host: Target::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            side: None,
+            expected: None,
+            secure,
+            state: State::Reached { address: (transport, SocketAddr::from(([0; 4], 0))), reused: None },
+            deadline: None,
+            give_up: now + SEARCH_TIME_MAX,
+            steps: SmallVec::new(),
+            late: VecDeque::new(),
+            fallback: None,
+            tried: 0,
+            looked_up: 0,
+            saw: Saw::default(),
+        }
+    }
+
     /// Why it ends without a hop.
     fn error(&self) -> HopError {
         if self.tried > 0 || self.saw.dns_failure {
@@ -797,17 +884,10 @@ impl fmt::Display for Target {
 }
 
 impl Connection {
-    /// Whether TLS proved that the peer may be sent what is meant for `name`.
-    fn proves(&self, name: &str) -> bool {
-        if self.peer.listener.is_none() {
-            return self.server_name.as_deref() == Some(name);
-        }
-        match &self.peer.identity {
-            PeerIdentity::Anonymous => false,
-            PeerIdentity::Certificate { sip_domains } => {
-                sip_domains.iter().any(|d| d.eq_ignore_ascii_case(name))
-            }
-        }
+    /// Whether TLS proved that the peer is who is expected.
+    fn proves(&self, expected: &Expected) -> bool {
+        self.expected.as_deref() == Some(expected)
+            || expected.is_met_by(self.peer.identity.certificate()).is_ok()
     }
 }
 

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::digits::hex;
-use crate::hop::{HopError, HopEvent, HopOutput, Hops, Reached, SearchId};
+use crate::hop::{HopError, HopEvent, HopOutput, Hops, PeerHop, Reached, SearchId};
 use crate::proxy::{Verdict, is_better, upstream_status};
 use crate::route::{Names, Routes};
 use crate::timer::{TimerId, Timers};
@@ -87,6 +88,8 @@ pub struct Target {
 /// How to get to a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextHop {
+    /// To this server, which must prove who it is; Request-URI and routes are not asked for the way.
+    Peer(Arc<PeerHop>),
     /// Over this flow and no other.
     Flow(Flow),
     /// Over this flow while it lives, else to where the URI says.
@@ -709,7 +712,7 @@ impl Stack {
         let Some(branch) = self.branch(id) else { return };
         let flow = match branch.target.hop {
             NextHop::Flow(flow) | NextHop::FlowElseUri(flow) => Some(flow),
-            NextHop::Uri => None,
+            NextHop::Uri | NextHop::Peer(_) => None,
         };
         let may_search = !matches!(branch.target.hop, NextHop::Flow(_));
         if let Some(flow) = flow {
@@ -729,6 +732,11 @@ impl Stack {
         let Some(branch) = self.branch(id) else { return };
         branch.state = BranchState::Searching;
         branch.search = Some(search);
+        if let NextHop::Peer(peer) = &branch.target.hop {
+            let peer = Arc::clone(peer);
+            self.searches.insert(search, id);
+            return self.hops.find_peer(now, search, &peer);
+        }
         let text = branch.target.routes.first().unwrap_or(&branch.target.uri).clone();
         self.searches.insert(search, id);
         match Uri::parse(text.trim_start_matches('<').split('>').next().unwrap_or("")) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use directory::{DomainName, Role, SipAddress, User, UserId, UserState};
 use node::{
     CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Listener, ListenerId, Node, Now, Outcome,
-    Output, Peer, PeerIdentity, PersistToken, StoreError, Transport, UnixMillis,
+    Output, Peer, PeerIdentity, PersistToken, Side, StoreError, Transport, UnixMillis,
 };
 use records::memory::Tables;
 use records::{Change, Query};
@@ -67,6 +67,7 @@ impl World {
             transport,
             address: SocketAddr::from(([192, 0, 2, 1], port)),
             advertised_host: "sip.contoso.example".to_owned(),
+            side: Side::Inside,
         };
         let mut config = Config {
             domains: vec![DomainName::parse("contoso.example").unwrap()],
@@ -193,6 +194,7 @@ impl World {
             listener: Some(ListenerId(listener)),
             local: SocketAddr::from(([192, 0, 2, 1], 5061)),
             remote: SocketAddr::from(([198, 51, 100, 7], port)),
+            side: Side::Inside,
             identity: PeerIdentity::Anonymous,
         };
         self.handle(Input::Connected { connection, peer, token: None });

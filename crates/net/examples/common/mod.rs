@@ -62,6 +62,7 @@ pub(crate) fn bind(transport: Transport, tls: Option<Arc<TlsServer>>) -> Bound {
         transport,
         address,
         advertised_host: "localhost".to_owned(),
+        side: node::Side::Inside,
         tls,
         origins: Vec::new(),
     };

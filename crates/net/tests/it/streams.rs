@@ -290,7 +290,8 @@ async fn a_connection_is_opened_and_a_refused_one_fails() {
     let mut server = Setup::default().start();
     let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has free ports");
     let address = listening.local_addr().expect("it is bound");
-    let target = ConnectTarget { transport: Transport::Tcp, address, server_name: None };
+    let target =
+        ConnectTarget { transport: Transport::Tcp, address, side: node::Side::Inside, expected: None };
     server.command(Command::Connect(ConnectToken(5), target.clone())).await;
     let (mut accepted, _) = patient(listening.accept()).await.expect("somebody connects");
     let Seen::Connected(id, peer, token) = server.next().await else {
@@ -307,7 +308,8 @@ async fn a_connection_is_opened_and_a_refused_one_fails() {
     let Seen::ConnectFailed(ConnectToken(6), ConnectError::Unreachable(_)) = server.next().await else {
         panic!("nobody listens there");
     };
-    let target = ConnectTarget { transport: Transport::Ws, address, server_name: None };
+    let target =
+        ConnectTarget { transport: Transport::Ws, address, side: node::Side::Inside, expected: None };
     server.command(Command::Connect(ConnectToken(7), target)).await;
     assert!(matches!(
         server.next().await,

@@ -15,7 +15,7 @@ use node::http::{HttpRequest, HttpResponse};
 use node::store::{Completion, CompletionSink, Outcome, PersistToken, Store, Submission, Urgency};
 use node::{
     Answers, CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, Instant,
-    Metric, MetricKind, Node, Now, Output, Peer, Question, ResolveError, ResolveToken, Transport,
+    Metric, MetricKind, Node, Now, Output, Peer, Question, ResolveError, ResolveToken, Side, Transport,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -251,7 +251,14 @@ impl Setup {
 
 pub(crate) fn listener(transport: Transport, ip: IpAddr) -> ListenerConfig {
     let advertised_host = "localhost".to_owned();
-    ListenerConfig { transport, address: (ip, 0).into(), advertised_host, tls: None, origins: Vec::new() }
+    ListenerConfig {
+        transport,
+        address: (ip, 0).into(),
+        advertised_host,
+        side: Side::Inside,
+        tls: None,
+        origins: Vec::new(),
+    }
 }
 
 impl Server {

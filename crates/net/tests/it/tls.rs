@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::{CloseReason, ConnectError, ConnectTarget, ConnectToken, Flow, PeerIdentity, Transport};
+use node::{
+    CloseReason, ConnectError, ConnectTarget, ConnectToken, Expected, Flow, PeerIdentity, Side, Transport,
+};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -184,7 +186,8 @@ async fn an_opened_connection_verifies_the_name() {
     let target = |name: Option<&str>| ConnectTarget {
         transport: Transport::Tls,
         address,
-        server_name: name.map(str::to_owned),
+        side: Side::Inside,
+        expected: name.map(Expected::host),
     };
     for (token, name) in [(1, Some("sip.example.com")), (2, None)] {
         client.command(Command::Connect(ConnectToken(token), target(name))).await;
@@ -192,13 +195,8 @@ async fn an_opened_connection_verifies_the_name() {
             panic!("the name or address is right");
         };
         assert_eq!(answered, token);
-        assert_eq!(
-            peer.identity,
-            match name {
-                Some(name) => PeerIdentity::Certificate { sip_domains: vec![name.to_owned()] },
-                None => PeerIdentity::Anonymous,
-            }
-        );
+        let proved = peer.identity.certificate();
+        assert_eq!(proved.map(|c| c.names_host("sip.example.com")), name.map(|_| true));
         let (server_id, _) = server.connected().await;
         // No MESSAGE: two probes would send it back and forth for ever.
         let options = bytes::Bytes::from_static(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n");
@@ -224,7 +222,8 @@ async fn a_wrong_name_or_an_unknown_authority_fails() {
         let target = ConnectTarget {
             transport: Transport::Tls,
             address: server.addresses[0],
-            server_name: Some(name.to_owned()),
+            side: Side::Inside,
+            expected: Some(Expected::host(name)),
         };
         client.command(Command::Connect(ConnectToken(1), target)).await;
         let Seen::ConnectFailed(ConnectToken(1), ConnectError::Tls(why)) = client.next().await else {
@@ -242,7 +241,7 @@ async fn a_server_that_never_answers_the_hello_times_out() {
     let address = silent.local_addr().expect("it is bound");
     let setup = Setup { client_tls: Some(Authority::new().client()), ..Setup::default() };
     let mut client = setup.options(|o| o.connect_timeout = Duration::from_millis(50)).start();
-    let target = ConnectTarget { transport: Transport::Tls, address, server_name: None };
+    let target = ConnectTarget { transport: Transport::Tls, address, side: Side::Inside, expected: None };
     client.command(Command::Connect(ConnectToken(1), target)).await;
     assert_eq!(client.next().await, Seen::ConnectFailed(ConnectToken(1), ConnectError::TimedOut));
     client.stop().await;

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use node::{
-    Answers, ConnectError, ConnectToken, ConnectionId, Flow, Instant, Listener, ListenerId, Naptr, Peer,
-    PeerIdentity, Question, ResolveError, ResolveToken, Srv, Transport,
+    Anchors, Answers, ConnectError, ConnectToken, ConnectionId, Flow, Instant, Listener, ListenerId, Naptr,
+    Peer, PeerCertificate, PeerIdentity, Question, ResolveError, ResolveToken, Side, Srv, Transport,
+    UnixMillis,
 };
 use proptest::prelude::*;
 use sip_message::Uri;
@@ -34,7 +36,21 @@ fn listener(transport: Transport, address: &str) -> Listener {
         transport,
         address: address.parse().unwrap(),
         advertised_host: format!("{}.here", transport.name()),
+        side: Side::Inside,
     }
+}
+
+fn certificate(names: &[&str]) -> PeerIdentity {
+    let names: Vec<String> = names.iter().map(|d| d.to_string()).collect();
+    PeerIdentity::Certificate(Arc::new(PeerCertificate {
+        sip_domains: names.clone(),
+        dns_names: names,
+        ip_addresses: Vec::new(),
+        sha256: [0; 32],
+        not_after: UnixMillis(0),
+        trusted_by: vec![Anchors::Servers],
+        distrust: String::new(),
+    }))
 }
 
 fn all_listeners() -> Vec<Listener> {
@@ -169,13 +185,14 @@ impl World {
         let connection = ConnectionId(self.last_connection);
         let identity = match domains {
             [] => PeerIdentity::Anonymous,
-            _ => PeerIdentity::Certificate { sip_domains: domains.iter().map(|d| d.to_string()).collect() },
+            _ => certificate(domains),
         };
         let peer = Peer {
             transport,
             listener: Some(ListenerId(listener)),
             local: "192.0.2.200:5060".parse().unwrap(),
             remote: remote.parse().unwrap(),
+            side: Side::Inside,
             identity,
         };
         writeln!(self.log, "- {} from {remote} is connection {}", transport.name(), connection.0).unwrap();
@@ -206,6 +223,7 @@ impl World {
             listener: None,
             local: "192.0.2.200:49152".parse().unwrap(),
             remote: target.address,
+            side: target.side,
             identity: PeerIdentity::Anonymous,
         };
         writeln!(self.log, "  up: connection {}", connection.0).unwrap();
@@ -246,7 +264,11 @@ impl World {
                     self.hops.handle_resolved(self.now, token, answer);
                 }
                 Some(HopOutput::Connect(token, target)) => {
-                    let name = target.server_name.as_deref().map(|n| format!(" as {n}")).unwrap_or_default();
+                    let name = target
+                        .expected
+                        .as_ref()
+                        .map(|e| format!(" as {}", e.server_name))
+                        .unwrap_or_default();
                     writeln!(self.log, "  connect {} {}{name}", target.transport.name(), target.address)
                         .unwrap();
                     if self.hanging.contains(&target.address) {

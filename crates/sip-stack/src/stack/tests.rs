@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
-use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Transport};
+use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Side, Transport};
 use sip_message::Message;
 
 use super::{Event, ResponseFate, Stack, StackConfig, StackOutput};
@@ -31,6 +31,7 @@ impl World {
             transport,
             address: SocketAddr::from(([192, 0, 2, 9], 5060)),
             advertised_host: "home.example.com".to_owned(),
+            side: Side::Inside,
         };
         let config = StackConfig {
             listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
@@ -47,6 +48,7 @@ impl World {
             remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
             listener: Some(ListenerId(1)),
             local: SocketAddr::from(([192, 0, 2, 9], 5060)),
+            side: Side::Inside,
             identity: PeerIdentity::Anonymous,
         };
         world.stack.handle_connected(world.now, ConnectionId(7), &peer, None);
