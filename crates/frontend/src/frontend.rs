@@ -126,6 +126,8 @@ pub struct FrontEnd {
     pub(crate) now: Now,
     /// The second that was written last as a date, and how.
     date: (u64, String),
+    /// How far the wall clock was ahead of the monotonic one when what depends on it was looked at last, in milliseconds.
+    pub(crate) wall_ahead_ms: u64,
     write_bindings: Option<TimerId>,
     write_marks: Option<TimerId>,
     next_id: u64,
@@ -264,6 +266,7 @@ impl FrontEnd {
             started: None,
             now,
             date: (u64::MAX, String::new()),
+            wall_ahead_ms: 0,
             write_bindings: None,
             write_marks: None,
             next_id: 1,
@@ -596,6 +599,7 @@ impl Node for FrontEnd {
 
     fn handle(&mut self, now: Now, input: Input<FrontEnd>) {
         self.advance(now);
+        self.look_at_clock();
         if self.started.is_none() {
             self.started = Some(now.monotonic);
         }

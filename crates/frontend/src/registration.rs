@@ -289,9 +289,10 @@ impl FrontEnd {
         let Some(account) = self.users.get_mut(user) else { return };
         let Some(gone) = account.bindings.remove(id) else { return };
         let is_device_gone = !account.bindings.iter().any(|b| b.device == gone.device);
-        if is_device_gone {
-            account.mailbox.detach(gone.device);
+        if is_device_gone && let Some(request) = account.mailbox.detach(gone.device) {
+            self.stack.try_no_further(request);
         }
+        let account = self.users.get_mut(user).expect("it was just found");
         let is_alone = account.bindings.0.is_empty();
         self.timers.cancel(gone.timer);
         self.binding_owners.remove(&id);

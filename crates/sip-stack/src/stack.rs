@@ -181,6 +181,10 @@ pub enum ResponseFate {
     Malformed,
 }
 
+/// Names a request of our own within the stack, also when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnRequest(ContextId);
+
 /// What became of a request of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnOutcome {
@@ -528,10 +532,38 @@ impl Stack {
         request: &Message,
         target: Target,
         forwarding: Forwarding,
-    ) {
+    ) -> OwnRequest {
         let context = self.open(Upstream::Own(own), request, vec![target], forwarding);
         self.start_next_group(now, context);
         self.settle(now);
+        OwnRequest(context)
+    }
+
+    /// Leaves a request of our own with what was sent of it: its answer is still awaited, but where it fails no
+    /// alternative is tried.
+    pub fn try_no_further(&mut self, request: OwnRequest) {
+        let Some(context) = self.live(request.0) else { return };
+        context.waiting.clear();
+        for branch in &mut context.branches {
+            branch.target.alternatives.clear();
+        }
+    }
+
+    /// Forgets a request of our own: nothing more is sent of it, and nothing is told. Gives the user's name for it
+    /// unless it has ended before; then its end was told, or will be.
+    pub fn abandon_own(&mut self, request: OwnRequest) -> Option<u64> {
+        let context = self.live(request.0)?;
+        let Upstream::Own(own) = context.upstream else { return None };
+        let sent = |branch: &Branch| match branch.state {
+            BranchState::Sent { client, .. } | BranchState::GivenUp { client } => Some(client),
+            BranchState::Searching | BranchState::Ended => None,
+        };
+        let clients: SmallVec<[ClientId; 4]> = context.branches.iter().filter_map(sent).collect();
+        for client in clients {
+            self.transactions.abandon(client);
+        }
+        self.close(request.0);
+        Some(own)
     }
 
     /// Sends a request of our own over one flow and no other, which costs a fraction of [`Stack::send_own`]: `write` is given the

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use records::{DeviceKey, MailboxRecord, Sequence};
 use sip_message::Message;
+use sip_stack::stack::OwnRequest;
+use smallvec::SmallVec;
 
 /// Newest messages of a user that are held in memory while devices are signed in; a device that is further behind reads from storage.
 const RECENT_MAX: usize = 32;
@@ -62,7 +64,8 @@ struct Device {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DeviceState {
     Idle,
-    Delivering(Sequence),
+    /// As what it was sent, as soon as it was.
+    Delivering(Sequence, Option<OwnRequest>),
     Fetching(Sequence),
     /// It did not answer; it is tried again when it registers, or after a while.
     Unreachable,
@@ -72,13 +75,16 @@ enum DeviceState {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 pub(crate) enum Next {
-    /// Send it this message; tell with `took`, `refused` or `unreachable` what became of it.
+    /// Send it this message; tell with `sent` as what, and with `took`, `refused` or `unreachable` what became of it.
     Deliver(Sequence, Message),
     /// Read a page behind this; tell with `fetched`.
     Fetch(Sequence),
     /// Nothing now.
     Nothing,
 }
+
+/// Copies that nobody needs any more.
+pub(crate) type Superseded = SmallVec<[OwnRequest; 1]>;
 
 /// What must be written about a mailbox.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -144,16 +150,25 @@ impl Mailbox {
         self.devices.push(Device { id, key, cursor, state: DeviceState::Idle, fetched, fetched_through });
     }
 
-    /// A device is gone.
-    pub(crate) fn detach(&mut self, id: DeviceId) {
-        let Some(at) = self.devices.iter().position(|d| d.id == id) else { return };
+    /// A device is gone. Gives what is on its way to it: it may have it already, but must not be tried elsewhere,
+    /// where it may come back under another name and get it as such.
+    pub(crate) fn detach(&mut self, id: DeviceId) -> Option<OwnRequest> {
+        let at = self.devices.iter().position(|d| d.id == id)?;
         let gone = self.devices.remove(at);
-        if matches!(gone.state, DeviceState::Delivering(_)) {
-            self.departed.insert(id, gone.key);
-        }
         if self.devices.is_empty() {
             self.recent.clear();
             self.recent_after = self.durable;
+        }
+        let DeviceState::Delivering(_, request) = gone.state else { return None };
+        self.departed.insert(id, gone.key);
+        request
+    }
+
+    /// What [`Mailbox::next`] gave for a device was sent.
+    pub(crate) fn sent(&mut self, id: DeviceId, as_what: OwnRequest) {
+        let device = self.devices.iter_mut().find(|d| d.id == id);
+        if let Some(DeviceState::Delivering(_, request)) = device.map(|d| &mut d.state) {
+            *request = Some(as_what);
         }
     }
 
@@ -165,11 +180,15 @@ impl Mailbox {
         if device.state != DeviceState::Idle {
             return Next::Nothing;
         }
+        // It may have got further than where a page begins under the name that it had before.
+        while device.fetched.front().is_some_and(|(sequence, _)| *sequence <= device.cursor) {
+            device.fetched.pop_front();
+        }
         if device.fetched.front().is_some_and(|(sequence, _)| *sequence > until) {
             return Next::Nothing;
         }
         if let Some((sequence, message)) = device.fetched.pop_front() {
-            device.state = DeviceState::Delivering(sequence);
+            device.state = DeviceState::Delivering(sequence, None);
             return Next::Deliver(sequence, message);
         }
         device.cursor = device.cursor.max(device.fetched_through);
@@ -183,7 +202,7 @@ impl Mailbox {
         let cursor = device.cursor;
         match self.recent.iter().find(|(sequence, _)| *sequence > cursor) {
             Some((sequence, message)) if *sequence <= until => {
-                device.state = DeviceState::Delivering(*sequence);
+                device.state = DeviceState::Delivering(*sequence, None);
                 Next::Deliver(*sequence, message.clone())
             }
             _ => Next::Nothing,
@@ -204,25 +223,29 @@ impl Mailbox {
         device.fetched = page.into();
     }
 
-    /// A device took what was delivered to it.
-    pub(crate) fn took(&mut self, id: DeviceId, sequence: Sequence) {
-        self.pass(id, sequence);
+    /// A device took what was delivered to it. Gives the copies of it that are on their way to the same device under
+    /// another name: nobody needs them any more.
+    pub(crate) fn took(&mut self, id: DeviceId, sequence: Sequence) -> Superseded {
         if self.taken < sequence {
             self.taken = sequence;
             self.taken_is_unwritten = true;
         }
+        self.pass(id, sequence)
     }
 
-    /// A device will never take what was delivered to it. Gives whether some other device may yet take it.
-    pub(crate) fn refused(&mut self, id: DeviceId, sequence: Sequence) -> bool {
-        self.pass(id, sequence);
-        self.devices.iter().any(|d| d.cursor < sequence)
+    /// A device will never take what was delivered to it. Gives whether some other device may yet take it, and the
+    /// copies that nobody needs any more as [`Mailbox::took`] does.
+    pub(crate) fn refused(&mut self, id: DeviceId, sequence: Sequence) -> (bool, Superseded) {
+        let superseded = self.pass(id, sequence);
+        (self.devices.iter().any(|d| d.cursor < sequence), superseded)
     }
 
     /// A device did not answer.
     pub(crate) fn unreachable(&mut self, id: DeviceId, sequence: Sequence) {
         self.departed.remove(&id);
-        if let Some(device) = self.devices.iter_mut().find(|d| d.id == id) {
+        let is_delivering =
+            |d: &&mut Device| d.id == id && matches!(d.state, DeviceState::Delivering(s, _) if s == sequence);
+        if let Some(device) = self.devices.iter_mut().find(is_delivering) {
             device.state = DeviceState::Unreachable;
             // What it is behind comes from storage when it is back.
             device.fetched.clear();
@@ -293,13 +316,17 @@ impl Mailbox {
     }
 
     /// Moves a device past a message that was in delivery.
-    fn pass(&mut self, id: DeviceId, sequence: Sequence) {
+    fn pass(&mut self, id: DeviceId, sequence: Sequence) -> Superseded {
+        let mut superseded = Superseded::new();
         let at = self.devices.iter().position(|d| d.id == id);
         // A device that is there gets its key back below.
         let key = match at {
             Some(at) => {
                 let device = &mut self.devices[at];
-                device.state = DeviceState::Idle;
+                // Its answer may come when the answer to another copy has moved it on.
+                if matches!(device.state, DeviceState::Delivering(s, _) if s <= sequence) {
+                    device.state = DeviceState::Idle;
+                }
                 device.cursor = device.cursor.max(sequence);
                 device.key.take()
             }
@@ -307,9 +334,14 @@ impl Mailbox {
         };
         if let Some(key) = key {
             // The same device may have signed in again meanwhile, under another name.
-            let is_same = |d: &&mut Device| d.key.as_ref() == Some(&key) && d.state == DeviceState::Idle;
-            for device in self.devices.iter_mut().filter(is_same) {
+            for device in self.devices.iter_mut().filter(|d| d.key.as_ref() == Some(&key)) {
                 device.cursor = device.cursor.max(sequence);
+                if let DeviceState::Delivering(outstanding, request) = device.state
+                    && outstanding <= sequence
+                {
+                    device.state = DeviceState::Idle;
+                    superseded.extend(request);
+                }
             }
             let cursor = self.cursors.get_mut(&key).expect("a device with a key has a cursor");
             cursor.through = cursor.through.max(sequence);
@@ -322,6 +354,7 @@ impl Mailbox {
         while self.recent.front().is_some_and(|(s, _)| *s <= slowest) {
             self.forget_oldest();
         }
+        superseded
     }
 
     fn forget_oldest(&mut self) {
@@ -461,8 +494,8 @@ mod tests {
         mailbox.attach(DESK, None);
         let first = arrive(&mut mailbox);
         let _ = (mailbox.next(PHONE, false), mailbox.next(DESK, false));
-        assert!(mailbox.refused(PHONE, first), "the desk may take it");
-        assert!(!mailbox.refused(DESK, first), "nobody is left");
+        assert!(mailbox.refused(PHONE, first).0, "the desk may take it");
+        assert!(!mailbox.refused(DESK, first).0, "nobody is left");
     }
 
     #[test]
@@ -488,6 +521,39 @@ mod tests {
         mailbox.attach(DESK, Some(key));
         mailbox.took(PHONE, first);
         assert_eq!(next(&mut mailbox, DESK), "nothing", "it has it already");
+        assert_eq!(mailbox.waiting(), 0);
+    }
+
+    #[test]
+    fn an_answer_moves_the_device_on_whatever_it_does_under_its_new_name() {
+        let key = DeviceKey("urn:uuid:1".to_owned());
+        let away = |mailbox: &mut Mailbox| {
+            mailbox.attach(PHONE, Some(key.clone()));
+            let first = arrive(mailbox);
+            assert_eq!(next(mailbox, PHONE), "deliver 1");
+            mailbox.detach(PHONE);
+            mailbox.attach(DESK, Some(key.clone()));
+            first
+        };
+        let mut mailbox = Mailbox::default();
+        let first = away(&mut mailbox);
+        assert_eq!(next(&mut mailbox, DESK), "fetch after 0");
+        mailbox.took(PHONE, first);
+        mailbox.fetched(DESK, Some(vec![(first, message())]), true);
+        assert_eq!(next(&mut mailbox, DESK), "nothing", "it has what was fetched");
+
+        let mut mailbox = Mailbox::default();
+        let first = away(&mut mailbox);
+        assert_eq!(next(&mut mailbox, DESK), "fetch after 0");
+        mailbox.fetched(DESK, Some(vec![(first, message())]), true);
+        assert_eq!(next(&mut mailbox, DESK), "deliver 1");
+        mailbox.took(PHONE, first);
+        let second = arrive(&mut mailbox);
+        assert_eq!(next(&mut mailbox, DESK), "deliver 2", "its own copy of the first is not waited for");
+        mailbox.unreachable(DESK, first);
+        mailbox.took(DESK, first);
+        assert_eq!(next(&mut mailbox, DESK), "nothing", "the second is still under way");
+        mailbox.took(DESK, second);
         assert_eq!(mailbox.waiting(), 0);
     }
 

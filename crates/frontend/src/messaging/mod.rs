@@ -22,7 +22,7 @@ use sip_stack::transaction::{Arrival, ServerId};
 use smallvec::{SmallVec, smallvec};
 
 use self::identity::Kind;
-use self::mailbox::{DeviceId, Next, PAGE};
+use self::mailbox::{DeviceId, Next, PAGE, Superseded};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
@@ -317,11 +317,24 @@ impl FrontEnd {
     }
 
     fn send_to_device(&mut self, delivery: Delivery, message: &Message, target: Target) {
+        let Delivery { owner, device, .. } = delivery;
         let own = self.own_requests.insert(Own::Delivery(delivery));
         let changes = vec![HeaderChange::Remove(HeaderId::MaxBreadth)];
         let forwarding = Forwarding { changes, ..Forwarding::default() };
         let own = u64::try_from(own).expect("an index fits");
-        self.stack.send_own(self.now.monotonic, own, message, target, forwarding);
+        let request = self.stack.send_own(self.now.monotonic, own, message, target, forwarding);
+        if let Some(account) = self.users.get_mut(owner) {
+            account.mailbox.sent(device, request);
+        }
+    }
+
+    /// Copies that nobody needs any more are not sent again, on whatever flow.
+    fn abandon_copies(&mut self, superseded: Superseded) {
+        for request in superseded {
+            if let Some(own) = self.stack.abandon_own(request) {
+                self.own_requests.remove(usize::try_from(own).expect("an index fits"));
+            }
+        }
     }
 
     pub(crate) fn page_read(&mut self, owner: UserId, device: DeviceId, rows: Option<Vec<StoredMessage>>) {
@@ -357,7 +370,8 @@ impl FrontEnd {
             Taken::Yes => {
                 self.counters.messages_delivered += 1;
                 let Some(account) = self.users.get_mut(owner) else { return };
-                account.mailbox.took(device, sequence);
+                let superseded = account.mailbox.took(device, sequence);
+                self.abandon_copies(superseded);
                 self.write_marks_soon(owner);
                 if let Some(accept) = self.accepting_by_place.get(&(owner, sequence)).copied() {
                     self.answer_sender(accept, 200);
@@ -375,7 +389,8 @@ impl FrontEnd {
 
     fn device_refused(&mut self, owner: UserId, device: DeviceId, sequence: Sequence, status: u16) {
         let Some(account) = self.users.get_mut(owner) else { return };
-        let others_may_take_it = account.mailbox.refused(device, sequence);
+        let (others_may_take_it, superseded) = account.mailbox.refused(device, sequence);
+        self.abandon_copies(superseded);
         self.write_marks_soon(owner);
         let Some(accept) = self.accepting_by_place.get(&(owner, sequence)).copied() else { return };
         let accepting = &mut self.accepting[accept];

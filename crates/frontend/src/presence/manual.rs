@@ -68,10 +68,35 @@ impl FrontEnd {
     }
 }
 
+impl FrontEnd {
+    /// Whether somebody set the wall clock: then ends of choices and times in access rules may have passed, or are to come again.
+    pub(crate) fn look_at_clock(&mut self) {
+        let ahead_ms = self.now.wall.0.wrapping_sub(self.now.monotonic.0 / 1000);
+        if ahead_ms.abs_diff(self.wall_ahead_ms) < CLOCK_STEP_MIN_MS {
+            return;
+        }
+        self.wall_ahead_ms = ahead_ms;
+        let depends = |account: &&Account| {
+            let (manual, rules) = (&account.person.manual, account.documents.rules());
+            manual.next_change(0).is_some() || rules.next_change(0).is_some()
+        };
+        let mut users: Vec<UserId> =
+            self.users.iter().filter(depends).map(|account| account.user.id).collect();
+        users.sort_unstable();
+        for user in users {
+            self.manual_changed(user);
+            self.rules_changed(user);
+        }
+    }
+}
+
 /// How long until a time on the wall clock, or until it is to be looked at again.
 pub(super) fn time_left(now: UnixMillis, at_unix_ms: u64) -> Duration {
     Duration::from_millis(at_unix_ms.saturating_sub(now.0)).min(LOOK_AGAIN_AFTER_MAX)
 }
 
-/// The wall clock may be set: how far away a choice's end is, is looked at so often.
+/// What counts as a step of the wall clock: what it is adjusted by while it runs is less for long, and an end of a choice needs no
+/// more accuracy.
+const CLOCK_STEP_MIN_MS: u64 = 1000;
+/// The wall clock may be set while nothing at all comes in: how far away a choice's end is, is looked at so often.
 const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(3600);

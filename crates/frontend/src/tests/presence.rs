@@ -456,6 +456,28 @@ fn what_a_person_chose_wins_until_it_ends() {
     assert_eq!(shown(&mut world).watchers, 1);
 }
 
+/// Ends of choices are times on the wall clock, and that may be set.
+#[test]
+fn a_choice_holds_by_the_wall_clock_whoever_sets_it() {
+    let mut world = World::new();
+    let bob = world.sign_in("bob");
+    world.sign_in("alice");
+    world.watches(bob, "bob", "alice");
+    let until = Some(world.wall_unix_ms() + 600_000);
+    set(&mut world, Some((ManualState::Busy, until)), None);
+    assert_eq!(seen(&world.notified(bob).unwrap()), "open busy");
+    world.pass(Duration::from_secs(1));
+    world.set_clock(600_000);
+    assert!(!seen(&world.notified(bob).unwrap()).contains("busy"), "its end has passed");
+    world.pass(Duration::from_secs(1));
+    world.set_clock(-600_000);
+    assert_eq!(seen(&world.notified(bob).unwrap()), "open busy", "its end is to come again");
+    world.pass(Duration::from_secs(597));
+    world.expects_nothing(bob);
+    world.pass(Duration::from_secs(2));
+    assert!(!seen(&world.notified(bob).unwrap()).contains("busy"), "and comes");
+}
+
 #[test]
 fn a_choice_outlives_a_restart_and_a_failed_disk_changes_nothing() {
     let mut world = World::new();

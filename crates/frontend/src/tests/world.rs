@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) node: FrontEnd,
     pub(super) tables: Tables,
     now: u64,
+    /// What the wall clock is ahead by.
+    wall_ahead_ms: i64,
     sent: VecDeque<(Flow, Message)>,
     pub(super) closed: Vec<ConnectionId>,
     answers: VecDeque<Answer>,
@@ -93,6 +95,7 @@ impl World {
             node: FrontEnd::new(config),
             tables,
             now: u64::from(boot) * 1_000_000_000,
+            wall_ahead_ms: 0,
             sent: VecDeque::new(),
             closed: Vec::new(),
             answers: VecDeque::new(),
@@ -109,7 +112,14 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now { monotonic: Instant(self.now), wall: UnixMillis(1_700_000_000_000 + self.now / 1000) }
+        let wall = (1_700_000_000_000 + self.now / 1000).checked_add_signed(self.wall_ahead_ms);
+        Now { monotonic: Instant(self.now), wall: UnixMillis(wall.expect("a time after 1970")) }
+    }
+
+    /// Somebody sets the wall clock.
+    pub(super) fn set_clock(&mut self, by_ms: i64) {
+        self.wall_ahead_ms += by_ms;
+        self.handle(Input::Timer);
     }
 
     pub(super) fn wall_unix_ms(&self) -> u64 {

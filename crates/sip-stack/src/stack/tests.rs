@@ -1,4 +1,4 @@
-//! Requests of our own over one flow, under a virtual clock. Forwarding is shown by the roles' own conversations.
+//! Requests of our own, under a virtual clock. Forwarding is shown by the roles' own conversations.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Side, Transport};
 use sip_message::Message;
 
-use super::{Event, ResponseFate, Stack, StackConfig, StackOutput};
+use super::{Event, Forwarding, NextHop, OwnRequest, ResponseFate, Stack, StackConfig, StackOutput, Target};
 use crate::transaction::{Limits, TimerValues};
 
 const UDP: Flow = Flow::Datagram {
@@ -66,6 +66,27 @@ impl World {
         self.drain()
     }
 
+    /// To one device by TCP, and by UDP where that fails.
+    fn send_with_alternative(&mut self, own: u64) -> OwnRequest {
+        let request = Message::parse(Bytes::from_static(
+            b"NOTIFY sip:bob@192.0.2.1 SIP/2.0\r\nFrom: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>;tag=b\r\n\
+              Call-ID: call\r\nCSeq: 1 NOTIFY\r\nContent-Length: 0\r\n\r\n",
+        ));
+        let target = |flow, alternatives| Target {
+            uri: "sip:bob@192.0.2.1".to_owned(),
+            routes: Vec::new(),
+            hop: NextHop::Flow(flow),
+            q: 1000,
+            cookie: 0,
+            alternatives,
+            changes: Vec::new(),
+        };
+        let target = target(TCP, vec![target(UDP, Vec::new())]);
+        let request = self.stack.send_own(self.now, own, &request.unwrap(), target, Forwarding::default());
+        self.drain();
+        request
+    }
+
     /// The peer's answer to the last request.
     fn answer(&mut self, status: u16, more: &str) -> &mut World {
         let request = Message::parse(self.sent.last().expect("something was sent").clone()).unwrap();
@@ -102,8 +123,15 @@ impl World {
             self.sent.push(bytes);
         }
         while let Some(event) = self.stack.poll_event() {
-            let Event::OwnCompleted { own, outcome } = event else { panic!("{event:?}") };
-            writeln!(self.log, "at {} ms: {own} {outcome:?}", self.now.0 / 1000).unwrap();
+            match event {
+                Event::OwnCompleted { own, outcome } => {
+                    writeln!(self.log, "at {} ms: {own} {outcome:?}", self.now.0 / 1000).unwrap();
+                }
+                Event::TargetFailed { reason, .. } => {
+                    writeln!(self.log, "at {} ms: {reason:?}", self.now.0 / 1000).unwrap();
+                }
+                other => panic!("{other:?}"),
+            }
         }
         self
     }
@@ -182,6 +210,57 @@ fn silence_ends_after_timer_f_and_datagrams_are_repeated() {
         at 71500 ms: udp > NOTIFY
         at 72000 ms: 2 OwnOutcome { status: 408, is_answered: false, retry_after_seconds: None }
         < 200 (Stray)
+    "#]]);
+}
+
+#[test]
+fn what_is_not_to_be_tried_further_is_still_awaited() {
+    let mut w = World::new();
+    w.send_with_alternative(1);
+    w.pass(33_000).answer(200, "");
+    let second = w.send_with_alternative(2);
+    w.stack.try_no_further(second);
+    w.pass(1_000).answer(200, "");
+    let third = w.send_with_alternative(3);
+    w.stack.try_no_further(third);
+    w.pass(33_000);
+    w.stack.try_no_further(third);
+    w.check(expect![[r#"
+        at 0 ms: tcp > NOTIFY
+        at 32000 ms: udp > NOTIFY
+        at 32000 ms: TimedOut
+        at 32500 ms: udp > NOTIFY
+        < 200
+        at 33000 ms: 1 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
+        at 33000 ms: tcp > NOTIFY
+        < 200
+        at 34000 ms: 2 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
+        at 34000 ms: tcp > NOTIFY
+        at 66000 ms: TimedOut
+        at 66000 ms: 3 OwnOutcome { status: 408, is_answered: false, retry_after_seconds: None }
+    "#]]);
+}
+
+#[test]
+fn what_is_abandoned_is_over() {
+    let mut w = World::new();
+    let first = w.send_with_alternative(1);
+    w.pass(33_000);
+    assert_eq!(w.stack.abandon_own(first), Some(1));
+    assert_eq!(w.stack.abandon_own(first), None);
+    w.answer(200, "").pass(33_000);
+    let second = w.send_with_alternative(2);
+    w.answer(200, "");
+    assert_eq!(w.stack.abandon_own(second), None, "it has ended");
+    w.check(expect![[r#"
+        at 0 ms: tcp > NOTIFY
+        at 32000 ms: udp > NOTIFY
+        at 32000 ms: TimedOut
+        at 32500 ms: udp > NOTIFY
+        < 200 (Stray)
+        at 66000 ms: tcp > NOTIFY
+        < 200
+        at 66000 ms: 2 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
     "#]]);
 }
 
