@@ -111,7 +111,8 @@ pub enum Change {
         /// [`Document::name`].
         name: String,
     },
-    /// Puts a call into its owner's log. `AlreadyThere` where the log holds one with the same [`StoredCall::id`].
+    /// Puts a call into its owner's log. `AlreadyThere` where the log holds one that has the same
+    /// [`StoredCall::id`] and began at the same time.
     AppendCall(StoredCall),
     /// Drops calls that began before a time. A store may do it in steps, as [`Change::Prune`].
     PruneCalls {
@@ -246,7 +247,7 @@ pub type CallTarget = SipAddress;
 pub struct StoredCall {
     /// Whose log.
     pub owner: UserId,
-    /// Tells it from the owner's other calls.
+    /// Tells it from the owner's other calls that began at the same time.
     pub id: [u8; 16],
     /// Whether the owner was called or called.
     pub direction: Direction,

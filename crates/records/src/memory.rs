@@ -1,6 +1,6 @@
 //! The reference implementation: what each change means, in ordered maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use directory::{SipAddress, User, UserId, UserState};
 use node::Outcome;
@@ -25,8 +25,6 @@ pub struct Tables {
     documents: BTreeMap<(UserId, String, String), Document>,
     /// By owner, time and id: a log in order.
     calls: BTreeMap<(UserId, u64, [u8; 16]), StoredCall>,
-    /// Owner and id of each of them.
-    call_ids: BTreeSet<(UserId, [u8; 16])>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +90,6 @@ impl Tables {
                 self.call_settings.remove(user);
                 self.documents.retain(|(owner, ..), _| owner != user);
                 self.calls.retain(|(owner, ..), _| owner != user);
-                self.call_ids.retain(|(owner, _)| owner != user);
             }
             Change::PutBinding(binding) => {
                 if self.users.contains_key(&binding.user) {
@@ -142,20 +139,15 @@ impl Tables {
             }
             Change::AppendCall(call) => {
                 if self.users.contains_key(&call.owner) {
-                    if !self.call_ids.insert((call.owner, call.id)) {
+                    let place = (call.owner, call.began_unix_ms, call.id);
+                    if self.calls.contains_key(&place) {
                         return Ok(Outcome::AlreadyThere);
                     }
-                    self.calls.insert((call.owner, call.began_unix_ms, call.id), call.clone());
+                    self.calls.insert(place, call.clone());
                 }
             }
             Change::PruneCalls { before_unix_ms } => {
-                self.calls.retain(|(owner, began, id), _| {
-                    let stays = began >= before_unix_ms;
-                    if !stays {
-                        self.call_ids.remove(&(*owner, *id));
-                    }
-                    stays
-                });
+                self.calls.retain(|(_, began, _), _| began >= before_unix_ms);
             }
             Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
                 for mailbox in self.mailboxes.values_mut() {

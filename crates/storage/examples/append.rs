@@ -1,6 +1,7 @@
-//! What a message costs: CPU per `AppendMessage` and `AdvanceTaken`, for several group sizes.
+//! What a message costs: CPU per `AppendMessage` and `AdvanceTaken`, for several group sizes; or a call, per `AppendCall` for
+//! each of its two parties.
 //!
-//! `cargo run --release -p storage --example append -- [USERS] [MESSAGES] [GROUP]`
+//! `cargo run --release -p storage --example append -- [USERS] [MESSAGES] [GROUP] [messages|calls]`
 //!
 //! The time is that of the writer's thread alone (user and system), so the wait for the disk is not in it; checkpoints
 //! are. Each line begins with the database that the lines before it have filled.
@@ -9,17 +10,24 @@ use std::sync::mpsc;
 
 use directory::{Role, SipAddress, User, UserId, UserState};
 use node::store::{Completion, PersistToken, Store, Submission, Urgency};
-use records::{Change, Direction, Query, Rows, Sequence, StoredMessage};
+use records::{CallEnd, Change, Direction, Query, Rows, Sequence, StoredCall, StoredMessage};
 use storage::{Options, Sqlite};
 
 /// In bytes: a MESSAGE with a line of text, as a device sees it.
 const REQUEST_BYTES: usize = 700;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
-    let users: u64 = arguments.next().unwrap_or(500);
-    let messages: u64 = arguments.next().unwrap_or(32_768);
-    let groups = arguments.next().map_or(vec![1, 4, 16, 32, 64, 256], |group| vec![group]);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).map(|a| a.parse::<u64>().expect("a number"));
+    let users = number(0).unwrap_or(500);
+    let messages = number(1).unwrap_or(32_768);
+    let groups = number(2).map_or(vec![1, 4, 16, 32, 64, 256], |group| vec![group]);
+    let what = arguments.get(3).map_or("messages", String::as_str);
+    let changes = match what {
+        "messages" => Bench::messages,
+        "calls" => Bench::calls,
+        other => panic!("messages or calls, not {other}"),
+    };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("append.db");
     let (sender, receiver) = mpsc::channel();
@@ -29,13 +37,13 @@ fn main() {
     let mut bench = Bench { receiver, users, next: 0, rng: 1 };
     bench.submit(&mut store, (1..=users).map(add_user).collect());
 
-    println!("users {users}, {messages} messages of {REQUEST_BYTES} bytes a line");
-    println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us/msg", "wall us/msg", "MB");
+    println!("users {users}, {messages} {what} a line; messages have {REQUEST_BYTES} bytes");
+    println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us each", "wall us each", "MB");
     for group in groups {
         let count = if group < 16 { messages / 8 } else { messages };
         let (began, wall, commits) = (writer_cpu(), std::time::Instant::now(), store.metrics().commits);
         for _ in 0..count / group {
-            let batch = bench.messages(group);
+            let batch = changes(&mut bench, group);
             bench.submit(&mut store, batch);
         }
         let cpu = (writer_cpu() - began) / count as f64;
@@ -82,6 +90,31 @@ impl Bench {
                 request: vec![b'x'; REQUEST_BYTES],
             }));
             batch.push(Change::AdvanceTaken { owner, through: Sequence(self.next) });
+        }
+        batch
+    }
+
+    /// Two rows for each.
+    fn calls(&mut self, count: u64) -> Vec<Change> {
+        let mut batch = Vec::new();
+        for _ in 0..count {
+            self.next += 1;
+            let began_unix_ms = 1_790_000_000_000 + self.next / 10;
+            let id = [began_unix_ms.to_be_bytes(), self.random().to_be_bytes()].concat();
+            let call = StoredCall {
+                owner: UserId(self.random() % self.users + 1),
+                id: id.try_into().expect("16 octets"),
+                direction: Direction::Received,
+                peer: SipAddress::parse("someone.else@contoso.example").expect("an address"),
+                began_unix_ms,
+                lasted_ms: 60_000,
+                end: CallEnd::Answered,
+                answered_at: "desk phone".to_owned(),
+            };
+            let caller = UserId(self.random() % self.users + 1);
+            let mut sent = StoredCall { owner: caller, direction: Direction::Sent, ..call.clone() };
+            sent.id[15] ^= u8::from(caller == call.owner);
+            batch.extend([Change::AppendCall(call), Change::AppendCall(sent)]);
         }
         batch
     }

@@ -33,6 +33,9 @@
 //! Nor is there an index of ages. A merge writes of each thousand messages that arrived together which was received first,
 //! and pruning reads those that hold old ones.
 //!
+//! Call logs are kept in the same way, with a tail of their own. Whether a call is known needs no filter: a fresh one began after
+//! all that the index knows, or nearly all.
+//!
 //! Marks and cursors are coalesced, and the highest sequence of a mailbox is not written at all: it is read from the
 //! messages, and pruning remembers what it drops.
 //!
@@ -45,6 +48,7 @@
 //! Pruning alone is done in several transactions, so that messages do not wait for it; it is acknowledged, out of
 //! order, when it is complete.
 
+mod call_tail;
 mod copy;
 mod error;
 mod known;
@@ -115,7 +119,8 @@ pub struct Options {
     /// Largest size of the database in bytes, its log not counted; beyond it changes fail as if the disk were full.
     /// `None` for what the disk holds.
     pub bytes_max: Option<u64>,
-    /// Messages after which the indices learn of those that came since the last time; see [`TAIL_MESSAGES`].
+    /// Messages after which the indices learn of those that came since the last time; see [`TAIL_MESSAGES`]. Of entries in call
+    /// logs as many.
     pub tail_messages: usize,
 }
 
@@ -361,7 +366,7 @@ fn spawn(
             Ok(statements) => {
                 // The other side waits for it.
                 ready.send(Ok(())).expect("open waits until the statements are prepared");
-                writer::run(&connection, statements, &shared, tail_messages);
+                writer::run(&connection, statements, &shared);
                 Ok(())
             }
             Err(error) => {

@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) received_unix_ms: i64,
 }
 
-/// Messages with neighbouring ids, by which pruning finds the old ones.
+/// Messages with neighbouring ids, or calls, by which pruning finds the old ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) first: i64,
@@ -227,10 +227,7 @@ impl Merge {
         let entries = || mailboxes.values().flatten();
         let mut places: Vec<_> = entries().map(|entry| (entry.place_key(), entry.id)).collect();
         places.sort_unstable();
-        let mut ages: Vec<_> = entries().map(|entry| (entry.id, entry.received_unix_ms)).collect();
-        ages.sort_unstable();
-        let through = ages.last().map_or(0, |(id, _)| *id);
-        let blocks = ages.chunk_by(|a, b| block(a.0) == block(b.0)).map(Block::of).collect();
+        let (through, blocks) = blocks(entries().map(|entry| (entry.id, entry.received_unix_ms)).collect());
         Merge { through, identities, places, blocks, rows_done: 0 }
     }
 }
@@ -245,6 +242,13 @@ impl Block {
         };
         Block { first, last, oldest_unix_ms }
     }
+}
+
+/// The blocks of rows that are given by their places in the order of arrival and their times; and the last place.
+pub(crate) fn blocks(mut ages: Vec<(i64, i64)>) -> (i64, Vec<Block>) {
+    ages.sort_unstable();
+    let through = ages.last().map_or(0, |(id, _)| *id);
+    (through, ages.chunk_by(|a, b| block(a.0) == block(b.0)).map(Block::of).collect())
 }
 
 /// The number of the block that a message belongs to. Where a merge ends within it, it has two rows.

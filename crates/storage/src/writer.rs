@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Failure, classify};
 use crate::metrics::Counters;
 use crate::queue::{Entry, Queue, Work};
-use crate::sql::{Bounds, Held, Statements, TAIL_FACTOR_MAX};
+use crate::sql::{Bounds, Held, Mark, Statements, TailLength};
 
 /// Pages in the write-ahead log after which they are copied into the database: 16 MiB of pages of 4 KiB. A page that
 /// changed often since is then copied once; more would make recovery after a kill slower than a fraction of a second.
@@ -22,7 +22,7 @@ pub(crate) const CHECKPOINT_PAGES: u64 = 4_096;
 const PRUNE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Between two steps of merging the tail into the indices, for the same reason. That leaves 100,000 rows
-/// a second, those of 50,000 messages; see [`TAIL_FACTOR_MAX`] for when more come.
+/// a second, those of 50,000 messages; see [`TailLength::TooLong`] for when more come.
 const MERGE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Between two steps of reading the identities after the start, for the same reason: 300,000 a second.
@@ -71,14 +71,9 @@ impl Files {
 }
 
 /// Serves until the queue is closed and empty.
-pub(crate) fn run(
-    connection: &Connection,
-    statements: Statements<'_>,
-    shared: &Shared,
-    tail_messages: usize,
-) {
+pub(crate) fn run(connection: &Connection, statements: Statements<'_>, shared: &Shared) {
     shared.counters.bytes_on_disk.store(shared.files.bytes(), Relaxed);
-    Writer::new(connection, statements, shared, tail_messages).serve();
+    Writer::new(connection, statements, shared).serve();
 }
 
 struct Writer<'c> {
@@ -94,8 +89,6 @@ struct Writer<'c> {
     merge_at: Option<Instant>,
     /// When the next step of reading the identities may begin, until they are read.
     read_at: Option<Instant>,
-    /// Messages in the tail at which a merge begins.
-    tail_messages: usize,
     /// Pages in the log at which to try the next checkpoint.
     checkpoint_at: u64,
     /// Whether the last group failed, so that a lasting fault is logged once.
@@ -126,12 +119,7 @@ enum Isolation {
 }
 
 impl<'c> Writer<'c> {
-    fn new(
-        connection: &'c Connection,
-        statements: Statements<'c>,
-        shared: &'c Shared,
-        tail_messages: usize,
-    ) -> Writer<'c> {
+    fn new(connection: &'c Connection, statements: Statements<'c>, shared: &'c Shared) -> Writer<'c> {
         Writer {
             connection,
             statements,
@@ -141,7 +129,6 @@ impl<'c> Writer<'c> {
             prune_at: None,
             merge_at: None,
             read_at: Some(Instant::now()),
-            tail_messages,
             checkpoint_at: CHECKPOINT_PAGES,
             failing: false,
         }
@@ -309,7 +296,7 @@ impl<'c> Writer<'c> {
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
-        self.statements.rolled_back_to(0);
+        self.statements.rolled_back_to(Mark::default());
     }
 
     fn answer_all(&mut self, group: &[Entry]) -> Vec<Completion<Rows>> {
@@ -384,12 +371,12 @@ impl<'c> Writer<'c> {
     }
 
     fn begin_merge_if_due(&mut self) {
-        let messages = self.statements.tail_messages();
-        if messages < self.tail_messages {
+        let length = self.statements.tail_length();
+        if length == TailLength::Usual {
             return;
         }
         let at = self.merge_at.get_or_insert_with(Instant::now);
-        if messages >= TAIL_FACTOR_MAX * self.tail_messages && !self.statements.merge_fails() {
+        if length == TailLength::TooLong {
             *at = Instant::now().min(*at);
         }
     }
@@ -414,7 +401,10 @@ impl<'c> Writer<'c> {
         let now = Instant::now();
         if let Err(error) = &step {
             if !self.statements.merge_fails() {
-                tracing::warn!(?error, "the newest messages could not be indexed; it is tried again");
+                tracing::warn!(
+                    ?error,
+                    "the newest messages or calls could not be indexed; it is tried again"
+                );
             }
             self.merge_at = Some(now + MERGE_RETRY);
             self.statements.merged(step);
@@ -506,7 +496,7 @@ mod tests {
             files: Files { database: "".into(), wal: "".into() },
         };
         let statements = Statements::prepare(&connection, 1).unwrap();
-        let mut writer = Writer::new(&connection, statements, &shared, 1);
+        let mut writer = Writer::new(&connection, statements, &shared);
         let user = User {
             id: UserId(1),
             address: SipAddress::parse("alice@contoso.example").unwrap(),

@@ -255,8 +255,8 @@ fn a_call_is_logged_once_until_it_is_pruned() {
     let mut tables = with_alice();
     let first = Change::AppendCall(call(ALICE, 1, 10, CallEnd::Missed));
     assert!(tables.apply(&first));
-    let again = Change::AppendCall(call(ALICE, 1, 20, CallEnd::Answered));
-    assert_eq!(tables.try_apply(&again), Ok(Outcome::AlreadyThere), "whenever it began");
+    let again = Change::AppendCall(call(ALICE, 1, 10, CallEnd::Answered));
+    assert_eq!(tables.try_apply(&again), Ok(Outcome::AlreadyThere), "whatever became of it");
     tables.apply(&Change::PruneCalls { before_unix_ms: 10 });
     assert_eq!(page(&tables, None, false, 10), [1], "the bound is not among what is dropped");
     tables.apply(&Change::PruneCalls { before_unix_ms: 11 });

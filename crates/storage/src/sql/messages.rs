@@ -8,6 +8,7 @@ use records::{Direction, Sequence, StoredMessage, UserRecord};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::batch::{Batch, KEEP};
+use super::blocks::{Blocks, Names};
 use super::values::{address, bound, damaged, integer, natural};
 use crate::error::Failure;
 use crate::known::Known;
@@ -15,14 +16,14 @@ use crate::tail::{Entry, IdentityKey, PlaceKey, Tail};
 
 /// Of how many messages in the tail one step of merging writes a row to the indices: with 32,768 it is 1,024 rows, 1 to
 /// 3 ms of work, so that a message never waits longer.
-const MERGE_STEP_DIVISOR: usize = 32;
+pub(super) const MERGE_STEP_DIVISOR: usize = 32;
 /// How many times its usual length ([`crate::Options::tail_messages`]) the tail may have. From then on merging no longer
 /// pauses, and while it fails no message is taken.
-pub(crate) const TAIL_FACTOR_MAX: usize = 2;
+pub(super) const TAIL_FACTOR_MAX: usize = 2;
 /// Rows in one statement of a merge. Starting a statement costs as much as half a row; with so many it no longer shows.
-const MERGE_STATEMENT_ROWS: usize = 32;
+pub(super) const MERGE_STATEMENT_ROWS: usize = 32;
 /// Messages in one statement, for the same reason; few of a group are then left over for statements of their own.
-const APPEND_STATEMENT_ROWS: usize = 8;
+pub(super) const APPEND_STATEMENT_ROWS: usize = 8;
 /// Rows of the index of identities that are read in one step after the start: some 0.5 ms of work.
 const READ_ROWS: usize = 2_000;
 /// Owners whose highest sequence is remembered: some 32 octets each, 2 MiB together. An owner that is not among them costs a
@@ -45,15 +46,15 @@ const TAIL: &str = "SELECT id, owner, sequence, direction, identity, received_un
 const NEXT_ID: &str = "SELECT CASE WHEN newest > indexed_through THEN newest ELSE indexed_through END + 1
     FROM indexing, (SELECT coalesce(max(id), 0) AS newest FROM messages) AS arrived";
 const SET_INDEXED: &str = "UPDATE indexing SET indexed_through = $1 WHERE indexed_through < $1";
-const OLDEST_BLOCK: &str = "SELECT first_message, last_message FROM message_blocks
-    WHERE oldest_unix_ms < $1 ORDER BY oldest_unix_ms, first_message LIMIT 1";
-const OLDEST_IN_BLOCK: &str =
-    "SELECT id, owner, sequence, direction, identity, received_unix_ms FROM messages
-    WHERE id BETWEEN $1 AND $2 AND received_unix_ms < $3 ORDER BY id LIMIT $4";
-const SET_BLOCK_AGE: &str = "UPDATE message_blocks SET oldest_unix_ms = $1 WHERE first_message = $2";
-const BLOCK_AGE: &str = "SELECT min(received_unix_ms) FROM messages
-    WHERE id BETWEEN $1 AND $2 AND received_unix_ms >= $3";
-const DROP_BLOCK: &str = "DELETE FROM message_blocks WHERE first_message = $1";
+const BLOCKS: Names = Names {
+    blocks: "message_blocks",
+    first: "first_message",
+    last: "last_message",
+    rows: "messages",
+    columns: "id, owner, sequence, direction, identity, received_unix_ms",
+    arrival: "id",
+    time: "received_unix_ms",
+};
 // A mailbox remembers the highest sequence that it loses, because the next one must be higher still.
 const REMEMBER_DROPPED: &str =
     "UPDATE mailboxes SET last_dropped = $1 WHERE owner = $2 AND last_dropped < $1";
@@ -84,12 +85,7 @@ pub(super) struct Messages<'c> {
     add_identities: Batch<'c, 3>,
     add_places: Batch<'c, 3>,
     set_indexed: Statement<'c>,
-    add_blocks: Batch<'c, 3>,
-    oldest_block: Statement<'c>,
-    oldest_in_block: Statement<'c>,
-    set_block_age: Statement<'c>,
-    block_age: Statement<'c>,
-    drop_block: Statement<'c>,
+    blocks: Blocks<'c>,
     remember_dropped: Statement<'c>,
     drop_message: Statement<'c>,
     drop_place: Statement<'c>,
@@ -153,17 +149,7 @@ impl<'c> Messages<'c> {
                 KEEP,
             )?,
             set_indexed: prepare(SET_INDEXED)?,
-            add_blocks: Batch::prepare(
-                connection,
-                "message_blocks (first_message, last_message, oldest_unix_ms)",
-                MERGE_STATEMENT_ROWS,
-                "",
-            )?,
-            oldest_block: prepare(OLDEST_BLOCK)?,
-            oldest_in_block: prepare(OLDEST_IN_BLOCK)?,
-            set_block_age: prepare(SET_BLOCK_AGE)?,
-            block_age: prepare(BLOCK_AGE)?,
-            drop_block: prepare(DROP_BLOCK)?,
+            blocks: Blocks::prepare(connection, &BLOCKS)?,
             remember_dropped: prepare(REMEMBER_DROPPED)?,
             drop_message: prepare(DROP_MESSAGE)?,
             drop_place: prepare(DROP_PLACE)?,
@@ -281,7 +267,9 @@ impl<'c> Messages<'c> {
 
     /// Drops messages received before then, the oldest first, at most so many; how many it dropped.
     pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
-        let mut dropped = self.oldest(bound(before_unix_ms), rows_max)?;
+        let before_unix_ms = bound(before_unix_ms);
+        let mut dropped = self.blocks.take_older(before_unix_ms, rows_max, entry)?;
+        dropped.extend(self.tail.older(before_unix_ms, rows_max - dropped.len()));
         // Each table is met in the order of its pages.
         dropped.sort_unstable_by_key(Entry::place_key);
         for (index, entry) in dropped.iter().enumerate() {
@@ -300,40 +288,6 @@ impl<'c> Messages<'c> {
             self.drop_message.execute([entry.id])?;
         }
         Ok(dropped.len())
-    }
-
-    /// Messages received before then, at most so many; that they are dropped is the caller's promise. A block that has no
-    /// more of them learns its new age.
-    fn oldest(&mut self, before_unix_ms: i64, rows_max: usize) -> rusqlite::Result<Vec<Entry>> {
-        let mut found: Vec<Entry> = Vec::new();
-        while found.len() < rows_max {
-            let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let block: Option<(i64, i64)> =
-                self.oldest_block.query_row([before_unix_ms], block).optional()?;
-            let Some((first, last)) = block else { break };
-            let wanted = rows_max - found.len();
-            let limits = params![first, last, before_unix_ms, wanted as i64];
-            let old = self.oldest_in_block.query_map(limits, entry)?;
-            let old: Vec<Entry> = old.collect::<rusqlite::Result<_>>()?;
-            if old.len() == wanted {
-                found.extend(old);
-                break;
-            }
-            self.age_block(first, last, before_unix_ms)?;
-            found.extend(old);
-        }
-        found.extend(self.tail.older(before_unix_ms, rows_max - found.len()));
-        Ok(found)
-    }
-
-    /// Nothing in the block is older than `before_unix_ms`, when what was found is dropped.
-    fn age_block(&mut self, first: i64, last: i64, before_unix_ms: i64) -> rusqlite::Result<()> {
-        let rest: Option<i64> = self.block_age.query_row([first, last, before_unix_ms], |row| row.get(0))?;
-        match rest {
-            Some(oldest) => self.set_block_age.execute([oldest, first])?,
-            None => self.drop_block.execute([first])?,
-        };
-        Ok(())
     }
 
     /// Messages that are in no index yet.
@@ -356,11 +310,7 @@ impl<'c> Messages<'c> {
             statement.raw_bind_parameter(first + 2, message)
         })?;
         if let Some((through, blocks)) = step.complete_through {
-            self.add_blocks.execute(blocks, |statement, first, block| {
-                statement.raw_bind_parameter(first, block.first)?;
-                statement.raw_bind_parameter(first + 1, block.last)?;
-                statement.raw_bind_parameter(first + 2, block.oldest_unix_ms)
-            })?;
+            self.blocks.add(blocks)?;
             self.set_indexed.execute([through])?;
         }
         Ok(())
@@ -431,6 +381,11 @@ impl<'c> Messages<'c> {
             found.truncate(limit_rows);
         }
         Ok(found)
+    }
+
+    /// Whether there is such a user.
+    pub(super) fn has_mailbox(&mut self, owner: i64) -> rusqlite::Result<bool> {
+        Ok(self.highest_sequence(owner)?.is_some())
     }
 
     /// A sequence that no message of the mailbox exceeds, so that the usual message, the next one, needs no look whether

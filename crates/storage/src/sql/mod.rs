@@ -7,6 +7,7 @@
 mod accounts;
 mod batch;
 mod bindings;
+mod blocks;
 mod calls;
 mod choices;
 mod documents;
@@ -22,15 +23,13 @@ use rusqlite::{Connection, Statement};
 
 use self::accounts::Accounts;
 use self::bindings::Bindings;
-use self::calls::Calls;
+use self::calls::{Calls, UnwrittenCalls};
 use self::choices::Choices;
 use self::documents::Documents;
 use self::marks::{HeldMarks, Marks};
-use self::messages::{Messages, Unwritten};
+use self::messages::{Messages, TAIL_FACTOR_MAX, Unwritten};
 use self::values::integer;
 use crate::error::Failure;
-
-pub(crate) use self::messages::TAIL_FACTOR_MAX;
 
 /// Rows that one step of pruning drops from each table: some 5 ms of work, so that a message never waits longer.
 pub(crate) const PRUNE_ROWS_MAX: usize = 500;
@@ -50,6 +49,10 @@ pub(crate) struct Statements<'c> {
     choices: Choices<'c>,
     documents: Documents<'c>,
     calls: Calls<'c>,
+    /// Messages, or calls, in a tail at which it is merged.
+    tail_rows: usize,
+    /// Whether the merge that is under way, or was last, is that of the calls.
+    merges_calls: bool,
 }
 
 /// What a group has changed and is not written yet, because it is cheaper together; it is held back until something could
@@ -57,7 +60,25 @@ pub(crate) struct Statements<'c> {
 #[derive(Default)]
 pub(crate) struct Held<'g> {
     messages: Unwritten<'g>,
+    calls: UnwrittenCalls<'g>,
     marks: HeldMarks<'g>,
+}
+
+/// Where a savepoint may return to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    messages: usize,
+    calls: usize,
+}
+
+/// How long the tails are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TailLength {
+    Usual,
+    /// One is to be merged.
+    Due,
+    /// One is so long that merging no longer pauses.
+    TooLong,
 }
 
 /// What pruning drops: what is older, in milliseconds since 1970.
@@ -94,21 +115,20 @@ impl Bounds {
 }
 
 impl<'c> Statements<'c> {
-    /// Also reads the tail. It is merged when it holds `tail_messages`.
-    pub(crate) fn prepare(
-        connection: &'c Connection,
-        tail_messages: usize,
-    ) -> rusqlite::Result<Statements<'c>> {
+    /// Also reads the tails. They are merged when they hold `tail_rows`.
+    pub(crate) fn prepare(connection: &'c Connection, tail_rows: usize) -> rusqlite::Result<Statements<'c>> {
         Ok(Statements {
             begin: connection.prepare(BEGIN)?,
             commit: connection.prepare(COMMIT)?,
             accounts: Accounts::prepare(connection)?,
             bindings: Bindings::prepare(connection)?,
-            messages: Messages::prepare(connection, tail_messages)?,
+            messages: Messages::prepare(connection, tail_rows)?,
             marks: Marks::prepare(connection)?,
             choices: Choices::prepare(connection)?,
             documents: Documents::prepare(connection)?,
-            calls: Calls::prepare(connection)?,
+            calls: Calls::prepare(connection, tail_rows)?,
+            tail_rows,
+            merges_calls: false,
         })
     }
 
@@ -119,17 +139,19 @@ impl<'c> Statements<'c> {
     pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
         self.commit.execute([])?;
         self.messages.committed();
+        self.calls.committed();
         Ok(())
     }
 
     /// Where a savepoint may return to.
-    pub(crate) fn mark(&self) -> usize {
-        self.messages.mark()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { messages: self.messages.mark(), calls: self.calls.mark() }
     }
 
-    /// What the transaction did since the mark was rolled back; 0 is its beginning.
-    pub(crate) fn rolled_back_to(&mut self, mark: usize) {
-        self.messages.rolled_back_to(mark);
+    /// What the transaction did since the mark was rolled back; the default is its beginning.
+    pub(crate) fn rolled_back_to(&mut self, mark: Mark) {
+        self.messages.rolled_back_to(mark.messages);
+        self.calls.rolled_back_to(mark.calls);
     }
 
     /// Applies a change inside the open transaction, or notes it in `held` for [`Statements::flush`]. Pruning is
@@ -149,6 +171,7 @@ impl<'c> Statements<'c> {
                 self.flush(held)?;
                 let user = integer(user.0)?;
                 self.messages.remove_all(user)?;
+                self.calls.remove_all(user)?;
                 self.accounts.remove(user)?;
             }
             Change::SetUserState { user, state } => {
@@ -170,7 +193,12 @@ impl<'c> Statements<'c> {
             Change::RemoveDocument { owner, application, name } => {
                 self.documents.remove(*owner, application, name)?;
             }
-            Change::AppendCall(call) => return self.calls.append(call),
+            Change::AppendCall(call) => {
+                // A removal has overtaken the change otherwise, which then means nothing.
+                if self.messages.has_mailbox(integer(call.owner.0)?)? {
+                    return self.calls.append(call, &mut held.calls);
+                }
+            }
             Change::Prune { .. } | Change::PruneCalls { .. } => {}
         }
         Ok(Outcome::Applied)
@@ -179,6 +207,7 @@ impl<'c> Statements<'c> {
     /// Writes what [`Statements::apply`] has held back.
     pub(crate) fn flush(&mut self, held: &mut Held<'_>) -> Result<(), Failure> {
         self.messages.write(&mut held.messages)?;
+        self.calls.write(&mut held.calls)?;
         self.marks.write(&mut held.marks)
     }
 
@@ -190,14 +219,22 @@ impl<'c> Statements<'c> {
         Ok(messages + devices + calls > 0)
     }
 
-    /// Messages that are in no index yet.
-    pub(crate) fn tail_messages(&self) -> usize {
-        self.messages.tail_messages()
+    /// Of the longer one.
+    pub(crate) fn tail_length(&self) -> TailLength {
+        let length = |rows: usize, merge_fails: bool| match rows {
+            _ if rows < self.tail_rows => TailLength::Usual,
+            // Trying more often would help nobody.
+            _ if rows < TAIL_FACTOR_MAX * self.tail_rows || merge_fails => TailLength::Due,
+            _ => TailLength::TooLong,
+        };
+        let messages = length(self.messages.tail_messages(), self.messages.merge_fails());
+        messages.max(length(self.calls.tail_calls(), self.calls.merge_fails()))
     }
 
-    /// Moves some rows from the tail to the indices, in the open transaction.
+    /// Moves some rows from a tail to the indices, in the open transaction: first those of one, then those of the other.
     pub(crate) fn merge_step(&mut self) -> Result<(), Failure> {
-        self.messages.merge_step()
+        self.merges_calls = self.calls.is_merging() || self.messages.tail_messages() < self.tail_rows;
+        if self.merges_calls { self.calls.merge_step() } else { self.messages.merge_step() }
     }
 
     /// Reads some more of the identities that the index held at the start; whether there are more.
@@ -207,12 +244,12 @@ impl<'c> Statements<'c> {
 
     /// Whether the last step of merging failed.
     pub(crate) fn merge_fails(&self) -> bool {
-        self.messages.merge_fails()
+        self.messages.merge_fails() || self.calls.merge_fails()
     }
 
     /// The step is durable, or why it is not; whether there is no more to do for now.
     pub(crate) fn merged(&mut self, step: Result<(), StoreError>) -> bool {
-        self.messages.merged(step)
+        if self.merges_calls { self.calls.merged(step) } else { self.messages.merged(step) }
     }
 
     pub(crate) fn query(&mut self, query: &Query) -> Result<Rows, Failure> {

@@ -26,7 +26,7 @@ fn furnished(path: &Path) -> Home {
 }
 
 fn furnishings() -> Contents {
-    Contents { schema: 5, users: 1, messages: 100, documents: 1, calls: 2 }
+    Contents { schema: 6, users: 1, messages: 100, documents: 1, calls: 2 }
 }
 
 #[test]
@@ -153,5 +153,7 @@ fn damage_is_found_wherever_it_is() {
     assert!(reason.contains("belong to nothing"), "{reason}");
     let reason = damaged("orphan", &shell("UPDATE messages SET owner = 7 WHERE id = 3"));
     assert!(reason.contains("the user 7"), "{reason}");
+    let reason = damaged("orphan", &shell("UPDATE calls SET owner = 8 WHERE arrival = 2"));
+    assert!(reason.contains("calls of the user 8"), "{reason}");
     damaged("none", &|path| std::fs::write(path, "this is no database at all").unwrap());
 }

@@ -9,10 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use directory::{DigestSecrets, UserId, UserState};
+use directory::{DigestSecrets, SipAddress, UserId, UserState};
 use node::QueryToken;
 use node::store::{Completion, Outcome, Store, StoreError, Submission};
-use records::{Binding, Change, DeviceKey, Document, MailboxRecord, Query, Rows, Sequence};
+use records::{
+    Binding, CallEnd, Change, DeviceKey, Direction, Document, MailboxRecord, Query, Rows, Sequence,
+    StoredCall,
+};
 use rusqlite::Connection;
 use storage::{OpenError, Options, Sqlite};
 use support::*;
@@ -385,6 +388,62 @@ fn a_file_of_the_first_version_still_opens() {
     assert_eq!(home.record(UserId(2)).user.state, UserState::Disabled);
 }
 
+#[test]
+fn call_logs_of_the_fifth_version_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let fifth = Connection::open(&path).unwrap();
+    for sql in [
+        include_str!("../../migrations/0001_home.sql"),
+        include_str!("../../migrations/0002_messages_in_order_of_arrival.sql"),
+        include_str!("../../migrations/0003_withdrawn_messages.sql"),
+        include_str!("../../migrations/0004_states_documents_calls.sql"),
+        include_str!("../../migrations/0005_ages_of_messages_in_blocks.sql"),
+        "PRAGMA application_id = 0x43484e43;
+         PRAGMA user_version = 5;
+         INSERT INTO users VALUES (1, 'alice@contoso.example', 'Alice', 'enabled', 'person', NULL, NULL);
+         INSERT INTO mailboxes VALUES (1, 0, 0);",
+    ] {
+        fifth.execute_batch(sql).unwrap();
+    }
+    let ends = ["answered", "forwarded", "missed", "refused", "cancelled", "failed"];
+    let began = |n: usize| 1_790_000_000_000 + (n as u64 * 7) % 10;
+    for (n, end) in ends.iter().enumerate() {
+        let sql = "INSERT INTO calls VALUES (1, $1, $2, $3, 'bob@contoso.example', $4, $5, 'desk')";
+        let direction = if n == 3 { "sent" } else { "received" };
+        let id = [n as u8; 16];
+        fifth.execute(sql, rusqlite::params![began(n) as i64, id, direction, n as i64, end]).unwrap();
+    }
+    fifth.close().unwrap();
+
+    let mut home = Home::eager(&path);
+    let log = |missed_only| Query::Calls { owner: ALICE, before: None, missed_only, limit: 10 };
+    let mut expected: Vec<StoredCall> = (CallEnd::ALL.iter().zip(ends).enumerate())
+        .map(|(n, (end, name))| {
+            assert_eq!(end.name(), name);
+            StoredCall {
+                owner: ALICE,
+                id: [n as u8; 16],
+                direction: if n == 3 { Direction::Sent } else { Direction::Received },
+                peer: SipAddress::parse("bob@contoso.example").unwrap(),
+                began_unix_ms: began(n),
+                lasted_ms: n as u64,
+                end: *end,
+                answered_at: "desk".to_owned(),
+            }
+        })
+        .collect();
+    let known = Change::AppendCall(expected[4].clone());
+    expected.sort_by_key(|call| std::cmp::Reverse(call.began_unix_ms));
+    assert_eq!(home.query(log(false)), Ok(Rows::Calls(expected.clone())));
+    expected.retain(|call| call.end == CallEnd::Missed);
+    assert_eq!(home.query(log(true)), Ok(Rows::Calls(expected)));
+    assert_eq!(home.persist(vec![known]), [Ok(Outcome::AlreadyThere)]);
+    home.persist_all(vec![Change::PruneCalls { before_unix_ms: began(5) }]);
+    let kept: Vec<u64> = home.calls(ALICE, None, false, 10).iter().map(|began| began % 10).collect();
+    assert_eq!(kept, [8, 7, 5], "the fourth, the first and the fifth");
+}
+
 // ---------------------------------------------------------------- the tail
 
 /// How many messages the indices know.
@@ -433,6 +492,60 @@ fn a_merge_changes_nothing_that_can_be_seen() {
     home.persist_all(vec![add_alice(), message(1, 10)]);
     home.store.close().unwrap();
     assert_eq!(Home::open(&file(&folder), options).unwrap().sequences(ALICE), [1], "its id is a new one");
+}
+
+/// How many calls the index knows, and how many it says to know.
+fn indexed_calls(shell: &Connection) -> (u64, u64) {
+    let number = |sql| shell.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+    (number("SELECT count(*) FROM call_places"), number("SELECT indexed_through FROM call_indexing"))
+}
+
+#[test]
+fn a_merge_of_calls_changes_nothing_that_can_be_seen() {
+    const CALLS: u64 = 1_000;
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { tail_messages: 400, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    // Calls are over in another order than they began.
+    home.persist_all((1..=CALLS).map(|n| call(n * 3 % (CALLS + 1))).collect());
+    let shell = Connection::open(file(&folder)).unwrap();
+    let mut kept: Vec<u64> = (1..=CALLS).rev().collect();
+    let mut sizes = std::collections::BTreeSet::new();
+    let began = std::time::Instant::now();
+    while indexed_calls(&shell).1 < CALLS {
+        assert!(began.elapsed() < PATIENCE, "the merge goes on");
+        sizes.insert(indexed_calls(&shell).0);
+        assert_eq!(home.calls(ALICE, None, false, u32::MAX), kept);
+        let missed: Vec<u64> = kept.iter().copied().filter(|n| n % 10 == 0).collect();
+        assert_eq!(home.calls(ALICE, None, true, u32::MAX), missed);
+        assert_eq!(home.calls(ALICE, Some(kept[100]), false, 3), kept[101..104]);
+        assert_eq!(home.calls(ALICE, Some(missed[40]), true, 3), missed[41..44]);
+        for known in [kept[0], kept[50], kept[kept.len() - 1]] {
+            assert_eq!(home.persist(vec![call(known)]), [Ok(Outcome::AlreadyThere)]);
+        }
+        if kept.len() > 500 {
+            kept.pop();
+            let before_unix_ms = kept[kept.len() - 1];
+            home.persist_all(vec![Change::PruneCalls { before_unix_ms }]);
+        }
+    }
+    assert!(sizes.len() > 2, "it was seen halfway: {sizes:?}");
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    assert_eq!(home.calls(ALICE, None, false, u32::MAX), kept);
+    home.persist_all(vec![Change::PruneCalls { before_unix_ms: CALLS - 2 }]);
+    home.persist_all(vec![call(1)]);
+    assert_eq!(home.calls(ALICE, None, false, u32::MAX), [CALLS, CALLS - 1, CALLS - 2, 1]);
+    home.persist_all(vec![Change::RemoveUser(ALICE)]);
+    let rows = "SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM call_places)";
+    assert_eq!(shell.query_row(rows, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice(), call(5)]);
+    home.store.close().unwrap();
+    let calls = Home::open(&file(&folder), options).unwrap().calls(ALICE, None, false, 9);
+    assert_eq!(calls, [5], "its place in the order of arrival is a new one");
 }
 
 #[test]

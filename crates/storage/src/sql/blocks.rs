@@ -1,0 +1,108 @@
+//! Old rows of a table in order of arrival, found by blocks of rows instead of by an index that each row writes to: rows
+//! arrive nearly in the order of their ages, so that few blocks are read in vain.
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+
+use super::batch::Batch;
+use crate::tail::Block;
+
+/// Blocks are added some at a time, by a merge of the tail.
+const STATEMENT_ROWS: usize = 32;
+
+/// The tables and their columns.
+pub(super) struct Names {
+    /// With the columns of [`Block`].
+    pub(super) blocks: &'static str,
+    pub(super) first: &'static str,
+    pub(super) last: &'static str,
+    /// Whose rows they are.
+    pub(super) rows: &'static str,
+    /// The columns that are wanted of an old row.
+    pub(super) columns: &'static str,
+    /// Its place in the order of arrival.
+    pub(super) arrival: &'static str,
+    /// Its age.
+    pub(super) time: &'static str,
+}
+
+pub(super) struct Blocks<'c> {
+    add: Batch<'c, 3>,
+    oldest: Statement<'c>,
+    oldest_in_block: Statement<'c>,
+    age: Statement<'c>,
+    set_age: Statement<'c>,
+    drop: Statement<'c>,
+}
+
+impl<'c> Blocks<'c> {
+    pub(super) fn prepare(connection: &'c Connection, names: &Names) -> rusqlite::Result<Blocks<'c>> {
+        let Names { blocks, first, last, rows, columns, arrival, time } = names;
+        let prepare = |sql: String| connection.prepare(&sql);
+        Ok(Blocks {
+            add: Batch::prepare(
+                connection,
+                &format!("{blocks} ({first}, {last}, oldest_unix_ms)"),
+                STATEMENT_ROWS,
+                "",
+            )?,
+            oldest: prepare(format!(
+                "SELECT {first}, {last} FROM {blocks} WHERE oldest_unix_ms < $1
+                ORDER BY oldest_unix_ms, {first} LIMIT 1"
+            ))?,
+            oldest_in_block: prepare(format!(
+                "SELECT {columns} FROM {rows} WHERE {arrival} BETWEEN $1 AND $2 AND {time} < $3
+                ORDER BY {arrival} LIMIT $4"
+            ))?,
+            age: prepare(format!(
+                "SELECT min({time}) FROM {rows} WHERE {arrival} BETWEEN $1 AND $2 AND {time} >= $3"
+            ))?,
+            set_age: prepare(format!("UPDATE {blocks} SET oldest_unix_ms = $1 WHERE {first} = $2"))?,
+            drop: prepare(format!("DELETE FROM {blocks} WHERE {first} = $1"))?,
+        })
+    }
+
+    pub(super) fn add(&mut self, blocks: &[Block]) -> rusqlite::Result<()> {
+        self.add.execute(blocks, |statement, first, block| {
+            statement.raw_bind_parameter(first, block.first)?;
+            statement.raw_bind_parameter(first + 1, block.last)?;
+            statement.raw_bind_parameter(first + 2, block.oldest_unix_ms)
+        })
+    }
+
+    /// Rows from before then, at most so many; that they are dropped is the caller's promise. A block that has no more of
+    /// them learns its new age.
+    pub(super) fn take_older<R>(
+        &mut self,
+        before_unix_ms: i64,
+        rows_max: usize,
+        read: fn(&Row<'_>) -> rusqlite::Result<R>,
+    ) -> rusqlite::Result<Vec<R>> {
+        let mut found: Vec<R> = Vec::new();
+        while found.len() < rows_max {
+            let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let block: Option<(i64, i64)> = self.oldest.query_row([before_unix_ms], block).optional()?;
+            let Some((first, last)) = block else { break };
+            let wanted = rows_max - found.len();
+            let limits = params![first, last, before_unix_ms, wanted as i64];
+            let before = found.len();
+            for row in self.oldest_in_block.query_map(limits, read)? {
+                found.push(row?);
+            }
+            if found.len() - before == wanted {
+                break;
+            }
+            self.age_block(first, last, before_unix_ms)?;
+        }
+        Ok(found)
+    }
+
+    /// Nothing in the block is older than `before_unix_ms`, when what was found is dropped.
+    fn age_block(&mut self, first: i64, last: i64, before_unix_ms: i64) -> rusqlite::Result<()> {
+        let rest: Option<i64> = self.age.query_row([first, last, before_unix_ms], |row| row.get(0))?;
+        match rest {
+            Some(oldest) => self.set_age.execute([oldest, first])?,
+            None => self.drop.execute([first])?,
+        };
+        Ok(())
+    }
+}
