@@ -358,6 +358,7 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
         let listener = ListenerSettings {
             transport: plain,
             address: *address,
+            side: node::Side::Inside,
             advertised_host: advertised_host.clone(),
             origins: Vec::new(),
         };

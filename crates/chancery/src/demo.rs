@@ -18,7 +18,8 @@ use crate::exit::{Exit, Failure};
 use crate::init::{AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, authority_name, certificate_for};
 use crate::locate::{DATA_DIR, DATABASE};
 use crate::offline::Offline;
-use crate::server::{self, Operator, Plan, Server};
+use crate::server::{self, Operator};
+use crate::standard_edition::{self, Plan};
 use crate::tls::Certificate;
 use crate::{clock, files, logging, tls, user};
 
@@ -64,7 +65,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         data_dir,
         authority_file: Some(files.authority_file.clone().unwrap_or_else(|| files.certificate_file.clone())),
     };
-    let server = Server::assemble(plan, bound.sockets)?;
+    let sockets = bound.sockets;
     let page = page::Page {
         ports: bound.ports,
         host: bound.host,
@@ -84,7 +85,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         }),
         reloader: None,
     };
-    Ok(server.run(operator)?)
+    Ok(standard_edition::run(plan, sockets, operator)?)
 }
 
 /// Creates the accounts that are not there yet. Returns how many there are.
@@ -144,6 +145,7 @@ fn certificate_files(
             certificate_file: absolute(certificate)?,
             key_file: absolute(key)?,
             authority_file: None,
+            revocation_files: Vec::new(),
         });
     }
     let mut names = ServerNames {
@@ -156,6 +158,7 @@ fn certificate_files(
         certificate_file: dir.join(CERTIFICATE_FILE),
         key_file: dir.join(KEY_FILE),
         authority_file: Some(dir.join(AUTHORITY_FILE)),
+        revocation_files: Vec::new(),
     };
     if !is_good_for(&files.certificate_file, &names) {
         certificate_for(dir, &authority_name(domain.as_str()), &names, true)?;

@@ -29,6 +29,7 @@ mod reload;
 mod secrets;
 mod serve;
 mod server;
+mod standard_edition;
 mod tls;
 mod trace;
 mod user;

@@ -12,7 +12,8 @@ pub(crate) type CertificateEnd = Arc<AtomicI64>;
 
 /// What `/metrics` shows besides.
 pub(crate) struct ProcessMetrics {
-    pub(crate) storage: Meter,
+    /// Where the role has a database.
+    pub(crate) storage: Option<Meter>,
     pub(crate) certificate_end: CertificateEnd,
     /// Where HTTPS is served.
     pub(crate) https: Option<Arc<net::https::Meter>>,
@@ -24,9 +25,20 @@ impl ProcessMetrics {
         let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {
             text.add(&Metric { name, help, kind, labels, value });
         };
-        let storage = self.storage.read();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         add("chancery_info", "The program; always 1", MetricKind::Gauge, &version, 1.0);
+        let end = self.certificate_end.load(Relaxed);
+        if end > 0 {
+            let help = "When the certificate in force ends, in seconds since 1970";
+            add("chancery_certificate_end_timestamp_seconds", help, MetricKind::Gauge, &[], end as f64);
+        }
+        if let Some(https) = &self.https {
+            https.show(text);
+        }
+        let Some(storage) = self.storage.as_ref().map(Meter::read) else { return };
+        let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {
+            text.add(&Metric { name, help, kind, labels, value });
+        };
         let counters = [
             ("chancery_storage_commits_total", "Transactions committed", storage.commits),
             ("chancery_storage_changes_total", "Changes made durable", storage.changes),
@@ -50,14 +62,6 @@ impl ProcessMetrics {
         ];
         for (name, help, value) in gauges {
             add(name, help, MetricKind::Gauge, &[], value);
-        }
-        let end = self.certificate_end.load(Relaxed);
-        if end > 0 {
-            let help = "When the certificate in force ends, in seconds since 1970";
-            add("chancery_certificate_end_timestamp_seconds", help, MetricKind::Gauge, &[], end as f64);
-        }
-        if let Some(https) = &self.https {
-            https.show(text);
         }
     }
 }

@@ -7,8 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use frontend::admin::{Answer, Call};
-use frontend::{Adjustable, FrontEnd};
 use net::{Adjustment, CallError, Handle};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -18,8 +16,9 @@ use crate::config::Settings;
 use crate::control::protocol::{AnswerLine, CallLine};
 use crate::exit::Failure;
 use crate::logging::{self, LevelHandle};
+use crate::server::{self, Operated};
 use crate::tls::{self, Certificate};
-use crate::{server, user};
+use crate::user;
 
 /// What a reload is made of, and what it came to.
 pub(crate) struct Reloader {
@@ -63,11 +62,11 @@ impl Reloader {
     }
 
     /// Reads the file and takes it over. Every way it ends is in the log, unless it is a dry run.
-    pub(crate) async fn reload(
+    pub(crate) async fn reload<R: Operated>(
         &mut self,
         mode: Mode,
         certificate: Option<&mut Certificate>,
-        handle: &Handle<FrontEnd>,
+        handle: &Handle<R>,
     ) -> Result<Reloaded, ReloadError> {
         let reloaded = self.try_reload(mode, certificate, handle).await;
         if mode == Mode::Apply {
@@ -76,11 +75,11 @@ impl Reloader {
         reloaded
     }
 
-    async fn try_reload(
+    async fn try_reload<R: Operated>(
         &mut self,
         mode: Mode,
         certificate: Option<&mut Certificate>,
-        handle: &Handle<FrontEnd>,
+        handle: &Handle<R>,
     ) -> Result<Reloaded, ReloadError> {
         let new = Settings::load(&self.file).map_err(|error| ReloadError::Wrong(error.into()))?;
         let proved = self.prove(&new, certificate.as_deref()).map_err(ReloadError::Wrong)?;
@@ -122,27 +121,22 @@ impl Reloader {
         Ok(Proved { changed, pair, adjustment })
     }
 
-    async fn apply(
+    async fn apply<R: Operated>(
         &mut self,
         new: Settings,
         proved: Proved,
         certificate: Option<&mut Certificate>,
-        handle: &Handle<FrontEnd>,
+        handle: &Handle<R>,
     ) -> Result<(), ReloadError> {
         let stopped = |error: CallError| ReloadError::Stopped(error.into());
         // First what can still fail: a resolver of the system is made on the driver's own thread.
         let adjusted = handle.adjust(proved.adjustment).await.map_err(stopped)?;
         adjusted.context("no resolver can be made").map_err(ReloadError::Wrong)?;
-        let adjustable = Adjustable {
-            registration: new.registration.clone(),
-            authentication: new.authentication.clone(),
-            messaging: new.messaging.clone(),
-            calls: new.calls.clone(),
-            transactions_max: new.limits.transactions_max,
-        };
-        match handle.call(Call::Configure(Box::new(adjustable))).await.map_err(stopped)? {
-            Answer::Done => {}
-            other => return Err(ReloadError::Stopped(anyhow!("the server answered {other:?}"))),
+        if let Some(call) = R::configure(&new) {
+            let answer = handle.call(call).await.map_err(stopped)?;
+            if !R::is_done(&answer) {
+                return Err(ReloadError::Stopped(anyhow!("the server did not take it over")));
+            }
         }
         if let (Some(certificate), Some(pair)) = (certificate, proved.pair) {
             certificate.take_over(pair).map_err(ReloadError::Stopped)?;

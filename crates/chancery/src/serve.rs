@@ -5,7 +5,8 @@ use crate::config::Settings;
 use crate::control::protocol::ServerFacts;
 use crate::exit::Failure;
 use crate::reload::Reloader;
-use crate::server::{self, Operator, Plan, Server, Sockets};
+use crate::server::{self, Operator, Sockets};
+use crate::standard_edition::{self, Plan};
 use crate::tls::Certificate;
 use crate::{locate, logging};
 
@@ -16,7 +17,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     server::raise_descriptor_limit();
     let certificate = server::load_certificate(settings.tls.as_ref())?;
     let sockets = bind(&settings, certificate.as_ref())?;
-    let server = Server::assemble(plan(&settings), sockets)?;
+    let plan = plan(&settings);
     let operator = Operator {
         certificate,
         on_ready: Box::new(|facts| {
@@ -25,7 +26,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         }),
         reloader: Some(Reloader::new(file, settings, level)),
     };
-    server.run(operator)?;
+    standard_edition::run(plan, sockets, operator)?;
     tracing::info!(event = "stopped", "bye");
     Ok(())
 }

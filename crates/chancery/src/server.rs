@@ -1,7 +1,7 @@
-//! Putting a server together: sockets, storage, the node, its driver; and the operator's side of it.
+//! A running server, whatever its role: the driver's thread, and the operator's.
 //!
 //! Two threads: the driver has one to itself, with the node and every SIP connection. The operator's thread has the
-//! control socket, metrics, signals, the certificate's files and systemd. They meet in the driver's handle only.
+//! control socket, metrics, signals, watched files and systemd. They meet in the driver's handle only.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -11,49 +11,22 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use directory::DomainName;
-use frontend::admin::{Answer, Call, Refusal};
-use frontend::{AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
-use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, ResolverError, TlsServer};
-use node::Side;
+use net::{Bound, Driver, Handle, ListenerConfig, Resolver, ResolverError, TlsServer};
+use node::Node;
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
-use storage::{Meter, Sqlite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backup::Desk;
-use crate::config::{ListenerSettings, ProcessLimits, TlsSettings};
+use crate::config::{ListenerSettings, Settings, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
-use crate::control::server::{Backend, Caller, ControlServer};
-use crate::https::HttpsThread;
-use crate::locate::DATABASE;
+use crate::control::server::{Backend, Clerk, ControlServer};
 use crate::metrics::ProcessMetrics;
 use crate::reload::{self, Mode, ReloadError, Reloaded, Reloader};
 use crate::tls::{self, Certificate};
-use crate::{files, offline, secrets};
-
-/// How often a starting server is asked whether it has loaded its users.
-const READY_POLL: Duration = Duration::from_millis(5);
-/// How often systemd is told how long loading still takes, and for how long at most that is believed.
-const START_EXTENSION: Duration = Duration::from_secs(30);
 
 /// Connections that wait to be accepted: monitors are few, and a hundred clients of HTTPS are accepted in a millisecond.
 const HTTP_BACKLOG: i32 = 1024;
-
-/// What a server is made of.
-pub(crate) struct Plan {
-    pub(crate) domains: Vec<DomainName>,
-    pub(crate) aliases: Vec<String>,
-    pub(crate) registration: RegistrationLimits,
-    pub(crate) authentication: AuthenticationPolicy,
-    pub(crate) messaging: MessagingLimits,
-    pub(crate) calls: frontend::CallPolicy,
-    pub(crate) limits: ProcessLimits,
-    /// Empty for those of the system.
-    pub(crate) dns_servers: Vec<SocketAddr>,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) control_socket: PathBuf,
-    pub(crate) authority_file: Option<PathBuf>,
-}
 
 /// Sockets that are bound already.
 pub(crate) struct Sockets {
@@ -63,27 +36,43 @@ pub(crate) struct Sockets {
     pub(crate) https: Vec<TcpListener>,
 }
 
+/// A role as the operator's thread sees it.
+pub(crate) trait Operated: Node<Call: Send, Answer: Send> + Sized + 'static {
+    /// Waits until it can do what it is there for.
+    fn ready(handle: &Handle<Self>) -> impl Future<Output = anyhow::Result<()>>;
+    /// A call that changes nothing: a driver that does not answer it hangs.
+    fn probe() -> Self::Call;
+    /// The call that makes it do what settings say, as far as it can at run time.
+    fn configure(settings: &Settings) -> Option<Self::Call>;
+    /// Whether [`Operated::configure`]'s call was done.
+    fn is_done(answer: &Self::Answer) -> bool;
+    /// Who answers administrators. Made on the operator's thread.
+    fn clerk(handle: Handle<Self>, facts: Rc<ServerFacts>) -> Rc<dyn Clerk>;
+}
+
 /// A server that is ready to run.
-pub(crate) struct Server {
-    driver: Driver<FrontEnd>,
-    sockets: Vec<TcpListener>,
-    https: Vec<TcpListener>,
-    facts: ServerFacts,
-    places: Places,
-    storage: Meter,
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Server<R: Operated> {
+    pub(crate) driver: Driver<R>,
+    /// Of metrics and health.
+    pub(crate) http: Vec<TcpListener>,
+    pub(crate) facts: ServerFacts,
+    pub(crate) places: Places,
+    /// What `/metrics` shows beside node and driver.
+    pub(crate) metrics: ProcessMetrics,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 /// Where the operator's thread works.
-struct Places {
-    control_socket: PathBuf,
-    data_dir: PathBuf,
+pub(crate) struct Places {
+    pub(crate) control_socket: PathBuf,
+    /// Where the role keeps a database.
+    pub(crate) database_dir: Option<PathBuf>,
 }
 
 /// What the operator's thread does besides: what a reload means, and what is said when the server is ready.
 pub(crate) struct Operator {
     pub(crate) certificate: Option<Certificate>,
-    /// Called when the users are loaded.
+    /// Called when the server does its work.
     pub(crate) on_ready: OnReady,
     /// What SIGHUP and `chancery reload` do; a demo has no configuration.
     pub(crate) reloader: Option<Reloader>,
@@ -103,22 +92,11 @@ pub(crate) fn bind(
         transport: listener.transport,
         address: listener.address,
         advertised_host: listener.advertised_host.clone(),
-        side: Side::Inside,
+        side: listener.side,
         tls: certificate.cloned(),
         origins: listener.origins.clone(),
     })
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))
-}
-
-/// The name that SIP listeners advertise, and the port of HTTPS: where clients reach their documents.
-fn xcap_root(listeners: &[node::Listener], sockets: &Sockets) -> anyhow::Result<String> {
-    let host = listeners.first().map_or("localhost", |listener| &listener.advertised_host);
-    let address = sockets.https.first().map(TcpListener::local_addr).transpose();
-    let address = address.context("a socket does not know its address")?;
-    Ok(match address.map(|address| address.port()) {
-        None | Some(443) => format!("https://{host}/xcap/"),
-        Some(port) => format!("https://{host}:{port}/xcap/"),
-    })
 }
 
 /// Binds a listener for metrics and health, or for HTTPS. Like those of `net`, an IPv6 one takes IPv6 only.
@@ -184,75 +162,15 @@ impl BindError {
     }
 }
 
-impl Server {
-    /// Opens storage and puts everything together. Sockets are open already, so connections wait from now on.
-    pub(crate) fn assemble(plan: Plan, sockets: Sockets) -> anyhow::Result<Server> {
-        files::create_secret_dir(&plan.data_dir)?;
-        let secret = secrets::server_secret(&plan.data_dir)?;
-        let (sink, completions) = net::completion_channel();
-        let database = plan.data_dir.join(DATABASE);
-        let storage = Sqlite::open(&database, storage::Options::default(), sink)
-            .map_err(|error| offline::explain(&database, error))?;
-        let meter = storage.meter();
-        let listeners: Vec<node::Listener> =
-            sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
-        let facts = facts(&plan.domains, &listeners, &sockets)?;
-        let xcap_root = xcap_root(&listeners, &sockets)?;
-        let node = FrontEnd::new(Config {
-            domains: plan.domains,
-            listeners,
-            aliases: plan.aliases,
-            xcap_root,
-            registration: plan.registration,
-            authentication: plan.authentication,
-            messaging: plan.messaging,
-            presence: frontend::PresencePolicy::default(),
-            calls: plan.calls,
-            transactions_max: plan.limits.transactions_max,
-            secret,
-            seed: secrets::random()?,
-        });
-        let client = tls::client(plan.authority_file.as_deref())?;
-        let runtime = net::runtime().context("no runtime can be made")?;
-        let driver = {
-            // Sockets and resolvers register with the runtime that they are made in.
-            let _inside = runtime.enter();
-            let resolver = resolver(&plan.dns_servers).context("no resolver can be made")?;
-            let options = Options {
-                connections_max: plan.limits.connections_max,
-                connections_per_source_max: plan.limits.connections_per_source_max,
-                ..Options::standard()
-            };
-            Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, client, options)
-        };
-        Ok(Server {
-            driver,
-            sockets: sockets.http,
-            https: sockets.https,
-            facts,
-            places: Places { control_socket: plan.control_socket, data_dir: plan.data_dir },
-            storage: meter,
-            runtime,
-        })
-    }
-
+impl<R: Operated> Server<R> {
     /// Runs until a signal ends it.
     pub(crate) fn run(self, operator: Operator) -> anyhow::Result<()> {
-        let Server { driver, sockets, https, facts, places, storage, runtime } = self;
+        let Server { driver, http, facts, places, metrics, runtime } = self;
         let handle = driver.handle();
-        let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
-        let https_meter = (!https.is_empty()).then(Arc::<net::https::Meter>::default);
-        let https = match (&operator.certificate, &https_meter) {
-            (Some(certificate), Some(meter)) => {
-                let (tls, meter) = (certificate.server(), Arc::clone(meter));
-                Some(HttpsThread::start(handle.clone(), https, tls, meter)?)
-            }
-            _ => None,
-        };
-        let metrics = Arc::new(ProcessMetrics { storage, certificate_end, https: https_meter });
+        let metrics = Arc::new(metrics);
         let (failed, failure) = std::sync::mpsc::channel();
         let operations = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
-            let ended = operate(&handle, sockets, &metrics, facts, places, operator);
+            let ended = operate(&handle, http, &metrics, facts, places, operator);
             // However the operator's side ended, the server does not go on without it.
             if let Err(error) = &ended {
                 tracing::error!(event = "operator-failed", "{error:#}");
@@ -265,16 +183,13 @@ impl Server {
         runtime.block_on(driver.run()).context("the driver failed")?;
         let ended = failure.recv().unwrap_or_else(|_| Err(anyhow!("the operator's thread panicked")));
         drop(operations.join());
-        if let Some(https) = https {
-            https.stop();
-        }
         ended
     }
 }
 
 /// The operator's thread.
-fn operate(
-    handle: &Handle<FrontEnd>,
+fn operate<R: Operated>(
+    handle: &Handle<R>,
     http: Vec<TcpListener>,
     metrics: &Arc<ProcessMetrics>,
     facts: ServerFacts,
@@ -296,8 +211,9 @@ fn operate(
         let for_control = Rc::clone(&facts);
         let (reload, reloads) = tokio::sync::mpsc::channel(RELOADS_MAX);
         tokio::task::spawn_local({
-            let (node, backups) = (caller(handle.clone()), Desk::new(places.data_dir));
-            let backend = Rc::new(Backend { node, reload, facts: for_control, backups });
+            let clerk = R::clerk(handle.clone(), for_control);
+            let backups = places.database_dir.map(Desk::new);
+            let backend = Rc::new(Backend { clerk, reload, backups });
             async move { control.run(backend).await }
         });
         attend(handle, &facts, signals, reloads, operator).await
@@ -310,17 +226,17 @@ fn operate(
 }
 
 /// From readiness to the signal that ends the server.
-async fn attend(
-    handle: &Handle<FrontEnd>,
+async fn attend<R: Operated>(
+    handle: &Handle<R>,
     facts: &ServerFacts,
     mut signals: Signals,
     mut reloads: tokio::sync::mpsc::Receiver<reload::Request>,
     operator: Operator,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        loaded = loaded(handle) => loaded?,
+        ready = R::ready(handle) => ready?,
         name = signals.end.received() => {
-            tracing::info!(event = "stopping", signal = name, "before the users were loaded");
+            tracing::info!(event = "stopping", signal = name, "before it was ready");
             return Ok(());
         }
     }
@@ -355,7 +271,7 @@ async fn attend(
             }
             _ = watchdog_ticks.tick(), if watchdog.is_some() => {
                 // The driver itself must answer, or systemd restarts us.
-                if tokio::time::timeout(watchdog_interval, handle.call(Call::Status)).await.is_ok_and(|a| a.is_ok()) {
+                if tokio::time::timeout(watchdog_interval, handle.call(R::probe())).await.is_ok_and(|a| a.is_ok()) {
                     notify(&[NotifyState::Watchdog]);
                 }
             }
@@ -370,7 +286,7 @@ struct Files {
 }
 
 impl Files {
-    async fn reload(&mut self, mode: Mode, handle: &Handle<FrontEnd>) -> Result<Reloaded, ReloadError> {
+    async fn reload<R: Operated>(&mut self, mode: Mode, handle: &Handle<R>) -> Result<Reloaded, ReloadError> {
         let Some(reloader) = &mut self.reloader else {
             if let (Mode::Apply, Some(certificate)) = (mode, &mut self.certificate) {
                 certificate.poll();
@@ -385,25 +301,6 @@ impl Files {
         let reloaded = reloader.reload(mode, self.certificate.as_mut(), handle).await;
         notify(&[NotifyState::Ready]);
         reloaded
-    }
-}
-
-/// Waits until the node has loaded its users.
-async fn loaded(handle: &Handle<FrontEnd>) -> anyhow::Result<()> {
-    let mut extended = tokio::time::Instant::now();
-    loop {
-        let probe = Call::ListUsers { containing: None, after: None, limit: 1 };
-        match handle.call(probe).await.context("the server stopped while it started")? {
-            Answer::Refused(Refusal::Starting) => {
-                if extended.elapsed() > START_EXTENSION / 2 {
-                    extended = tokio::time::Instant::now();
-                    let micros = u32::try_from(START_EXTENSION.as_micros()).unwrap_or(u32::MAX);
-                    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
-                }
-                tokio::time::sleep(READY_POLL).await;
-            }
-            _ => return Ok(()),
-        }
     }
 }
 
@@ -456,14 +353,7 @@ pub(crate) fn resolver(servers: &[SocketAddr]) -> Result<Resolver, ResolverError
     })
 }
 
-fn caller(handle: Handle<FrontEnd>) -> Caller {
-    Rc::new(move |call| {
-        let handle = handle.clone();
-        Box::pin(async move { handle.call(call).await.ok() })
-    })
-}
-
-fn facts(
+pub(crate) fn facts(
     domains: &[DomainName],
     listeners: &[node::Listener],
     sockets: &Sockets,
@@ -491,7 +381,7 @@ fn facts(
 }
 
 /// Tells systemd; without it nothing happens.
-fn notify(states: &[NotifyState<'_>]) {
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(event = "systemd-not-told", %error, "the service manager was not reached");
     }

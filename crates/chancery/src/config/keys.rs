@@ -24,12 +24,21 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "",
         repeats: false,
         doc: "",
-        keys: &[Key {
-            name: "domains",
-            default: "[]",
-            doc: "The SIP domains of this server: what stands behind the @ of its users' addresses. At least one;\n\
-                  the first is the one that is shown where one is needed.",
-        }],
+        keys: &[
+            Key {
+                name: "domains",
+                default: "[]",
+                doc: "The SIP domains of this server: what stands behind the @ of its users' addresses. At least one;\n\
+                      the first is the one that is shown where one is needed. A clearinghouse has none of its own and\n\
+                      names the one that it is known by.",
+            },
+            Key {
+                name: "role",
+                default: "\"standard-edition\"",
+                doc: "What this server is: \"standard-edition\" (it has users), \"director\" (signs in users who come from\n\
+                      outside), \"access-edge\" (stands in the perimeter network) or \"clearinghouse\" (routes among members).",
+            },
+        ],
     },
     Section {
         name: "server",
@@ -78,6 +87,12 @@ pub(super) const SECTIONS: &[Section] = &[
                       must leave from the address that was asked.",
             },
             Key {
+                name: "side",
+                default: "\"inside\"",
+                doc: "\"inside\" or \"outside\": the network that it faces. Only an access-edge and a clearinghouse have an\n\
+                      outside; connections to it leave from the address of the first outside listener of their family.",
+            },
+            Key {
                 name: "advertised_host",
                 default: "\"\"",
                 doc: "The host that peers of this listener are shown, where it is not the server's.",
@@ -111,6 +126,119 @@ pub(super) const SECTIONS: &[Section] = &[
                 default: "\"\"",
                 doc: "PEM: the CAs that the certificates of other servers must lead to. Without it no certificate of\n\
                       another server is believed.",
+            },
+            Key {
+                name: "revocation_files",
+                default: "[]",
+                doc: "Certificate revocation lists of these CAs, PEM or DER.",
+            },
+        ],
+    },
+    Section {
+        name: "tls_outside",
+        repeats: false,
+        doc: "The certificate that the outside sees, of an access-edge or a clearinghouse: it names this server's outside host,\n\
+              and the SIP domains where partners want to see them.",
+        keys: &[
+            Key { name: "certificate_file", default: "\"outside.pem\"", doc: "PEM: as in [tls]." },
+            Key { name: "key_file", default: "\"outside.key\"", doc: "PEM: as in [tls]." },
+            Key {
+                name: "authority_file",
+                default: "\"\"",
+                doc: "PEM: the CAs that partners' certificates must lead to, unless the policy names others for a partner.",
+            },
+            Key {
+                name: "revocation_files",
+                default: "[]",
+                doc: "Certificate revocation lists of these CAs, PEM or DER.",
+            },
+        ],
+    },
+    Section {
+        name: "trusted_server",
+        repeats: true,
+        doc: "Our other servers, one section each. They prove their host name by a certificate of [tls] authority_file, and are\n\
+              believed what their role may say: where a request came from, and who its sender is.",
+        keys: &[
+            Key { name: "host", default: "", doc: "The host name in its certificate." },
+            Key { name: "role", default: "", doc: "\"front-end\", \"director\" or \"access-edge\"." },
+        ],
+    },
+    Section {
+        name: "federation",
+        repeats: false,
+        doc: "Other organisations.",
+        keys: &[
+            Key {
+                name: "policy_file",
+                default: "\"federation.toml\"",
+                doc: "Who may talk with us, and how they are reached. A changed file is taken over within seconds; without one\n\
+                      nobody may. Read by an access-edge and a clearinghouse; `chancery federation` changes it.",
+            },
+            Key {
+                name: "route",
+                default: "\"\"",
+                doc: "The access-edge, by host name and port, that requests to other organisations go to, such as\n\
+                      \"edge.contoso.example:5061\". Without it there are none. For a standard-edition and a director.",
+            },
+            Key {
+                name: "new_users",
+                default: "\"yes\"",
+                doc: "Whether new users may talk with other organisations; `chancery user set-permission` changes it for one.",
+            },
+        ],
+    },
+    Section {
+        name: "remote_access",
+        repeats: false,
+        doc: "Our users outside of our network.",
+        keys: &[
+            Key {
+                name: "enabled",
+                default: "\"yes\"",
+                doc: "\"no\" shuts them all out, here: at the access-edge, the director, or the standard-edition.",
+            },
+            Key {
+                name: "new_users",
+                default: "\"yes\"",
+                doc: "Whether new users may sign in from outside; `chancery user set-permission` changes it for one.",
+            },
+        ],
+    },
+    Section {
+        name: "director",
+        repeats: false,
+        doc: "For a director.",
+        keys: &[
+            Key {
+                name: "mode",
+                default: "\"authenticate\"",
+                doc: "\"authenticate\": it asks for passwords itself, so that no stranger reaches a front end; \"route\": the\n\
+                      user's home asks.",
+            },
+            Key {
+                name: "front_ends",
+                default: "[]",
+                doc: "The servers that users are homed on, by host name and port, such as [\"sip.contoso.example:5061\"].",
+            },
+        ],
+    },
+    Section {
+        name: "access_edge",
+        repeats: false,
+        doc: "For an access-edge.",
+        keys: &[
+            Key {
+                name: "next_hops",
+                default: "[]",
+                doc: "The directors or front ends, by host name and port, that take what comes from outside; later ones where\n\
+                      earlier ones fail.",
+            },
+            Key {
+                name: "token_key_file",
+                default: "\"\"",
+                doc: "32 octets in hexadecimal: the key of the tokens that hide our inner servers. Edges behind one name share\n\
+                      it. Default: edge.key in the data folder, made where it is missing.",
             },
         ],
     },

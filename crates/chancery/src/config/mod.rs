@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use directory::DomainName;
 use frontend::{AuthenticationPolicy, CallPolicy, MessagingLimits, RegistrationLimits};
-use node::Transport;
+use node::{Side, Transport};
 
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use template::{Filling, template};
@@ -31,6 +31,7 @@ pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 /// ones count from the file's folder).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
+    pub(crate) role: Role,
     /// SIP domains; never empty.
     pub(crate) domains: Vec<DomainName>,
     /// The host that peers are shown.
@@ -43,6 +44,14 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<ListenerSettings>,
     /// Present where a listener speaks TLS, or HTTPS is served.
     pub(crate) tls: Option<TlsSettings>,
+    /// Present where a listener faces outside.
+    pub(crate) tls_outside: Option<TlsSettings>,
+    /// Our other servers.
+    pub(crate) trusted_servers: Vec<TrustedServer>,
+    pub(crate) federation: FederationSettings,
+    pub(crate) remote_access: RemoteAccess,
+    pub(crate) director: DirectorSettings,
+    pub(crate) access_edge: AccessEdgeSettings,
     /// Where metrics and health are served; may be empty.
     pub(crate) http_addresses: Vec<SocketAddr>,
     /// Where clients are served over HTTPS; may be empty.
@@ -57,11 +66,86 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
 }
 
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    StandardEdition,
+    Director,
+    AccessEdge,
+    Clearinghouse,
+}
+
+impl Role {
+    /// As the configuration writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::StandardEdition => "standard-edition",
+            Role::Director => "director",
+            Role::AccessEdge => "access-edge",
+            Role::Clearinghouse => "clearinghouse",
+        }
+    }
+}
+
+/// TEMP
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TrustedServer {
+    pub(crate) host: String,
+    pub(crate) role: ServerRole,
+}
+/// TEMP
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerRole {
+    FrontEnd,
+    Director,
+    AccessEdge,
+}
+
+/// A server of ours by host name and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Other organisations.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FederationSettings {
+    pub(crate) policy_file: PathBuf,
+    /// The access-edge.
+    pub(crate) route: Option<HostPort>,
+    /// Whether new users may talk with other organisations.
+    pub(crate) new_users: bool,
+}
+
+/// Our users outside of our network.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RemoteAccess {
+    pub(crate) is_enabled: bool,
+    /// Whether new users may sign in from outside.
+    pub(crate) new_users: bool,
+}
+
+/// See the section `[director]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DirectorSettings {
+    pub(crate) authenticates: bool,
+    pub(crate) front_ends: Vec<HostPort>,
+}
+
+/// See the section `[access_edge]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessEdgeSettings {
+    pub(crate) next_hops: Vec<HostPort>,
+    pub(crate) token_key_file: PathBuf,
+}
+
 /// A socket to listen on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ListenerSettings {
     pub(crate) transport: Transport,
     pub(crate) address: SocketAddr,
+    pub(crate) side: Side,
     /// IPv6 in brackets.
     pub(crate) advertised_host: String,
     /// Web sites whose pages may open WebSockets; empty for all.
@@ -93,6 +177,8 @@ pub(crate) struct TlsSettings {
     pub(crate) key_file: PathBuf,
     /// The CAs that other servers' certificates must lead to.
     pub(crate) authority_file: Option<PathBuf>,
+    /// Revocation lists of these CAs.
+    pub(crate) revocation_files: Vec<PathBuf>,
 }
 
 /// How the log is written.
@@ -165,10 +251,16 @@ impl Settings {
             }
         };
         compare("domains", self.domains == new.domains);
+        compare("role", self.role == new.role);
         let server =
             |s: &Settings| (s.host.clone(), s.aliases.clone(), s.data_dir.clone(), s.control_socket.clone());
         compare("[server]", server(self) == server(new));
         compare("[[listener]]", self.listeners == new.listeners);
+        compare("[[trusted_server]]", self.trusted_servers == new.trusted_servers);
+        compare("[federation]", self.federation == new.federation);
+        compare("[remote_access]", self.remote_access == new.remote_access);
+        compare("[director]", self.director == new.director);
+        compare("[access_edge]", self.access_edge == new.access_edge);
         compare("[http]", self.http_addresses == new.http_addresses);
         compare("[https]", self.https_addresses == new.https_addresses);
         compare("[log] format", self.log.format == new.log.format);

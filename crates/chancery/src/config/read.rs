@@ -7,14 +7,16 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::{ServerRole, TrustedServer};
 use directory::DomainName;
 use frontend::{AuthenticationPolicy, CallPolicy, Challenge, MessagingLimits, RegistrationLimits};
-use node::Transport;
+use node::{Side, Transport};
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
 use super::{
-    CONTROL_SOCKET, ConfigError, ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, Settings,
+    AccessEdgeSettings, CONTROL_SOCKET, ConfigError, DirectorSettings, FederationSettings, HostPort,
+    ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
     TlsSettings,
 };
 
@@ -22,6 +24,8 @@ use super::{
 const LISTENERS_MAX: usize = 64;
 /// Most domains: they stand in one certificate.
 const DOMAINS_MAX: usize = pki::NAMES_MAX;
+/// Most servers of ours that are listed: a large organisation has some dozens.
+const TRUSTED_SERVERS_MAX: usize = 256;
 /// Most DNS servers: resolv.conf has room for 3, and each is waited for in turn.
 const DNS_SERVERS_MAX: usize = 8;
 /// Where DNS servers listen (RFC 1035 §4.2).
@@ -84,7 +88,8 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         })
     });
     let aliases = aliases.collect();
-    let listeners = listeners(document, root, &host);
+    let role = role(root);
+    let listeners = listeners(document, root, &host, role);
     let http = root.table("http");
     let http_addresses = match http.has("addresses") {
         true => http.strings("addresses").iter().filter_map(|v| http.address("addresses", v)).collect(),
@@ -93,9 +98,15 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
     let https = root.table("https");
     let https_addresses: Vec<SocketAddr> =
         https.strings("listen").iter().filter_map(|v| https.address("listen", v)).collect();
+    let is_secure_on = |side| listeners.iter().any(|l| l.side == side && l.transport.is_secure());
     let tls =
-        tls(root, folder, !https_addresses.is_empty() || listeners.iter().any(|l| l.transport.is_secure()));
+        tls_files(root, "tls", "server", folder, !https_addresses.is_empty() || is_secure_on(Side::Inside));
+    let tls_outside = tls_files(root, "tls_outside", "outside", folder, true);
+    let tls_outside = tls_outside.filter(|_| is_secure_on(Side::Outside));
+    let director = director(&root.table("director"), role);
+    let access_edge = access_edge(&root.table("access_edge"), folder, &data_dir, role);
     Some(Settings {
+        role,
         domains: (!domains.is_empty()).then_some(domains)?,
         host,
         aliases,
@@ -103,6 +114,12 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         control_socket,
         listeners: (!listeners.is_empty()).then_some(listeners)?,
         tls,
+        tls_outside,
+        trusted_servers: trusted_servers(root),
+        federation: federation(&root.table("federation"), folder),
+        remote_access: remote_access(&root.table("remote_access")),
+        director,
+        access_edge,
         http_addresses,
         https_addresses,
         registration: registration(&root.table("registration")),
@@ -146,7 +163,72 @@ fn domains(root: &Table<'_>) -> Vec<DomainName> {
     domains
 }
 
-fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<ListenerSettings> {
+fn role(root: &Table<'_>) -> Role {
+    let roles = [Role::StandardEdition, Role::Director, Role::AccessEdge, Role::Clearinghouse];
+    root.choice("role", &roles.map(|role| (role.name(), role))).unwrap_or(Role::StandardEdition)
+}
+
+fn trusted_servers(root: &Table<'_>) -> Vec<TrustedServer> {
+    let choices = [
+        ("front-end", ServerRole::FrontEnd),
+        ("director", ServerRole::Director),
+        ("access-edge", ServerRole::AccessEdge),
+    ];
+    let tables = root.tables("trusted_server");
+    if tables.len() > TRUSTED_SERVERS_MAX {
+        let reason = format!("{} servers are more than {TRUSTED_SERVERS_MAX}", tables.len());
+        root.problem::<()>(root.key_at("trusted_server"), "trusted_server", reason, None);
+    }
+    let server = |table: &Table<'_>| {
+        let host = table.required("host").then(|| table.host("host", "")).filter(|host| !host.is_empty());
+        let role = table.required("role").then(|| table.choice("role", &choices)).flatten();
+        Some(TrustedServer { host: host?, role: role? })
+    };
+    tables.iter().filter_map(server).collect()
+}
+
+fn federation(table: &Table<'_>, folder: &Path) -> FederationSettings {
+    FederationSettings {
+        policy_file: table.path("policy_file", folder).unwrap_or_else(|| folder.join("federation.toml")),
+        route: table
+            .string("route")
+            .filter(|(text, _)| !text.is_empty())
+            .and_then(|v| table.host_port("route", v)),
+        new_users: table.yes_or_no("new_users"),
+    }
+}
+
+fn remote_access(table: &Table<'_>) -> RemoteAccess {
+    RemoteAccess { is_enabled: table.yes_or_no("enabled"), new_users: table.yes_or_no("new_users") }
+}
+
+fn director(table: &Table<'_>, role: Role) -> DirectorSettings {
+    let modes = [("authenticate", true), ("route", false)];
+    let authenticates = table.choice("mode", &modes).unwrap_or(true);
+    let front_ends = table.host_ports("front_ends");
+    if role == Role::Director && front_ends.is_empty() && !table.has("front_ends") {
+        let mend = "front_ends = [\"sip.contoso.example:5061\"] in [director]";
+        table.problem::<()>(table.at.clone(), "front_ends", "a director needs a front end", Some(mend));
+    }
+    DirectorSettings { authenticates, front_ends }
+}
+
+fn access_edge(table: &Table<'_>, folder: &Path, data_dir: &Path, role: Role) -> AccessEdgeSettings {
+    let next_hops = table.host_ports("next_hops");
+    if role == Role::AccessEdge && next_hops.is_empty() && !table.has("next_hops") {
+        let mend = "next_hops = [\"director.contoso.example:5061\"] in [access_edge]";
+        table.problem::<()>(
+            table.at.clone(),
+            "next_hops",
+            "an access-edge needs a server inside",
+            Some(mend),
+        );
+    }
+    let token_key_file = table.path("token_key_file", folder).unwrap_or_else(|| data_dir.join("edge.key"));
+    AccessEdgeSettings { next_hops, token_key_file }
+}
+
+fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str, role: Role) -> Vec<ListenerSettings> {
     let tables = root.tables("listener");
     if tables.is_empty() && !root.has_other_type("listener") {
         let mend = "add a section: [[listener]] with transport = \"udp\" and address = \"0.0.0.0:5060\"";
@@ -171,6 +253,7 @@ fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<Liste
         let address = table.required("address").then(|| table.string("address")).flatten();
         let at = address.as_ref().map(|(_, at)| at.clone());
         let address = address.and_then(|value| table.address("address", &value));
+        let side = side(table, role);
         let advertised_host = table.host("advertised_host", host);
         let origins = origins(table);
         let (Some(transport), Some(address), Some(at)) = (transport, address, at) else { continue };
@@ -178,9 +261,38 @@ fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str) -> Vec<Liste
             let reason = format!("{address} is taken by the listener of line {line}");
             table.problem::<()>(at, "address", reason, Some("give each listener a port of its own"));
         }
-        listeners.push(ListenerSettings { transport, address, advertised_host, origins });
+        listeners.push(ListenerSettings { transport, address, side, advertised_host, origins });
     }
     listeners
+}
+
+/// A perimeter's listener says which network it faces: a guess would be wrong on the wrong side. A clearinghouse has no
+/// inside.
+fn side(table: &Table<'_>, role: Role) -> Side {
+    let sides = [("inside", Side::Inside), ("outside", Side::Outside)];
+    let said = table.choice("side", &sides);
+    match (role, said) {
+        (Role::AccessEdge, None) if !table.has("side") => {
+            let mend = "write side = \"inside\" or side = \"outside\"";
+            table.problem::<()>(
+                table.at.clone(),
+                "side",
+                "an access-edge must be told which network it faces",
+                Some(mend),
+            );
+        }
+        (Role::Clearinghouse, Some(Side::Inside)) => {
+            let mend = "a clearinghouse is reached by its members only, from outside";
+            table.problem::<()>(table.key_at("side"), "side", "a clearinghouse has no inside", Some(mend));
+        }
+        (Role::StandardEdition | Role::Director, Some(Side::Outside)) => {
+            let mend = "an access-edge stands between it and the outside";
+            let reason = format!("a {} has no outside", role.name());
+            table.problem::<()>(table.key_at("side"), "side", reason, Some(mend));
+        }
+        _ => {}
+    }
+    said.unwrap_or(if role == Role::Clearinghouse { Side::Outside } else { Side::Inside })
 }
 
 /// An origin is scheme, host and port, as browsers send it (RFC 6455 §10.2): a path would never match.
@@ -201,13 +313,28 @@ fn origins(table: &Table<'_>) -> Vec<String> {
     origins.collect()
 }
 
-fn tls(root: &Table<'_>, folder: &Path, is_needed: bool) -> Option<TlsSettings> {
-    let table = root.table("tls");
-    let certificate_file =
-        table.path("certificate_file", folder).unwrap_or_else(|| folder.join("server.pem"));
-    let key_file = table.path("key_file", folder).unwrap_or_else(|| folder.join("server.key"));
-    let authority_file = table.path("authority_file", folder);
-    (table.table.is_some() || is_needed).then_some(TlsSettings { certificate_file, key_file, authority_file })
+/// `stem` names the files where the section does not.
+fn tls_files(
+    root: &Table<'_>,
+    section: &'static str,
+    stem: &str,
+    folder: &Path,
+    is_needed: bool,
+) -> Option<TlsSettings> {
+    let table = root.table(section);
+    let file =
+        |key, ending| table.path(key, folder).unwrap_or_else(|| folder.join(format!("{stem}.{ending}")));
+    let files = TlsSettings {
+        certificate_file: file("certificate_file", "pem"),
+        key_file: file("key_file", "key"),
+        authority_file: table.path("authority_file", folder),
+        revocation_files: table
+            .strings("revocation_files")
+            .iter()
+            .map(|(text, _)| folder.join(text))
+            .collect(),
+    };
+    (table.table.is_some() || is_needed).then_some(files)
 }
 
 fn registration(table: &Table<'_>) -> RegistrationLimits {
@@ -569,6 +696,28 @@ impl<'a> Table<'a> {
     fn path(&self, key: &str, folder: &Path) -> Option<PathBuf> {
         let (text, _) = self.string(key)?;
         (!text.is_empty()).then(|| folder.join(text))
+    }
+
+    /// `"yes"`, which is the default, or `"no"`.
+    fn yes_or_no(&self, key: &str) -> bool {
+        self.choice(key, &[("yes", true), ("no", false)]).unwrap_or(true)
+    }
+
+    fn host_ports(&self, key: &str) -> Vec<HostPort> {
+        self.strings(key).into_iter().filter_map(|value| self.host_port(key, value)).collect()
+    }
+
+    fn host_port(&self, key: &str, (text, at): (String, Range<usize>)) -> Option<HostPort> {
+        let (host, port) = text.rsplit_once(':').unwrap_or((&text, "5061"));
+        match port.parse() {
+            Ok(port) if port != 0 && is_host(host) => {
+                Some(HostPort { host: host.to_ascii_lowercase(), port })
+            }
+            _ => {
+                let mend = "write its host name and port, such as \"edge.contoso.example:5061\"";
+                self.problem(at, key, format!("{text:?} is no server"), Some(mend))
+            }
+        }
     }
 
     fn host(&self, key: &str, default: &str) -> String {

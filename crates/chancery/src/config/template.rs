@@ -76,8 +76,10 @@ fn repeated(text: &mut String, name: &str, section: &Section, filling: &Filling)
     for key in section.keys {
         comment(text, &format!("  {}: {}", key.name, key.doc.replace('\n', "\n    ")));
     }
-    for (transport, address) in &filling.listeners {
-        let _ = writeln!(text, "[[{name}]]\ntransport = {:?}\naddress = {address:?}\n", transport.name());
+    if name == "listener" {
+        for (transport, address) in &filling.listeners {
+            let _ = writeln!(text, "[[{name}]]\ntransport = {:?}\naddress = {address:?}\n", transport.name());
+        }
     }
     text.truncate(text.trim_end().len());
     text.push('\n');

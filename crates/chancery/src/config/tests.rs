@@ -63,7 +63,10 @@ fn every_key_stands_in_the_template_and_is_read() {
             assert!(found, "{} is not in the template", key.name);
         }
     }
-    let asked = read::keys_asked_for(&uncommented());
+    let asked = read::keys_asked_for(&format!(
+        "{}\n[[trusted_server]]\nhost = \"a.example\"\nrole = \"director\"\n",
+        uncommented()
+    ));
     let documented: std::collections::BTreeSet<String> = all_names().collect();
     assert_eq!(asked, documented);
 }
@@ -192,6 +195,47 @@ fn what_is_missing_is_said() {
         chancery.toml:1: unclosed array, expected `]`
           help: the file must be TOML 1.0"#]],
     );
+}
+
+#[test]
+fn each_role_has_what_it_needs() {
+    check(
+        "domains = [\"contoso.example\"]\nrole = \"access-edge\"\n\
+         [[listener]]\ntransport = \"tls\"\naddress = \"192.0.2.1:5061\"\n\
+         [[trusted_server]]\nhost = \"sip.contoso.example\"\nrole = \"frontend\"\n",
+        expect![[r#"
+            chancery.toml:1: access_edge.next_hops: an access-edge needs a server inside
+              help: next_hops = ["director.contoso.example:5061"] in [access_edge]
+            chancery.toml:3: listener.side: an access-edge must be told which network it faces
+              help: write side = "inside" or side = "outside"
+            chancery.toml:8: trusted_server.role: "frontend" is none of "front-end", "director", "access-edge"
+              help: did you mean "front-end"?"#]],
+    );
+    check(
+        "domains = [\"contoso.example\"]\nrole = \"director\"\n\
+         [[listener]]\ntransport = \"tls\"\naddress = \"192.0.2.1:5061\"\nside = \"outside\"\n\
+         [federation]\nroute = \"edge.contoso.example:0\"\n",
+        expect![[r#"
+            chancery.toml:1: director.front_ends: a director needs a front end
+              help: front_ends = ["sip.contoso.example:5061"] in [director]
+            chancery.toml:6: listener.side: a director has no outside
+              help: an access-edge stands between it and the outside
+            chancery.toml:8: federation.route: "edge.contoso.example:0" is no server
+              help: write its host name and port, such as "edge.contoso.example:5061""#]],
+    );
+    let edge = parse(
+        "domains = [\"contoso.example\"]\nrole = \"access-edge\"\nserver.host = \"edge.contoso.example\"\n\
+         [[listener]]\ntransport = \"tls\"\naddress = \"192.0.2.1:5061\"\nside = \"outside\"\n\
+         [[listener]]\ntransport = \"tls\"\naddress = \"10.0.0.1:5061\"\nside = \"inside\"\n\
+         [[trusted_server]]\nhost = \"Director.contoso.example\"\nrole = \"director\"\n\
+         [access_edge]\nnext_hops = [\"director.contoso.example\"]\n",
+    )
+    .unwrap();
+    assert!(edge.tls.is_some() && edge.tls_outside.is_some());
+    assert_eq!(edge.trusted_servers[0].host, "director.contoso.example");
+    assert_eq!(edge.access_edge.next_hops[0].port, 5061);
+    assert_eq!(edge.access_edge.token_key_file, Path::new("/etc/chancery/data/edge.key"));
+    assert_eq!(edge.federation.policy_file, Path::new("/etc/chancery/federation.toml"));
 }
 
 #[test]

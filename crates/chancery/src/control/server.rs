@@ -42,11 +42,48 @@ pub(crate) type Caller = Rc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Option<A
 
 /// Who answers what is asked over the socket.
 pub(crate) struct Backend {
-    pub(crate) node: Caller,
+    pub(crate) clerk: Rc<dyn Clerk>,
     /// What the operator's thread does itself.
     pub(crate) reload: mpsc::Sender<reload::Request>,
+    /// Where there is a database.
+    pub(crate) backups: Option<Desk>,
+}
+
+/// Who answers calls for a role.
+pub(crate) trait Clerk {
+    /// Answers one call.
+    fn answer<'a>(
+        &'a self,
+        call: CallLine,
+        session: &'a mut Session,
+    ) -> Pin<Box<dyn Future<Output = AnswerLine> + 'a>>;
+    /// The other side of the connection is gone.
+    fn end(&self, session: Session) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+}
+
+/// The clerk of a front end.
+pub(crate) struct HomeClerk {
+    pub(crate) node: Caller,
     pub(crate) facts: Rc<ServerFacts>,
-    pub(crate) backups: Desk,
+}
+
+impl Clerk for HomeClerk {
+    fn answer<'a>(
+        &'a self,
+        call: CallLine,
+        session: &'a mut Session,
+    ) -> Pin<Box<dyn Future<Output = AnswerLine> + 'a>> {
+        Box::pin(answer(call, self, session))
+    }
+
+    fn end(&self, session: Session) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async move {
+            // Whoever watched is gone. One that is over already is no trace any more.
+            for trace in session.traces {
+                drop((self.node)(Call::TraceStop(trace)).await);
+            }
+        })
+    }
 }
 
 /// A bound control socket; its file goes when it is dropped.
@@ -119,16 +156,13 @@ async fn serve(stream: UnixStream, backend: &Backend) -> io::Result<()> {
     let process = credentials.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
     let mut session = Session { peer: format!("uid {}{process}", credentials.uid()), traces: Vec::new() };
     let served = converse(stream, backend, &mut session).await;
-    // Whoever watched is gone. One that is over already is no trace any more.
-    for trace in session.traces {
-        drop((backend.node)(Call::TraceStop(trace)).await);
-    }
+    backend.clerk.end(session).await;
     served
 }
 
 /// What is known of the other side of a connection.
-struct Session {
-    peer: String,
+pub(crate) struct Session {
+    pub(crate) peer: String,
     /// Begun over this connection, and ended with it.
     traces: Vec<TraceId>,
 }
@@ -148,9 +182,12 @@ async fn converse(stream: UnixStream, backend: &Backend, session: &mut Session) 
         }
         let answer = match complete {
             true => match parse(&line) {
-                Ok(CallLine::Backup { to }) => back_up(stream.get_mut(), to, &backend.backups).await?,
+                Ok(CallLine::Backup { to }) => match &backend.backups {
+                    Some(backups) => back_up(stream.get_mut(), to, backups).await?,
+                    None => AnswerLine::refused(RefusalKind::BadRequest, "this server has no database"),
+                },
                 Ok(CallLine::Reload { dry_run }) => reload(dry_run, backend).await,
-                Ok(call) => answer(call, backend, session).await,
+                Ok(call) => backend.clerk.answer(call, session).await,
                 Err(refused) => refused,
             },
             false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
@@ -176,7 +213,7 @@ fn parse(line: &[u8]) -> Result<CallLine, AnswerLine> {
     }
 }
 
-async fn answer(call: CallLine, backend: &Backend, session: &mut Session) -> AnswerLine {
+async fn answer(call: CallLine, clerk: &HomeClerk, session: &mut Session) -> AnswerLine {
     let mut call = match call.into_call() {
         Ok(call) => call,
         Err(reason) => return AnswerLine::refused(RefusalKind::BadRequest, reason),
@@ -202,20 +239,20 @@ async fn answer(call: CallLine, backend: &Backend, session: &mut Session) -> Ans
         Call::ListCalls { limit, .. } => usize::try_from(limit).ok(),
         _ => None,
     };
-    let mut asked = tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call.clone())).await;
+    let mut asked = tokio::time::timeout(CALL_TIMEOUT, (clerk.node)(call.clone())).await;
     if let Ok(Some(Answer::Trace(page))) = &asked
         && page.events.is_empty()
         && !page.is_over
     {
         tokio::time::sleep(TRACE_WAIT).await;
-        asked = tokio::time::timeout(CALL_TIMEOUT, (backend.node)(call)).await;
+        asked = tokio::time::timeout(CALL_TIMEOUT, (clerk.node)(call)).await;
     }
     match asked {
         Ok(Some(answer)) => {
             if let Answer::TraceStarted { id, .. } = answer {
                 session.traces.push(id);
             }
-            AnswerLine::new(answer, limit, &backend.facts)
+            AnswerLine::new(answer, limit, &clerk.facts)
         }
         Ok(None) => AnswerLine::refused(RefusalKind::Unavailable, "the server is stopping"),
         Err(_) => AnswerLine::refused(

@@ -12,7 +12,7 @@ use presence::{DeviceState, Inputs, Manual, compose};
 
 use super::client::Client;
 use super::protocol::{AnswerLine, CallLine, ListenerLine, REQUEST_OCTETS_MAX, ServerFacts};
-use super::server::{Backend, ControlServer};
+use super::server::{Backend, ControlServer, HomeClerk};
 use crate::backup::Desk;
 use crate::files;
 
@@ -54,7 +54,11 @@ fn conversation(
         let client = tokio::task::spawn_blocking(move || client(socket));
         // Nobody reloads here.
         let reload = tokio::sync::mpsc::channel(1).0;
-        let backend = Rc::new(Backend { node: caller, reload, facts: Rc::new(facts()), backups });
+        let backend = Rc::new(Backend {
+            clerk: Rc::new(HomeClerk { node: caller, facts: Rc::new(facts()) }),
+            reload,
+            backups: Some(backups),
+        });
         tokio::select! {
             () = server.run(backend) => unreachable!("a server runs until it is dropped"),
             done = client => done.unwrap(),

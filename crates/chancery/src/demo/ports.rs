@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use net::TlsServer;
-use node::Transport;
+use node::{Side, Transport};
 
 use crate::cli::DemoArguments;
 use crate::config::ListenerSettings;
@@ -164,6 +164,7 @@ impl Binder<'_> {
                         let listener = ListenerSettings {
                             transport,
                             address: wanted,
+                            side: Side::Inside,
                             advertised_host,
                             origins: Vec::new(),
                         };

@@ -1,0 +1,176 @@
+//! A Standard Edition: the front end with its database, HTTPS for clients, and everybody's commands.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use directory::DomainName;
+use frontend::admin::{Answer, Call, Refusal};
+use frontend::{Adjustable, AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
+use net::{Driver, Handle, Options};
+use sd_notify::NotifyState;
+use storage::Sqlite;
+
+use crate::config::{ProcessLimits, Settings};
+use crate::control::protocol::ServerFacts;
+use crate::control::server::{Caller, Clerk, HomeClerk};
+use crate::https::HttpsThread;
+use crate::locate::DATABASE;
+use crate::metrics::ProcessMetrics;
+use crate::server::{Operated, Operator, Places, Server, Sockets, facts, notify, resolver};
+use crate::tls::{self, Certificate};
+use crate::{files, offline, secrets};
+
+/// How often a starting server is asked whether it has loaded its users.
+const READY_POLL: Duration = Duration::from_millis(5);
+/// How often systemd is told how long loading still takes, and for how long at most that is believed.
+const START_EXTENSION: Duration = Duration::from_secs(30);
+
+/// What a server is made of.
+pub(crate) struct Plan {
+    pub(crate) domains: Vec<DomainName>,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) registration: RegistrationLimits,
+    pub(crate) authentication: AuthenticationPolicy,
+    pub(crate) messaging: MessagingLimits,
+    pub(crate) calls: frontend::CallPolicy,
+    pub(crate) limits: ProcessLimits,
+    /// Empty for those of the system.
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) control_socket: PathBuf,
+    pub(crate) authority_file: Option<PathBuf>,
+}
+
+/// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
+/// wait from now on.
+pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::Result<()> {
+    files::create_secret_dir(&plan.data_dir)?;
+    let secret = secrets::server_secret(&plan.data_dir)?;
+    let (sink, completions) = net::completion_channel();
+    let database = plan.data_dir.join(DATABASE);
+    let storage = Sqlite::open(&database, storage::Options::default(), sink)
+        .map_err(|error| offline::explain(&database, error))?;
+    let meter = storage.meter();
+    let listeners: Vec<node::Listener> = sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
+    let facts = facts(&plan.domains, &listeners, &sockets)?;
+    let xcap_root = xcap_root(&listeners, &sockets)?;
+    let node = FrontEnd::new(Config {
+        domains: plan.domains,
+        listeners,
+        aliases: plan.aliases,
+        xcap_root,
+        registration: plan.registration,
+        authentication: plan.authentication,
+        messaging: plan.messaging,
+        presence: frontend::PresencePolicy::default(),
+        calls: plan.calls,
+        transactions_max: plan.limits.transactions_max,
+        secret,
+        seed: secrets::random()?,
+    });
+    let client = tls::client(plan.authority_file.as_deref())?;
+    let runtime = net::runtime().context("no runtime can be made")?;
+    let driver = {
+        // Sockets and resolvers register with the runtime that they are made in.
+        let _inside = runtime.enter();
+        let resolver = resolver(&plan.dns_servers).context("no resolver can be made")?;
+        let options = Options {
+            connections_max: plan.limits.connections_max,
+            connections_per_source_max: plan.limits.connections_per_source_max,
+            ..Options::standard()
+        };
+        Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, client, options)
+    };
+    let handle = driver.handle();
+    let https_meter = (!sockets.https.is_empty()).then(Arc::<net::https::Meter>::default);
+    let https = match (&operator.certificate, &https_meter) {
+        (Some(certificate), Some(meter)) => {
+            let (tls, meter) = (certificate.server(), Arc::clone(meter));
+            Some(HttpsThread::start(handle, sockets.https, tls, meter)?)
+        }
+        _ => None,
+    };
+    let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
+    let server = Server {
+        driver,
+        http: sockets.http,
+        facts,
+        places: Places { control_socket: plan.control_socket, database_dir: Some(plan.data_dir) },
+        metrics: ProcessMetrics { storage: Some(meter), certificate_end, https: https_meter },
+        runtime,
+    };
+    let ended = server.run(operator);
+    if let Some(https) = https {
+        https.stop();
+    }
+    ended
+}
+
+/// The name that SIP listeners advertise, and the port of HTTPS: where clients reach their documents.
+fn xcap_root(listeners: &[node::Listener], sockets: &Sockets) -> anyhow::Result<String> {
+    let host = listeners.first().map_or("localhost", |listener| &listener.advertised_host);
+    let address = sockets.https.first().map(TcpListener::local_addr).transpose();
+    let address = address.context("a socket does not know its address")?;
+    Ok(match address.map(|address| address.port()) {
+        None | Some(443) => format!("https://{host}/xcap/"),
+        Some(port) => format!("https://{host}:{port}/xcap/"),
+    })
+}
+
+impl Operated for FrontEnd {
+    async fn ready(handle: &Handle<FrontEnd>) -> anyhow::Result<()> {
+        loaded(handle).await
+    }
+
+    fn probe() -> Call {
+        Call::Status
+    }
+
+    fn configure(settings: &Settings) -> Option<Call> {
+        Some(Call::Configure(Box::new(Adjustable {
+            registration: settings.registration.clone(),
+            authentication: settings.authentication.clone(),
+            messaging: settings.messaging.clone(),
+            calls: settings.calls.clone(),
+            transactions_max: settings.limits.transactions_max,
+        })))
+    }
+
+    fn is_done(answer: &Answer) -> bool {
+        matches!(answer, Answer::Done)
+    }
+
+    fn clerk(handle: Handle<FrontEnd>, facts: Rc<ServerFacts>) -> Rc<dyn Clerk> {
+        Rc::new(HomeClerk { node: caller(handle), facts })
+    }
+}
+
+/// Waits until the node has loaded its users.
+async fn loaded(handle: &Handle<FrontEnd>) -> anyhow::Result<()> {
+    let mut extended = tokio::time::Instant::now();
+    loop {
+        let probe = Call::ListUsers { containing: None, after: None, limit: 1 };
+        match handle.call(probe).await.context("the server stopped while it started")? {
+            Answer::Refused(Refusal::Starting) => {
+                if extended.elapsed() > START_EXTENSION / 2 {
+                    extended = tokio::time::Instant::now();
+                    let micros = u32::try_from(START_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+                    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+                }
+                tokio::time::sleep(READY_POLL).await;
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn caller(handle: Handle<FrontEnd>) -> Caller {
+    Rc::new(move |call| {
+        let handle = handle.clone();
+        Box::pin(async move { handle.call(call).await.ok() })
+    })
+}
