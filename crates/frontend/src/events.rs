@@ -497,21 +497,5 @@ impl FrontEnd {
 }
 
 pub(crate) fn unknown_package() -> Refusal {
-    Refusal::new(489, "an event package that is not served here").with(HeaderId::AllowEvents, ALLOW_EVENTS)
-}
-
-impl From<dialog::Refusal> for Refusal {
-    fn from(refusal: dialog::Refusal) -> Refusal {
-        let mut refused = Refusal::new(refusal.status, refusal.reason);
-        if refusal.status == 489 {
-            refused = refused.with(HeaderId::AllowEvents, ALLOW_EVENTS);
-        }
-        if let Some(seconds) = refusal.min_expires_seconds {
-            refused = refused.with(HeaderId::MinExpires, seconds.to_string());
-        }
-        if let Some(seconds) = refusal.retry_after_seconds {
-            refused = refused.with(HeaderId::RetryAfter, seconds.to_string());
-        }
-        refused
-    }
+    Refusal::new(489, "an event package that is not served here")
 }

@@ -2,7 +2,6 @@
 //!
 //! Each step goes on, answers, or drops. Every refusal says why to the operator, and to the stranger no more than its status.
 
-use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,11 +9,15 @@ use bytes::Bytes;
 use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
-use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Scheme, Uri};
+use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
+pub(crate) use sip_stack::request::Refusal;
+use sip_stack::request::{
+    RETRY_AFTER_SECONDS, Tag, check_loop, check_max_forwards, check_proxy_require, check_require,
+    check_scheme, to_tag,
+};
 use sip_stack::route::OwnRoutes;
 use sip_stack::stack::ResponseFate;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
-use siphasher::sip::SipHasher13;
 
 use crate::admission::{self, PutOff};
 use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
@@ -29,8 +32,6 @@ pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, REGISTER, OPTIONS, MES
 pub(crate) const SUPPORTED: &str = "path, outbound, gruu, eventlist, recipient-list-subscribe";
 /// Extensions that a request may demand of a proxy here (Proxy-Require).
 const PROXY_SUPPORTED: [&str; 0] = [];
-/// Retry-After while the users are being loaded, and when tables are full.
-pub(crate) const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// A request on its way through the steps.
 pub(crate) struct Request<'m> {
@@ -63,33 +64,6 @@ pub(crate) enum Sender {
     User(UserId),
     /// A party of a dialog that runs through us, known by our own Route entry.
     Party,
-}
-
-/// How a request is answered when a step does not let it pass.
-pub(crate) struct Refusal {
-    pub(crate) status: u16,
-    /// For the operator; a constant, so that it can be counted.
-    pub(crate) reason: &'static str,
-    pub(crate) headers: Vec<(HeaderId, String)>,
-    /// Whether it is answered in its transaction: what the request did already must not be done again when it is resent.
-    is_kept: bool,
-}
-
-impl Refusal {
-    pub(crate) fn new(status: u16, reason: &'static str) -> Refusal {
-        Refusal { status, reason, headers: Vec::new(), is_kept: false }
-    }
-
-    pub(crate) fn with(mut self, id: HeaderId, value: impl Into<String>) -> Refusal {
-        self.headers.push((id, value.into()));
-        self
-    }
-
-    /// Answered in the request's transaction.
-    pub(crate) fn kept(mut self) -> Refusal {
-        self.is_kept = true;
-        self
-    }
 }
 
 // From octets to a request.
@@ -188,11 +162,7 @@ impl FrontEnd {
                 Incoming::Ack => return self.forward_ack(&request),
                 Incoming::Absorbed | Incoming::Cancel { .. } => return,
                 Incoming::Overload => {
-                    let refusal = Refusal::new(503, "the table of transactions is full");
-                    return self.refuse(
-                        &request,
-                        refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()),
-                    );
+                    return self.refuse(&request, Refusal::later("the table of transactions is full"));
                 }
             }
         }
@@ -202,13 +172,12 @@ impl FrontEnd {
     }
 
     fn steps(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
-        self.check_scheme(request)?;
+        check_scheme(request.uri.as_ref())?;
         self.check_hops(request)?;
         self.check_extensions(request)?;
         self.check_route(request)?;
         if self.state == State::Loading {
-            let refusal = Refusal::new(503, "the users are not loaded yet");
-            return Err(refusal.with(HeaderId::RetryAfter, RETRY_AFTER_SECONDS.to_string()));
+            return Err(Refusal::later("the users are not loaded yet"));
         }
         if request.method == Method::Options && self.is_for_this_server(request) {
             self.options(request);
@@ -227,39 +196,18 @@ impl FrontEnd {
 
 // The steps.
 impl FrontEnd {
-    /// RFC 3261 §16.3 step 2.
-    fn check_scheme(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        match request.uri.map(|uri| uri.scheme()) {
-            Some(Scheme::Sip | Scheme::Sips) => Ok(()),
-            _ => Err(Refusal::new(416, "the scheme of the Request-URI is not known here")),
-        }
-    }
-
-    /// RFC 3261 §16.3 steps 3 and 4, RFC 5393 §4.2.
     fn check_hops(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        if request.message.max_forwards() == Ok(Some(0)) && !self.is_for_this_server(request) {
-            return Err(Refusal::new(483, "Max-Forwards is used up"));
-        }
+        check_max_forwards(request.message, || self.is_for_this_server(request))?;
         // A REGISTER ends here: none that we sent can come back.
-        if request.method != Method::Register && self.stack.is_loop(request.message) {
-            return Err(Refusal::new(482, "the request was here before"));
+        if request.method != Method::Register {
+            check_loop(request.message, &self.stack)?;
         }
         Ok(())
     }
 
-    /// RFC 3261 §16.3 step 5, and §8.2.2.3 where we are the end.
+    /// Proxy-Require, and Require where we are the end.
     fn check_extensions(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        let unsupported = |id: HeaderId, known: &[&str]| {
-            request.message.header(id)?;
-            let tags = request.message.elements(id).filter_map(|t| std::str::from_utf8(t).ok());
-            let unknown: Vec<&str> =
-                tags.filter(|t| !known.iter().any(|k| k.eq_ignore_ascii_case(t))).collect();
-            (!unknown.is_empty()).then(|| unknown.join(", "))
-        };
-        if let Some(tags) = unsupported(HeaderId::ProxyRequire, &PROXY_SUPPORTED) {
-            return Err(Refusal::new(420, "Proxy-Require demands an extension that is not known here")
-                .with(HeaderId::Unsupported, tags));
-        }
+        check_proxy_require(request.message, &PROXY_SUPPORTED)?;
         // Events of our users are this server's, whoever is asked for.
         let is_event = matches!(request.method, Method::Subscribe | Method::Publish)
             && request.own_routes.destination.is_none();
@@ -269,13 +217,10 @@ impl FrontEnd {
             Method::Subscribe => &["eventlist", "recipient-list-subscribe", "gruu", "outbound", "path"],
             _ => &["path", "outbound", "gruu"],
         };
-        if let Some(tags) = unsupported(HeaderId::Require, known)
-            && we_are_the_end()
-        {
-            return Err(Refusal::new(420, "Require demands an extension that is not known here")
-                .with(HeaderId::Unsupported, tags));
-        }
-        Ok(())
+        check_require(request.message, known).or_else(|refusal| match we_are_the_end() {
+            true => Err(refusal),
+            false => Ok(()),
+        })
     }
 
     /// RFC 3261 §16.6 step 6 would relay a request whose Route leads elsewhere. Nobody is relayed but along a route of ours, which leads to
@@ -541,7 +486,7 @@ impl FrontEnd {
         if request.method == Method::Ack {
             return;
         }
-        let Refusal { status, reason, headers, is_kept } = refusal;
+        let Refusal { status, reason, is_kept, .. } = refusal;
         self.counters.refused(reason);
         // Challenges are everyday life; the rest is for the operator.
         if !matches!(status, 401 | 407) {
@@ -553,12 +498,13 @@ impl FrontEnd {
             ];
             self.report(Level::Warn, "refused", Some(request.id), reason, fields);
         }
-        let mut response = self.response_to(request.message, status);
-        for (id, value) in &headers {
-            response.header(*id, value);
-        }
+        let mut response = refusal.response(request.message);
+        response.to_tag(self.tag(request.message).as_str());
         if status == 405 {
             response.header(HeaderId::Allow, ALLOW);
+        }
+        if status == 489 {
+            response.header(HeaderId::AllowEvents, ALLOW_EVENTS);
         }
         match is_kept {
             true => self.answer(request, status, response),
@@ -568,23 +514,8 @@ impl FrontEnd {
         }
     }
 
-    /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).
     fn tag(&self, message: &Message) -> Tag {
         let key = self.config.secret[..16].try_into().expect("a secret has 32 octets");
-        let mut hasher = SipHasher13::new_with_key(&key);
-        hasher.write(message.header(HeaderId::CallId).unwrap_or(b""));
-        hasher.write(message.header(HeaderId::From).unwrap_or(b""));
-        let mut tag = Tag([0; 16]);
-        hex::encode_to_slice(hasher.finish().to_be_bytes(), &mut tag.0).expect("8 octets are 16 digits");
-        tag
-    }
-}
-
-/// A tag of ours, in hexadecimal.
-struct Tag([u8; 16]);
-
-impl Tag {
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("digits are a text")
+        to_tag(key, message)
     }
 }

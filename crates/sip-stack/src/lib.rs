@@ -10,6 +10,7 @@
 //! - [`outbound`]: flow tokens and GRUUs (RFC 5626, RFC 5627).
 //! - [`dialog`]: the notifier's side of dialogs and subscriptions (RFC 6665).
 //! - [`publication`]: the compositor's table of published event state (RFC 3903).
+//! - [`request`]: what every role checks of a request, and how it refuses.
 //! - [`route`]: our own Route and Record-Route entries.
 //! - [`proxy`]: what a proxy decides about responses (RFC 3261 §16.7).
 //! - [`stack`]: all of it together: response contexts, forking, CANCEL, requests of our own (RFC 3261 §16).
@@ -23,6 +24,7 @@ pub mod hop;
 pub mod outbound;
 pub mod proxy;
 pub mod publication;
+pub mod request;
 pub mod route;
 pub mod stack;
 pub mod timer;

@@ -193,8 +193,7 @@ impl FrontEnd {
             self.timers.insert(self.now.monotonic + SWEEP_EVERY, Due::SweepCalls);
         }
         begun.map_err(|error| match error {
-            BeginError::Full => Refusal::new(503, "the table of calls is full")
-                .with(HeaderId::RetryAfter, crate::pipeline::RETRY_AFTER_SECONDS.to_string()),
+            BeginError::Full => Refusal::later("the table of calls is full"),
             BeginError::TooManyOfOne => Refusal::new(403, "the caller has too many calls"),
             // RFC 3261 §8.2.2.2 calls it a merged request.
             BeginError::AlreadyThere => Refusal::new(482, "a call of this Call-ID and tag is not over"),
