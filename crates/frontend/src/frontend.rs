@@ -14,6 +14,7 @@ use node::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows, StoredCall};
+use sign_in::Authenticator;
 use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
 use sip_stack::publication::Publications;
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
@@ -24,7 +25,6 @@ use smallvec::SmallVec;
 
 use crate::admin::{Answer, Call};
 use crate::admission::Admission;
-use crate::auth::Authenticator;
 use crate::binding::BindingId;
 use crate::calls::dialog_event::DialogWatch;
 use crate::calls::table::Calls;

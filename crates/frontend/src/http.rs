@@ -4,10 +4,10 @@
 use directory::UserId;
 use node::http::{HttpRequest, HttpResponse};
 use node::{CallToken, Level};
+use sign_in::{Attempt, Authenticator, Proof, credentials_for};
 use sip_message::digest::Algorithm;
 
 use crate::admin::Answer;
-use crate::auth::{Attempt, Authenticator, Proof, credentials_for};
 use crate::frontend::{FrontEnd, State};
 
 /// Below it are the documents of XCAP (RFC 4825 §6.1).

@@ -4,7 +4,6 @@
 //! it is the list of steps in `pipeline`; what a step decides stands in the module of its name:
 //!
 //! - `pipeline`: from octets to a service, step by step, and every refusal;
-//! - `auth`: Digest, nonces, and slowing those who guess;
 //! - `users`, `binding`: live state of the users of this home;
 //! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
 //! - `router`: where a request goes, calls and everything else that is forwarded;
@@ -17,7 +16,6 @@
 
 pub mod admin;
 mod admission;
-mod auth;
 mod binding;
 mod calls;
 mod config;

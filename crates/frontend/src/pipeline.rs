@@ -9,6 +9,7 @@ use bytes::Bytes;
 use directory::UserId;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
+use sign_in::{Attempt, Authenticator, Proof, credentials_for};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
 pub(crate) use sip_stack::request::Refusal;
 use sip_stack::request::{
@@ -20,7 +21,6 @@ use sip_stack::stack::ResponseFate;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 
 use crate::admission::{self, PutOff};
-use crate::auth::{self, Attempt, Authenticator, Proof, credentials_for};
 use crate::config::Challenge;
 use crate::events::ALLOW_EVENTS;
 use crate::frontend::{Due, FrontEnd, State};
@@ -285,7 +285,7 @@ impl FrontEnd {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", request.arrival.remote.ip().to_string())];
                 self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
-                if message.header(HeaderId::UserAgent).is_some_and(auth::is_old_libre) {
+                if message.header(HeaderId::UserAgent).is_some_and(sign_in::is_old_libre) {
                     return Err(Refusal::new(403, reason));
                 }
                 Err(self.challenge(request, realm, false, reason))
@@ -400,7 +400,7 @@ impl FrontEnd {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
-        let offer = auth::offer(request.message.header(HeaderId::UserAgent));
+        let offer = sign_in::offer(request.message.header(HeaderId::UserAgent));
         let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
         let headers = challenges.map(|challenge| (header, challenge)).collect();
         Refusal { headers, ..Refusal::new(status, reason) }

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use directory::{SipAddress, User, UserId, UserState};
 use hashbrown::HashMap;
 use records::CallSettings;
-use sip_message::{Host, Scheme, Uri};
-use smallvec::SmallVec;
+use sign_in::Accounts;
+pub(crate) use sign_in::AddressKey;
 
 use crate::binding::Bindings;
 use crate::documents::Documents;
@@ -24,15 +24,6 @@ pub(crate) struct Account {
     pub(crate) call_settings: Option<Box<CallSettings>>,
 }
 
-/// An address as it stands in a URI, normalised for a lookup without an allocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AddressKey {
-    /// `user@domain` in lower case.
-    text: SmallVec<[u8; 64]>,
-    /// Where the domain begins.
-    domain: usize,
-}
-
 /// All users, found by address and by id.
 pub(crate) struct Users {
     accounts: HashMap<UserId, Box<Account>, foldhash::quality::FixedState>,
@@ -47,43 +38,6 @@ struct Place {
     id: UserId,
     /// In [`Users::everybody`].
     at: usize,
-}
-
-impl AddressKey {
-    /// The address of a sip or sips URI with a user part; `None` for any other. Parameters, port and password do not belong to an address.
-    pub(crate) fn from_uri(uri: &Uri<'_>) -> Option<AddressKey> {
-        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) {
-            return None;
-        }
-        let user = uri.user_unescaped()?;
-        let Host::Name(host) = uri.host() else { return None };
-        Some(AddressKey::new(&user, host))
-    }
-
-    /// From a user part, unescaped, and a host.
-    pub(crate) fn new(user: &str, host: &str) -> AddressKey {
-        let mut text = SmallVec::new();
-        if user.is_ascii() {
-            text.extend_from_slice(user.as_bytes());
-        } else {
-            text.extend_from_slice(user.to_lowercase().as_bytes());
-        }
-        text.push(b'@');
-        let domain = text.len();
-        text.extend_from_slice(host.trim_end_matches('.').as_bytes());
-        text.make_ascii_lowercase();
-        AddressKey { text, domain }
-    }
-
-    /// Whether it is the key of an address.
-    pub(crate) fn is(&self, address: &SipAddress) -> bool {
-        *self.text == *address.as_str().as_bytes()
-    }
-
-    /// The domain in lower case.
-    pub(crate) fn domain(&self) -> &str {
-        std::str::from_utf8(&self.text[self.domain..]).expect("a key is made of texts")
-    }
 }
 
 impl Users {
@@ -132,7 +86,7 @@ impl Users {
     }
 
     pub(crate) fn find(&self, key: &AddressKey) -> Option<UserId> {
-        self.addresses.get(&*key.text).map(|place| place.id)
+        self.addresses.get(key.as_bytes()).map(|place| place.id)
     }
 
     /// A user who may be called and may sign in.
@@ -140,17 +94,17 @@ impl Users {
         self.find(key).and_then(|id| self.get(id)).filter(|a| a.user.state == UserState::Enabled)
     }
 
+    pub(crate) fn find_address(&self, address: &SipAddress) -> Option<UserId> {
+        self.addresses.get(address.as_str().as_bytes()).map(|place| place.id)
+    }
+
     /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
     /// read takes time too, and tells who is there. `None` while there is nobody.
-    pub(crate) fn stand_in(&self, key: &AddressKey) -> Option<&Account> {
-        let hash = self.addresses.hasher().hash_one(&*key.text);
+    fn stand_in(&self, key: &AddressKey) -> Option<&Account> {
+        let hash = self.addresses.hasher().hash_one(key.as_bytes());
         // Below the number of users, which fits.
         let at = hash.checked_rem(self.everybody.len() as u64)? as usize;
         self.get(self.everybody[at])
-    }
-
-    pub(crate) fn find_address(&self, address: &SipAddress) -> Option<UserId> {
-        self.addresses.get(address.as_str().as_bytes()).map(|place| place.id)
     }
 
     /// In no order that may be shown.
@@ -163,27 +117,29 @@ impl Users {
     }
 }
 
+impl Accounts for Users {
+    fn account(&self, key: &AddressKey) -> Option<sign_in::Account<'_>> {
+        self.find(key).and_then(|id| self.get(id)).map(Account::for_sign_in)
+    }
+
+    fn stand_in(&self, key: &AddressKey) -> Option<sign_in::Account<'_>> {
+        self.stand_in(key).map(Account::for_sign_in)
+    }
+}
+
+impl Account {
+    fn for_sign_in(&self) -> sign_in::Account<'_> {
+        sign_in::Account {
+            user: self.user.id,
+            is_enabled: self.user.state == UserState::Enabled,
+            secrets: self.user.secrets.as_ref(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(uri: &str) -> Option<String> {
-        let key = AddressKey::from_uri(&Uri::parse(uri).unwrap())?;
-        assert!(key.text.ends_with(key.domain().as_bytes()));
-        Some(String::from_utf8(key.text.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn a_uri_gives_the_same_key_as_its_address() {
-        assert_eq!(key("sip:Alice@Contoso.Example").as_deref(), Some("alice@contoso.example"));
-        assert_eq!(
-            key("sips:al%69ce@contoso.example.:5061;transport=tcp?x=y").as_deref(),
-            Some("alice@contoso.example")
-        );
-        assert_eq!(key("sip:contoso.example"), None);
-        assert_eq!(key("sip:alice@192.0.2.1"), None);
-        assert_eq!(key("tel:+15551234"), None);
-    }
 
     #[test]
     fn somebody_who_is_there_stands_in_for_who_is_not() {

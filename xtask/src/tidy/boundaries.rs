@@ -42,6 +42,7 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("av-edge", USER_STORES, "the edge cannot leak what it cannot name"),
     ("sim", &["net", "storage"], "the simulated world stands in their place"),
     ("sip-stack", &["directory", "records"], "transactions and dialogs know no users"),
+    ("sign-in", &["records", "storage", "sip-stack"], "it asks its caller for accounts"),
     ("turn", &["directory", "records", "sip-message", "sip-stack"], "a relay knows neither users nor SIP"),
     (
         "xcap",

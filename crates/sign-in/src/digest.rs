@@ -3,26 +3,23 @@
 //! A stranger cannot tell a known account from an unknown one: both cost the same arithmetic on secrets from the same
 //! memory, and get the same answer.
 
-mod nonce;
-mod throttle;
-
 use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use directory::{DigestSecrets, UserId, UserState};
+use directory::{DigestSecrets, UserId};
 use node::Instant;
 use sip_message::AuthParams;
 use sip_message::digest::{Algorithm, Ha1, ResponseInput, verify};
 use siphasher::sip::SipHasher13;
 
-use self::nonce::{Nonces, Used, Worth};
-use self::throttle::Throttle;
-use crate::users::{AddressKey, Users};
+use crate::nonce::{Nonces, Used, Worth};
+use crate::throttle::Throttle;
+use crate::{Accounts, AddressKey};
 
 /// Challenges, and judges what answers them.
-pub(crate) struct Authenticator {
+pub struct Authenticator {
     nonces: Nonces,
     throttle: Throttle,
     /// Stands in for the secrets of accounts that have none.
@@ -31,24 +28,24 @@ pub(crate) struct Authenticator {
 }
 
 /// A request that carries credentials.
-pub(crate) struct Attempt<'a> {
+pub struct Attempt<'a> {
     /// The realm that was asked for: one of our domains.
-    pub(crate) realm: &'a str,
+    pub realm: &'a str,
     /// The request's method.
-    pub(crate) method: &'a str,
+    pub method: &'a str,
     /// The credentials.
-    pub(crate) credentials: Credentials<'a>,
+    pub credentials: Credentials<'a>,
     /// The request's body, for `auth-int`.
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
     /// Where it came from.
-    pub(crate) source: IpAddr,
+    pub source: IpAddr,
     /// Call-ID and CSeq: what a retransmission has in common with its first.
-    pub(crate) identity: (&'a [u8], u32),
+    pub identity: (&'a [u8], u32),
 }
 
 /// What credentials prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proof {
+pub enum Proof {
     /// The sender is this user.
     User(UserId),
     /// Nothing, but the nonce was only too old: ask again with `stale`.
@@ -61,7 +58,7 @@ pub(crate) enum Proof {
 
 impl Authenticator {
     /// `secret` is kept over restarts, `boot` is fresh.
-    pub(crate) fn new(secret: &[u8; 32], boot: &[u8; 32], nonce_lifetime: Duration) -> Authenticator {
+    pub fn new(secret: &[u8; 32], boot: &[u8; 32], nonce_lifetime: Duration) -> Authenticator {
         let derive = |purpose: u8| -> [u8; 32] {
             use sha2::{Digest, Sha256};
             Sha256::new().chain_update(secret).chain_update([purpose]).finalize().into()
@@ -80,12 +77,12 @@ impl Authenticator {
     }
 
     /// From now on nonces are good for so long, also those that were made before.
-    pub(crate) fn live_for(&mut self, nonce_lifetime: Duration) {
+    pub fn live_for(&mut self, nonce_lifetime: Duration) {
         self.nonces.live_for(nonce_lifetime);
     }
 
     /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
-    pub(crate) fn challenges<'a>(
+    pub fn challenges<'a>(
         &mut self,
         now: Instant,
         realm: &'a str,
@@ -111,7 +108,7 @@ impl Authenticator {
     }
 
     /// Judges an attempt.
-    pub(crate) fn judge(&mut self, now: Instant, users: &Users, attempt: &Attempt<'_>) -> Proof {
+    pub fn judge(&mut self, now: Instant, accounts: &impl Accounts, attempt: &Attempt<'_>) -> Proof {
         let Credentials { username, nonce, uri, response, algorithm, qop, nc, cnonce, .. } =
             &attempt.credentials;
         let (Some(username), Some(nonce), Some(uri), Some(response)) = (username, nonce, uri, response)
@@ -119,9 +116,9 @@ impl Authenticator {
             return Proof::Wrong("credentials lack username, nonce, uri or response");
         };
         let key = AddressKey::new(username, attempt.realm);
-        let found = users.find(&key).and_then(|id| users.get(id));
-        let account = found.filter(|a| a.user.state == UserState::Enabled);
-        let user = account.map(|a| a.user.id);
+        let found = accounts.account(&key);
+        let account = found.filter(|account| account.is_enabled);
+        let user = account.map(|account| account.user);
         if let Some(wait) = self.throttle.wait(now, attempt.source, username, user) {
             return Proof::Wait(wait);
         }
@@ -135,8 +132,8 @@ impl Authenticator {
         if worth == Worth::Forged {
             return Proof::Wrong("the nonce is not ours");
         }
-        let secrets = account.and_then(|a| a.user.secrets.as_ref());
-        let looked_at = found.or_else(|| users.stand_in(&key)).and_then(|a| a.user.secrets.as_ref());
+        let secrets = account.and_then(|account| account.secrets);
+        let looked_at = found.or_else(|| accounts.stand_in(&key)).and_then(|account| account.secrets);
         let known = looked_at.unwrap_or(&self.nobody);
         let ha1 = match algorithm {
             Algorithm::Md5 => Ha1::Md5(known.md5),
@@ -168,10 +165,10 @@ impl Authenticator {
         let fingerprint = self.fingerprint(attempt, response);
         match self.nonces.spend(now, nonce, count, fingerprint) {
             Used::Fresh => {
-                self.throttle.succeeded(attempt.source, username, account.user.id);
-                Proof::User(account.user.id)
+                self.throttle.succeeded(attempt.source, username, account.user);
+                Proof::User(account.user)
             }
-            Used::Again => Proof::User(account.user.id),
+            Used::Again => Proof::User(account.user),
             Used::Replayed => Proof::Stale,
         }
     }
@@ -188,14 +185,14 @@ impl Authenticator {
     }
 
     /// When a client that must wait may try again, in whole seconds.
-    pub(crate) fn retry_after(wait: Duration) -> u64 {
+    pub fn retry_after(wait: Duration) -> u64 {
         wait.as_secs().max(1)
     }
 }
 
 /// What a client is offered: the stronger first (RFC 8760 §2.3), but for clients that fail on it. They are weaker by their own choice: MD5 is
 /// offered to everybody.
-pub(crate) fn offer(user_agent: Option<&[u8]>) -> &'static [Algorithm] {
+pub fn offer(user_agent: Option<&[u8]>) -> &'static [Algorithm] {
     match user_agent {
         // COMPAT: SIPp 3.6.1 looks at the first challenge alone and knows MD5 only. It is the one client without a name.
         None => &[Algorithm::Md5, Algorithm::Sha256],
@@ -206,7 +203,7 @@ pub(crate) fn offer(user_agent: Option<&[u8]>) -> &'static [Algorithm] {
 
 /// COMPAT: baresip before 2.9 (Debian 12 has 1.0.0) gives up at a challenge with another algorithm than MD5, wherever it stands; and while it is
 /// challenged after a wrong password it repeats that at once, without end, until the guesser that it looks like is slowed down and its owner with it.
-pub(crate) fn is_old_libre(user_agent: &[u8]) -> bool {
+pub fn is_old_libre(user_agent: &[u8]) -> bool {
     let Some(version) = user_agent.strip_prefix(b"baresip v") else { return false };
     let mut numbers = version.split(|octet| !octet.is_ascii_digit());
     let mut number = || numbers.next().and_then(|n| std::str::from_utf8(n).ok()?.parse::<u32>().ok());
@@ -218,7 +215,7 @@ pub(crate) fn is_old_libre(user_agent: &[u8]) -> bool {
 
 /// The parameters of credentials that are looked at, found in one pass.
 #[derive(Default)]
-pub(crate) struct Credentials<'a> {
+pub struct Credentials<'a> {
     realm: Option<Cow<'a, str>>,
     username: Option<Cow<'a, str>>,
     nonce: Option<Cow<'a, str>>,
@@ -248,7 +245,7 @@ impl<'a> Credentials<'a> {
     }
 
     /// The `uri` that was signed.
-    pub(crate) fn uri(&self) -> Option<&str> {
+    pub fn uri(&self) -> Option<&str> {
         self.uri.as_deref()
     }
 
@@ -285,10 +282,7 @@ fn unquoted(value: &str, has_escapes: bool) -> Cow<'_, str> {
 }
 
 /// The first Digest credentials for a realm among several values (RFC 3261 §22.3: a request may carry some for other proxies too).
-pub(crate) fn credentials_for<'a>(
-    values: impl Iterator<Item = &'a [u8]>,
-    realm: &str,
-) -> Option<Credentials<'a>> {
+pub fn credentials_for<'a>(values: impl Iterator<Item = &'a [u8]>, realm: &str) -> Option<Credentials<'a>> {
     values
         .filter_map(|value| AuthParams::parse(value).ok())
         .filter(|params| params.scheme.eq_ignore_ascii_case("Digest"))

@@ -1,0 +1,40 @@
+//! Digest sign-in, as every role does it that asks who somebody is: challenges, nonces, what an answer proves (RFC 3261 §22,
+//! RFC 7616, RFC 8760), and slowing those who guess.
+//!
+//! - [`Authenticator`]: challenges, and judges what answers them, over the [`Accounts`] of its caller;
+//! - [`credentials_for`], [`offer`]: what a request brings, and what its client can do;
+//! - [`AddressKey`]: an address as a request writes it, for a lookup.
+//!
+//! What this crate is not: it keeps no accounts and no sessions. Who has signed in where, and for how long that is worth
+//! something, is the role's.
+
+mod address;
+mod digest;
+mod nonce;
+mod throttle;
+
+use directory::{DigestSecrets, UserId};
+
+pub use address::AddressKey;
+pub use digest::{Attempt, Authenticator, Credentials, Proof, credentials_for, is_old_libre, offer};
+
+/// The accounts that sign in.
+pub trait Accounts {
+    /// The account of an address: enabled or not.
+    fn account(&self, key: &AddressKey) -> Option<Account<'_>>;
+
+    /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
+    /// read takes time too, and tells who is there. `None` while there is nobody.
+    fn stand_in(&self, key: &AddressKey) -> Option<Account<'_>>;
+}
+
+/// What is asked of an account.
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    /// Who it is.
+    pub user: UserId,
+    /// Whether it may sign in.
+    pub is_enabled: bool,
+    /// What Digest is checked against; `None` for an account without a password.
+    pub secrets: Option<&'a DigestSecrets>,
+}
