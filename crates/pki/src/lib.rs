@@ -2,21 +2,33 @@
 //!
 //! - [`sip_domains`] reads the SIP domain identities of a certificate (RFC 5922 §7.1), and [`proves_domain`] compares
 //!   them (RFC 5922 §7.2).
-//! - [`Authority`] is the private CA that `chancery init` and `chancery demo` make; it issues server certificates for
-//!   SIP domains and the hosts that serve them (RFC 5922 §4).
-//! - [`CertificateFacts`] is what an operator wants to know about a certificate: names, dates, whether its key fits.
+//! - [`Authority`] is a private CA: a root that can be taken offline, and an issuing CA below it, both held to
+//!   [`Constraints`]. It issues for what a [`Request`] asks, by the [`Kind`] of its holder (RFC 5922 §4, RFC 5924),
+//!   and lists what it revoked (RFC 5280 §5).
+//! - [`CertificateFacts`] is what an operator wants to know about a certificate: names, dates, usages, whether its key
+//!   fits.
+//! - [`fitness`] tells for which [`Part`] of a deployment a chain will do, and what it lacks for the others.
 //!
 //! What it is not: it makes no TLS connection, verifies no peer (that is the TLS library's work in `net`), reads no
 //! file and asks no clock. Certificates come and go as DER or PEM octets; no object of a library stands in the
 //! interface.
 
 mod authority;
+mod constraints;
 mod facts;
+mod fitness;
 mod names;
+mod request;
 
-pub use authority::{AUTHORITY_VALID_DAYS, Authority, Issued, NAMES_MAX, SERVER_VALID_DAYS, ServerNames};
-pub use facts::{CertificateFacts, certificates_in_pem, is_issued_by, key_fits};
+pub use authority::{
+    AUTHORITY_VALID_DAYS, Authority, ISSUING_VALID_DAYS, Issued, Key, ListFacts, RevocationReason, Revoked,
+    Serial, ServerNames,
+};
+pub use constraints::{AddressRange, Addresses, Constraints};
+pub use facts::{CertificateFacts, KeyFacts, certificates_in_pem, is_issued_by, key_fits};
+pub use fitness::{Fitness, Lack, Part, Weight, fitness};
 pub use names::{covers_host, proves_domain, sip_domains};
+pub use request::{CLIENT_VALID_DAYS, Kind, NAMES_MAX, Request, SERVER_VALID_DAYS, Usages};
 
 /// What went wrong, by whose fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +47,7 @@ pub enum PkiError {
         /// The name at fault.
         name: String,
         /// The rule.
-        reason: &'static str,
+        reason: String,
     },
     /// The cryptographic library failed: nobody's fault who reads this.
     #[error("making a key or a signature failed: {0}")]
@@ -47,8 +59,8 @@ impl PkiError {
         PkiError::Malformed { what, reason: reason.to_string() }
     }
 
-    fn refused(name: &str, reason: &'static str) -> PkiError {
-        PkiError::Refused { name: name.to_owned(), reason }
+    fn refused(name: &str, reason: impl Into<String>) -> PkiError {
+        PkiError::Refused { name: name.to_owned(), reason: reason.into() }
     }
 }
 

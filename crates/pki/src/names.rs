@@ -38,21 +38,36 @@ pub fn covers_host(dns_names: &[String], host: &str) -> bool {
 
 pub(crate) fn sip_domains_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = subject_names(certificate);
-    let sip_uris: Vec<&str> = names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => sip_uri_remainder(uri),
-            _ => None,
-        })
-        .collect();
-    let mut domains: Vec<String> = if sip_uris.is_empty() {
+    let mut domains: Vec<String> = if sip_uris(names).next().is_none() {
         names.iter().filter_map(dns_name).filter(|name| is_dns_name(name)).collect()
     } else {
-        sip_uris.into_iter().filter_map(domain_of_sip_uri).collect()
+        sip_uris(names).filter_map(domain_of_sip_uri).collect()
     };
     let mut seen = std::collections::BTreeSet::new();
     domains.retain(|domain| seen.insert(domain.clone()));
     domains
+}
+
+/// The domains of the `sip:` URI names alone.
+pub(crate) fn sip_uri_domains_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    let domains = sip_uris(subject_names(certificate)).filter_map(domain_of_sip_uri);
+    domains.filter(|domain| seen.insert(domain.clone())).collect()
+}
+
+/// The person that a `sip:` URI name means, as an address with its domain in lower case.
+pub(crate) fn person_of(name: &GeneralName<'_>) -> Option<String> {
+    let GeneralName::URI(uri) = name else { return None };
+    let (user, domain) = sip_uri_remainder(uri)?.split_once('@')?;
+    let domain = domain_of_sip_uri(domain)?;
+    (!user.is_empty()).then(|| format!("{user}@{domain}"))
+}
+
+fn sip_uris<'a>(names: &'a [GeneralName<'a>]) -> impl Iterator<Item = &'a str> {
+    names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => sip_uri_remainder(uri),
+        _ => None,
+    })
 }
 
 /// The subject alternative names; empty where the extension is absent or cannot be parsed, which proves nothing.
