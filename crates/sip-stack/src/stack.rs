@@ -14,6 +14,7 @@
 mod tests;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +113,17 @@ pub struct Forwarding {
     pub asks_for_more: bool,
     /// Of an INVITE: how long these targets ring, all groups together; then they are given up, which counts as 408.
     pub patience: Option<Duration>,
+    /// Whether the Vias that the request came with stay here: they are put back into its responses, in place of whatever stands
+    /// there below our own. Who receives the request learns nothing of the way that it came.
+    pub hides_vias: bool,
+    /// What happens to the responses on their way back; nothing where there is none.
+    pub border: Option<Arc<dyn Border>>,
+}
+
+/// What stands between two networks and changes the responses that pass from one to the other.
+pub trait Border: fmt::Debug + Send + Sync {
+    /// Changes a response that is about to go upstream, our Via still on it. Via is left to the stack.
+    fn response<'m>(&'m self, response: &'m Message, edit: &mut Edit<'m>);
 }
 
 /// A change to a header on its way.
@@ -123,6 +135,8 @@ pub enum HeaderChange {
     RemoveNamed(&'static str),
     /// It has this one value.
     Set(HeaderId, String),
+    /// One more line of it stands above all that the request came with; below those of [`Forwarding::record_route`].
+    Prepend(HeaderId, String),
     /// One more line of this name stands behind all others.
     AppendNamed(&'static str, String),
 }
@@ -277,12 +291,20 @@ struct Slot {
 enum SlotState {
     Live(Box<Context>),
     /// An answered INVITE: only later 2xx are passed on (RFC 6026 §7.2).
-    Answered(ServerId),
+    Answered(ServerId, Option<Arc<Back>>),
+}
+
+/// What a response meets on its way upstream, where that is more than the loss of our Via.
+struct Back {
+    /// The Vias that stayed here, as the response must show them; none where they went along.
+    vias: Vec<String>,
+    border: Option<Arc<dyn Border>>,
 }
 
 struct Context {
     upstream: Upstream,
     request: Message,
+    back: Option<Arc<Back>>,
     forwarding: Forwarding,
     invite: bool,
     breadth: u32,
@@ -703,6 +725,7 @@ impl Stack {
         let context = Context {
             upstream,
             request: request.clone(),
+            back: self.back(upstream, request, &forwarding),
             forwarding,
             invite: request.method() == Method::Invite,
             breadth,
@@ -807,7 +830,7 @@ impl Stack {
     fn write(&self, id: BranchId, reached: Reached, branch_parameter: &str) -> Option<Bytes> {
         let context = match &self.slot(id.context)?.state {
             SlotState::Live(context) => context,
-            SlotState::Answered(_) => return None,
+            SlotState::Answered(..) => return None,
         };
         let target = &context.branches.get(usize::from(id.branch))?.target;
         let request = &context.request;
@@ -842,6 +865,7 @@ impl Stack {
                 HeaderChange::Remove(header) => edit.remove(*header),
                 HeaderChange::RemoveNamed(name) => edit.remove_named(name),
                 HeaderChange::Set(header, value) => edit.set(*header, value.as_str()),
+                HeaderChange::Prepend(header, value) => edit.insert_first(*header, value.as_str()),
                 HeaderChange::AppendNamed(name, value) => edit.append_named(name, value.as_str()),
             };
         }
@@ -859,7 +883,9 @@ impl Stack {
     ) {
         let Some(arrival) = self.transactions.arrival(server) else { return };
         let request = &context.request;
-        if let Some(via) = Transactions::response_via(request, arrival.remote) {
+        if context.forwarding.hides_vias {
+            edit.remove(HeaderId::Via);
+        } else if let Some(via) = Transactions::response_via(request, arrival.remote) {
             edit.replace_first_element(HeaderId::Via, via);
         }
         if !context.forwarding.record_route {
@@ -934,10 +960,11 @@ impl Stack {
     fn branch_response(&mut self, now: Instant, id: BranchId, client: ClientId, response: Message) {
         let status = response.status().unwrap_or(0);
         let Some(slot) = self.slot(id.context) else { return };
-        if let SlotState::Answered(server) = slot.state {
+        if let SlotState::Answered(server, back) = &slot.state {
             // Another 2xx of a forked INVITE, or the winner's again: each goes upstream (RFC 3261 §16.7 step 5).
             if (200..300).contains(&status) {
-                self.pass(now, server, status, &response);
+                let (server, back) = (*server, back.clone());
+                self.pass(now, server, status, &response, back.as_deref());
             }
             return;
         }
@@ -992,8 +1019,8 @@ impl Stack {
         }
         let Some(context) = self.live(id.context) else { return };
         let Upstream::Server(server) = context.upstream else { return };
-        let (invite, cookie) = (context.invite, context.cookie(id));
-        self.pass(now, server, status, &response);
+        let (invite, cookie, back) = (context.invite, context.cookie(id), context.back.clone());
+        self.pass(now, server, status, &response, back.as_deref());
         if invite {
             self.events.push_back(Event::Responded { server, cookie, response });
         }
@@ -1002,20 +1029,21 @@ impl Stack {
     fn success(&mut self, now: Instant, id: BranchId, status: u16, response: Message) {
         let Some(context) = self.live(id.context) else { return };
         let (upstream, invite, cookie) = (context.upstream, context.invite, context.cookie(id));
+        let back = context.back.clone();
         match upstream {
             Upstream::Own(own) => {
                 self.events.push_back(Event::OwnCompleted { own, outcome: OwnOutcome::answered(&response) });
                 self.close(id.context);
             }
             Upstream::Server(server) => {
-                self.pass(now, server, status, &response);
+                self.pass(now, server, status, &response, back.as_deref());
                 if invite {
                     self.events.push_back(Event::Responded { server, cookie, response });
                 }
                 self.events.push_back(Event::Completed { server, status });
                 if invite {
                     self.stop_branches(now, id.context, Some(COMPLETED_ELSEWHERE));
-                    self.retire(now, id.context, server);
+                    self.retire(now, id.context, server, back);
                 } else {
                     self.close(id.context);
                 }
@@ -1120,6 +1148,7 @@ impl Stack {
         let challenges = std::mem::take(&mut context.challenges);
         let (upstream, request, invite, cancelled) =
             (context.upstream, context.request.clone(), context.invite, context.cancelled);
+        let back = context.back.clone();
         self.close(id);
         let fallback = Verdict { status: if cancelled { 487 } else { 480 }, local: true };
         let (verdict, response) = best.map_or((fallback, None), |b| (b.verdict, b.response));
@@ -1138,6 +1167,7 @@ impl Stack {
                     verdict,
                     response.as_ref(),
                     &challenges,
+                    back.as_deref(),
                 );
                 self.events.push_back(Event::Completed { server, status });
             }
@@ -1155,12 +1185,12 @@ impl Stack {
         verdict: Verdict,
         response: Option<&Message>,
         challenges: &[(HeaderId, String)],
+        back: Option<&Back>,
     ) -> u16 {
         let status = upstream_status(verdict.status);
         match response {
             Some(response) if status == verdict.status => {
-                let mut edit = Edit::new(response);
-                edit.remove_elements(HeaderId::Via, 1);
+                let mut edit = Stack::upstream_edit(response, back);
                 if matches!(status, 401 | 407) {
                     let own = |id| response.header(id).map(<[u8]>::to_vec);
                     for (id, value) in challenges {
@@ -1169,7 +1199,8 @@ impl Stack {
                         }
                     }
                 }
-                self.transactions.respond(now, server, status, edit.write());
+                let bytes = edit.write();
+                self.transactions.respond(now, server, status, bytes);
             }
             // A late 408 would only collide with the client's own timeout (RFC 4320 §4.2).
             None if status == 408 && !invite => self.transactions.respond(now, server, status, Bytes::new()),
@@ -1183,11 +1214,41 @@ impl Stack {
         status
     }
 
-    /// Passes a response upstream as it is, but for our own Via.
-    fn pass(&mut self, now: Instant, server: ServerId, status: u16, response: &Message) {
+    /// Passes a response upstream as it is, but for our own Via and what the border changes.
+    fn pass(&mut self, now: Instant, server: ServerId, status: u16, response: &Message, back: Option<&Back>) {
+        let bytes = Stack::upstream_edit(response, back).write();
+        self.transactions.respond(now, server, status, bytes);
+    }
+
+    fn upstream_edit<'m>(response: &'m Message, back: Option<&'m Back>) -> Edit<'m> {
         let mut edit = Edit::new(response);
-        edit.remove_elements(HeaderId::Via, 1);
-        self.transactions.respond(now, server, status, edit.write());
+        match back.map_or(&[][..], |back| &back.vias) {
+            [] => edit.remove_elements(HeaderId::Via, 1),
+            vias => {
+                edit.remove(HeaderId::Via);
+                vias.iter().fold(&mut edit, |edit, via| edit.insert_first(HeaderId::Via, via.as_str()))
+            }
+        };
+        if let Some(border) = back.and_then(|back| back.border.as_ref()) {
+            border.response(response, &mut edit);
+        }
+        edit
+    }
+
+    /// See [`Back`].
+    fn back(&self, upstream: Upstream, request: &Message, forwarding: &Forwarding) -> Option<Arc<Back>> {
+        let Upstream::Server(server) = upstream else { return None };
+        if !forwarding.hides_vias && forwarding.border.is_none() {
+            return None;
+        }
+        let mut vias = Vec::new();
+        if forwarding.hides_vias {
+            let remote = self.transactions.arrival(server)?.remote;
+            vias.extend(Transactions::response_via(request, remote));
+            let rest = request.elements(HeaderId::Via).skip(vias.len());
+            vias.extend(rest.map(|via| str::from_utf8(via).expect("a valid Via is text").to_owned()));
+        }
+        Some(Arc::new(Back { vias, border: forwarding.border.clone() }))
     }
 
     fn cancel(&mut self, now: Instant, invite: ServerId, reason: Option<&[u8]>) {
@@ -1355,9 +1416,9 @@ impl Stack {
     }
 
     /// An answered INVITE needs no more than the way upstream.
-    fn retire(&mut self, now: Instant, id: ContextId, server: ServerId) {
+    fn retire(&mut self, now: Instant, id: ContextId, server: ServerId, back: Option<Arc<Back>>) {
         self.release(id);
-        self.contexts[id.index as usize].state = SlotState::Answered(server);
+        self.contexts[id.index as usize].state = SlotState::Answered(server, back);
         self.timers.insert(now + self.retire_after, Due::Retire(id));
     }
 

@@ -2,15 +2,19 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use node::{ConnectionId, Flow, Instant, Listener, ListenerId, Peer, PeerIdentity, Side, Transport};
-use sip_message::Message;
+use sip_message::{Edit, HeaderId, Message};
 
-use super::{Event, Forwarding, NextHop, OwnRequest, ResponseFate, Stack, StackConfig, StackOutput, Target};
-use crate::transaction::{Limits, TimerValues};
+use super::{
+    Border, Event, Forwarding, HeaderChange, NextHop, OwnRequest, ResponseFate, Stack, StackConfig,
+    StackOutput, Target,
+};
+use crate::transaction::{Arrival, Incoming, Limits, TimerValues};
 
 const UDP: Flow = Flow::Datagram {
     listener: ListenerId(0),
@@ -308,4 +312,112 @@ fn an_answer_to_us_is_known_by_its_branch_alone() {
         < 200
         at 0 ms: 1 OwnOutcome { status: 200, is_answered: true, retry_after_seconds: None }
     "#]]);
+}
+
+/// What was received, forwarded over a border, and answered: the request, and what came back upstream of each response.
+struct Crossing {
+    w: World,
+    forwarded: Message,
+}
+
+#[derive(Debug)]
+struct NoWarnings;
+
+impl Border for NoWarnings {
+    fn response<'m>(&'m self, _response: &'m Message, edit: &mut Edit<'m>) {
+        edit.remove(HeaderId::Warning).insert_first(HeaderId::RecordRoute, "<sip:border.example;lr>");
+    }
+}
+
+impl Crossing {
+    fn of(method: &str) -> Crossing {
+        let mut w = World::new();
+        let text = format!(
+            "{method} sip:b@example.com SIP/2.0\r\nVia: SIP/2.0/UDP inner.example;branch=z9hG4bKa;rport, SIP/2.0/TCP \
+             first.example;branch=z9hG4bKb\r\nVia: SIP/2.0/TCP phone.invalid;branch=z9hG4bKc\r\nMax-Forwards: 9\r\n\
+             From: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>\r\nCall-ID: call\r\nCSeq: 1 {method}\r\n\
+             Record-Route: <sip:inner.example;lr>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let request = Message::parse(Bytes::from(text)).unwrap();
+        request.validate().unwrap();
+        let Flow::Datagram { remote, .. } = UDP else { unreachable!("a datagram flow") };
+        let arrival = Arrival { flow: UDP, transport: Transport::Udp, remote };
+        let Incoming::New(server) = w.stack.handle_request(w.now, &request, arrival) else {
+            panic!("it is new")
+        };
+        let target = Target {
+            uri: "sip:b@there.example".to_owned(),
+            routes: Vec::new(),
+            hop: NextHop::Flow(TCP),
+            q: 1000,
+            cookie: 0,
+            alternatives: Vec::new(),
+            changes: vec![
+                HeaderChange::Remove(HeaderId::RecordRoute),
+                HeaderChange::Prepend(HeaderId::RecordRoute, "<sip:token@home.example.com;lr>".to_owned()),
+            ],
+        };
+        let forwarding =
+            Forwarding { hides_vias: true, border: Some(Arc::new(NoWarnings)), ..Forwarding::default() };
+        w.stack.forward(w.now, server, &request, vec![target], forwarding);
+        let Some(StackOutput::Send(TCP, bytes)) = w.stack.poll_output() else { panic!("it is forwarded") };
+        Crossing { w, forwarded: Message::parse(bytes).unwrap() }
+    }
+
+    fn answer(&mut self, status: u16) -> String {
+        let mut response = sip_message::ResponseBuilder::new(&self.forwarded, status);
+        response.to_tag("b").header(HeaderId::Warning, "399 secret \"x\"");
+        // A peer may say more of Via than it was told.
+        response.header(HeaderId::Via, "SIP/2.0/TCP forged.example;branch=z9hG4bKx");
+        self.w.stack.handle_response(self.w.now, Message::parse(response.build()).unwrap());
+        let outputs = std::iter::from_fn(|| self.w.stack.poll_output());
+        // A failed INVITE is also acknowledged.
+        let back: Vec<Bytes> = outputs
+            .filter_map(|output| match output {
+                StackOutput::Send(UDP, bytes) => Some(bytes),
+                _ => None,
+            })
+            .collect();
+        let [bytes] = &back[..] else { panic!("it goes back, once") };
+        String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n")
+    }
+}
+
+fn lines<'t>(text: &'t str, names: &[&str]) -> Vec<&'t str> {
+    text.lines().filter(|line| names.iter().any(|name| line.starts_with(name))).collect()
+}
+
+#[test]
+fn vias_that_stay_here_come_back_with_every_response() {
+    let came = [
+        "Via: SIP/2.0/UDP inner.example;branch=z9hG4bKa;rport=5060;received=192.0.2.1",
+        "Via: SIP/2.0/TCP first.example;branch=z9hG4bKb",
+        "Via: SIP/2.0/TCP phone.invalid;branch=z9hG4bKc",
+        "Record-Route: <sip:border.example;lr>",
+    ];
+    for (method, statuses) in
+        [("INVITE", &[180, 200, 200][..]), ("MESSAGE", &[200]), ("INVITE", &[486]), ("MESSAGE", &[404])]
+    {
+        let mut crossing = Crossing::of(method);
+        let sent = String::from_utf8(crossing.forwarded.bytes().to_vec()).unwrap();
+        let [via, route] = lines(&sent, &["Via", "Record-Route"])[..] else { panic!("one each: {sent}") };
+        assert!(via.starts_with("Via: SIP/2.0/TCP home.example.com:5060;branch="), "{via}");
+        assert_eq!(route, "Record-Route: <sip:token@home.example.com;lr>");
+        for status in statuses {
+            let back = crossing.answer(*status);
+            assert_eq!(lines(&back, &["Via", "Record-Route", "Warning"]), came, "{method} {status}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_made_here_shows_the_vias_that_came() {
+    let mut crossing = Crossing::of("INVITE");
+    crossing.w.stack.handle_closed(crossing.w.now, ConnectionId(7));
+    let Some(StackOutput::Send(UDP, bytes)) = crossing.w.stack.poll_output() else {
+        panic!("it is answered")
+    };
+    let back = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(back.starts_with("SIP/2.0 480"), "{back}");
+    assert_eq!(lines(&back, &["Via"]).len(), 2, "{back}");
 }
