@@ -395,10 +395,7 @@ fn dns(settings: &Settings, findings: &mut Findings) {
         .collect();
     let asked = net::runtime().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
-            let resolver = match settings.dns_servers.as_slice() {
-                [] => net::Resolver::from_system()?,
-                servers => net::Resolver::with_servers(servers)?,
-            };
+            let resolver = server::resolver(&settings.dns)?;
             let mut answers = Vec::new();
             for (name, port) in questions {
                 let question = Question::Srv(name.clone());

@@ -13,7 +13,7 @@ use frontend::{AuthenticationPolicy, Challenge, MessagingLimits, RegistrationLim
 use pki::ServerNames;
 
 use crate::cli::DemoArguments;
-use crate::config::{CONTROL_SOCKET, ProcessLimits, TlsSettings};
+use crate::config::{CONTROL_SOCKET, DnsSettings, ProcessLimits, TlsSettings};
 use crate::exit::{Exit, Failure};
 use crate::init::{AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, authority_name, certificate_for};
 use crate::locate::{DATA_DIR, DATABASE};
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         messaging: MessagingLimits::default(),
         calls: frontend::CallPolicy::default(),
         // Load generators, too, come from one address.
-        dns_servers: Vec::new(),
+        dns: DnsSettings::default(),
         limits: ProcessLimits {
             connections_per_source_max: u32::try_from(net::CONNECTIONS_MAX).unwrap_or(u32::MAX),
             ..ProcessLimits::default()

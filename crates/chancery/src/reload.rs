@@ -107,9 +107,9 @@ impl Reloader {
         }
         let authority_file = new.tls.as_ref().and_then(|tls| tls.authority_file.as_deref());
         let client_tls = tls::client(authority_file)?;
-        let resolver = (self.in_force.dns_servers != new.dns_servers).then(|| {
-            let servers = new.dns_servers.clone();
-            Box::new(move || server::resolver(&servers)) as _
+        let resolver = (self.in_force.dns != new.dns).then(|| {
+            let dns = new.dns.clone();
+            Box::new(move || server::resolver(&dns)) as _
         });
         logging::check(&new.log.level)?;
         let adjustment = Adjustment {

@@ -54,7 +54,7 @@ fn plan(settings: &Settings) -> Plan {
         messaging: settings.messaging.clone(),
         calls: settings.calls.clone(),
         limits: settings.limits.clone(),
-        dns_servers: settings.dns_servers.clone(),
+        dns: settings.dns.clone(),
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
         authority_file: settings.tls.as_ref().and_then(|tls| tls.authority_file.clone()),

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backup::Desk;
-use crate::config::{ListenerSettings, Settings, TlsSettings};
+use crate::config::{DnsSettings, ListenerSettings, Settings, TlsSettings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Backend, Clerk, ControlServer};
 use crate::metrics::ProcessMetrics;
@@ -343,14 +343,15 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-pub(crate) fn resolver(servers: &[SocketAddr]) -> Result<Resolver, ResolverError> {
-    if !servers.is_empty() {
-        return Resolver::with_servers(servers);
-    }
-    Resolver::from_system().or_else(|error| {
-        tracing::warn!(event = "no-resolver", %error, "names of other domains cannot be resolved");
-        Resolver::with_servers(&[])
-    })
+pub(crate) fn resolver(dns: &DnsSettings) -> Result<Resolver, ResolverError> {
+    let resolver = match dns.servers.as_slice() {
+        [] => Resolver::from_system().or_else(|error| {
+            tracing::warn!(event = "no-resolver", %error, "names of other domains cannot be resolved");
+            Resolver::with_servers(&[])
+        }),
+        servers => Resolver::with_servers(servers),
+    };
+    Ok(resolver?.with_hosts(dns.hosts.clone()))
 }
 
 pub(crate) fn facts(

@@ -1,6 +1,6 @@
 //! A Standard Edition: the front end with its database, HTTPS for clients, and everybody's commands.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use net::{Driver, Handle, Options};
 use sd_notify::NotifyState;
 use storage::Sqlite;
 
-use crate::config::{ProcessLimits, Settings};
+use crate::config::{DnsSettings, ProcessLimits, Settings};
 use crate::control::protocol::ServerFacts;
 use crate::control::server::{Caller, Clerk, HomeClerk};
 use crate::https::HttpsThread;
@@ -38,8 +38,7 @@ pub(crate) struct Plan {
     pub(crate) messaging: MessagingLimits,
     pub(crate) calls: frontend::CallPolicy,
     pub(crate) limits: ProcessLimits,
-    /// Empty for those of the system.
-    pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) dns: DnsSettings,
     pub(crate) data_dir: PathBuf,
     pub(crate) control_socket: PathBuf,
     pub(crate) authority_file: Option<PathBuf>,
@@ -77,7 +76,7 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::R
     let driver = {
         // Sockets and resolvers register with the runtime that they are made in.
         let _inside = runtime.enter();
-        let resolver = resolver(&plan.dns_servers).context("no resolver can be made")?;
+        let resolver = resolver(&plan.dns).context("no resolver can be made")?;
         let options = Options {
             connections_max: plan.limits.connections_max,
             connections_per_source_max: plan.limits.connections_per_source_max,

@@ -1,8 +1,11 @@
-//! DNS for a node's questions (RFC 3263 §4): hickory-resolver, with its cache and `/etc/hosts`.
+//! DNS for a node's questions (RFC 3263 §4): hickory-resolver, with its cache and `/etc/hosts`, and hosts of our own
+//! ahead of both: a machine in the perimeter network often reaches no DNS server that knows the inner names.
 //!
 //! What this is not: the order in which servers are tried (RFC 3263 §4.3, RFC 2782) is the node's.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
@@ -20,14 +23,18 @@ const RECORDS_MAX: usize = 64;
 #[derive(Clone)]
 pub struct Resolver {
     inner: TokioResolver,
+    hosts: Arc<Hosts>,
 }
+
+/// Addresses of hosts by name, in lower case, which are not asked of DNS.
+pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
 
 impl Resolver {
     /// With the servers and search rules of `/etc/resolv.conf`.
     pub fn from_system() -> Result<Resolver, ResolverError> {
         let mut builder = TokioResolver::builder_tokio()?;
         configure(builder.options_mut());
-        Ok(Resolver { inner: builder.build()? })
+        Ok(Resolver { inner: builder.build()?, hosts: Arc::default() })
     }
 
     /// With these servers only, over UDP and TCP.
@@ -42,13 +49,22 @@ impl Resolver {
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         configure(builder.options_mut());
-        Ok(Resolver { inner: builder.build()? })
+        Ok(Resolver { inner: builder.build()?, hosts: Arc::default() })
+    }
+
+    /// Answers for these hosts itself, ahead of DNS.
+    pub fn with_hosts(mut self, hosts: Hosts) -> Resolver {
+        self.hosts = Arc::new(hosts);
+        self
     }
 
     /// Asks. The answer's variant fits the question.
     pub async fn resolve(&self, question: &Question) -> Result<Answers, ResolveError> {
         match question {
             Question::Addresses(host) => {
+                if let Some(addresses) = self.known(host) {
+                    return Ok(Answers::Addresses(addresses.clone()));
+                }
                 let answer = self.inner.lookup_ip(absolute(host).as_str()).await.map_err(|e| failure(&e))?;
                 let addresses: Vec<_> = answer.iter().take(RECORDS_MAX).collect();
                 non_empty(addresses).map(Answers::Addresses)
@@ -83,6 +99,13 @@ impl Resolver {
                 non_empty(records.take(RECORDS_MAX).collect()).map(Answers::Naptr)
             }
         }
+    }
+
+    fn known(&self, host: &str) -> Option<&Vec<IpAddr>> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        self.hosts.get(&host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
     }
 }
 

@@ -358,12 +358,20 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "dns",
         repeats: false,
         doc: "Where the hosts of registered devices and of other servers are looked up (RFC 3263).",
-        keys: &[Key {
-            name: "servers",
-            default: "[]",
-            doc: "The DNS servers to ask, such as [\"10.0.0.53\"], with their port where it is not 53. A network whose\n\
-                  inner names are unknown outside names its own. Default: those of the system (/etc/resolv.conf).",
-        }],
+        keys: &[
+            Key {
+                name: "servers",
+                default: "[]",
+                doc: "The DNS servers to ask, such as [\"10.0.0.53\"], with their port where it is not 53. A network whose\n\
+                      inner names are unknown outside names its own. Default: those of the system (/etc/resolv.conf).",
+            },
+            Key {
+                name: "hosts",
+                default: "[]",
+                doc: "Hosts whose addresses are not asked of DNS, such as [\"10.0.0.5 sip.contoso.example\"]: an address, then its\n\
+                      names, as in /etc/hosts.",
+            },
+        ],
     },
     Section {
         name: "limits",

@@ -61,8 +61,7 @@ pub(crate) struct Settings {
     pub(crate) messaging: MessagingLimits,
     pub(crate) calls: CallPolicy,
     pub(crate) limits: ProcessLimits,
-    /// DNS servers to ask; empty for those of the system.
-    pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) dns: DnsSettings,
     pub(crate) log: LogSettings,
 }
 
@@ -152,6 +151,15 @@ pub(crate) struct ListenerSettings {
     pub(crate) origins: Vec<String>,
 }
 
+/// Who is asked for names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct DnsSettings {
+    /// Empty for those of the system.
+    pub(crate) servers: Vec<SocketAddr>,
+    /// Answered ahead of DNS.
+    pub(crate) hosts: net::Hosts,
+}
+
 /// Budgets of the process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ProcessLimits {
@@ -223,7 +231,7 @@ impl Settings {
             ("[authentication]", self.authentication == new.authentication),
             ("[messaging]", self.messaging == new.messaging),
             ("[calls]", self.calls == new.calls),
-            ("[dns]", self.dns_servers == new.dns_servers),
+            ("[dns]", self.dns == new.dns),
             ("[limits]", self.limits == new.limits),
             ("[log] level", self.log.level == new.log.level),
         ];
@@ -237,7 +245,7 @@ impl Settings {
         self.authentication = new.authentication;
         self.messaging = new.messaging;
         self.calls = new.calls;
-        self.dns_servers = new.dns_servers;
+        self.dns = new.dns;
         self.limits = new.limits;
         self.log.level = new.log.level;
     }

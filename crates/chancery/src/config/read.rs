@@ -15,8 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
 use super::{
-    AccessEdgeSettings, CONTROL_SOCKET, ConfigError, DirectorSettings, FederationSettings, HostPort,
-    ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
+    AccessEdgeSettings, CONTROL_SOCKET, ConfigError, DirectorSettings, DnsSettings, FederationSettings,
+    HostPort, ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
     TlsSettings,
 };
 
@@ -127,7 +127,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         messaging: messaging(&root.table("messaging")),
         calls: calls(&root.table("calls")),
         limits: limits(&root.table("limits")),
-        dns_servers: dns_servers(&root.table("dns")),
+        dns: dns(&root.table("dns")),
         log: log(&root.table("log")),
     })
 }
@@ -410,6 +410,29 @@ fn calls(table: &Table<'_>) -> CallPolicy {
         no_answer_after: table.seconds("no_answer_after_seconds", 5..=180, default.no_answer_after),
         log_retention: Duration::from_secs(days * SECONDS_PER_DAY),
     }
+}
+
+fn dns(table: &Table<'_>) -> DnsSettings {
+    let mut hosts = net::Hosts::new();
+    for (text, at) in table.strings("hosts") {
+        let mut words = text.split_whitespace();
+        let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
+        let names: Vec<&str> = words.collect();
+        match address {
+            Some(address)
+                if !names.is_empty() && names.iter().all(|name| DomainName::parse(name).is_ok()) =>
+            {
+                for name in names {
+                    hosts.entry(name.to_ascii_lowercase()).or_default().push(address);
+                }
+            }
+            _ => {
+                let mend = "write an address and then names: \"10.0.0.5 sip.contoso.example\"";
+                table.problem::<()>(at, "hosts", format!("{text:?} is no line of hosts"), Some(mend));
+            }
+        }
+    }
+    DnsSettings { servers: dns_servers(table), hosts }
 }
 
 fn dns_servers(table: &Table<'_>) -> Vec<SocketAddr> {

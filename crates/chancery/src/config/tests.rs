@@ -267,9 +267,27 @@ fn a_running_server_says_what_needs_a_restart() {
 }
 
 #[test]
+fn hosts_are_written_as_in_etc_hosts() {
+    let text = format!(
+        "{MINIMAL}[dns]\nhosts = [\"10.0.0.5 SIP.contoso.example sip\", \"fd00::5 sip.contoso.example\"]\n"
+    );
+    let hosts = parse(&text).unwrap().dns.hosts;
+    let addresses: Vec<String> = hosts["sip.contoso.example"].iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.0.0.5", "fd00::5"]);
+    check(
+        &format!("{MINIMAL}[dns]\nhosts = [\"sip.contoso.example 10.0.0.5\", \"10.0.0.5\"]\n"),
+        expect![[r#"
+            chancery.toml:10: dns.hosts: "sip.contoso.example 10.0.0.5" is no line of hosts
+              help: write an address and then names: "10.0.0.5 sip.contoso.example"
+            chancery.toml:10: dns.hosts: "10.0.0.5" is no line of hosts
+              help: write an address and then names: "10.0.0.5 sip.contoso.example""#]],
+    );
+}
+
+#[test]
 fn a_dns_server_listens_where_they_all_do_unless_said() {
     let text = format!("{MINIMAL}[dns]\nservers = [\"10.0.0.53\", \"fd00::53\", \"127.0.0.1:5353\"]\n");
-    let servers: Vec<String> = parse(&text).unwrap().dns_servers.iter().map(ToString::to_string).collect();
+    let servers: Vec<String> = parse(&text).unwrap().dns.servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["10.0.0.53:53", "[fd00::53]:53", "127.0.0.1:5353"]);
     check(
         &format!("{MINIMAL}[dns]\nservers = [\"ns.contoso.example\", \"10.0.0.53:0\"]\n"),
