@@ -155,7 +155,7 @@ fn parse(certificate_der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     parsed.map(|(_, certificate)| certificate).map_err(|e| PkiError::malformed("the certificate", e))
 }
 
-fn ip_address(name: &GeneralName<'_>) -> Option<IpAddr> {
+pub(crate) fn ip_address(name: &GeneralName<'_>) -> Option<IpAddr> {
     let GeneralName::IPAddress(octets) = name else { return None };
     if let Ok(v4) = <[u8; 4]>::try_from(*octets) {
         return Some(IpAddr::from(v4));

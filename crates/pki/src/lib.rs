@@ -5,12 +5,13 @@
 //! - [`Authority`] is a private CA: a root that can be taken offline, and an issuing CA below it, both held to
 //!   [`Constraints`]. It issues for what a [`Request`] asks, by the [`Kind`] of its holder (RFC 5922 §4, RFC 5924),
 //!   and lists what it revoked (RFC 5280 §5).
+//! - [`Trust`] judges the chain that a peer showed, and makes [`node::PeerCertificate`] of it.
 //! - [`CertificateFacts`] is what an operator wants to know about a certificate: names, dates, usages, whether its key
 //!   fits.
 //! - [`fitness`] tells for which [`Part`] of a deployment a chain will do, and what it lacks for the others.
 //!
-//! What it is not: it makes no TLS connection, verifies no peer (that is the TLS library's work in `net`), reads no
-//! file and asks no clock. Certificates come and go as DER or PEM octets; no object of a library stands in the
+//! What it is not: it makes no TLS connection (that a peer holds its key is proved in `net`), reads no file and asks no
+//! clock. Certificates come and go as DER or PEM octets; no object of a library stands in the
 //! interface.
 
 mod authority;
@@ -19,6 +20,7 @@ mod facts;
 mod fitness;
 mod names;
 mod request;
+mod trust;
 
 pub use authority::{
     AUTHORITY_VALID_DAYS, Authority, ISSUING_VALID_DAYS, Issued, Key, ListFacts, RevocationReason, Revoked,
@@ -29,6 +31,9 @@ pub use facts::{CertificateFacts, KeyFacts, certificates_in_pem, is_issued_by, k
 pub use fitness::{Fitness, Lack, Part, Weight, fitness};
 pub use names::{covers_host, proves_domain, sip_domains};
 pub use request::{CLIENT_VALID_DAYS, Kind, NAMES_MAX, Request, SERVER_VALID_DAYS, Usages};
+pub use trust::{
+    CHAIN_CERTIFICATES_MAX, Distrust, DistrustClass, ExpiredCrls, Judgement, PeerRole, Trust, TrustBuilder,
+};
 
 /// What went wrong, by whose fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -70,6 +70,14 @@ fn sip_uris<'a>(names: &'a [GeneralName<'a>]) -> impl Iterator<Item = &'a str> {
     })
 }
 
+/// The hosts of all `sip:` URI names, in lower case, those of persons too: whoever may not sign for a domain may not
+/// sign for its persons.
+pub(crate) fn sip_hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let uris = sip_uris(subject_names(certificate));
+    // A password may hold no `@` (RFC 3261 §25.1): the last one ends it.
+    uris.filter_map(|uri| domain_of_sip_uri(uri.rsplit_once('@').map_or(uri, |(_, host)| host))).collect()
+}
+
 /// The subject alternative names; empty where the extension is absent or cannot be parsed, which proves nothing.
 pub(crate) fn subject_names<'a>(certificate: &'a X509Certificate<'_>) -> &'a [GeneralName<'a>] {
     match certificate.subject_alternative_name() {
