@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::UnixMillis;
+use crate::{Side, UnixMillis};
 
 /// A purpose that certificates are believed for. Trust anchors are kept by purpose and partner: the private CA of one
 /// partner vouches for nobody else.
@@ -83,6 +83,31 @@ pub enum Proof {
     Domain(String),
     /// Nothing but to be this certificate, by its SHA-256; anchors are not asked.
     Pin([u8; 32]),
+}
+
+/// A server that is reached over TLS and must prove who it is, wherever DNS leads: one of ours, or a partner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerHop {
+    /// The network that it is reached through.
+    pub side: Side,
+    /// Where it is looked for.
+    pub place: Place,
+    /// What it must prove. Never taken from what DNS said (RFC 5922 §7.3).
+    pub expected: Expected,
+}
+
+/// See [`PeerHop::place`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A host name or address, and a port.
+    Host {
+        /// IPv6 addresses without brackets.
+        name: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// The SRV records of this name, such as `_sipfederationtls._tcp.fabrikam.example`.
+    Service(String),
 }
 
 /// Why a certificate is not what was expected.

@@ -21,7 +21,7 @@ mod report;
 pub mod store;
 mod time;
 
-pub use certificate::{Anchors, Expected, PeerCertificate, Proof, Unmet};
+pub use certificate::{Anchors, Expected, PeerCertificate, PeerHop, Place, Proof, Unmet};
 pub use flow::{ConnectionId, Flow, Listener, ListenerId, Peer, PeerIdentity, Side, Transport};
 pub use io::{
     Answers, CallToken, CloseReason, ConnectError, ConnectTarget, ConnectToken, Input, Naptr, Output,

@@ -44,6 +44,8 @@ use rand_chacha::ChaCha8Rng;
 use sip_message::{Host, Scheme, Uri};
 use smallvec::SmallVec;
 
+pub use node::{PeerHop, Place};
+
 /// Most addresses that one search tries. Beyond it the caller's transaction would have timed out anyway.
 const CANDIDATES_MAX: usize = 16;
 /// Most DNS questions of one search: one NAPTR, three SRV, one for each candidate's host. A domain that answers with
@@ -96,31 +98,6 @@ pub struct HopEvent {
     pub search: SearchId,
     /// How it ended.
     pub result: Result<Reached, HopError>,
-}
-
-/// A server that is reached over TLS and must prove who it is, wherever DNS leads: one of ours, or a partner's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerHop {
-    /// The network that it is reached through.
-    pub side: Side,
-    /// Where it is looked for.
-    pub place: Place,
-    /// What it must prove. Never taken from what DNS said (RFC 5922 §7.3).
-    pub expected: Expected,
-}
-
-/// See [`PeerHop::place`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A host name or address, and a port.
-    Host {
-        /// IPv6 addresses without brackets.
-        name: String,
-        /// Never 0.
-        port: u16,
-    },
-    /// The SRV records of this name, such as `_sipfederationtls._tcp.fabrikam.example`.
-    Service(String),
 }
 
 /// What the table wants of the world.

@@ -55,7 +55,11 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
         "presence knows neither its transport nor its store",
     ),
     ("directory", &["ldap", "storage", "sip-message", "sip-stack"], "users exist without LDAP, SQL and SIP"),
-    ("federation", &["directory", "records"], "the verdict is about domains, never about users"),
+    (
+        "federation",
+        &["directory", "pki", "records", "sip-stack", "storage"],
+        "the verdict is about domains and facts, never about users, chains or transactions",
+    ),
 ];
 
 const USER_STORES: &[&str] = &["directory", "records", "storage"];

@@ -1,0 +1,1 @@
+//! The verdict, by example.
