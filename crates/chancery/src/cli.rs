@@ -432,6 +432,7 @@ pub(crate) struct AccessUnsetArguments {
     chancery user add erin@contoso.example --name 'Erin Example' --generate\n  \
     chancery user list --containing contoso --json\n  \
     chancery user disable erin@contoso.example\n  \
+    chancery user set-permission erin@contoso.example --federation off\n  \
     chancery user list --dir ./chancery-demo")]
 pub(crate) enum UserCommand {
     /// Create an account.
@@ -446,6 +447,8 @@ pub(crate) enum UserCommand {
     Enable(UserArguments),
     /// Set a new password; registrations made with the old one end.
     SetPassword(UserPasswordArguments),
+    /// Grant or take what a user may do beyond the own organisation and network.
+    SetPermission(UserPermissionArguments),
     /// Remove an account with everything that it owns here.
     Remove(UserRemoveArguments),
 }
@@ -509,6 +512,32 @@ pub(crate) struct UserPasswordArguments {
     pub(crate) password: PasswordArguments,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user set-permission erin@contoso.example --federation off\n  \
+    chancery user set-permission erin@contoso.example --federation on --remote off")]
+#[command(group = clap::ArgGroup::new("permission").required(true).multiple(true))]
+pub(crate) struct UserPermissionArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// Whether it talks with other organisations.
+    #[arg(long, value_name = "SWITCH", group = "permission")]
+    pub(crate) federation: Option<SwitchArgument>,
+    /// Whether it may sign in from outside of the own network.
+    #[arg(long, value_name = "SWITCH", group = "permission")]
+    pub(crate) remote: Option<SwitchArgument>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SwitchArgument {
+    /// It may.
+    On,
+    /// It may not.
+    Off,
 }
 
 #[derive(Args)]

@@ -128,6 +128,7 @@ fn account(user: &NewUser) -> anyhow::Result<User> {
         display_name: user.display_name.clone(),
         state: UserState::Enabled,
         role: user.role,
+        permissions: Default::default(),
         secrets: Some(secrets::digest_secrets(&user.address, &user.password)),
     })
 }

@@ -6,13 +6,13 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 
 use crate::cli::{
-    PasswordArguments, RoleArgument, ServerArguments, StatusArguments, UserAddArguments, UserCommand,
-    UserListArguments, UserPasswordArguments, UserRemoveArguments,
+    PasswordArguments, RoleArgument, ServerArguments, StatusArguments, SwitchArgument, UserAddArguments,
+    UserCommand, UserListArguments, UserPasswordArguments, UserPermissionArguments, UserRemoveArguments,
 };
 use crate::control::client::Client;
 use crate::control::protocol::{
-    AnswerLine, CallLine, DeviceLine, RefusalKind, RoleWord, StateWord, StatusLine, USERS_PER_PAGE_MAX,
-    UserDetailsLine, UserLine, parse_address,
+    AnswerLine, CallLine, DeviceLine, PermissionsLine, RefusalKind, RoleWord, StateWord, StatusLine,
+    USERS_PER_PAGE_MAX, UserDetailsLine, UserLine, parse_address,
 };
 use crate::exit::{Exit, Failure};
 use crate::presence::presence_text;
@@ -35,6 +35,7 @@ pub(crate) fn run(command: UserCommand) -> Result<(), Failure> {
             simple(CallLine::UserEnable { address: arguments.address }, &arguments.server, &done)
         }
         UserCommand::SetPassword(arguments) => set_password(arguments),
+        UserCommand::SetPermission(arguments) => set_permission(arguments),
         UserCommand::Remove(arguments) => remove(arguments),
     }
 }
@@ -70,6 +71,20 @@ fn set_password(arguments: UserPasswordArguments) -> Result<(), Failure> {
     let call = CallLine::UserSetPassword { address: address.clone(), password: password.text.clone() };
     expect_done(ask(&arguments.server, call)?)?;
     password.report(&arguments.server, &address, "given a new password")
+}
+
+fn set_permission(arguments: UserPermissionArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    let is_on = |switch: SwitchArgument| switch == SwitchArgument::On;
+    let (federation, remote_access) = (arguments.federation.map(is_on), arguments.remote.map(is_on));
+    let named = [("federation", federation), ("remote access", remote_access)];
+    let words = named.into_iter().filter_map(|(name, is_on)| Some(format!("{name} {}", on_or_off(is_on?))));
+    let done = format!("{address}: {}", words.collect::<Vec<_>>().join(", "));
+    simple(CallLine::UserSetPermission { address, federation, remote_access }, &arguments.server, &done)
+}
+
+fn on_or_off(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
 }
 
 fn list(arguments: &UserListArguments) -> Result<(), Failure> {
@@ -296,6 +311,13 @@ fn user_text(user: &UserDetailsLine) -> String {
         summary.waiting_messages,
         user.registrations.len()
     );
+    if let Some(PermissionsLine { federation, remote_access }) = user.permissions {
+        text += &format!(
+            "may:       federation {}, remote access {}\n",
+            on_or_off(federation),
+            on_or_off(remote_access)
+        );
+    }
     for DeviceLine { contact, transport, remote, user_agent, instance, expires_seconds } in
         &user.registrations
     {

@@ -7,4 +7,4 @@ mod address;
 mod user;
 
 pub use address::{AddressError, DomainName, SipAddress};
-pub use user::{DigestSecrets, Role, User, UserId, UserState};
+pub use user::{DigestSecrets, PermissionChange, Permissions, Role, User, UserId, UserState};

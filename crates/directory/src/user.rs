@@ -23,6 +23,8 @@ pub struct User {
     pub state: UserState,
     /// What the user may do to the server.
     pub role: Role,
+    /// What the user may do beyond the own organisation and network.
+    pub permissions: Permissions,
     /// What Digest is checked against; `None` for an account without a password.
     pub secrets: Option<DigestSecrets>,
 }
@@ -43,6 +45,41 @@ pub enum Role {
     Person,
     /// Everything, in the Console.
     Administrator,
+}
+
+/// What a user may do beyond the own organisation and network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Permissions {
+    /// To talk with people of other organisations, and to be found by them.
+    pub federation: bool,
+    /// To sign in from outside of the own network, through an Access Edge.
+    pub remote_access: bool,
+}
+
+impl Default for Permissions {
+    /// Everything: what the organisation allows is decided at its edge.
+    fn default() -> Self {
+        Permissions { federation: true, remote_access: true }
+    }
+}
+
+/// A change of [`Permissions`]; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PermissionChange {
+    /// See [`Permissions::federation`].
+    pub federation: Option<bool>,
+    /// See [`Permissions::remote_access`].
+    pub remote_access: Option<bool>,
+}
+
+impl PermissionChange {
+    /// What it makes of what was.
+    pub fn apply(self, to: Permissions) -> Permissions {
+        Permissions {
+            federation: self.federation.unwrap_or(to.federation),
+            remote_access: self.remote_access.unwrap_or(to.remote_access),
+        }
+    }
 }
 
 /// HA1 of RFC 7616 §3.4.2 (`H(username ":" realm ":" password)`) for the algorithms that we offer. The user name

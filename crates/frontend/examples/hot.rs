@@ -245,6 +245,7 @@ fn users() -> Vec<UserRecord> {
             display_name: String::new(),
             state: UserState::Enabled,
             role: Role::Person,
+            permissions: Default::default(),
             secrets,
         };
         UserRecord::fresh(user)

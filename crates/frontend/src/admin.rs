@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use directory::{Role, SipAddress, UserState};
+use directory::{PermissionChange, Permissions, Role, SipAddress, UserState};
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
 use presence::{DeviceState, Level, Manual, ManualState, Note, State};
@@ -39,6 +39,8 @@ pub enum Call {
     ShowUser(SipAddress),
     /// Enables or disables an account. Disabling ends registrations and connections at once.
     SetUserState(SipAddress, UserState),
+    /// Grants or takes what a user may do beyond the own organisation and network.
+    SetPermissions(SipAddress, PermissionChange),
     /// Sets a new password; registrations made with the old one end.
     SetPassword(SipAddress, String),
     /// Removes an account with everything that it owns here.
@@ -315,6 +317,8 @@ pub struct UserSummary {
 pub struct UserDetails {
     /// The account.
     pub summary: UserSummary,
+    /// What it may do beyond the own organisation and network.
+    pub permissions: Permissions,
     /// Its registered devices, in order of registration.
     pub devices: Vec<Device>,
     /// What its owner is seen as.
@@ -464,6 +468,7 @@ impl std::fmt::Debug for Call {
             Call::ListUsers { .. } => f.write_str("ListUsers"),
             Call::ShowUser(address) => write!(f, "ShowUser({address})"),
             Call::SetUserState(address, state) => write!(f, "SetUserState({address}, {state:?})"),
+            Call::SetPermissions(address, change) => write!(f, "SetPermissions({address}, {change:?})"),
             Call::SetPassword(address, _) => write!(f, "SetPassword({address})"),
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
             Call::ShowPresence(address) => write!(f, "ShowPresence({address})"),

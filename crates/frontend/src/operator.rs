@@ -80,12 +80,17 @@ impl FrontEnd {
                     display_name: display_name.clone(),
                     state: UserState::Enabled,
                     role: *role,
+                    permissions: Default::default(),
                     secrets: Some(secrets(address, password)),
                 }))
             }
             Call::SetUserState(address, state) => {
                 Begun::Change(Change::SetUserState { user: self.known(address)?, state: *state })
             }
+            Call::SetPermissions(address, permissions) => Begun::Change(Change::SetUserPermissions {
+                user: self.known(address)?,
+                permissions: *permissions,
+            }),
             Call::SetPassword(address, password) => {
                 check_password(password)?;
                 Begun::Change(Change::SetUserSecrets {
@@ -166,6 +171,11 @@ impl FrontEnd {
                     self.cut_off(user);
                 }
             }
+            Change::SetUserPermissions { user, permissions } => {
+                if let Some(account) = self.users.get_mut(user) {
+                    account.user.permissions = permissions.apply(account.user.permissions);
+                }
+            }
             Change::SetUserSecrets { user, secrets } => {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.secrets = Some(secrets);
@@ -243,6 +253,7 @@ impl FrontEnd {
         });
         UserDetails {
             summary: summary(account),
+            permissions: account.user.permissions,
             devices: devices.collect(),
             presence: self.presence_details(account),
         }

@@ -153,6 +153,7 @@ mod tests {
                 display_name: String::new(),
                 state: UserState::Enabled,
                 role: directory::Role::Person,
+                permissions: Default::default(),
                 secrets: None,
             };
             // A change of an account inserts it again.

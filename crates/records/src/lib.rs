@@ -15,7 +15,7 @@
 
 pub mod memory;
 
-use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
+use directory::{DigestSecrets, PermissionChange, SipAddress, User, UserId, UserState};
 use presence::Manual;
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
@@ -37,6 +37,13 @@ pub enum Change {
         user: UserId,
         /// To what.
         state: UserState,
+    },
+    /// Grants or takes what a user may do beyond the own organisation and network.
+    SetUserPermissions {
+        /// Whose.
+        user: UserId,
+        /// What of them.
+        permissions: PermissionChange,
     },
     /// Sets a user's digest secrets (a new password).
     SetUserSecrets {

@@ -75,6 +75,11 @@ impl Tables {
                     }
                 }
             }
+            Change::SetUserPermissions { user, permissions } => {
+                if let Some(u) = self.users.get_mut(user) {
+                    u.permissions = permissions.apply(u.permissions);
+                }
+            }
             Change::SetUserSecrets { user, secrets } => {
                 if let Some(u) = self.users.get_mut(user) {
                     u.secrets = Some(secrets.clone());

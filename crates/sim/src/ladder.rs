@@ -81,6 +81,9 @@ fn describe(change: &Change) -> String {
         }
         Change::AddUser(user) => format!("user {} {}", user.id.0, user.address),
         Change::SetUserState { user, state } => format!("user {} {state:?}", user.0),
+        Change::SetUserPermissions { user, permissions } => {
+            format!("user {} may {permissions:?}", user.0)
+        }
         Change::SetUserSecrets { user, .. } => format!("password of user {}", user.0),
         Change::RemoveUser(user) => format!("no user {}", user.0),
         Change::SetManual { user, manual } => {

@@ -239,6 +239,7 @@ impl World {
             display_name: String::new(),
             state: UserState::Enabled,
             role: Account::Person,
+            permissions: Default::default(),
             secrets: Some(DigestSecrets { md5, sha256 }),
         };
         let change = Change::AddUser(user);

@@ -81,6 +81,7 @@ fn add_user(id: u64) -> Change {
         display_name: format!("User {id}"),
         state: UserState::Enabled,
         role: Role::Person,
+        permissions: Default::default(),
         secrets: None,
     })
 }

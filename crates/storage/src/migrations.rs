@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_states_documents_calls.sql"),
     include_str!("../migrations/0005_ages_of_messages_in_blocks.sql"),
     include_str!("../migrations/0006_calls_in_order_of_arrival.sql"),
+    include_str!("../migrations/0007_permissions_of_users.sql"),
 ];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".

@@ -503,6 +503,7 @@ mod tests {
             display_name: String::new(),
             state: UserState::Enabled,
             role: Role::Person,
+            permissions: Default::default(),
             secrets: None,
         };
         let add = Submission::Persist {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use directory::{Role, SipAddress, UserState};
+use directory::{PermissionChange, Permissions, Role, SipAddress, UserState};
 use frontend::admin::{
     Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict,
 };
@@ -45,6 +45,7 @@ pub(crate) enum CallLine {
     UserShow { address: String },
     UserEnable { address: String },
     UserDisable { address: String },
+    UserSetPermission { address: String, federation: Option<bool>, remote_access: Option<bool> },
     UserSetPassword { address: String, password: String },
     UserRemove { address: String },
     PresenceShow { address: String },
@@ -163,9 +164,17 @@ pub(crate) struct UserLine {
 pub(crate) struct UserDetailsLine {
     #[serde(flatten)]
     pub(crate) summary: UserLine,
+    /// Missing in the answer of a server that is older.
+    pub(crate) permissions: Option<PermissionsLine>,
     pub(crate) registrations: Vec<DeviceLine>,
     /// Missing in the answer of a server that is older.
     pub(crate) presence: Option<PresenceLine>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PermissionsLine {
+    pub(crate) federation: bool,
+    pub(crate) remote_access: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +282,9 @@ impl CallLine {
             }
             CallLine::UserDisable { address } => {
                 Call::SetUserState(parse_address(&address)?, UserState::Disabled)
+            }
+            CallLine::UserSetPermission { address, federation, remote_access } => {
+                Call::SetPermissions(parse_address(&address)?, PermissionChange { federation, remote_access })
             }
             CallLine::UserSetPassword { address, password } => {
                 Call::SetPassword(parse_address(&address)?, bounded("the password", password)?)
@@ -462,9 +474,17 @@ impl From<UserDetails> for UserDetailsLine {
     fn from(details: UserDetails) -> UserDetailsLine {
         UserDetailsLine {
             summary: UserLine::from(details.summary),
+            permissions: Some(PermissionsLine::from(details.permissions)),
             registrations: details.devices.into_iter().map(DeviceLine::from).collect(),
             presence: Some(PresenceLine::from(details.presence)),
         }
+    }
+}
+
+impl From<Permissions> for PermissionsLine {
+    fn from(permissions: Permissions) -> PermissionsLine {
+        let Permissions { federation, remote_access } = permissions;
+        PermissionsLine { federation, remote_access }
     }
 }
 

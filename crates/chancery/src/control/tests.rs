@@ -3,7 +3,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use directory::{Role, SipAddress, UserState};
+use directory::{Permissions, Role, SipAddress, UserState};
 use expect_test::{Expect, expect};
 use frontend::admin::{Answer, Call, Device, Refusal, Status, UserDetails, UserSummary};
 
@@ -129,13 +129,16 @@ fn answers_in_json() {
         devices: vec![DevicePresence { contact: None, is_published: true, state: DeviceState::registered() }],
         watchers: 3,
     };
-    let details = UserDetails { summary: alice(), devices: vec![device], presence };
+    let details = UserDetails {
+        summary: alice(),
+        permissions: Permissions { federation: true, remote_access: false },
+        devices: vec![device],
+        presence,
+    };
     check(
         vec![Answer::User(Box::new(details))],
         "{\"version\":1,\"call\":\"user-show\",\"address\":\"alice@contoso.example\"}\n",
-        expect![[
-            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
-        ]],
+        expect![[r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"permissions":{"federation":true,"remote_access":false},"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#]],
     );
     check(
         vec![Answer::Users(vec![alice()]), Answer::Users(vec![])],

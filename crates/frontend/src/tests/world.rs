@@ -58,6 +58,7 @@ impl World {
                 display_name: String::new(),
                 state: UserState::Enabled,
                 role: Role::Person,
+                permissions: Default::default(),
             }));
         }
         World::on(tables, 1, change)

@@ -1,4 +1,4 @@
-use directory::{DigestSecrets, Role};
+use directory::{DigestSecrets, PermissionChange, Role};
 use presence::{ManualState, Note};
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ fn user(id: UserId, address: &str) -> User {
         display_name: String::new(),
         state: UserState::Enabled,
         role: Role::Person,
+        permissions: Default::default(),
         secrets: None,
     }
 }
@@ -284,6 +285,10 @@ proptest! {
         for change in [
             Change::SetUserState { user: BOB, state: UserState::Disabled },
             Change::SetUserSecrets { user: BOB, secrets: DigestSecrets { md5: [0; 16], sha256: [0; 32] } },
+            Change::SetUserPermissions {
+                user: BOB,
+                permissions: PermissionChange { federation: Some(false), remote_access: None },
+            },
             Change::RemoveUser(BOB),
             Change::PutBinding(binding(BOB, "k")),
             Change::RemoveBinding { user: BOB, key: "k".to_owned() },

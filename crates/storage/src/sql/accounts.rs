@@ -1,6 +1,6 @@
 //! Accounts.
 
-use directory::{DigestSecrets, Role, User, UserId, UserState};
+use directory::{DigestSecrets, PermissionChange, Permissions, Role, User, UserId, UserState};
 use node::store::Outcome;
 use records::{MailboxRecord, Sequence, UserRecord};
 use rusqlite::{Connection, Row, Statement, params};
@@ -8,14 +8,17 @@ use rusqlite::{Connection, Row, Statement, params};
 use super::values::{address, damaged, integer, natural};
 use crate::error::Failure;
 
-const ADD: &str = "INSERT INTO users (id, address, display_name, state, role, ha1_md5, ha1_sha256)
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+const ADD: &str = "INSERT INTO users
+        (id, address, display_name, state, role, ha1_md5, ha1_sha256, federation, remote_access)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
 const ADD_MAILBOX: &str = "INSERT INTO mailboxes (owner) VALUES ($1)";
 const SET_STATE: &str = "UPDATE users SET state = $1 WHERE id = $2";
+const SET_PERMISSIONS: &str = "UPDATE users
+    SET federation = coalesce($1, federation), remote_access = coalesce($2, remote_access) WHERE id = $3";
 const SET_SECRETS: &str = "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2 WHERE id = $3";
 const REMOVE: &str = "DELETE FROM users WHERE id = $1";
 const LOAD: &str = "SELECT id, address, display_name, state, role, ha1_md5, ha1_sha256, taken,
-        CASE WHEN last_given > last_dropped THEN last_given ELSE last_dropped END
+        CASE WHEN last_given > last_dropped THEN last_given ELSE last_dropped END, federation, remote_access
     FROM (
         SELECT users.*, taken, last_dropped,
             coalesce((SELECT max(sequence) FROM message_places WHERE owner = users.id), 0) AS last_given
@@ -27,6 +30,7 @@ pub(super) struct Accounts<'c> {
     add: Statement<'c>,
     add_mailbox: Statement<'c>,
     set_state: Statement<'c>,
+    set_permissions: Statement<'c>,
     set_secrets: Statement<'c>,
     remove: Statement<'c>,
     load: Statement<'c>,
@@ -38,6 +42,7 @@ impl<'c> Accounts<'c> {
             add: connection.prepare(ADD)?,
             add_mailbox: connection.prepare(ADD_MAILBOX)?,
             set_state: connection.prepare(SET_STATE)?,
+            set_permissions: connection.prepare(SET_PERMISSIONS)?,
             set_secrets: connection.prepare(SET_SECRETS)?,
             remove: connection.prepare(REMOVE)?,
             load: connection.prepare(LOAD)?,
@@ -55,6 +60,8 @@ impl<'c> Accounts<'c> {
             role_text(user.role),
             secrets.map(|s| s.md5),
             secrets.map(|s| s.sha256),
+            user.permissions.federation,
+            user.permissions.remote_access,
         ])?;
         if added == 0 {
             return Ok(Outcome::AlreadyThere);
@@ -65,6 +72,16 @@ impl<'c> Accounts<'c> {
 
     pub(super) fn set_state(&mut self, user: UserId, state: UserState) -> Result<(), Failure> {
         self.set_state.execute(params![state_text(state), integer(user.0)?])?;
+        Ok(())
+    }
+
+    pub(super) fn set_permissions(
+        &mut self,
+        user: UserId,
+        permissions: PermissionChange,
+    ) -> Result<(), Failure> {
+        let PermissionChange { federation, remote_access } = permissions;
+        self.set_permissions.execute(params![federation, remote_access, integer(user.0)?])?;
         Ok(())
     }
 
@@ -103,6 +120,7 @@ fn user_record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
             "administrator" => Role::Administrator,
             _ => return Err(damaged(4, "an unknown role")),
         },
+        permissions: Permissions { federation: row.get(9)?, remote_access: row.get(10)? },
         secrets,
     };
     let mailbox = MailboxRecord {

@@ -180,6 +180,9 @@ impl<'c> Statements<'c> {
                 }
                 self.accounts.set_state(*user, *state)?;
             }
+            Change::SetUserPermissions { user, permissions } => {
+                self.accounts.set_permissions(*user, *permissions)?;
+            }
             Change::SetUserSecrets { user, secrets } => self.accounts.set_secrets(*user, secrets)?,
             Change::PutBinding(binding) => self.bindings.put(binding)?,
             Change::RemoveBinding { user, key } => self.bindings.remove(*user, key)?,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use directory::{DigestSecrets, Role, SipAddress, User, UserId, UserState};
+use directory::{DigestSecrets, PermissionChange, Permissions, Role, SipAddress, User, UserId, UserState};
 use node::store::{Completion, Store, StoreError, Submission};
 use presence::{Manual, ManualState, Note};
 use proptest::collection::vec;
@@ -62,6 +62,11 @@ fn secrets() -> impl Strategy<Value = DigestSecrets> {
     any::<([u8; 16], [u8; 32])>().prop_map(|(md5, sha256)| DigestSecrets { md5, sha256 })
 }
 
+fn permissions() -> impl Strategy<Value = PermissionChange> {
+    any::<(Option<bool>, Option<bool>)>()
+        .prop_map(|(federation, remote_access)| PermissionChange { federation, remote_access })
+}
+
 fn state() -> impl Strategy<Value = UserState> {
     prop_oneof![3 => Just(UserState::Enabled), 1 => Just(UserState::Disabled)]
 }
@@ -73,10 +78,12 @@ prop_compose! {
         display_name in ".{0,4}",
         state in state(),
         administrator in any::<bool>(),
+        (federation, remote_access) in any::<(bool, bool)>(),
         secrets in option::of(secrets()),
     ) -> User {
         let role = if administrator { Role::Administrator } else { Role::Person };
-        User { id, address, display_name, state, role, secrets }
+        let permissions = Permissions { federation, remote_access };
+        User { id, address, display_name, state, role, permissions, secrets }
     }
 }
 
@@ -188,6 +195,9 @@ fn change() -> impl Strategy<Value = Change> {
         5 => call().prop_map(Change::AppendCall),
         3 => user().prop_map(Change::AddUser),
         1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state }),
+        1 => (id(), permissions()).prop_map(|(user, permissions)| {
+            Change::SetUserPermissions { user, permissions }
+        }),
         1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
         1 => id().prop_map(Change::RemoveUser),
         3 => binding().prop_map(Change::PutBinding),

@@ -134,6 +134,7 @@ pub(crate) fn user(id: UserId, address: &str) -> User {
         display_name: "A User".to_owned(),
         state: UserState::Enabled,
         role: Role::Person,
+        permissions: Default::default(),
         secrets: None,
     }
 }
