@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Manage who sees how much of a user's presence.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Sign in, write and receive messages as a user's client does.
+    #[command(subcommand)]
+    Probe(ProbeCommand),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
 }
@@ -399,6 +402,93 @@ pub(crate) enum AccessCommand {
     Set(AccessSetArguments),
     /// Take away what was said of a subject: wider rules hold for it, or the server's policy.
     Unset(AccessUnsetArguments),
+}
+
+/// Sign in, write and receive messages as a user's client does.
+///
+/// What works here works for every client; what is refused is shown with the server's words. Passwords come from a file
+/// or from standard input, never from the command line.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    echo PASSWORD | chancery probe register --server tls:sip.contoso.example --ca ca.pem --as alice@contoso.example --password-stdin\n  \
+    chancery probe message --server tcp:192.0.2.1 --as alice@contoso.example --password-file alice.txt --to bob@fabrikam.example Hello\n  \
+    chancery probe listen --server tls:sip.fabrikam.example --ca ca.pem --as bob@fabrikam.example --password-file bob.txt --count 1")]
+pub(crate) enum ProbeCommand {
+    /// Sign in, and out again.
+    Register(ProbeRegisterArguments),
+    /// Sign in and write one message.
+    Message(ProbeMessageArguments),
+    /// Sign in and print the messages that come.
+    Listen(ProbeListenArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeSignIn {
+    /// The server: tls:HOST[:PORT] or tcp:HOST[:PORT].
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) server: String,
+    /// The CA that the server's certificate must lead to, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The name that the server's certificate must bear. Default: the host of --server.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// The user, user@domain.
+    #[arg(long = "as", value_name = "ADDRESS")]
+    pub(crate) user: String,
+    /// A file whose first line is the password.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input.
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) password_stdin: bool,
+    /// A certificate to show, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Show the SIP on standard error.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeRegisterArguments {
+    #[command(flatten)]
+    pub(crate) sign_in: ProbeSignIn,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeMessageArguments {
+    #[command(flatten)]
+    pub(crate) sign_in: ProbeSignIn,
+    /// The recipient, user@domain.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: String,
+    /// Claim to be somebody else: what every server must refuse.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) claim: Option<String>,
+    /// Do not sign in first: as another organisation's server would write.
+    #[arg(long)]
+    pub(crate) unregistered: bool,
+    /// The text.
+    pub(crate) text: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeListenArguments {
+    #[command(flatten)]
+    pub(crate) sign_in: ProbeSignIn,
+    /// End after so many messages.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<usize>,
+    /// End after so many seconds.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
 }
 
 #[derive(Args)]

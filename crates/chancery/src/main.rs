@@ -25,6 +25,7 @@ mod logging;
 mod metrics;
 mod offline;
 mod presence;
+mod probe;
 mod reload;
 mod secrets;
 mod serve;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Contact(command) => contact::contact(command),
         Command::Group(command) => contact::group(command),
         Command::Access(command) => access::run(command),
+        Command::Probe(command) => probe::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match done {

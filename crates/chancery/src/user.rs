@@ -182,7 +182,7 @@ impl Password {
     }
 }
 
-fn password_from_stdin() -> anyhow::Result<String> {
+pub(crate) fn password_from_stdin() -> anyhow::Result<String> {
     use std::io::Read as _;
     let mut line = String::new();
     let mut bounded = std::io::stdin().lock().take(PASSWORD_OCTETS_MAX + 1);

@@ -435,6 +435,77 @@ fn a_demo_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
+fn a_probe_does_what_a_client_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = ["--user", "alice:a-secret-of-alice", "--user", "bob:a-secret-of-bob"];
+    let (running, ready) = Running::demo(dir.path(), &users);
+    let port = |transport: &str| {
+        let listeners = ready["listeners"].as_array().unwrap();
+        let sip = listeners.iter().find(|l| l["role"] == "sip" && l["transport"] == transport).unwrap();
+        sip["port"].as_u64().unwrap()
+    };
+    let (tls, tcp) = (format!("tls:127.0.0.1:{}", port("tls")), format!("tcp:127.0.0.1:{}", port("tcp")));
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (alice, bob) = (file("alice", "a-secret-of-alice\n"), file("bob", "a-secret-of-bob\n"));
+    let wrong = file("wrong", "a-secret-of-nobody\n");
+    let ca = ready["ca"].as_str().unwrap().to_owned();
+    let as_alice = ["--server", &tls, "--ca", &ca, "--as", "alice@contoso.example"];
+    let probe = |command: &str, more: &[&str]| run(&[&["probe", command], &as_alice[..], more].concat());
+
+    assert_eq!(probe("register", &["--password-file", &alice]), (0, String::new(), String::new()));
+    check(
+        &probe("register", &["--password-file", &wrong]),
+        &[],
+        expect![[r#"
+        chancery: signing in was refused: 401 Unauthorized
+        exit 1
+    "#]],
+    );
+    let listener = chancery(&[
+        "probe",
+        "listen",
+        "--server",
+        &tcp,
+        "--as",
+        "bob@contoso.example",
+        "--password-file",
+        &bob,
+        "--count",
+        "1",
+        "--json",
+    ]);
+    let listener = Running::start(listener);
+    let password = ["--password-file", &alice];
+    let sent = probe("message", &[&password[..], &["--to", "bob@contoso.example", "hello bob"]].concat());
+    assert_eq!(sent, (0, String::new(), String::new()));
+    let heard: Value = serde_json::from_str(&listener.out.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert_eq!(heard, serde_json::json!({ "from": "alice@contoso.example", "text": "hello bob" }));
+
+    let claim = ["--to", "bob@contoso.example", "--claim", "carol@contoso.example", "hello bob"];
+    check(
+        &probe("message", &[&password[..], &claim].concat()),
+        &[],
+        expect![[r#"
+        chancery: the message was refused: 403 Forbidden
+        exit 1
+    "#]],
+    );
+    check(
+        &probe("message", &[&password[..], &["--to", "nobody@contoso.example", "hello"]].concat()),
+        &[],
+        expect![[r#"
+            chancery: the message was refused: 404 Not Found
+            exit 1
+        "#]],
+    );
+    running.stop();
+}
+
+#[test]
 fn a_demo_listens_on_every_address_of_both_families() {
     let dir = tempfile::tempdir().unwrap();
     let (running, ready) = Running::demo(dir.path(), &["--listen", "::"]);

@@ -21,7 +21,7 @@ pub mod policy;
 pub mod verdict;
 
 pub use modality::{Modalities, Modality};
-pub use name::{HostPort, domain_name, host_name};
+pub use name::{HostPort, NoHost, domain_name, host_name};
 pub use origin::{Member, Mode, Origin, ServerRole, TrustedServer, server_of};
 pub use policy::{Policy, Problem};
 pub use verdict::{Direction, Facts, Proved, Provenance, Reason, Refusal, Road, Verdict, identify, judge};

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use directory::DomainName;
+use federation::{HostPort, TrustedServer};
 use frontend::{AuthenticationPolicy, CallPolicy, MessagingLimits, RegistrationLimits};
 use node::{Side, Transport};
 
@@ -84,27 +85,6 @@ impl Role {
             Role::Clearinghouse => "clearinghouse",
         }
     }
-}
-
-/// TEMP
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TrustedServer {
-    pub(crate) host: String,
-    pub(crate) role: ServerRole,
-}
-/// TEMP
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServerRole {
-    FrontEnd,
-    Director,
-    AccessEdge,
-}
-
-/// A server of ours by host name and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPort {
-    pub(crate) host: String,
-    pub(crate) port: u16,
 }
 
 /// Other organisations.

@@ -7,8 +7,8 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{ServerRole, TrustedServer};
 use directory::DomainName;
+use federation::{HostPort, NoHost, ServerRole, TrustedServer};
 use frontend::{AuthenticationPolicy, CallPolicy, Challenge, MessagingLimits, RegistrationLimits};
 use node::{Side, Transport};
 use toml::de::{DeTable, DeValue};
@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, SECTIONS};
 use super::{
     AccessEdgeSettings, CONTROL_SOCKET, ConfigError, DirectorSettings, DnsSettings, FederationSettings,
-    HostPort, ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
+    ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
     TlsSettings,
 };
 
@@ -731,12 +731,9 @@ impl<'a> Table<'a> {
     }
 
     fn host_port(&self, key: &str, (text, at): (String, Range<usize>)) -> Option<HostPort> {
-        let (host, port) = text.rsplit_once(':').unwrap_or((&text, "5061"));
-        match port.parse() {
-            Ok(port) if port != 0 && is_host(host) => {
-                Some(HostPort { host: host.to_ascii_lowercase(), port })
-            }
-            _ => {
+        match text.parse() {
+            Ok(server) => Some(server),
+            Err(NoHost) => {
                 let mend = "write its host name and port, such as \"edge.contoso.example:5061\"";
                 self.problem(at, key, format!("{text:?} is no server"), Some(mend))
             }
