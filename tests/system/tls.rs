@@ -82,7 +82,8 @@ fn a_certificate_that_does_not_fit_its_key_is_not_taken() {
 /// Makes the server another certificate.
 pub(crate) fn issue_anew(server: &Server) {
     let read = |name: &str| std::fs::read_to_string(server.folder().join(name)).expect("the demo wrote it");
-    let authority = Authority::open(&read("ca.pem"), &read("ca.key")).expect("the demo's own CA");
+    let authority =
+        Authority::open(&read("ca/issuing.pem"), &read("ca/issuing.key")).expect("the demo's own CA");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();
     let names = ServerNames {
         domains: vec!["example.test".to_owned()],
@@ -91,7 +92,8 @@ pub(crate) fn issue_anew(server: &Server) {
     };
     let issued = authority.issue_server(&names, now).expect("it is issued");
     // As an administrator's tools do it: beside it, then in its place.
-    for (name, text) in [("server.key", &issued.key_pem), ("server.pem", &issued.certificate_pem)] {
+    let chain = authority.with_chain(&issued.certificate_pem);
+    for (name, text) in [("server.key", &issued.key_pem), ("server.pem", &chain)] {
         let new = server.folder().join(format!("{name}.new"));
         std::fs::write(&new, text).expect("it is written");
         std::fs::rename(&new, server.folder().join(name)).expect("it is renamed");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use presence::ManualState;
 
+use crate::ca::arguments::CaCommand;
 use crate::config::LogFormat;
 use crate::exit::EXIT_CODES;
 
@@ -67,14 +68,17 @@ pub(crate) enum Command {
     /// Sign in, write and receive messages as a user's client does.
     #[command(subcommand)]
     Probe(ProbeCommand),
+    /// Run the organisation's private certificate authority, and look at certificates of any.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
 }
 
 /// Write a new configuration, a private CA, a server certificate and a first administrator.
 ///
-/// In the folder appear chancery.toml (each key explained), ca.pem with ca.key, server.pem with server.key, and the
-/// data folder with the administrator's account. The administrator's password is shown once and stored nowhere.
+/// In the folder appear chancery.toml (each key explained), the folder ca with the CA (see `chancery ca`), ca.pem with its root,
+/// server.pem with server.key, and the data folder with the administrator's account. The administrator's password is shown once and stored nowhere.
 /// Nothing that exists is overwritten, unless --force is given: then configuration and certificates are made anew, and
 /// the data folder stays.
 #[derive(Args)]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use directory::{DomainName, Role, SipAddress};
 use node::Transport;
-use pki::{Authority, ServerNames};
+use pki::{Addresses, Authority, Constraints, Issued, Key, Kind, Request, ServerNames};
 
+use crate::ca::folder::Folder;
 use crate::cli::InitArguments;
 use crate::config::{FILE_NAME, Filling, template};
 use crate::exit::{Exit, Failure};
@@ -16,7 +17,10 @@ use crate::offline::{NewUser, Offline};
 use crate::{clock, files, secrets, user};
 
 pub(crate) const AUTHORITY_FILE: &str = "ca.pem";
-pub(crate) const AUTHORITY_KEY_FILE: &str = "ca.key";
+/// The folder of the private CA.
+const AUTHORITY_DIR: &str = "ca";
+/// The key of the CA that `init` made before there was such a folder.
+const OLD_AUTHORITY_KEY_FILE: &str = "ca.key";
 pub(crate) const CERTIFICATE_FILE: &str = "server.pem";
 pub(crate) const KEY_FILE: &str = "server.key";
 
@@ -51,30 +55,65 @@ pub(crate) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     user::print(&summary(&plan, &authority, password.as_deref()))
 }
 
-/// The CA of a folder, made on first use, and a server certificate of it.
+/// The CA of a folder, made on first use, and a server certificate of it. The CA stands in the folder `ca`; an older folder
+/// whose CA is `ca.pem` with `ca.key` goes on with that one.
 pub(crate) fn certificate_for(
     dir: &Path,
     authority_name: &str,
     names: &ServerNames,
     keep_authority: bool,
 ) -> anyhow::Result<()> {
-    let (certificate, key) = (dir.join(AUTHORITY_FILE), dir.join(AUTHORITY_KEY_FILE));
-    let now = clock::unix_seconds();
-    let authority = if keep_authority && certificate.exists() && key.exists() {
+    let (authority, anchor) = (dir.join(AUTHORITY_DIR), dir.join(AUTHORITY_FILE));
+    let issued = if keep_authority && authority.exists() {
+        issue(&mut Folder::open(&authority)?, names, dir)?
+    } else if keep_authority && anchor.exists() && dir.join(OLD_AUTHORITY_KEY_FILE).exists() {
         let read = |path: &Path| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
         };
-        Authority::open(&read(&certificate)?, &read(&key)?)
+        Authority::open(&read(&anchor)?, &read(&dir.join(OLD_AUTHORITY_KEY_FILE))?)
             .with_context(|| format!("the CA in {} cannot be used", dir.display()))?
+            .issue_server(names, clock::unix_seconds())?
     } else {
-        let authority = Authority::create(authority_name, now)?;
-        files::write(&key, files::MODE_SECRET, authority.key_pem().as_bytes())?;
-        files::write(&certificate, files::MODE_PUBLIC, authority.certificate_pem().as_bytes())?;
-        authority
+        set_aside(dir)?;
+        let permitted: Vec<String> = names.domains.iter().chain(&names.hosts).cloned().collect();
+        // Who gives addresses uses them in place of names, and will move to others.
+        let addresses = match names.addresses.is_empty() {
+            true => Addresses::Within(Vec::new()),
+            false => Addresses::Any,
+        };
+        let constraints = Constraints::to(&permitted, addresses);
+        let mut folder = Folder::create(&authority, None, authority_name, Some(&constraints))?;
+        files::write(&anchor, files::MODE_PUBLIC, folder.root_pem()?.as_bytes())?;
+        issue(&mut folder, names, dir)?
     };
-    let issued = authority.issue_server(names, now)?;
     files::write(&dir.join(KEY_FILE), files::MODE_SECRET, issued.key_pem.as_bytes())?;
     files::write(&dir.join(CERTIFICATE_FILE), files::MODE_PUBLIC, issued.certificate_pem.as_bytes())
+}
+
+fn issue(folder: &mut Folder, names: &ServerNames, dir: &Path) -> anyhow::Result<Issued> {
+    let request = Request::for_server(names, folder.days_within(Kind::Server.valid_days()))?;
+    folder.issue(&request, Kind::Server.name(), Key::New, &dir.join(CERTIFICATE_FILE)).with_context(|| {
+        format!(
+            "the CA in {} cannot issue it; another --dir gets a new CA",
+            dir.join(AUTHORITY_DIR).display()
+        )
+    })
+}
+
+/// A CA that is replaced is kept: what it issued may still be in use, and its key is the only thing that can revoke it.
+fn set_aside(dir: &Path) -> anyhow::Result<()> {
+    let present: Vec<&str> =
+        [AUTHORITY_DIR, OLD_AUTHORITY_KEY_FILE].into_iter().filter(|name| dir.join(name).exists()).collect();
+    if present.is_empty() {
+        return Ok(());
+    }
+    let time = clock::timestamp(clock::unix_seconds() as i64).replace([':', '-'], "");
+    let aside = dir.join(format!("{AUTHORITY_DIR}-{time}"));
+    files::create_secret_dir(&aside)?;
+    for name in present.into_iter().chain(dir.join(AUTHORITY_FILE).exists().then_some(AUTHORITY_FILE)) {
+        files::rename(&dir.join(name), &aside.join(name))?;
+    }
+    Ok(())
 }
 
 fn plan(arguments: &InitArguments) -> Result<Plan, Failure> {
@@ -148,7 +187,8 @@ impl Plan {
 }
 
 fn refuse_to_overwrite(plan: &Plan, force: bool) -> Result<(), Failure> {
-    let names = [FILE_NAME, AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERTIFICATE_FILE, KEY_FILE];
+    let names =
+        [FILE_NAME, AUTHORITY_FILE, AUTHORITY_DIR, OLD_AUTHORITY_KEY_FILE, CERTIFICATE_FILE, KEY_FILE];
     let database = plan.data_dir().join(DATABASE);
     let existing = names.iter().map(|name| plan.dir.join(name)).chain([database]).find(|path| path.exists());
     match existing {
@@ -230,7 +270,7 @@ fn summary(plan: &Plan, authority: &Path, password: Option<&str>) -> String {
          Next:\n  \
          chancery check --config {dir}/{FILE_NAME}\n  \
          chancery serve --config {dir}/{FILE_NAME}\n  \
-         Clients must trust {}; keep {dir}/{AUTHORITY_KEY_FILE} safe, the server does not need it.\n",
+         Clients must trust {}. Take {dir}/{AUTHORITY_DIR} to a safe place, the server does not need it.\n",
         plan.advertised,
         plan.admin,
         authority.display()

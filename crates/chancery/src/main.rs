@@ -7,6 +7,7 @@
 
 mod access;
 mod backup;
+mod ca;
 mod calls;
 mod check;
 mod cli;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Group(command) => contact::group(command),
         Command::Access(command) => access::run(command),
         Command::Probe(command) => probe::run(command),
+        Command::Ca(command) => ca::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match done {

@@ -1,6 +1,9 @@
 //! The program as an administrator meets it: commands, their output and their exit codes, on real servers that listen
 //! on ports of the kernel's choice.
 
+#[path = "commands/ca.rs"]
+mod ca;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -181,12 +184,13 @@ fn init_writes_what_serve_and_check_need() {
         Next:
           chancery check --config DIR/chancery.toml
           chancery serve --config DIR/chancery.toml
-          Clients must trust DIR/ca.pem; keep DIR/ca.key safe, the server does not need it.
+          Clients must trust DIR/ca.pem. Take DIR/ca to a safe place, the server does not need it.
         exit 0
     "#]],
     );
 
-    for secret in ["ca.key", "server.key", "data/chancery.db", "data/secret.key"] {
+    for secret in ["ca/issuing.key", "ca/root/root.key", "server.key", "data/chancery.db", "data/secret.key"]
+    {
         assert_eq!(mode(&new.join(secret)), 0o600, "{secret}");
     }
     for public in ["ca.pem", "server.pem", "chancery.toml"] {
@@ -234,6 +238,13 @@ fn init_overwrites_nothing_unless_forced() {
     assert_eq!(forced.0, 0, "{}", forced.2);
     assert!(forced.1.contains("unchanged: the account was there already"), "{}", forced.1);
     assert_ne!(std::fs::read(dir.path().join("ca.pem")).unwrap(), before);
+    // What the CA before issued may still have to be revoked.
+    let kept = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("ca-"));
+    let kept: Vec<PathBuf> = kept.collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(std::fs::read(kept[0].join("ca.pem")).unwrap(), before);
+    assert!(kept[0].join("ca/root/root.key").exists());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
 };
 
-use crate::request::{SERVER_VALID_DAYS, Usages};
+use crate::request::SERVER_VALID_DAYS;
 use crate::{CertificateFacts, Constraints, PkiError, Request};
 
 /// How long a root CA is valid, in days: ten years. Replacing it means visiting every client once.
@@ -272,16 +272,10 @@ impl Authority {
     /// Issues a certificate for a server, with a new ECDSA P-256 key. It serves both roles of TLS: our servers also
     /// open connections, to other servers.
     pub fn issue_server(&self, names: &ServerNames, now_unix_seconds: u64) -> Result<Issued, PkiError> {
-        let request = Request {
-            hosts: names.hosts.iter().chain(&names.domains).cloned().collect(),
-            domains: names.domains.clone(),
-            persons: Vec::new(),
-            addresses: names.addresses.clone(),
-            usages: Usages { server: true, client: true, sip_domain: !names.domains.is_empty() },
-            days: SERVER_VALID_DAYS.min(self.days_left(now_unix_seconds)),
-        };
+        let days = SERVER_VALID_DAYS.min(self.days_left(now_unix_seconds));
+        let request = Request::for_server(names, days)?;
         // Without a serial of the caller's it is drawn from the new key.
-        self.issue_with(&request.checked()?, Key::New, None, now_unix_seconds)
+        self.issue_with(&request, Key::New, None, now_unix_seconds)
     }
 
     /// The list of what this CA revoked, as PEM (RFC 5280 §5).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 
 use crate::names::is_dns_name;
-use crate::{CertificateFacts, Constraints, PkiError};
+use crate::{CertificateFacts, Constraints, PkiError, ServerNames};
 
 /// How long a server certificate is valid, in days. Apple's systems refuse more than 825 from any CA; some days
 /// are left for the backdating.
@@ -130,6 +130,19 @@ impl Request {
             .checked()
     }
 
+    /// A server's certificate with these names.
+    pub fn for_server(names: &ServerNames, days: u64) -> Result<Request, PkiError> {
+        Request {
+            hosts: names.hosts.iter().chain(&names.domains).cloned().collect(),
+            domains: names.domains.clone(),
+            persons: Vec::new(),
+            addresses: names.addresses.clone(),
+            usages: Usages { server: true, client: true, sip_domain: !names.domains.is_empty() },
+            days,
+        }
+        .checked()
+    }
+
     /// The same names and usages once more.
     pub fn renewing(certificate: &CertificateFacts, days: Option<u64>) -> Result<Request, PkiError> {
         let kind_days = if certificate.usages.server { SERVER_VALID_DAYS } else { CLIENT_VALID_DAYS };
@@ -160,7 +173,7 @@ impl Request {
         domains.chain(persons).chain(self.hosts.iter().cloned()).chain(addresses).collect()
     }
 
-    pub(crate) fn checked(mut self) -> Result<Request, PkiError> {
+    fn checked(mut self) -> Result<Request, PkiError> {
         for list in [&mut self.hosts, &mut self.domains] {
             for name in list.iter_mut() {
                 *name = checked_name(name)?;
