@@ -365,3 +365,35 @@ impl fmt::Display for Reason {
         }
     }
 }
+
+#[cfg(test)]
+/// One of each, in the order of the enum: what tests hold the manual against.
+pub(crate) fn examples() -> Vec<Reason> {
+    let (domain, hub): (Arc<str>, Arc<str>) = ("fabrikam.example".into(), "hub.trade.example".into());
+    let ours: Arc<str> = "contoso.example".into();
+    vec![
+        Reason::NoDomain,
+        Reason::SpeaksForUs { domain: ours.clone() },
+        Reason::StaysInside { domain: ours.clone() },
+        Reason::Relay { domain: domain.clone() },
+        Reason::Unlisted { domain: domain.clone() },
+        Reason::Blocked { domain: domain.clone() },
+        Reason::Expired { name: domain.clone(), last: Date::new(2026, 12, 31).expect("a day") },
+        Reason::NotProved {
+            domain: domain.clone(),
+            hub: None,
+            unmet: Unmet::WrongHost("edge.fabrikam.example".to_owned()),
+        },
+        Reason::WrongRoad { domain: domain.clone(), came: Some(hub.clone()), right: None },
+        Reason::NoMember { hub: hub.clone(), domain: domain.clone() },
+        Reason::OtherMember { hub, domain: domain.clone(), said: "northwind.example".into() },
+        Reason::NotMember { domain: domain.clone() },
+        Reason::MembersOnly { domain: domain.clone() },
+        Reason::BackToSender { domain: domain.clone() },
+        Reason::OneWay { domain: domain.clone(), way: Way::Out },
+        Reason::Modality { domain: domain.clone(), refused: Modality::Video.into() },
+        Reason::Method { domain: domain.clone(), method: "REGISTER".into() },
+        Reason::TooFast { name: domain.clone(), per_second: 100 },
+        Reason::Discovered { domain, is_watched: true },
+    ]
+}
