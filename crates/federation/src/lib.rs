@@ -7,6 +7,7 @@
 //! - [`origin`] is what servers of ours tell each other about a request's origin: `Chancery-Origin`, `Chancery-Member`,
 //!   and who may say what.
 //! - [`modality`] reads from a message what it needs to be allowed: presence, messages, audio, video.
+//! - [`rate`] and [`discovery`] are the budgets of partners, sources, connections and discovered partners.
 //!
 //! What this crate is not: it opens no file and no connection, asks no clock, knows no user of ours, and judges no
 //! certificate chain. A certificate comes in as [`node::PeerCertificate`], the policy as text, the time as an argument.
@@ -14,10 +15,12 @@
 //! Rules: RFC 5922 §7 and RFC 5923 for what a certificate proves, in both directions of a connection; RFC 3263 is not
 //! followed to a partner further than the policy says, since identity never comes from what DNS answers.
 
+pub mod discovery;
 pub mod modality;
 mod name;
 pub mod origin;
 pub mod policy;
+pub mod rate;
 pub mod verdict;
 
 pub use modality::{Modalities, Modality};

@@ -61,7 +61,8 @@ const REPEATED: [&str; 2] = ["partner", "clearinghouse"];
 const TEXT_OCTETS_MAX: usize = 1024;
 
 pub(super) fn policy(text: &str, local: HashSet<String, FixedState>) -> Result<Policy, PolicyError> {
-    let reader = Reader { text, problems: RefCell::default() };
+    let line_ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect();
+    let reader = Reader { line_ends, problems: RefCell::default() };
     let document = match Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
@@ -222,20 +223,23 @@ fn one_place_each(policy: &Policy, partners: &[Section<'_>], hubs: &[Section<'_>
     }
 }
 
-struct Reader<'a> {
-    text: &'a str,
+struct Reader {
+    line_ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     fn problem(&self, at: Range<usize>, key: &str, reason: impl Into<String>, mend: impl Into<String>) {
-        let before = self.text.as_bytes().iter().take(at.start);
         self.problems.borrow_mut().push(Problem {
-            line: 1 + before.filter(|b| **b == b'\n').count(),
+            line: self.line(at.start),
             key: key.to_owned(),
             reason: reason.into(),
             mend: mend.into(),
         });
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.line_ends.partition_point(|end| *end < offset)
     }
 
     fn wrong(&self) -> PolicyError {
@@ -319,7 +323,7 @@ fn bracketed(section: &str) -> String {
 
 /// One section of the file.
 struct Section<'a> {
-    reader: &'a Reader<'a>,
+    reader: &'a Reader,
     name: &'static str,
     table: &'a dyn TableLike,
     at: Range<usize>,
@@ -354,7 +358,7 @@ impl<'a> Section<'a> {
     }
 
     fn line(&self) -> usize {
-        1 + self.reader.text.as_bytes().iter().take(self.at.start).filter(|b| **b == b'\n').count()
+        self.reader.line(self.at.start)
     }
 
     fn has(&self, key: &str) -> bool {

@@ -72,7 +72,9 @@ fn inbound_by_provenance() {
         let facts = Facts { remote: domain, ..say(Direction::Inbound) };
         lines.push(line(domain, provenances.map(|provenance| cell(&policy, &provenance, &facts))));
     }
-    check(lines, expect![[r#"
+    check(
+        lines,
+        expect![[r#"
         From \ proves      nothing        its own        fabrikam's     untrusted      hub: it        hub: other     hub: -         old hub
         fabrikam.example   not-proved     yes            yes            not-proved     wrong-road     wrong-road     wrong-road     wrong-road
         bydomain.example   not-proved     yes            not-proved     not-proved     wrong-road     wrong-road     wrong-road     wrong-road
@@ -89,7 +91,8 @@ fn inbound_by_provenance() {
         contoso.example    speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us
         nobody.example     unlisted       unlisted       unlisted       unlisted       unlisted       unlisted       unlisted       unlisted
         192.0.2.1          no-domain      no-domain      no-domain      no-domain      no-domain      no-domain      no-domain      no-domain
-    "#]]);
+    "#]],
+    );
 }
 
 /// The same once unlisted domains may come by themselves.
@@ -120,13 +123,16 @@ fn inbound_with_discovery() {
         let facts = Facts { remote: domain, ..say(Direction::Inbound) };
         lines.push(line(domain, provenances.map(|provenance| cell(&policy, &provenance, &facts))));
     }
-    check(lines, expect![[r#"
+    check(
+        lines,
+        expect![[r#"
         From \ proves      nothing        its own        its host       its own, private  hub: it
         litware.example    not-proved     yes            not-proved     not-proved        wrong-road
         northwind.example  not-proved     wrong-road     not-proved     not-proved        yes
         bad.example        blocked        blocked        blocked        blocked           blocked
         contoso.example    speaks-for-us  speaks-for-us  speaks-for-us  speaks-for-us     speaks-for-us
-    "#]]);
+    "#]],
+    );
 }
 
 /// Where requests of ours go: the road, or why there is none.
@@ -176,7 +182,9 @@ fn outbound_by_entry() {
         };
         lines.push(line(domain, cells));
     }
-    check(lines, expect![[r#"
+    check(
+        lines,
+        expect![[r#"
         To                 verdict           server                                       expected
         fabrikam.example   direct            edge.fabrikam.example:5061                   host edge.fabrikam.example, partners
         bydomain.example   direct            SRV _sipfederationtls._tcp.bydomain.example  domain bydomain.example, partners
@@ -193,7 +201,8 @@ fn outbound_by_entry() {
         contoso.example    403 stays-inside
         nobody.example     403 unlisted
         192.0.2.1          403 no-domain
-    "#]]);
+    "#]],
+    );
 }
 
 /// Direction × dialog × modality, for each kind of terms.
@@ -238,7 +247,9 @@ fn terms() {
         });
         lines.push(line(name, cells));
     }
-    check(lines, expect![[r#"
+    check(
+        lines,
+        expect![[r#"
         terms         in: im    in: call  in: picture  in: presence  in: BYE  out: im   out: NOTIFY  out: BYE
         all           yes       yes       yes          yes           yes      yes       yes          yes
         in            yes       yes       yes          yes           yes      one-way   yes          yes
@@ -249,7 +260,8 @@ fn terms() {
         nothing       modality  modality  modality     modality      yes      modality  modality     yes
         today         yes       yes       yes          yes           yes      yes       yes          yes
         yesterday     expired   expired   expired      expired       expired  expired   expired      expired
-    "#]]);
+    "#]],
+    );
 }
 
 /// What a clearinghouse passes on: sender × recipient, where the sender proves itself.
@@ -292,7 +304,9 @@ fn transit() {
         });
         lines.push(line(from, cells));
     }
-    check(lines, expect![[r#"
+    check(
+        lines,
+        expect![[r#"
         From \ to        a.example       b.example       reader.example  blocked.example  guest.example  nobody.example
         a.example        back-to-sender  yes             yes             blocked          not-member     not-member
         b.example        yes             back-to-sender  yes             blocked          not-member     not-member
@@ -300,7 +314,8 @@ fn transit() {
         blocked.example  blocked         blocked         blocked         blocked          blocked        blocked
         guest.example    not-member      not-member      not-member      not-member       not-member     not-member
         nobody.example   not-member      not-member      not-member      not-member       not-member     not-member
-    "#]]);
+    "#]],
+    );
 }
 
 fn cell(policy: &Policy, provenance: &Provenance<'_>, facts: &Facts<'_>) -> String {

@@ -341,7 +341,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever the policy says: a request is let in only where the certificate meets what the outbound road expects.
     #[test]
