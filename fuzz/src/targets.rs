@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 use directory::SipAddress;
+use federation::policy::Standing;
+use federation::policy::edit::{Change, EditError, EntryChange, edit as edit_policy};
+use federation::{Member, Origin, Policy};
 use presence::lists::{self, Contact, Edit as ListsEdit, Lists};
 use presence::rules::{self, Defaults, Rules, Subject, Watcher, set_level};
 use presence::{Inputs, Level, Manual, Relation, View, compose};
@@ -26,6 +29,8 @@ pub const ALL: &[Target] = &[
     ("pidf", pidf),
     ("lists", self::lists),
     ("rules", self::rules),
+    ("origin", origin),
+    ("policy", policy),
 ];
 
 /// Parsing a message, reading all of it, and answering it.
@@ -261,6 +266,57 @@ pub fn rules(octets: &[u8]) {
             let read = Rules::read(changed.as_bytes()).expect("what a change makes is read");
             assert_eq!(read.level(&watcher, &Defaults::default(), now).level, *level);
         }
+    }
+}
+
+/// What our servers say about a request's origin: one spelling each.
+pub fn origin(octets: &[u8]) {
+    let Ok(text) = str::from_utf8(octets) else { return };
+    for line in text.lines() {
+        if let Ok(origin) = Origin::parse(line) {
+            assert_eq!(origin.to_string(), line);
+            assert!(!line.contains(['\r', '\n', ' ', ',']));
+        }
+        if let Ok(member) = Member::parse(line) {
+            assert_eq!(Member::new(line), Some(member));
+        }
+    }
+}
+
+/// Policies: what is read is right in itself, and every change of it gives a policy that says what was asked for.
+pub fn policy(octets: &[u8]) {
+    const OURS: [&str; 1] = ["contoso.example"];
+    let Ok(text) = str::from_utf8(octets) else { return };
+    let policy = match Policy::parse(text, &OURS) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let lines = text.lines().count() + 1;
+            assert!(!error.0.is_empty() && error.0.iter().all(|problem| (1..=lines).contains(&problem.line)));
+            return;
+        }
+    };
+    assert!(matches!(policy.standing("contoso.example"), Standing::Ours));
+    for blocked in policy.blocked() {
+        assert!(policy.is_local(blocked) || matches!(policy.standing(blocked), Standing::Blocked(None)));
+    }
+    let mut domains: Vec<String> = policy.partners().iter().map(|p| p.domain.to_string()).take(3).collect();
+    domains.push("new.example".to_owned());
+    for domain in domains {
+        let entry =
+            EntryChange { next_hop: Some("edge.new.example:5061".to_owned()), ..EntryChange::default() };
+        match edit_policy(text, &Change::Allow { domain: domain.clone(), entry }, &OURS) {
+            Ok(edited) => {
+                let standing = edited.policy.standing(&domain);
+                assert!(!matches!(standing, Standing::Blocked(_) | Standing::Unlisted), "{standing:?}");
+            }
+            Err(error) => assert!(matches!(error, EditError::WrongAfter(_))),
+        }
+        let block = Change::Block { domain: domain.clone(), comment: "why".to_owned() };
+        let edited = edit_policy(text, &block, &OURS).expect("anybody can be blocked");
+        assert!(matches!(edited.policy.standing(&domain), Standing::Blocked(None)));
+        let unblock = Change::Unblock { domain: domain.clone() };
+        let edited = edit_policy(&edited.text, &unblock, &OURS).expect("what was blocked");
+        assert!(!edited.policy.blocked().contains(&domain));
     }
 }
 

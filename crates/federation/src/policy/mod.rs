@@ -8,6 +8,7 @@
 //! (`[[partner]]`), or a hub speaks for it (`[[clearinghouse]]`, `members`), in this order. No name is a wildcard.
 
 mod date;
+pub mod edit;
 mod problem;
 mod read;
 #[cfg(test)]

@@ -1,0 +1,326 @@
+//! Changes of the policy's text.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const TEXT: &str = r#"# Contoso's partners. Ask Alice before you change anything.
+
+[[partner]]
+domain = "fabrikam.example"   # the joint venture
+mode = "blocked"              # until their edge is mended
+next_hop = "edge.fabrikam.example:5061"
+
+[[partner]] # a supplier
+domain = "Litware.example"
+certificate = "domain"
+
+[[clearinghouse]]
+name = "hub.trade.example"
+members = [
+    "northwind.example", # since 2025
+]
+
+[block]
+domains = ["bad.example"]
+"#;
+
+fn check(text: &str, change: &Change, expected: Expect) {
+    let result = edit(text, change, &["contoso.example"]);
+    let shown = match result {
+        Ok(edited) => difference(text, &edited.text),
+        Err(error) => format!("{error}\n"),
+    };
+    expected.assert_eq(&shown);
+}
+
+/// The lines that are not in both, in order.
+fn difference(before: &str, after: &str) -> String {
+    let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}\n"));
+    let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}\n"));
+    gone.chain(new).collect()
+}
+
+fn allow(domain: &str, entry: EntryChange) -> Change {
+    Change::Allow { domain: domain.into(), entry }
+}
+
+#[test]
+fn a_new_partner() {
+    let entry = EntryChange {
+        next_hop: Some("edge.adatum.example".into()),
+        modalities: Some(Modality::Im.into()),
+        rate: Some(20),
+        owner: Some("Bob \"the\" Builder".into()),
+        expires: Date::new(2027, 1, 31),
+        ..EntryChange::default()
+    };
+    check(
+        TEXT,
+        &allow("Adatum.example", entry.clone()),
+        expect![[r#"
+        + domain = "adatum.example"
+        + next_hop = "edge.adatum.example"
+        + owner = 'Bob "the" Builder'
+        + modalities = ["im"]
+        + rate = 20
+        + expires = 2027-01-31
+    "#]],
+    );
+    check(
+        "",
+        &allow("adatum.example", entry),
+        expect![[r#"
+        + [[partner]]
+        + domain = "adatum.example"
+        + next_hop = "edge.adatum.example"
+        + owner = 'Bob "the" Builder'
+        + modalities = ["im"]
+        + rate = 20
+        + expires = 2027-01-31
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_there_is_changed_in_place() {
+    check(
+        TEXT,
+        &allow("FABRIKAM.example", EntryChange::default()),
+        expect![[r#"
+        - mode = "blocked"              # until their edge is mended
+    "#]],
+    );
+    let entry = EntryChange { mode: Some("clearinghouse".into()), ..EntryChange::default() };
+    check(
+        TEXT,
+        &allow("fabrikam.example", entry),
+        expect![[r#"
+        - mode = "blocked"              # until their edge is mended
+        + mode = "clearinghouse"              # until their edge is mended
+    "#]],
+    );
+    let entry = EntryChange { certificate: Some("domain".into()), ..EntryChange::default() };
+    let edited = edit(TEXT, &allow("litware.example", entry), &["contoso.example"]).unwrap();
+    assert_eq!(edited.text, TEXT, "nothing to change changes nothing");
+}
+
+#[test]
+fn a_wrong_value_changes_nothing() {
+    let entry = EntryChange { direction: Some("sideways".into()), ..EntryChange::default() };
+    check(
+        TEXT,
+        &allow("litware.example", entry),
+        expect![[r#"
+        this would make the policy wrong, so that nothing was changed:
+        line 11: partner.direction: "sideways" is none of "both", "in", "out"
+          help: choose "both", "in", "out"
+    "#]],
+    );
+    check(
+        TEXT,
+        &allow("contoso.example", EntryChange::default()),
+        expect![[r#"
+        this would make the policy wrong, so that nothing was changed:
+        line 12: partner.next_hop: is missing: the rule "fqdn" asks for the name of the server of contoso.example
+          help: name the partner's edge and port, such as "edge.fabrikam.example:5061", or write certificate = "domain"
+    "#]],
+    );
+    check(
+        TEXT,
+        &allow("*.example", EntryChange::default()),
+        expect![[r#"
+        "*.example" is no domain name
+    "#]],
+    );
+    check(
+        "[[partner]]\n",
+        &allow("a.example", EntryChange::default()),
+        expect![[r#"
+        the policy is wrong as it stands, so that nothing was changed:
+        line 1: partner.domain: is missing
+          help: add domain = "fabrikam.example"
+    "#]],
+    );
+}
+
+#[test]
+fn blocking_and_unblocking() {
+    let block =
+        |domain: &str, comment: &str| Change::Block { domain: domain.into(), comment: comment.into() };
+    check(
+        TEXT,
+        &block("worse.example", ""),
+        expect![[r#"
+        - domains = ["bad.example"]
+        + domains = ["bad.example", "worse.example"]
+    "#]],
+    );
+    check(
+        TEXT,
+        &block("worse.example", "spam, says Bob\nEvil = 1"),
+        expect![[r#"
+        - domains = ["bad.example"]
+        + domains = [
+        +     "bad.example",
+        +     # spam, says Bob Evil = 1
+        +     "worse.example",
+    "#]],
+    );
+    check(
+        "",
+        &block("worse.example", ""),
+        expect![[r#"
+        + [block]
+        + domains = ["worse.example"]
+    "#]],
+    );
+    check(TEXT, &block("bad.example", "again"), expect![[""]]);
+    let unblock = |domain: &str| Change::Unblock { domain: domain.into() };
+    check(
+        TEXT,
+        &unblock("BAD.example"),
+        expect![[r#"
+        - domains = ["bad.example"]
+        + domains = []
+    "#]],
+    );
+    check(
+        TEXT,
+        &unblock("good.example"),
+        expect![[r#"
+        good.example does not stand in [block] domains
+    "#]],
+    );
+    let bad = EntryChange { certificate: Some("domain".into()), ..EntryChange::default() };
+    check(
+        TEXT,
+        &allow("bad.example", bad),
+        expect![[r#"
+        - domains = ["bad.example"]
+        + domain = "bad.example"
+        + domains = []
+    "#]],
+    );
+}
+
+#[test]
+fn blocks_with_comments_stack_up() {
+    let mut text = TEXT.to_owned();
+    for (domain, comment) in [("one.example", "first"), ("two.example", ""), ("three.example", "third")] {
+        let change = Change::Block { domain: domain.into(), comment: comment.into() };
+        text = edit(&text, &change, &["contoso.example"]).unwrap().text;
+    }
+    text = edit(&text, &Change::Unblock { domain: "two.example".into() }, &["contoso.example"]).unwrap().text;
+    let block = &text[text.find("[block]").unwrap()..];
+    expect![[r#"
+        [block]
+        domains = [
+            "bad.example",
+            # first
+            "one.example",
+            # third
+            "three.example",
+        ]
+    "#]]
+    .assert_eq(block);
+}
+
+#[test]
+fn the_head_of_the_file_stays() {
+    let remove = |domain: &str| Change::Remove { domain: domain.into() };
+    let text = edit(TEXT, &remove("fabrikam.example"), &["contoso.example"]).unwrap().text;
+    assert!(text.starts_with("# Contoso's partners."), "{text}");
+    let text = edit(&text, &remove("litware.example"), &["contoso.example"]).unwrap().text;
+    assert!(text.contains("# Contoso's partners.") && text.contains("[[clearinghouse]]"), "{text}");
+}
+
+#[test]
+fn removing_members_and_discovery() {
+    check(
+        TEXT,
+        &Change::Remove { domain: "litware.example".into() },
+        expect![[r#"
+        - [[partner]] # a supplier
+        - domain = "Litware.example"
+        - certificate = "domain"
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::Remove { domain: "northwind.example".into() },
+        expect![[r#"
+        northwind.example does not stand in any [[partner]]
+    "#]],
+    );
+    let (hub, domain) = ("hub.trade.example".to_owned(), "adatum.example".to_owned());
+    check(
+        TEXT,
+        &Change::AddMember { hub: hub.clone(), domain: domain.clone() },
+        expect![[r#"
+        +     "adatum.example",
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::RemoveMember { hub: hub.clone(), domain: "northwind.example".into() },
+        expect![[r#"
+            - members = [
+            -     "northwind.example", # since 2025
+            + members = [ # since 2025
+        "#]],
+    );
+    check(
+        TEXT,
+        &Change::RemoveMember { hub, domain: domain.clone() },
+        expect![[r#"
+        adatum.example does not stand in the members of hub.trade.example
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::AddMember { hub: "hub.example".into(), domain },
+        expect![[r#"
+        hub.example does not stand in any [[clearinghouse]]
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::Discovery { enabled: true },
+        expect![[r#"
+        + [discovery]
+        + enabled = true
+    "#]],
+    );
+}
+
+#[test]
+fn inline_tables_are_edited_too() {
+    let text = "partner = [{ domain = \"a.example\", certificate = \"domain\" }]\nclearinghouse = [{ name = \"h.example\" }]\n";
+    let entry = EntryChange { rate: Some(5), ..EntryChange::default() };
+    check(
+        text,
+        &allow("a.example", entry),
+        expect![[r#"
+        - partner = [{ domain = "a.example", certificate = "domain" }]
+        + partner = [{ domain = "a.example", certificate = "domain" , rate = 5 }]
+    "#]],
+    );
+    check(
+        text,
+        &Change::AddMember { hub: "h.example".into(), domain: "b.example".into() },
+        expect![[r#"
+        - clearinghouse = [{ name = "h.example" }]
+        + clearinghouse = [{ name = "h.example" , members = ["b.example"] }]
+    "#]],
+    );
+    check(
+        text,
+        &Change::Remove { domain: "a.example".into() },
+        expect![[r#"
+        - partner = [{ domain = "a.example", certificate = "domain" }]
+        + partner = []
+    "#]],
+    );
+}
