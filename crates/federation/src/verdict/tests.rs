@@ -394,3 +394,35 @@ proptest! {
         prop_assert_eq!(judge(&policy, &provenance, &facts, NOW).into_result().is_ok(), is_named && !is_blocked);
     }
 }
+
+/// The manual's table of refusals is the enum's.
+#[test]
+fn the_manual_tells_every_refusal() {
+    let manual = include_str!("../../../../docs/federation.md");
+    let mut table =
+        "| word | status | what the operator reads | mend | what our user reads |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for reason in super::reason::examples() {
+        let (code, status, mend, user) = (reason.code(), reason.status(), reason.mend(), reason.for_user());
+        table += &format!("| `{code}` | {status} | {reason} | {mend} | {user} |\n");
+    }
+    let kept = manual.split("<!-- refusals: kept by a test of the crate `federation` -->\n").nth(1);
+    let kept = kept.and_then(|rest| rest.split("<!-- end of refusals -->").next()).expect("the marks");
+    assert!(kept == table, "between the marks of docs/federation.md belongs:\n{table}");
+}
+
+/// So is its table of keys.
+#[test]
+fn the_manual_tells_every_key() {
+    let manual = include_str!("../../../../docs/federation.md");
+    for (section, keys) in crate::policy::KEYS {
+        let heading =
+            manual.lines().position(|line| line.starts_with('#') && line.contains(&format!("[{section}]")));
+        let below =
+            manual.lines().skip(heading.expect(section) + 1).take_while(|line| !line.starts_with('#'));
+        let rows: Vec<&str> = below.filter_map(|line| line.strip_prefix('|')?.split('|').next()).collect();
+        for key in *keys {
+            assert!(rows.iter().any(|row| row.contains(&format!("`{key}`"))), "{section}.{key} is missing");
+        }
+    }
+}
