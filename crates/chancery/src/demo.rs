@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         control_socket: data_dir.join(CONTROL_SOCKET),
         data_dir,
         authority_file: Some(files.authority_file.clone().unwrap_or_else(|| files.certificate_file.clone())),
+        revocation_files: Vec::new(),
     };
     let sockets = bound.sockets;
     let page = page::Page {

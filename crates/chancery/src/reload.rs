@@ -105,18 +105,20 @@ impl Reloader {
         if pair.is_some() {
             changed.insert(0, "certificate");
         }
-        let authority_file = new.tls.as_ref().and_then(|tls| tls.authority_file.as_deref());
-        let client_tls = tls::client(authority_file)?;
+        let trust = match &new.tls {
+            Some(tls) => tls::trust(tls.authority_file.as_deref(), &tls.revocation_files)?,
+            None => tls::trust(None, &[])?,
+        };
         let resolver = (self.in_force.dns != new.dns).then(|| {
             let dns = new.dns.clone();
             Box::new(move || server::resolver(&dns)) as _
         });
         logging::check(&new.log.level)?;
         let adjustment = Adjustment {
-            connections_max: new.limits.connections_max,
-            connections_per_source_max: new.limits.connections_per_source_max,
+            connections_max: Some(new.limits.connections_max),
+            connections_per_source_max: Some(new.limits.connections_per_source_max),
             resolver,
-            client_tls,
+            networks: Some(tls::networks(certificate, trust)),
         };
         Ok(Proved { changed, pair, adjustment })
     }

@@ -58,6 +58,7 @@ fn plan(settings: &Settings) -> Plan {
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
         authority_file: settings.tls.as_ref().and_then(|tls| tls.authority_file.clone()),
+        revocation_files: settings.tls.as_ref().map(|tls| tls.revocation_files.clone()).unwrap_or_default(),
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use directory::DomainName;
-use net::{Bound, Driver, Handle, ListenerConfig, Resolver, ResolverError, TlsServer};
-use node::Node;
+use net::{Bound, ClientCertificates, Driver, Handle, ListenerConfig, Resolver, ResolverError, TlsServer};
+use node::{Node, Transport};
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -94,6 +94,11 @@ pub(crate) fn bind(
         advertised_host: listener.advertised_host.clone(),
         side: listener.side,
         tls: certificate.cloned(),
+        // Partners and our own servers have one. Over WebSockets browsers would prompt their users.
+        client_certificates: match listener.transport {
+            Transport::Tls => ClientCertificates::Ask,
+            _ => ClientCertificates::Never,
+        },
         origins: listener.origins.clone(),
     })
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))

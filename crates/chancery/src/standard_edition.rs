@@ -42,6 +42,7 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) control_socket: PathBuf,
     pub(crate) authority_file: Option<PathBuf>,
+    pub(crate) revocation_files: Vec<PathBuf>,
 }
 
 /// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
@@ -71,7 +72,8 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::R
         secret,
         seed: secrets::random()?,
     });
-    let client = tls::client(plan.authority_file.as_deref())?;
+    let trust = tls::trust(plan.authority_file.as_deref(), &plan.revocation_files)?;
+    let networks = tls::networks(operator.certificate.as_ref(), trust);
     let runtime = net::runtime().context("no runtime can be made")?;
     let driver = {
         // Sockets and resolvers register with the runtime that they are made in.
@@ -82,7 +84,7 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::R
             connections_per_source_max: plan.limits.connections_per_source_max,
             ..Options::standard()
         };
-        Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, client, options)
+        Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, networks, options)
     };
     let handle = driver.handle();
     let https_meter = (!sockets.https.is_empty()).then(Arc::<net::https::Meter>::default);

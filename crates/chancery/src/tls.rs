@@ -1,14 +1,15 @@
 //! The certificate of the running server: loaded, watched on disk, exchanged without closing a connection.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use net::{TlsClient, TlsServer};
-use pki::CertificateFacts;
+use net::{Network, Networks, TlsServer};
+use node::Anchors;
+use pki::{CertificateFacts, Trust};
 
 use crate::clock;
 use crate::config::TlsSettings;
@@ -130,13 +131,33 @@ impl Certificate {
     }
 }
 
-/// The roots for connections that we open; without a file nobody is believed.
-pub(crate) fn client(authority_file: Option<&Path>) -> anyhow::Result<Option<Arc<TlsClient>>> {
-    let Some(file) = authority_file else { return Ok(None) };
-    let roots = std::fs::read(file).with_context(|| format!("cannot read the CA file {}", file.display()))?;
-    let client = TlsClient::from_pem_roots(&roots)
-        .with_context(|| format!("the CA file {} cannot be used", file.display()))?;
-    Ok(Some(Arc::new(client)))
+/// The networks of a server with one side. Without CAs nobody is believed.
+pub(crate) fn networks(certificate: Option<&Certificate>, trust: Trust) -> Networks {
+    let network = Network::new(Arc::new(trust));
+    Networks::inside_only(match certificate {
+        Some(certificate) => network.with_credentials(Arc::clone(certificate.server.credentials())),
+        None => network,
+    })
+}
+
+/// Whom our servers and those that they reach are believed by.
+pub(crate) fn trust(authority_file: Option<&Path>, revocation_files: &[PathBuf]) -> anyhow::Result<Trust> {
+    let mut builder = Trust::builder();
+    if let Some(file) = authority_file {
+        let roots =
+            std::fs::read(file).with_context(|| format!("cannot read the CA file {}", file.display()))?;
+        builder = builder
+            .anchors(Anchors::Servers, &roots)
+            .with_context(|| format!("the CA file {} cannot be used", file.display()))?;
+    }
+    for file in revocation_files {
+        let list = std::fs::read(file)
+            .with_context(|| format!("cannot read the revocation list {}", file.display()))?;
+        builder = builder
+            .crls(&list)
+            .with_context(|| format!("the revocation list {} cannot be used", file.display()))?;
+    }
+    Ok(builder.build())
 }
 
 /// The facts of the first certificate in a file.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use node::{Listener, Side, Transport};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::tls::TlsServer;
+use crate::tls::{ClientCertificates, TlsServer};
 
 /// Connections that the kernel completes before we accept them: a reconnect storm of a second.
 const BACKLOG: i32 = 4096;
@@ -37,6 +37,8 @@ pub struct ListenerConfig {
     pub side: Side,
     /// The certificate; needed for TLS and WSS, ignored for others.
     pub tls: Option<Arc<TlsServer>>,
+    /// Whether TLS clients are asked for a certificate; not for WebSockets.
+    pub client_certificates: ClientCertificates,
     /// Web origins (`https://im.example.com`) that may open WebSockets; empty: any. Clients that are no browsers send
     /// no Origin and are let in (RFC 6455 §10.2): the check protects the users of browsers, it authenticates nobody.
     pub origins: Vec<String>,
@@ -48,6 +50,7 @@ pub struct Bound {
     pub(crate) socket: BoundSocket,
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) client_certificates: ClientCertificates,
     pub(crate) origins: Vec<String>,
 }
 
@@ -58,11 +61,15 @@ pub(crate) enum BoundSocket {
 }
 
 impl Bound {
-    /// Binds, and for streams starts to listen. Errors are those of the system; a missing certificate is
-    /// [`io::ErrorKind::InvalidInput`].
+    /// Binds, and for streams starts to listen. Errors are those of the system; a missing certificate, and asking browsers
+    /// for one, is [`io::ErrorKind::InvalidInput`].
     pub fn bind(config: &ListenerConfig) -> io::Result<Bound> {
         if config.transport.is_secure() && config.tls.is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a secure listener needs a certificate"));
+        }
+        if config.transport == Transport::Wss && config.client_certificates == ClientCertificates::Ask {
+            let why = "browsers prompt their users where a certificate is asked for";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let socket = match config.transport {
             Transport::Udp => BoundSocket::Datagram(bind_datagram(config.address)?),
@@ -81,6 +88,7 @@ impl Bound {
                 side: config.side,
             },
             tls: config.tls.clone().filter(|_| config.transport.is_secure()),
+            client_certificates: config.client_certificates,
             origins: config.origins.clone(),
         })
     }

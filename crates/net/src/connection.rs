@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use node::{ConnectToken, ConnectionId, Expected, Instant, ListenerId, Transport};
+use node::{ConnectToken, ConnectionId, Instant, ListenerId, Side, Transport};
 use sip_message::framing::Scan;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -24,6 +24,7 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) stream: TcpStream,
     pub(crate) transport: Transport,
+    pub(crate) side: Side,
     pub(crate) listener: Option<ListenerId>,
     pub(crate) remote: SocketAddr,
     pub(crate) phase: Phase,
@@ -49,8 +50,8 @@ pub(crate) struct Connection {
 /// How far a connection's life has come.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// TLS or WebSocket handshake; the node does not know of it yet.
-    Opening(Option<Box<Asked>>),
+    /// TLS or WebSocket handshake; the node does not know of it yet. Has the token of who asked for it.
+    Opening(Option<ConnectToken>),
     /// The node knows of it.
     Open,
     /// Nothing more is read; what was sent leaves, then the end is said.
@@ -58,13 +59,6 @@ pub(crate) enum Phase {
     /// The end was said, the node was told; what the peer still sends is thrown away until its end comes. A socket
     /// closed with unread octets would reset the connection, and the peer might never see our last message.
     Lingering,
-}
-
-/// Who asked for a connection that we open.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) token: ConnectToken,
-    pub(crate) expected: Option<Expected>,
 }
 
 /// How a closing connection ends.

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::bind::BoundSocket;
 use crate::metrics::{End, render};
 use crate::world::{Listening, Shared, World, spawn, turns};
-use crate::{Bound, CompletionReceiver, Options, Resolver, ResolverError, TlsClient};
+use crate::{Bound, CompletionReceiver, Networks, Options, Resolver, ResolverError};
 
 /// Requests that wait for the driver's thread.
 const REQUESTS_MAX: usize = 256;
@@ -41,14 +40,14 @@ pub struct Driver<N: Node> {
 
 impl<N: Node + 'static> Driver<N> {
     /// `listeners` are those whose [`Bound::listener`] the node was made with, in the same order; `completions` is the
-    /// other end of the sink that `store` was opened with. Without `client_tls` no TLS connection can be opened.
+    /// other end of the sink that `store` was opened with. `networks` says by side whom to believe and who we are.
     pub fn new(
         node: N,
         listeners: Vec<Bound>,
         mut store: Box<dyn Store<Change = N::Change, Query = N::Query, Rows = N::Rows>>,
         completions: CompletionReceiver<N::Rows>,
         resolver: Resolver,
-        client_tls: Option<Arc<TlsClient>>,
+        networks: Networks,
         options: Options,
     ) -> Driver<N>
     where
@@ -63,12 +62,14 @@ impl<N: Node + 'static> Driver<N> {
             listening.push(Listening {
                 transport: bound.listener.transport,
                 socket: None,
+                side: bound.listener.side,
                 tls: bound.tls,
+                client_certificates: bound.client_certificates,
                 origins: bound.origins,
             });
         }
         let submit = Box::new(move |batch| store.submit(batch));
-        let world = World::new(node, listening, submit, resolver, client_tls, options);
+        let world = World::new(node, listening, submit, resolver, networks, options);
         Driver { world, sockets, completions, requests, handle: Handle { requests: sender } }
     }
 
@@ -119,7 +120,7 @@ impl<N: Node + 'static> Driver<N> {
                 Some(Request::Metrics(asker)) => {
                     let world = world.borrow();
                     // Whoever went away wants no answer.
-                    drop(asker.send(render(&world.node, &world.metrics)));
+                    drop(asker.send(render(&*world)));
                 }
                 Some(Request::Adjust(adjustment, asker)) => {
                     let adjusted = world.borrow_mut().adjust(*adjustment);
@@ -248,16 +249,17 @@ enum Request<N: Node> {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What of a running driver can change; connections that are open stay, whatever the new limits.
+/// What of a running driver can change; `None` keeps what is there. Connections that are open stay, whatever changes.
+#[derive(Default)]
 pub struct Adjustment {
     /// See [`Options::connections_max`].
-    pub connections_max: usize,
+    pub connections_max: Option<usize>,
     /// See [`Options::connections_per_source_max`].
-    pub connections_per_source_max: u32,
-    /// Makes another resolver, on the driver's thread; `None` keeps the one that is there, with what it remembers.
+    pub connections_per_source_max: Option<u32>,
+    /// Makes another resolver, on the driver's thread. It remembers nothing.
     pub resolver: Option<ResolverMaker>,
-    /// The roots for connections that we open from now on.
-    pub client_tls: Option<Arc<TlsClient>>,
+    /// For connections that are opened, and clients that are judged, from now on.
+    pub networks: Option<Networks>,
 }
 
 /// See [`Adjustment::resolver`].

@@ -25,12 +25,14 @@
 //! # What this crate is not
 //!
 //! It knows no role and no SIP header: it cuts streams into messages with `sip_message::framing` and hands them on.
-//! It decides nothing about who may do what, except for the budgets of [`Options`] that protect the process itself.
+//! It decides nothing about who may do what, except for the budgets of [`Options`] that protect the process itself. A
+//! certificate becomes facts ([`pki::Trust`]); what they are worth is the node's to say, in [`node::Expected`] or later.
 //!
 //! # Rules
 //!
 //! RFC 3261 §18 (transports, without the sent-by rules, which are the node's), RFC 5626 §3.5.1 (keep-alive: seen here,
-//! answered by the node), RFC 7118 and RFC 6455 (WebSocket), RFC 5922 §7 as far as a name or address is verified,
+//! answered by the node), RFC 7118 and RFC 6455 (WebSocket), RFC 5922 §7 and RFC 5923 §5 as far as a
+//! peer's certificate is judged alike whoever opened the connection, RFC 6066 §3 (the name that a server is asked for),
 //! RFC 3263 §4 as far as questions are asked. A peer that ends its half of a stream (FIN) has closed it: RFC 3261 knows
 //! no half-closed connections, and what storage answers later finds nobody.
 
@@ -56,4 +58,4 @@ pub use dns::{Hosts, Resolver, ResolverError};
 pub use driver::{Adjustment, CallError, Driver, Handle, ResolverMaker, runtime};
 pub use metrics::Exposition;
 pub use options::*;
-pub use tls::{TlsClient, TlsConfigError, TlsServer};
+pub use tls::{ClientCertificates, Credentials, Network, Networks, TlsConfigError, TlsServer};

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use node::{CloseReason, Metric, MetricKind, Node, Transport};
+use node::{CloseReason, Metric, MetricKind, Node, Side, Transport};
+use pki::DistrustClass;
+
+use crate::world::World;
 
 const TRANSPORTS: [Transport; 5] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
@@ -53,6 +56,59 @@ const ENDS: [&str; 7] =
     ["peer-closed", "broken", "protocol-error", "slow-peer", "requested", "shutdown", "timed-out"];
 const REFUSALS: [&str; 4] = ["total", "source", "handshake", "system"];
 
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsRefusal {
+    /// We do not trust the certificate.
+    Distrust(DistrustClass),
+    /// It is for somebody else.
+    WrongName,
+    /// It is not the pinned one.
+    WrongPin,
+    /// The peer refused, perhaps our certificate.
+    Alert,
+    /// Something else: no common version, or no TLS at all.
+    Protocol,
+}
+
+impl TlsRefusal {
+    fn index(self) -> usize {
+        let others = DistrustClass::ALL.len();
+        match self {
+            TlsRefusal::Distrust(class) => class as usize,
+            TlsRefusal::WrongName => others,
+            TlsRefusal::WrongPin => others + 1,
+            TlsRefusal::Alert => others + 2,
+            TlsRefusal::Protocol => others + 3,
+        }
+    }
+}
+
+const TLS_REFUSALS: usize = DistrustClass::ALL.len() + 4;
+
+fn tls_refusal_names() -> impl Iterator<Item = &'static str> {
+    let classes = DistrustClass::ALL.into_iter().map(DistrustClass::name);
+    classes.chain(["wrong-name", "wrong-pin", "alert", "protocol"])
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    In,
+    Out,
+}
+
+/// The label of a side.
+pub(crate) fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Inside => "inside",
+        Side::Outside => "outside",
+    }
+}
+
+/// What clients' certificates are worth: trusted by somebody, or a class of [`DistrustClass`].
+const VERDICTS: usize = DistrustClass::ALL.len() + 1;
+
 /// Counts of one transport.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
@@ -72,6 +128,10 @@ pub(crate) struct Counters {
     ended: [u64; 7],
     pub(crate) handshakes_done: u64,
     pub(crate) handshakes_failed: u64,
+    /// By direction.
+    tls_refused: [[u64; TLS_REFUSALS]; 2],
+    /// By side.
+    judged: [[u64; VERDICTS]; 2],
     pub(crate) queue_overflows: u64,
     pub(crate) incomplete_overflows: u64,
     pub(crate) datagrams_dropped: u64,
@@ -85,6 +145,15 @@ impl Counters {
 
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         self.refused[refusal as usize] += 1;
+    }
+
+    pub(crate) fn tls_refused(&mut self, direction: Direction, refusal: TlsRefusal) {
+        self.tls_refused[direction as usize][refusal.index()] += 1;
+    }
+
+    /// A client showed a certificate.
+    pub(crate) fn judged(&mut self, side: Side, distrust: Option<DistrustClass>) {
+        self.judged[side as usize][distrust.map_or(0, |class| class as usize + 1)] += 1;
     }
 
     pub(crate) fn ended(&mut self, end: End) {
@@ -126,6 +195,21 @@ impl Counters {
         for (result, value) in [("ok", self.handshakes_done), ("failed", self.handshakes_failed)] {
             counter("chancery_net_tls_handshakes_total", "TLS handshakes", &[("result", result)], value);
         }
+        for (direction, counts) in ["in", "out"].into_iter().zip(self.tls_refused) {
+            for (reason, value) in tls_refusal_names().zip(counts) {
+                let help = "TLS handshakes that failed, by who opened the connection and why";
+                let labels = [("direction", direction), ("reason", reason)];
+                counter("chancery_net_tls_refused_total", help, &labels, value);
+            }
+        }
+        for (side, counts) in [Side::Inside, Side::Outside].into_iter().zip(self.judged) {
+            let names = DistrustClass::ALL.into_iter().map(DistrustClass::name);
+            for (verdict, value) in std::iter::once("trusted").chain(names).zip(counts) {
+                let help = "Certificates that TLS clients showed, by side and what they are worth";
+                let labels = [("side", side_name(side)), ("verdict", verdict)];
+                counter("chancery_net_client_certificates_total", help, &labels, value);
+            }
+        }
         let help = "Connections closed because their peer read too slowly";
         counter("chancery_net_queue_overflows_total", help, &[], self.queue_overflows);
         let help = "Connections closed because too much was incomplete on all of them";
@@ -138,10 +222,11 @@ impl Counters {
 }
 
 /// The text of a node's and its driver's metrics.
-pub(crate) fn render<N: Node>(node: &N, counters: &Counters) -> String {
+pub(crate) fn render<N: Node + 'static>(world: &World<N>) -> String {
     let mut text = Exposition::default();
-    node.visit_metrics(&mut |metric| text.add(&metric));
-    counters.visit(&mut |metric| text.add(&metric));
+    world.node.visit_metrics(&mut |metric| text.add(&metric));
+    world.metrics.visit(&mut |metric| text.add(&metric));
+    world.visit_certificates(&mut |metric| text.add(&metric));
     text.finish()
 }
 

@@ -2,15 +2,14 @@
 
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use node::{
-    CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, ListenerId, Node,
-    Peer, PeerCertificate, PeerIdentity, Side, Transport, UnixMillis,
+    CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Expected, Flow, Input, ListenerId,
+    Node, Peer, PeerIdentity, Side, Transport,
 };
 use sip_message::framing::{Frame, Scan, next_frame};
 use slab::Slab;
@@ -18,8 +17,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bind::configure_stream;
-use crate::connection::{Asked, Connection, Farewell, Framing, Phase, Queue, source};
-use crate::metrics::{End, Refusal};
+use crate::connection::{Connection, Farewell, Framing, Phase, Queue, source};
+use crate::metrics::{Direction, End, Refusal};
 use crate::tls::{SEALED_OCTETS_MAX, Tls};
 use crate::websocket::{self, Event, Upgrade};
 use crate::world::{Letter, World, spawn, turns};
@@ -46,10 +45,11 @@ fn find(connections: &mut Connections, id: ConnectionId) -> Option<&mut Connecti
 struct Arrival {
     stream: TcpStream,
     transport: Transport,
+    side: Side,
     listener: Option<ListenerId>,
     remote: SocketAddr,
     tls: Option<Tls>,
-    asked: Option<Asked>,
+    token: Option<ConnectToken>,
 }
 
 /// Accepting.
@@ -88,14 +88,15 @@ impl<N: Node + 'static> World<N> {
 
     fn accept(&mut self, listener: ListenerId, stream: TcpStream, remote: SocketAddr) {
         let listening = &self.listeners[usize::from(listener.0)];
-        let transport = listening.transport;
+        let (transport, side) = (listening.transport, listening.side);
         if self.connections.len() >= self.options.connections_max {
             return self.metrics.refused(Refusal::Total);
         }
         if self.sources.get(&source(remote)).is_some_and(|n| *n >= self.options.connections_per_source_max) {
             return self.metrics.refused(Refusal::Source);
         }
-        let tls = match listening.tls.as_ref().map(|tls| tls.accept()).transpose() {
+        let certificates = listening.client_certificates;
+        let tls = match listening.tls.as_ref().map(|tls| tls.accept(certificates)).transpose() {
             Ok(tls) => tls,
             Err(error) => {
                 tracing::error!(%error, "TLS cannot begin");
@@ -104,7 +105,8 @@ impl<N: Node + 'static> World<N> {
         };
         self.metrics.traffic(transport).accepted += 1;
         *self.sources.entry(source(remote)).or_default() += 1;
-        let arrival = Arrival { stream, transport, listener: Some(listener), remote, tls, asked: None };
+        let listener = Some(listener);
+        let arrival = Arrival { stream, transport, side, listener, remote, tls, token: None };
         let id = self.insert(arrival);
         let deadline = self.now.monotonic + self.options.first_message_timeout;
         self.set_deadline(id, deadline);
@@ -114,7 +116,7 @@ impl<N: Node + 'static> World<N> {
     }
 
     fn insert(&mut self, arrival: Arrival) -> ConnectionId {
-        let Arrival { stream, transport, listener, remote, tls, asked } = arrival;
+        let Arrival { stream, transport, side, listener, remote, tls, token } = arrival;
         let entry = self.connections.vacant_entry();
         self.serial += 1;
         let id = ConnectionId(self.serial << SLOT_BITS | entry.key() as u64);
@@ -122,10 +124,11 @@ impl<N: Node + 'static> World<N> {
             id,
             stream,
             transport,
+            side,
             listener,
             remote,
             heard: listener.is_none(),
-            phase: Phase::Opening(asked.map(Box::new)),
+            phase: Phase::Opening(token),
             tls: tls.map(Box::new),
             framing: match transport {
                 Transport::Ws | Transport::Wss => Framing::Upgrade,
@@ -149,22 +152,24 @@ impl<N: Node + 'static> World<N> {
 /// Opening.
 impl<N: Node + 'static> World<N> {
     pub(crate) fn connect(&mut self, token: ConnectToken, target: ConnectTarget) {
-        let refused = match target.transport {
-            Transport::Tcp => None,
-            Transport::Tls if self.client_tls.is_some() => None,
-            Transport::Tls => Some(ConnectError::Tls("no roots are configured to verify a server".into())),
-            _ => Some(ConnectError::Unreachable("only TCP and TLS connections are opened".into())),
-        };
         let full = self.connects >= CONNECTS_MAX || self.connections.len() >= self.options.connections_max;
-        let refused = refused.or(full.then(|| ConnectError::Unreachable("too many connections".into())));
-        if let Some(error) = refused {
-            return self.inputs.push_back(Input::ConnectFailed { token, error });
-        }
+        let local = match target.transport {
+            Transport::Tcp | Transport::Tls if full => Err("too many connections".to_owned()),
+            Transport::Tcp | Transport::Tls => self.networks.of(target.side).local_for(target.address),
+            _ => Err("only TCP and TLS connections are opened".to_owned()),
+        };
+        let local = match local {
+            Ok(local) => local,
+            Err(why) => {
+                let error = ConnectError::Unreachable(why);
+                return self.inputs.push_back(Input::ConnectFailed { token, error });
+            }
+        };
         self.connects += 1;
         let deadline = self.now.monotonic + self.options.connect_timeout;
         let (world, timeout) = (self.me.clone(), self.options.connect_timeout);
         spawn(&self.broken, async move {
-            let result = match tokio::time::timeout(timeout, open(target.address)).await {
+            let result = match tokio::time::timeout(timeout, open(target.address, local)).await {
                 Ok(result) => result.map_err(|e| ConnectError::Unreachable(e.to_string())),
                 Err(_) => Err(ConnectError::TimedOut),
             };
@@ -191,10 +196,12 @@ impl<N: Node + 'static> World<N> {
         if self.stopping {
             return Err(ConnectError::Unreachable("the server stops".into()));
         }
-        let mut tls = match (&self.client_tls, target.transport) {
-            (Some(client), Transport::Tls) => {
-                let name = target.expected.as_ref().map(|expected| expected.server_name.as_str());
-                let tls = client.connect(name, target.address);
+        let mut tls = match target.transport {
+            Transport::Tls => {
+                // Whoever names nothing else expects the address.
+                let expected =
+                    target.expected.unwrap_or_else(|| Expected::host(target.address.ip().to_string()));
+                let tls = self.networks.of(target.side).connect(expected);
                 Some(tls.map_err(|e| ConnectError::Tls(e.to_string()))?)
             }
             _ => None,
@@ -204,15 +211,15 @@ impl<N: Node + 'static> World<N> {
             tls.advance(&mut [], &mut Vec::new(), &mut hello)
                 .map_err(|e| ConnectError::Tls(e.to_string()))?;
         }
-        let asked = Some(Asked { token, expected: target.expected });
         let plain = tls.is_none();
         let arrival = Arrival {
             stream,
             transport: target.transport,
+            side: target.side,
             listener: None,
             remote: target.address,
             tls,
-            asked,
+            token: Some(token),
         };
         let id = self.insert(arrival);
         if plain {
@@ -229,14 +236,12 @@ impl<N: Node + 'static> World<N> {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        let Phase::Opening(asked) = std::mem::replace(&mut connection.phase, Phase::Open) else {
+        let Phase::Opening(token) = std::mem::replace(&mut connection.phase, Phase::Open) else {
             unreachable!("a connection is established once");
         };
-        if asked.is_some() {
+        if token.is_some() {
             connection.deadline = None;
         }
-        let token = asked.as_ref().map(|asked| asked.token);
-        let expected = asked.and_then(|asked| asked.expected).filter(|_| connection.tls.is_some());
         let peer = Peer {
             transport: connection.transport,
             listener: connection.listener,
@@ -245,32 +250,41 @@ impl<N: Node + 'static> World<N> {
                 Err(_) => return self.end(id, End::Reason(CloseReason::Broken), "the peer is gone already"),
             },
             remote: connection.remote,
-            // The certificate was verified for this name; it may bear others that nobody asked for.
-            side: Side::Inside,
-            identity: match expected {
-                Some(expected) => PeerIdentity::Certificate(Arc::new(PeerCertificate {
-                    sip_domains: Vec::new(),
-                    dns_names: vec![expected.server_name],
-                    ip_addresses: Vec::new(),
-                    sha256: [0; 32],
-                    not_after: UnixMillis(0),
-                    trusted_by: vec![expected.anchors],
-                    distrust: String::new(),
-                })),
-                None => PeerIdentity::Anonymous,
-            },
+            side: connection.side,
+            identity: self.identity(id),
         };
         self.feed(Input::Connected { connection: id, peer, token });
     }
+
+    /// What TLS proved. A resumed session is judged like a new one: certificates end and are revoked meanwhile.
+    fn identity(&mut self, id: ConnectionId) -> PeerIdentity {
+        let connection = find(&mut self.connections, id).expect("the caller has just seen it");
+        let Some(tls) = &connection.tls else {
+            return PeerIdentity::Anonymous;
+        };
+        if let Some(judge) = tls.judge() {
+            return judge.identity();
+        }
+        let Some(chain) = tls.client_chain() else {
+            return PeerIdentity::Anonymous;
+        };
+        let side = connection.side;
+        let (certificate, distrust) = self.networks.of(side).judge_client(chain, self.now.wall);
+        self.metrics.judged(side, distrust.map(|distrust| distrust.class()));
+        PeerIdentity::Certificate(certificate)
+    }
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM.nonblocking(),
         Some(socket2::Protocol::TCP),
     )?;
     configure_stream(&socket)?;
+    if let Some(local) = local {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
     tokio::net::TcpSocket::from_std_stream(socket.into()).connect(address).await
 }
 
@@ -373,8 +387,8 @@ impl<N: Node + 'static> World<N> {
         let mut heard = false;
         match advanced {
             Err(error) => {
-                tracing::debug!(connection = id.0, %error, "TLS failed");
-                self.end(id, End::Reason(CloseReason::ProtocolError), &error.to_string());
+                let why = self.tls_failed(id, &error);
+                self.end(id, End::Reason(CloseReason::ProtocolError), &why);
             }
             Ok(_) if too_long => {
                 self.end(id, End::Reason(CloseReason::ProtocolError), "a TLS message is too long");
@@ -393,6 +407,24 @@ impl<N: Node + 'static> World<N> {
         }
         self.plain = plain;
         heard
+    }
+
+    /// Counts a failed handshake, and says in words why it or a later record failed.
+    fn tls_failed(&mut self, id: ConnectionId, error: &rustls::Error) -> String {
+        // It is gone already where the alert could not be written.
+        let Some((connection, tls)) =
+            find(&mut self.connections, id).and_then(|c| c.tls.as_deref().map(|tls| (&*c, tls)))
+        else {
+            return error.to_string();
+        };
+        let (reason, why) = tls.refusal(error);
+        let (remote, side) = (connection.remote, connection.side);
+        tracing::debug!(connection = id.0, %remote, ?side, why, "TLS failed");
+        if tls.is_handshaking() {
+            let direction = if connection.listener.is_some() { Direction::In } else { Direction::Out };
+            self.metrics.tls_refused(direction, reason);
+        }
+        why
     }
 
     /// TLS is up. For a secure WebSocket the HTTP handshake comes next.
@@ -828,11 +860,11 @@ impl<N: Node + 'static> World<N> {
         let handshaking = connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
         let end = match connection.phase {
             Phase::Lingering => return,
-            Phase::Opening(asked) => {
+            Phase::Opening(token) => {
                 self.metrics.handshakes_failed += u64::from(handshaking);
-                match asked {
-                    Some(asked) => self.inputs.push_back(Input::ConnectFailed {
-                        token: asked.token,
+                match token {
+                    Some(token) => self.inputs.push_back(Input::ConnectFailed {
+                        token,
                         error: match end {
                             End::TimedOut => ConnectError::TimedOut,
                             _ => ConnectError::Tls(why.to_owned()),

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use node::store::{Completion, Submission};
 use node::{
-    CallToken, ConnectionId, Flow, Input, Instant, ListenerId, Node, Now, Output, Transport, UnixMillis,
+    CallToken, ConnectionId, Flow, Input, Instant, ListenerId, Metric, MetricKind, Node, Now, Output, Side,
+    Transport, UnixMillis,
 };
 use slab::Slab;
 use tokio::net::UdpSocket;
@@ -23,8 +24,8 @@ use tokio::time::Sleep;
 use crate::connection::Connection;
 use crate::driver::CallError;
 use crate::log::Log;
-use crate::metrics::{Counters, End};
-use crate::{Adjustment, Options, Resolver, ResolverError, TlsClient, TlsServer};
+use crate::metrics::{Counters, End, side_name};
+use crate::{Adjustment, ClientCertificates, Networks, Options, Resolver, ResolverError, TlsServer};
 
 /// Room for what is read at once: the largest datagram, and four TLS records.
 pub(crate) const SCRATCH_OCTETS: usize = 64 * 1024;
@@ -60,7 +61,7 @@ pub(crate) struct World<N: Node> {
     /// Sum of what all connections hold of incomplete messages, in octets.
     pub(crate) held: usize,
     pub(crate) connects: usize,
-    pub(crate) client_tls: Option<Arc<TlsClient>>,
+    pub(crate) networks: Networks,
     /// The moment of this turn.
     pub(crate) now: Now,
     /// Inputs born while outputs are carried out.
@@ -97,8 +98,10 @@ pub(crate) struct World<N: Node> {
 /// What is kept of a listener while it is in use.
 pub(crate) struct Listening {
     pub(crate) transport: Transport,
+    pub(crate) side: Side,
     pub(crate) socket: Option<Rc<UdpSocket>>,
     pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) client_certificates: ClientCertificates,
     pub(crate) origins: Vec<String>,
 }
 
@@ -127,7 +130,7 @@ impl<N: Node + 'static> World<N> {
         listeners: Vec<Listening>,
         submit: Submit<N>,
         resolver: Resolver,
-        client_tls: Option<Arc<TlsClient>>,
+        networks: Networks,
         options: Options,
     ) -> World<N> {
         World {
@@ -142,7 +145,7 @@ impl<N: Node + 'static> World<N> {
             sources: HashMap::new(),
             held: 0,
             connects: 0,
-            client_tls,
+            networks,
             now: Now { monotonic: Instant(0), wall: UnixMillis(0) },
             inputs: VecDeque::new(),
             letters: Vec::new(),
@@ -359,10 +362,40 @@ impl<N: Node + 'static> World<N> {
         if let Some(resolver) = adjustment.resolver {
             self.resolver = resolver()?;
         }
-        self.options.connections_max = adjustment.connections_max;
-        self.options.connections_per_source_max = adjustment.connections_per_source_max;
-        self.client_tls = adjustment.client_tls;
+        let options = &mut self.options;
+        options.connections_max = adjustment.connections_max.unwrap_or(options.connections_max);
+        options.connections_per_source_max =
+            adjustment.connections_per_source_max.unwrap_or(options.connections_per_source_max);
+        if let Some(networks) = adjustment.networks {
+            self.networks = networks;
+        }
         Ok(())
+    }
+
+    /// What the driver shows beside its counts: when the certificates in force end, by side.
+    pub(crate) fn visit_certificates(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        let mut gauge = |name, help, labels: &[(&'static str, &str)], ends: Option<UnixMillis>| {
+            if let Some(UnixMillis(millis)) = ends {
+                visit(Metric { name, help, kind: MetricKind::Gauge, labels, value: (millis / 1000) as f64 });
+            }
+        };
+        for side in [Side::Inside, Side::Outside] {
+            let network = self.networks.of(side);
+            let listeners = self.listeners.iter().filter(|l| l.side == side).filter_map(|l| l.tls.as_ref());
+            let help =
+                "When the first of the certificates in force ends, in seconds since 1970, by side and use";
+            let uses = [
+                ("listener", listeners.map(|tls| tls.credentials().ends()).min()),
+                ("client", network.credentials().map(|credentials| credentials.ends())),
+            ];
+            for (name, ends) in uses {
+                let labels = [("side", side_name(side)), ("use", name)];
+                gauge("chancery_net_certificate_end_timestamp_seconds", help, &labels, ends);
+            }
+            let help = "When the first of the revocation lists wants to be replaced, in seconds since 1970";
+            let labels = [("side", side_name(side))];
+            gauge("chancery_net_crl_end_timestamp_seconds", help, &labels, network.trust().crls_end());
+        }
     }
 
     fn resolve(&mut self, token: node::ResolveToken, question: node::Question) {

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use net::{Bound, Driver, Handle, ListenerConfig, Options, Resolver, TlsServer, completion_channel};
+use net::{
+    Bound, Driver, Handle, ListenerConfig, Network, Networks, Options, Resolver, TlsServer,
+    completion_channel,
+};
 use node::store::{Store, Submission};
 use node::{Input, Instant, Metric, Node, Now, Output, Transport};
 
@@ -64,6 +67,7 @@ pub(crate) fn bind(transport: Transport, tls: Option<Arc<TlsServer>>) -> Bound {
         advertised_host: "localhost".to_owned(),
         side: node::Side::Inside,
         tls,
+        client_certificates: net::ClientCertificates::Never,
         origins: Vec::new(),
     };
     Bound::bind(&config).expect("loopback has free ports")
@@ -75,8 +79,9 @@ pub(crate) fn run(listeners: Vec<Bound>, started: impl FnOnce(Handle<Echo>)) {
     let (_, completions) = completion_channel();
     let resolver = Resolver::with_servers(&[]).expect("a resolver is made");
     let node = Echo::default();
+    let networks = Networks::inside_only(Network::of_strangers());
     let driver =
-        Driver::new(node, listeners, Box::new(NoStore), completions, resolver, None, Options::standard());
+        Driver::new(node, listeners, Box::new(NoStore), completions, resolver, networks, Options::standard());
     started(driver.handle());
     runtime.block_on(driver.run()).expect("the driver runs");
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use net::{Adjustment, Resolver};
+use net::Adjustment;
 use node::{
     CloseReason, ConnectError, ConnectTarget, ConnectToken, Flow, ListenerId, PeerIdentity, Transport,
 };
@@ -259,10 +259,8 @@ async fn a_limit_that_is_lowered_leaves_what_is_there() {
     let _second = connect(&server).await;
     server.connected().await;
     let adjustment = |connections_per_source_max| Adjustment {
-        connections_max: 100,
-        connections_per_source_max,
-        resolver: Some(Box::new(|| Resolver::with_servers(&[]))),
-        client_tls: None,
+        connections_per_source_max: Some(connections_per_source_max),
+        ..Adjustment::default()
     };
     patient(server.handle.adjust(adjustment(1))).await.expect("it runs").expect("a resolver is made");
     let mut third = connect(&server).await;

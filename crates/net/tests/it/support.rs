@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::{
-    Bound, CompletionReceiver, Driver, Handle, ListenerConfig, Options, Resolver, TlsClient, TlsServer,
-    completion_channel,
+    Bound, ClientCertificates, CompletionReceiver, Driver, Handle, ListenerConfig, Network, Networks,
+    Options, Resolver, TlsServer, completion_channel,
 };
 use node::http::{HttpRequest, HttpResponse};
 use node::store::{Completion, CompletionSink, Outcome, PersistToken, Store, Submission, Urgency};
 use node::{
-    Answers, CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, Instant,
-    Metric, MetricKind, Node, Now, Output, Peer, Question, ResolveError, ResolveToken, Side, Transport,
+    Anchors, Answers, CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Input,
+    Instant, Metric, MetricKind, Node, Now, Output, Peer, Question, ResolveError, ResolveToken, Side,
+    Transport,
 };
+use pki::Trust;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,7 +209,7 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<ListenerConfig>,
     pub(crate) options: Option<Options>,
     pub(crate) dns: Vec<SocketAddr>,
-    pub(crate) client_tls: Option<Arc<TlsClient>>,
+    pub(crate) networks: Option<Networks>,
 }
 
 impl Setup {
@@ -240,7 +242,9 @@ impl Setup {
             let probe = Probe { seen: sender, outputs: VecDeque::new(), deadline: None };
             let resolver = Resolver::with_servers(&self.dns).expect("a resolver is made");
             let options = self.options.unwrap_or_else(Options::standard);
-            let driver = Driver::new(probe, bound, store, completions, resolver, self.client_tls, options);
+            let strangers = || Networks::inside_only(Network::of_strangers());
+            let networks = self.networks.unwrap_or_else(strangers);
+            let driver = Driver::new(probe, bound, store, completions, resolver, networks, options);
             handle_sender.send(driver.handle()).expect("the test waits for it");
             runtime.block_on(driver.run()).expect("the driver runs");
         });
@@ -257,6 +261,7 @@ pub(crate) fn listener(transport: Transport, ip: IpAddr) -> ListenerConfig {
         advertised_host,
         side: Side::Inside,
         tls: None,
+        client_certificates: ClientCertificates::Never,
         origins: Vec::new(),
     }
 }
@@ -374,8 +379,10 @@ impl Authority {
         Arc::new(TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).expect("the certificate is good"))
     }
 
-    pub(crate) fn client(&self) -> Arc<TlsClient> {
-        Arc::new(TlsClient::from_pem_roots(self.roots().as_bytes()).expect("the roots are good"))
+    /// Believes this authority's servers.
+    pub(crate) fn client(&self) -> Networks {
+        let trust = Trust::builder().anchors(Anchors::Servers, self.roots().as_bytes());
+        Networks::inside_only(Network::new(Arc::new(trust.expect("the roots are good").build())))
     }
 
     pub(crate) async fn connect(

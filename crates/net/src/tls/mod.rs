@@ -1,25 +1,33 @@
 //! TLS on rustls's unbuffered interface: the connection holds keys and counters, the buffers are lent by the driver.
 //!
-//! TLS 1.2 and 1.3 with aws-lc-rs. No ALPN (none is registered for SIP), no early data, no client certificate asked
-//! for. Sessions resume by stateless tickets, so that an idle connection costs no cache entry.
+//! TLS 1.2 and 1.3 with aws-lc-rs. No ALPN (none is registered for SIP), no early data. Sessions that clients open resume
+//! by stateless tickets, so that an idle connection costs no cache entry; those that we open never resume.
+//!
+//! Certificates of peers are judged by [`pki::Trust`], and reach the node as facts: of a client after the handshake
+//! ([`TlsServer`]), of a server within it, so that a wrong one gets an alert ([`Network`]).
+
+mod credentials;
+mod network;
+mod server;
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use rustls::client::{ClientConfig, UnbufferedClientConnection};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, UnbufferedServerConnection,
-};
-use rustls::sign::CertifiedKey;
+use pki::DistrustClass;
+use rustls::Error;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::version::{TLS12, TLS13};
-use rustls::{Error, RootCertStore};
+
+pub use credentials::Credentials;
+pub(crate) use network::ServerJudge;
+pub use network::{Network, Networks};
+pub use server::{ClientCertificates, TlsServer};
+
+use crate::metrics::TlsRefusal;
 
 /// Room for the largest record that the peer may send, with its header (RFC 8446 §5.2, RFC 5246 §6.2.3).
 const RECORD_OCTETS_MAX: usize = 16 * 1024 + 2048 + 5;
@@ -45,105 +53,10 @@ pub enum TlsConfigError {
     Refused(#[from] Error),
 }
 
-/// The server's side: a certificate that can be exchanged while connections live.
-#[derive(Debug)]
-pub struct TlsServer {
-    config: Arc<ServerConfig>,
-    current: Arc<Current>,
-}
-
-impl TlsServer {
-    /// From a certificate chain (end entity first) and its key, both PEM.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<TlsServer, TlsConfigError> {
-        let current = Arc::new(Current(RwLock::new(certified_key(chain, key)?)));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        // A client keeps one connection: it needs one ticket to come back.
-        config.send_tls13_tickets = 1;
-        Ok(TlsServer { config: Arc::new(config), current })
-    }
-
-    /// Exchanges the certificate for all handshakes from now on. Connections stay. On error the old one stays too.
-    pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsConfigError> {
-        let next = certified_key(chain, key)?;
-        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
-    }
-
-    /// For HTTP/1.1, with the same certificate. The tickets are its own: a session of SIP is none of HTTP's.
-    pub(crate) fn http_config(&self) -> Result<Arc<ServerConfig>, Error> {
-        let mut config = ServerConfig::clone(&self.config);
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        // Who offers other protocols only is refused in the handshake (RFC 7301 §3.2).
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
-
-    pub(crate) fn accept(&self) -> Result<Tls, Error> {
-        Ok(Tls::Server(UnbufferedServerConnection::new(Arc::clone(&self.config))?))
-    }
-}
-
-/// The client's side: the roots that servers are verified against.
-#[derive(Debug)]
-pub struct TlsClient {
-    config: Arc<ClientConfig>,
-}
-
-impl TlsClient {
-    /// From root certificates, PEM. No roots at all is legal and verifies nobody.
-    pub fn from_pem_roots(roots: &[u8]) -> Result<TlsClient, TlsConfigError> {
-        let mut store = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(roots) {
-            store.add(certificate.map_err(|e| TlsConfigError::Certificate(e.to_string()))?)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(TlsClient { config: Arc::new(config) })
-    }
-
-    /// Verifies the certificate for `server_name`, or for the peer's address where there is no name.
-    pub(crate) fn connect(&self, server_name: Option<&str>, address: SocketAddr) -> Result<Tls, Error> {
-        let name = match server_name {
-            Some(name) => ServerName::try_from(name.to_owned())
-                .map_err(|_| Error::General(format!("{name:?} cannot stand in a certificate")))?,
-            None => ServerName::IpAddress(address.ip().into()),
-        };
-        Ok(Tls::Client(UnbufferedClientConnection::new(Arc::clone(&self.config), name)?))
-    }
-}
-
-/// The certificate in force.
-#[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-fn certified_key(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, TlsConfigError> {
-    let chain = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| TlsConfigError::Certificate(e.to_string()))?;
-    if chain.is_empty() {
-        return Err(TlsConfigError::Certificate("the file holds none".into()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| TlsConfigError::Key(e.to_string()))?;
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?))
-}
-
 /// One TLS connection, without buffers.
 pub(crate) enum Tls {
     Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Client(UnbufferedClientConnection, Arc<ServerJudge>),
 }
 
 /// What a step over received octets came to.
@@ -205,14 +118,42 @@ impl Tls {
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
             Tls::Server(tls) => tls.is_handshaking(),
-            Tls::Client(tls) => tls.is_handshaking(),
+            Tls::Client(tls, _) => tls.is_handshaking(),
+        }
+    }
+
+    /// The chain that a client showed and holds the key of, now or when the session began that it resumes.
+    pub(crate) fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
+        match self {
+            Tls::Server(tls) => tls.peer_certificates(),
+            Tls::Client(..) => None,
+        }
+    }
+
+    /// What became of the server's certificate.
+    pub(crate) fn judge(&self) -> Option<&ServerJudge> {
+        match self {
+            Tls::Server(_) => None,
+            Tls::Client(_, judge) => Some(judge),
+        }
+    }
+
+    /// Why a handshake failed, for counting and in words.
+    pub(crate) fn refusal(&self, error: &Error) -> (TlsRefusal, String) {
+        if let Some((reason, words)) = self.judge().and_then(ServerJudge::refusal) {
+            return (*reason, words.clone());
+        }
+        match error {
+            Error::AlertReceived(alert) => (TlsRefusal::Alert, format!("the peer refused: {alert:?}")),
+            Error::InvalidCertificate(_) => (TlsRefusal::Distrust(DistrustClass::Unfit), error.to_string()),
+            _ => (TlsRefusal::Protocol, error.to_string()),
         }
     }
 
     fn wants_write(&self) -> bool {
         match self {
             Tls::Server(tls) => tls.wants_write(),
-            Tls::Client(tls) => tls.wants_write(),
+            Tls::Client(tls, _) => tls.wants_write(),
         }
     }
 
@@ -225,7 +166,7 @@ impl Tls {
     ) -> Result<Turn, Error> {
         match self {
             Tls::Server(tls) => turn(tls.process_tls_records(sealed), plain, out, advanced),
-            Tls::Client(tls) => turn(tls.process_tls_records(sealed), plain, out, advanced),
+            Tls::Client(tls, _) => turn(tls.process_tls_records(sealed), plain, out, advanced),
         }
     }
 
@@ -248,7 +189,7 @@ impl Tls {
                     }
                     status => turn(status, &mut nothing, out, &mut advanced)?,
                 },
-                Tls::Client(tls) => match tls.process_tls_records(kept) {
+                Tls::Client(tls, _) => match tls.process_tls_records(kept) {
                     UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut t)), .. } => {
                         let written = fill(out, room, |space| job(Traffic::Client(&mut t), space))?;
                         out.truncate(start + written);
@@ -351,6 +292,10 @@ impl From<TlsConfigError> for io::Error {
 
 #[cfg(test)]
 mod tests {
+    use node::{Anchors, Expected};
+    use pki::Trust;
+    use rustls::server::ServerConfig;
+
     use super::*;
 
     /// A server that cuts its handshake messages into the smallest records, and a client of ours that is up.
@@ -359,11 +304,12 @@ mod tests {
             rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate is made");
         let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let server = TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).expect("the certificate is good");
-        let mut config = ServerConfig::clone(&server.config);
+        let mut config = ServerConfig::clone(server.config());
         config.max_fragment_size = Some(32);
         let mut server = rustls::ServerConnection::new(Arc::new(config)).expect("TLS begins");
-        let client = TlsClient::from_pem_roots(chain.as_bytes()).expect("the root is good");
-        let mut client = client.connect(Some("localhost"), ([127, 0, 0, 1], 1).into()).expect("TLS begins");
+        let trust = Trust::builder().anchors(Anchors::Servers, chain.as_bytes()).expect("the root is good");
+        let network = Network::new(Arc::new(trust.build()));
+        let mut client = network.connect(Expected::host("localhost")).expect("TLS begins");
         let (mut plain, mut received) = (Vec::new(), Vec::new());
         while client.is_handshaking() {
             let mut out = Vec::new();
