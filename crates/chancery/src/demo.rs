@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use directory::DomainName;
-use frontend::{AuthenticationPolicy, Challenge, MessagingLimits, RegistrationLimits};
+use frontend::{AuthenticationPolicy, Challenge, FederationPolicy, MessagingLimits, RegistrationLimits};
 use pki::ServerNames;
 
 use crate::cli::DemoArguments;
@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         authentication: authentication(arguments),
         messaging: MessagingLimits::default(),
         calls: frontend::CallPolicy::default(),
+        federation: FederationPolicy::default(),
         // Load generators, too, come from one address.
         dns: DnsSettings::default(),
         limits: ProcessLimits {

@@ -53,6 +53,7 @@ fn plan(settings: &Settings) -> Plan {
         authentication: settings.authentication.clone(),
         messaging: settings.messaging.clone(),
         calls: settings.calls.clone(),
+        federation: settings.federation_policy(),
         limits: settings.limits.clone(),
         dns: settings.dns.clone(),
         data_dir: settings.data_dir.clone(),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use directory::DomainName;
 use frontend::admin::{Answer, Call, Refusal};
-use frontend::{Adjustable, AuthenticationPolicy, Config, FrontEnd, MessagingLimits, RegistrationLimits};
+use frontend::{
+    Adjustable, AuthenticationPolicy, Config, FederationPolicy, FrontEnd, MessagingLimits, RegistrationLimits,
+};
 use net::{Driver, Handle, Options};
 use sd_notify::NotifyState;
 use storage::Sqlite;
@@ -37,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
     pub(crate) calls: frontend::CallPolicy,
+    pub(crate) federation: FederationPolicy,
     pub(crate) limits: ProcessLimits,
     pub(crate) dns: DnsSettings,
     pub(crate) data_dir: PathBuf,
@@ -68,6 +71,7 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::R
         messaging: plan.messaging,
         presence: frontend::PresencePolicy::default(),
         calls: plan.calls,
+        federation: plan.federation,
         transactions_max: plan.limits.transactions_max,
         secret,
         seed: secrets::random()?,
@@ -137,6 +141,7 @@ impl Operated for FrontEnd {
             authentication: settings.authentication.clone(),
             messaging: settings.messaging.clone(),
             calls: settings.calls.clone(),
+            federation: settings.federation_policy(),
             transactions_max: settings.limits.transactions_max,
         })))
     }

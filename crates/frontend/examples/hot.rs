@@ -44,6 +44,7 @@ impl World {
             messaging: Default::default(),
             presence: Default::default(),
             calls: Default::default(),
+            federation: Default::default(),
             transactions_max: frontend::TRANSACTIONS_MAX,
             secret: [1; 32],
             seed: [2; 32],

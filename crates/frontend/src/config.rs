@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use directory::DomainName;
+use directory::{DomainName, Permissions};
+use federation::HostPort;
 use node::Listener;
 use presence::rules::Defaults;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub presence: PresencePolicy,
     /// Calls: policy and what is kept of them.
     pub calls: CallPolicy,
+    /// How other organisations are reached.
+    pub federation: FederationPolicy,
     /// Requests that may wait for an answer at once, theirs to us and ours to others; see [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
     /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
@@ -53,6 +56,8 @@ pub struct Adjustable {
     pub messaging: MessagingLimits,
     /// See [`Config::calls`].
     pub calls: CallPolicy,
+    /// See [`Config::federation`].
+    pub federation: FederationPolicy,
     /// See [`Config::transactions_max`].
     pub transactions_max: usize,
 }
@@ -125,6 +130,15 @@ pub struct CallPolicy {
     pub no_answer_after: Duration,
     /// How long the call log reaches back; zero keeps none.
     pub log_retention: Duration,
+}
+
+/// How other organisations are reached. Which of them we talk with is our Access Edge's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct FederationPolicy {
+    /// The inside of the Access Edge; without one nobody here talks with other organisations.
+    pub route: Option<HostPort>,
+    /// What accounts may do that are made from now on.
+    pub new_users: Permissions,
 }
 
 impl Default for RegistrationLimits {

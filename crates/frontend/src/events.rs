@@ -20,6 +20,7 @@ use crate::calls::dialog_event;
 use crate::documents::diff::{self, Selections};
 use crate::frontend::FrontEnd;
 use crate::messaging::Own;
+use crate::people::Someone;
 use crate::pipeline::{Refusal, Request};
 use crate::presence::lists::{self, ListId, WantedList};
 use crate::presence::person::Tag;
@@ -73,7 +74,7 @@ pub(crate) enum Wanted {
 /// What the front end keeps of a subscription beside the table's row.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    pub(crate) user: UserId,
+    pub(crate) who: Someone,
     /// The flow that the watcher subscribed on, or refreshed.
     pub(crate) flow: Flow,
     pub(crate) watched: Watched,
@@ -168,29 +169,32 @@ impl FrontEnd {
     pub(crate) fn event_request(
         &mut self,
         request: &Request<'_>,
-        user: UserId,
+        who: &Someone,
         recipient: &Recipient,
     ) -> Result<(), Refusal> {
-        match request.method {
-            Method::Subscribe => self.subscribe(request, user, recipient),
-            _ => self.publish(request, user, recipient),
+        match (request.method, who) {
+            (Method::Subscribe, _) => self.subscribe(request, who, recipient),
+            (_, Someone::Home(user)) => self.publish(request, *user, recipient),
+            (_, Someone::Elsewhere(_)) => {
+                Err(Refusal::new(403, "a person of another organisation publishes nothing here"))
+            }
         }
     }
 
     fn subscribe(
         &mut self,
         request: &Request<'_>,
-        user: UserId,
+        who: &Someone,
         recipient: &Recipient,
     ) -> Result<(), Refusal> {
         let subscribe = Subscribe::read(request.message)?;
         let package = Package::from_name(subscribe.package).ok_or_else(unknown_package)?;
         let accepted = match subscribe.to_tag {
             Some(to_tag) => {
-                let watched = self.checked_watcher(&subscribe, to_tag, user)?;
+                let watched = self.checked_watcher(&subscribe, to_tag, who)?;
                 self.keep_watching(&subscribe, watched)?
             }
-            None => self.begin_watching(request, &subscribe, package, user, recipient)?,
+            None => self.begin_watching(request, &subscribe, package, who, recipient)?,
         };
         self.watches_from(accepted.id, request.arrival.flow);
         let mut response = ResponseBuilder::new(request.message, accepted.status);
@@ -236,13 +240,13 @@ impl FrontEnd {
         &self,
         subscribe: &Subscribe<'_>,
         to_tag: &str,
-        user: UserId,
+        who: &Someone,
     ) -> Result<Watched, Refusal> {
         let from_tag = subscribe.message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
         let call_id = subscribe.message.call_id().unwrap_or_default();
         let id = self.subscriptions.of_dialog(call_id, to_tag, from_tag);
         match id.and_then(|id| self.watchers.get(&id)) {
-            Some(watcher) if watcher.user == user => Ok(watcher.watched),
+            Some(watcher) if watcher.who == *who => Ok(watcher.watched),
             _ => Err(Refusal::new(481, "the subscription does not exist")),
         }
     }
@@ -275,11 +279,11 @@ impl FrontEnd {
         request: &Request<'_>,
         subscribe: &Subscribe<'_>,
         package: Package,
-        user: UserId,
+        who: &Someone,
         recipient: &Recipient,
     ) -> Result<dialog::Accepted, Refusal> {
-        let permitted = self.permit(package, request, subscribe, user, recipient)?;
-        let watcher = self.users.get(user).expect("who signed in exists").user.address.to_string();
+        let permitted = self.permit(package, request, subscribe, who, recipient)?;
+        let watcher = self.address_of(who).expect("who signed in exists").to_string();
         let contact = self.contact_on(request.arrival.flow);
         let known = subscribe.suppress_if_match.and_then(|_| match permitted.wanted {
             Wanted::Presence(of, level) => self.presence_tag(of, level),
@@ -298,20 +302,20 @@ impl FrontEnd {
         let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, policy)?;
         let watched = match permitted.wanted {
             Wanted::Registrations(of) => Watched::Registrations(of),
-            Wanted::Presence(of, level) => self.watch_presence(accepted.id, user, of, level),
-            Wanted::List(list) => self.watch_list(accepted.id, user, list),
+            Wanted::Presence(of, level) => self.watch_presence(accepted.id, who.clone(), of, level),
+            Wanted::List(list) => self.watch_list(accepted.id, user_of(who), list),
             Wanted::Watchers(of) => Watched::Watchers(of),
             Wanted::Documents(of, selections) => {
                 self.watch_documents(accepted.id, of, selections);
                 Watched::Documents(of)
             }
             Wanted::Dialogs(of) => {
-                self.watch_dialogs(accepted.id, user, of);
+                self.watch_dialogs(accepted.id, user_of(who), of);
                 Watched::Dialogs(of)
             }
         };
         let flow = request.arrival.flow;
-        self.watchers.insert(accepted.id, Watcher { user, flow, watched });
+        self.watchers.insert(accepted.id, Watcher { who: who.clone(), flow, watched });
         self.watchers_on.entry(flow).or_default().push(accepted.id);
         Ok(accepted)
     }
@@ -322,18 +326,37 @@ impl FrontEnd {
         package: Package,
         request: &Request<'_>,
         subscribe: &Subscribe<'_>,
-        user: UserId,
+        who: &Someone,
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
+        let user = match who {
+            Someone::Home(user) => *user,
+            Someone::Elsewhere(_) => return self.permit_elsewhere(package, subscribe, who, recipient),
+        };
         match package {
             Package::Registration => self.permit_registrations(user, recipient),
             Package::Presence => match self.list_asked_for(request, user) {
                 Some(list) => self.permit_list(request, subscribe, user, list),
-                None => self.permit_presence(subscribe, user, recipient),
+                None => self.permit_presence(subscribe, who, recipient),
             },
             Package::PresenceWatchers => self.permit_watchers(subscribe, user, recipient),
             Package::Documents => self.permit_documents(request.message, user, recipient),
             Package::Dialogs => self.permit_dialogs(subscribe, recipient),
+        }
+    }
+
+    /// What somebody of another organisation may watch: a person's presence.
+    fn permit_elsewhere(
+        &self,
+        package: Package,
+        subscribe: &Subscribe<'_>,
+        who: &Someone,
+        recipient: &Recipient,
+    ) -> Result<Permitted, Refusal> {
+        match package {
+            Package::Presence => self.permit_presence(subscribe, who, recipient),
+            _ => Err(Refusal::new(489, "another organisation watches presence alone")
+                .with(HeaderId::AllowEvents, Package::Presence.name())),
         }
     }
 
@@ -371,7 +394,7 @@ impl FrontEnd {
             let contact = self.subscriptions.get(id).map_or("", |s| s.remote_target());
             // A contact of TCP may be an address that can be connected to.
             let may_be_reached = transport == Transport::Tcp
-                || !matches!(self.hop_to_device(watcher.user, contact), NextHop::Uri);
+                || !matches!(self.hop_to_watcher(&watcher.who, contact), Some(NextHop::Uri) | None);
             if !may_be_reached {
                 self.subscriptions.forget(id);
             }
@@ -419,7 +442,7 @@ impl FrontEnd {
         let body = self.event_body(id);
         self.counters.notified += 1;
         let Some(watcher) = self.watchers.get(&id) else { return };
-        let (user, flow) = (watcher.user, watcher.flow);
+        let (who, flow) = (watcher.who.clone(), watcher.flow);
         let Some(notify) = self.subscriptions.notify(self.now.monotonic, id) else { return };
         if let Some(Watched::List(list)) = self.watchers.get(&id).map(|watcher| watcher.watched)
             && self.list_owes_more(list)
@@ -433,8 +456,10 @@ impl FrontEnd {
             let write = |via: &str| notify.build(Some(via), tag, body);
             return self.stack.send_own_over(self.now.monotonic, own, flow, write);
         }
-        let Ok(message) = Message::parse(notify.build(None, tag, body)) else {
-            // Longer than any message may be.
+        let hop = self.hop_to_watcher(&who, notify.request_uri());
+        let message = Message::parse(notify.build(None, tag, body));
+        let (Some(hop), Ok(message)) = (hop, message) else {
+            // There is no way to it, or it is longer than any message may be.
             let result = NotifyResult::Unreachable;
             return self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
         };
@@ -442,7 +467,7 @@ impl FrontEnd {
         let target = Target {
             uri: notify.request_uri().to_owned(),
             routes: Vec::new(),
-            hop: self.hop_to_device(user, notify.request_uri()),
+            hop,
             q: 1000,
             cookie: 0,
             alternatives: Vec::new(),
@@ -471,10 +496,15 @@ impl FrontEnd {
     }
 
     /// Where a watcher's device is registered now that the flow it subscribed on is gone.
-    fn hop_to_device(&self, user: UserId, contact: &str) -> NextHop {
+    fn hop_to_watcher(&self, who: &Someone, contact: &str) -> Option<NextHop> {
+        let user = match who {
+            Someone::Home(user) => *user,
+            // Never where the contact of a stranger says.
+            Someone::Elsewhere(_) => return self.hop_elsewhere(),
+        };
         let account = self.users.get(user).zip(Uri::parse(contact).ok());
         let binding = account.and_then(|(account, uri)| account.bindings.by_contact(&uri));
-        binding.map_or(NextHop::Uri, |b| b.target().hop)
+        Some(binding.map_or(NextHop::Uri, |b| b.target().hop))
     }
 
     /// What became of a NOTIFY.
@@ -494,6 +524,11 @@ impl FrontEnd {
         }
         self.subscriptions.handle_notify_result(self.now.monotonic, id, result);
     }
+}
+
+/// Who watches what only users of ours are permitted to watch.
+fn user_of(who: &Someone) -> UserId {
+    who.user().expect("nobody elsewhere is permitted to watch it")
 }
 
 pub(crate) fn unknown_package() -> Refusal {

@@ -109,7 +109,7 @@ impl FrontEnd {
 
     /// What the sender sees, and what it is behind that.
     fn explain_presence(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
-        let access = self.access_of(recipient, sender);
+        let access = self.access_of(recipient, &sender.user.address);
         let level = access.level.name();
         match (access.level, access.standing) {
             (_, Standing::Pending) => {
@@ -141,7 +141,7 @@ impl FrontEnd {
         let waiting = recipient.mailbox.waiting();
         let is_away = recipient.bindings.iter().next().is_none();
         match (is_away, waiting) {
-            (false, waiting) if self.is_not_to_be_disturbed(recipient, sender.user.id) => walk.notes(
+            (false, waiting) if self.is_not_to_be_disturbed(recipient, &sender.user.id.into()) => walk.notes(
                 "messages",
                 format!("are kept (202) until do-not-disturb ends, or somebody writes who may interrupt it; {waiting} are waiting"),
             ),
@@ -153,7 +153,7 @@ impl FrontEnd {
     }
 
     fn explain_call(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
-        match self.where_a_call_goes(sender.user.id, recipient.user.id) {
+        match self.where_a_call_goes(&sender.user.id.into(), recipient.user.id) {
             Ok((forwarded, rings)) if forwarded.is_empty() => {
                 walk.passes("calls", format!("ring on {}", devices(rings)))
             }

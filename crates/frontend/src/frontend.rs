@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows, StoredCall};
 use sign_in::Authenticator;
 use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
+use sip_stack::hop::PeerHop;
 use sip_stack::publication::Publications;
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput};
 use sip_stack::timer::{TimerId, Timers};
-use sip_stack::transaction::{Limits, TimerValues};
+use sip_stack::transaction::{Limits, ServerId, TimerValues};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -32,10 +34,11 @@ use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::documents::diff::DocumentWatch;
 use crate::documents::write::{Queues, Writing};
+use crate::elsewhere::hop_to;
 use crate::events::Watcher;
 use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
-use crate::messaging::{AcceptId, Accepting, Own, SentCopy};
+use crate::messaging::{AcceptId, Accepting, MessageOut, Own, SentCopy};
 use crate::metrics::Counters;
 use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
@@ -82,6 +85,10 @@ pub struct FrontEnd {
     pub(crate) rng: ChaCha20Rng,
     pub(crate) state: State,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    /// The way to other organisations.
+    pub(crate) federation_hop: Option<Arc<PeerHop>>,
+    /// Messages of our users that are on their way to other organisations.
+    pub(crate) messages_out: HashMap<ServerId, Box<MessageOut>, foldhash::fast::FixedState>,
     /// Users who registered from a datagram's source, while they are registered from there.
     pub(crate) datagram_users: HashMap<Flow, SmallVec<[UserId; 1]>, foldhash::quality::FixedState>,
     pub(crate) binding_owners: HashMap<BindingId, UserId, foldhash::fast::FixedState>,
@@ -230,6 +237,8 @@ impl FrontEnd {
             rng: ChaCha20Rng::from_seed(config.seed),
             state: State::Loading,
             connections: BTreeMap::new(),
+            federation_hop: config.federation.route.as_ref().map(hop_to),
+            messages_out: HashMap::with_hasher(fast.clone()),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             binding_owners: HashMap::with_hasher(fast.clone()),
             contacts: Contacts::new(seed),
@@ -583,6 +592,7 @@ impl FrontEnd {
             Event::Completed { server, status } => {
                 self.counters.forwarded(status);
                 self.call_completed(server, status);
+                self.message_passed(server, status);
             }
             Event::TargetFailed { cookie, reason } => self.target_failed(BindingId(cookie), reason),
             Event::OwnCompleted { own, outcome } => self.own_completed(own, outcome),

@@ -7,6 +7,7 @@
 //! - `users`, `binding`: live state of the users of this home;
 //! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
 //! - `router`: where a request goes, calls and everything else that is forwarded;
+//! - `people`, `elsewhere`: who takes part, and what passes between people of other organisations and ours;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
 //! - `http`: requests of clients over HTTP; `documents`: contact lists and rules that users keep here, XCAP;
@@ -21,6 +22,7 @@ mod calls;
 mod config;
 mod contacts;
 mod documents;
+mod elsewhere;
 mod events;
 mod explain;
 mod frontend;
@@ -28,6 +30,7 @@ mod http;
 mod messaging;
 mod metrics;
 mod operator;
+mod people;
 mod pipeline;
 mod presence;
 mod reg_event;
@@ -38,8 +41,8 @@ pub mod trace;
 mod users;
 
 pub use config::{
-    Adjustable, AuthenticationPolicy, CallPolicy, Challenge, Config, MessagingLimits, PresencePolicy,
-    RegistrationLimits, TRANSACTIONS_MAX,
+    Adjustable, AuthenticationPolicy, CallPolicy, Challenge, Config, FederationPolicy, MessagingLimits,
+    PresencePolicy, RegistrationLimits, TRANSACTIONS_MAX,
 };
 pub use frontend::FrontEnd;
 pub use operator::secrets;

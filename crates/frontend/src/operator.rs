@@ -13,6 +13,7 @@ use crate::admin::{
 use crate::config::Adjustable;
 use crate::documents::services::SERVER_LIST_USER;
 use crate::documents::write::Waiting;
+use crate::elsewhere::hop_to;
 use crate::frontend::{FrontEnd, Persisting, State};
 use crate::presence::manual::chosen;
 use crate::users::Account;
@@ -46,7 +47,7 @@ impl FrontEnd {
     }
 
     fn configure(&mut self, adjustable: &Adjustable) {
-        let Adjustable { registration, authentication, messaging, calls, transactions_max } =
+        let Adjustable { registration, authentication, messaging, calls, federation, transactions_max } =
             adjustable.clone();
         self.auth.live_for(authentication.nonce_lifetime);
         self.stack.limit_pending(transactions_max);
@@ -54,6 +55,8 @@ impl FrontEnd {
         self.config.authentication = authentication;
         self.config.messaging = messaging;
         self.config.calls = calls;
+        self.federation_hop = federation.route.as_ref().map(hop_to);
+        self.config.federation = federation;
         self.config.transactions_max = transactions_max;
         self.report(
             Level::Info,
@@ -80,7 +83,7 @@ impl FrontEnd {
                     display_name: display_name.clone(),
                     state: UserState::Enabled,
                     role: *role,
-                    permissions: Default::default(),
+                    permissions: self.config.federation.new_users,
                     secrets: Some(secrets(address, password)),
                 }))
             }
@@ -175,6 +178,7 @@ impl FrontEnd {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.permissions = permissions.apply(account.user.permissions);
                 }
+                self.access_changed(user);
             }
             Change::SetUserSecrets { user, secrets } => {
                 if let Some(account) = self.users.get_mut(user) {

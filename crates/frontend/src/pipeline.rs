@@ -64,6 +64,8 @@ pub(crate) enum Sender {
     User(UserId),
     /// A party of a dialog that runs through us, known by our own Route entry.
     Party,
+    /// A person of another organisation, who speaks for the address in From: its domain was proved.
+    Partner,
 }
 
 // From octets to a request.

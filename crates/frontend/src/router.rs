@@ -6,12 +6,14 @@ use sip_stack::outbound::TokenError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
 use crate::calls::Devices;
+use crate::elsewhere::VOUCHED_BY;
 use crate::frontend::FrontEnd;
+use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
-const TRUST_HEADERS: [&str; 2] = ["Chancery-Origin", "Chancery-Member"];
+const TRUST_HEADERS: [&str; 3] = ["Chancery-Origin", "Chancery-Member", VOUCHED_BY];
 
 /// The changes that [`FrontEnd::forwarding`] makes at the most: the trust headers and four others.
 const CHANGES_MAX: usize = TRUST_HEADERS.len() + 4;
@@ -59,20 +61,25 @@ impl FrontEnd {
             self.forward(request, sender, vec![target]);
             return Ok(());
         }
-        let Sender::User(user) = sender else {
-            return Err(Refusal::new(403, "a party of a dialog may not leave it"));
-        };
+        let who = self.someone(request, sender)?;
         let method = request.method;
         let recipient = self.recipient(request);
-        if matches!(method, Method::Subscribe | Method::Publish) {
-            return self.event_request(request, user, &recipient);
+        if sender == Sender::Partner {
+            self.check_partner(request, &recipient)?;
+        }
+        match (&who, &recipient) {
+            (Someone::Home(user), Recipient::Foreign) => return self.route_elsewhere(request, *user),
+            _ if matches!(method, Method::Subscribe | Method::Publish) => {
+                return self.event_request(request, &who, &recipient);
+            }
+            _ => {}
         }
         match recipient {
             Recipient::User(callee, instance)
                 if method == Method::Invite && request.message.to_tag().is_none() =>
             {
                 let devices = instance.as_deref().map_or(Devices::All, Devices::Instance);
-                self.call(request, user, callee, devices)
+                self.call(request, sender, &who, callee, devices)
             }
             Recipient::User(callee, instance) => {
                 let targets = self.devices_of(callee, instance.as_deref());
@@ -87,30 +94,44 @@ impl FrontEnd {
                 Err(Refusal::new(501, "a method that is not known here"))
             }
             Recipient::Server => Err(Refusal::new(405, "a method that the server itself does not take")),
-            Recipient::Foreign
-                if matches!(method, Method::Invite | Method::Refer) && request.message.to_tag().is_none() =>
-            {
-                self.route_to_device(request, user)
+            Recipient::Foreign => Err(Refusal::new(403, "another organisation asks for transit")),
+        }
+    }
+
+    /// A request of a user of ours that names nobody of ours: a device by its contact, or somebody of another organisation.
+    fn route_elsewhere(&mut self, request: &Request<'_>, user: UserId) -> Result<(), Refusal> {
+        let begins = request.message.to_tag().is_none();
+        if begins && matches!(request.method, Method::Invite | Method::Refer) {
+            if let Some(done) = self.route_to_device(request, user) {
+                return done;
             }
-            Recipient::Foreign => Err(Refusal::new(403, "the domain is not federated with us")),
+        }
+        let (address, target) = self.target_elsewhere(request, user)?;
+        match request.method {
+            Method::Invite if begins => self.call_elsewhere(request, user, address, target),
+            _ => {
+                self.forward(request, Sender::User(user), vec![target]);
+                Ok(())
+            }
         }
     }
 
     /// A transfer may name a device by its contact.
-    fn route_to_device(&mut self, request: &Request<'_>, user: UserId) -> Result<(), Refusal> {
+    fn route_to_device(&mut self, request: &Request<'_>, user: UserId) -> Option<Result<(), Refusal>> {
         let is_invite = request.method == Method::Invite;
+        let (sender, who) = (Sender::User(user), Someone::Home(user));
         // RFC 3891 §3: it means who has that dialog, and the dialog runs through us.
-        if is_invite && let Some(holder) = self.holder_of_replaced(request.message) {
-            return self.call(request, user, holder.user, Devices::All);
+        let holder = self.holder_of_replaced(request.message).filter(|_| is_invite);
+        if let Some(holder) = holder.and_then(|holder| holder.who.user()) {
+            return Some(self.call(request, sender, &who, holder, Devices::All));
         }
-        let named = request.uri.and_then(|uri| self.device_at_contact(&uri));
-        let (callee, device) = named.ok_or(Refusal::new(403, "the domain is not federated with us"))?;
+        let (callee, device) = request.uri.and_then(|uri| self.device_at_contact(&uri))?;
         if is_invite {
-            return self.call(request, user, callee, Devices::One(device));
+            return Some(self.call(request, sender, &who, callee, Devices::One(device)));
         }
         let target = self.users.get(callee).and_then(|account| account.bindings.target_of(device));
-        self.forward(request, Sender::User(user), target.into_iter().collect());
-        Ok(())
+        self.forward(request, sender, target.into_iter().collect());
+        Some(Ok(()))
     }
 
     /// Whom the Request-URI means.
@@ -212,6 +233,7 @@ impl FrontEnd {
         }
         let identity = match sender {
             Sender::User(user) => self.users.get(user).map(|a| asserted(&a.user.address)),
+            Sender::Partner => self.from_of(request).map(|address| asserted(&address)),
             Sender::Party => None,
         };
         changes.push(match identity {

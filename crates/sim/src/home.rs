@@ -26,6 +26,7 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         messaging: MessagingLimits::default(),
         presence: PresencePolicy::default(),
         calls: frontend::CallPolicy::default(),
+        federation: frontend::FederationPolicy::default(),
         transactions_max: TRANSACTIONS_MAX,
         secret: boot.secret,
         seed: boot.seed,

@@ -13,9 +13,9 @@ mod template;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use directory::DomainName;
+use directory::{DomainName, Permissions};
 use federation::{HostPort, TrustedServer};
-use frontend::{AuthenticationPolicy, CallPolicy, MessagingLimits, RegistrationLimits};
+use frontend::{AuthenticationPolicy, CallPolicy, FederationPolicy, MessagingLimits, RegistrationLimits};
 use node::{Side, Transport};
 
 pub(crate) use problem::{ConfigError, Problem};
@@ -186,6 +186,17 @@ pub(crate) enum LogFormat {
 }
 
 impl Settings {
+    /// What a front end is told of other organisations, and of new users.
+    pub(crate) fn federation_policy(&self) -> FederationPolicy {
+        FederationPolicy {
+            route: self.federation.route.clone(),
+            new_users: Permissions {
+                federation: self.federation.new_users,
+                remote_access: self.remote_access.new_users,
+            },
+        }
+    }
+
     /// Reads and checks a file.
     pub(crate) fn load(file: &Path) -> Result<Settings, ConfigError> {
         let text = std::fs::read_to_string(file)
@@ -245,7 +256,7 @@ impl Settings {
         compare("[server]", server(self) == server(new));
         compare("[[listener]]", self.listeners == new.listeners);
         compare("[[trusted_server]]", self.trusted_servers == new.trusted_servers);
-        compare("[federation]", self.federation == new.federation);
+        compare("[federation] policy_file", self.federation.policy_file == new.federation.policy_file);
         compare("[remote_access]", self.remote_access == new.remote_access);
         compare("[director]", self.director == new.director);
         compare("[access_edge]", self.access_edge == new.access_edge);

@@ -28,6 +28,7 @@ use super::log::Ending;
 use super::table::{Call, CallId, Phase};
 use crate::events::{Body, Package, Permitted, Wanted};
 use crate::frontend::FrontEnd;
+use crate::people::Someone;
 use crate::pipeline::Refusal;
 use crate::presence::watch::admits;
 use crate::router::Recipient;
@@ -258,7 +259,7 @@ impl FrontEnd {
             return Sight::Everything;
         }
         match (self.users.get(of), self.users.get(watcher)) {
-            (Some(of), Some(watcher)) => Sight::of(self.access_of(of, watcher).level),
+            (Some(of), Some(watcher)) => Sight::of(self.access_of(of, &watcher.user.address).level),
             _ => Sight::Nothing,
         }
     }
@@ -282,20 +283,20 @@ impl FrontEnd {
         }
         let Some(call) = self.calls.get(id) else { return };
         let mut parties = call.callees();
-        parties.push(call.caller.user);
-        for user in parties {
+        parties.push(call.caller.who.clone());
+        for user in parties.iter().filter_map(Someone::user) {
             self.tell_dialog_watchers(user);
         }
     }
 
     /// A call went on, by an answer or a refusal of this status: it is over for those whom it rang at before and who do not take part
     /// any more.
-    pub(super) fn dialogs_moved(&mut self, id: CallId, rung: &[UserId], status: u16) {
+    pub(super) fn dialogs_moved(&mut self, id: CallId, rung: &[Someone], status: u16) {
         let Some(call) = self.calls.get(id).filter(|_| !self.dialog_watches.is_empty()) else { return };
         let callees = call.callees();
-        let left = rung.iter().filter(|user| !callees.contains(user));
+        let left = rung.iter().filter(|who| !callees.contains(who)).filter_map(Someone::user);
         let legs: SmallVec<[(UserId, Leg); 2]> = left
-            .map(|user| (*user, self.leg(call, *user, Direction::Recipient)))
+            .map(|user| (user, self.leg(call, user, Direction::Recipient)))
             .map(|(user, leg)| (user, leg.ended(End::rung_in_vain(status))))
             .collect();
         for (user, leg) in legs {
@@ -312,7 +313,8 @@ impl FrontEnd {
             return;
         }
         let callees = call.callees().into_iter().map(|user| (user, Direction::Recipient));
-        for (user, direction) in callees.chain([(call.caller.user, Direction::Initiator)]) {
+        for (who, direction) in callees.chain([(call.caller.who.clone(), Direction::Initiator)]) {
+            let Some(user) = who.user() else { continue };
             let leg = self.leg(call, user, direction).ended(End::of_call(call, direction, ending));
             self.tell_ended(user, leg);
         }
@@ -346,8 +348,8 @@ impl FrontEnd {
         let mut calls: Vec<&Call> = self.calls.of(user).map(|(_, call)| call).collect();
         calls.sort_by_key(|call| (Reverse(call.began.monotonic), call.id));
         let sides = |call: &'_ Call| {
-            let calls = (call.caller.user == user).then_some(Direction::Initiator);
-            let is_called = call.callees().contains(&user).then_some(Direction::Recipient);
+            let calls = (call.caller.who == user).then_some(Direction::Initiator);
+            let is_called = call.callees().contains(&Someone::Home(user)).then_some(Direction::Recipient);
             calls.into_iter().chain(is_called)
         };
         let legs = calls.iter().flat_map(|call| sides(call).map(|side| self.leg(call, user, side)));
@@ -357,7 +359,7 @@ impl FrontEnd {
     fn leg(&self, call: &Call, user: UserId, direction: Direction) -> Leg {
         let is_caller = direction == Direction::Initiator;
         // Whoever was rung besides has nothing of the dialog that another answered.
-        let up = call.up().filter(|up| is_caller || up.callee.user == user);
+        let up = call.up().filter(|up| is_caller || up.callee.who == user);
         let state = match &call.phase {
             Phase::Calling { rings: false, .. } => State::Trying,
             Phase::Calling { rings: true, .. } => State::Early,
@@ -366,7 +368,8 @@ impl FrontEnd {
         let (caller_tag, callee_tag) = (Some(call.caller_tag.clone()), up.map(|up| up.callee_tag.clone()));
         let (local_tag, remote_tag) =
             if is_caller { (caller_tag, callee_tag) } else { (callee_tag, caller_tag) };
-        let remote = self.users.get(if is_caller { call.called } else { call.caller.user });
+        let remote = if is_caller { &call.called } else { &call.caller.who };
+        let name = remote.user().and_then(|user| self.users.get(user)).map(|a| a.user.display_name.clone());
         Leg {
             id: self.leg_id(call, user, direction),
             direction,
@@ -374,10 +377,9 @@ impl FrontEnd {
             event: None,
             code: None,
             duration_seconds: self.now.monotonic.since(call.began.monotonic).as_secs(),
-            remote: remote.map(|account| Remote {
-                uri: uri_of_address(&account.user.address),
-                name: account.user.display_name.clone(),
-            }),
+            remote: self
+                .address_of(remote)
+                .map(|address| Remote { uri: uri_of_address(address), name: name.unwrap_or_default() }),
             call_id: call.call_id.clone(),
             local_tag,
             remote_tag,

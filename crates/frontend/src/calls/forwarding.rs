@@ -21,6 +21,7 @@ use smallvec::{SmallVec, smallvec};
 use super::table::{Other, Role};
 use crate::admin::Cause;
 use crate::frontend::FrontEnd;
+use crate::people::Someone;
 use crate::pipeline::Refusal;
 use crate::users::{Account, AddressKey};
 
@@ -166,25 +167,25 @@ impl Trail {
 
 impl FrontEnd {
     /// The first stage of a call, by the settings of who is called.
-    pub(super) fn first_stage(&self, trail: &mut Trail, caller: UserId) -> Result<Stage, Refusal> {
+    pub(super) fn first_stage(&self, trail: &mut Trail, caller: &Someone) -> Result<Stage, Refusal> {
         let mut others = Vec::new();
         self.stage(trail, caller, &mut others)
     }
 
     /// The stage behind one that failed with this status; `None` where the call ends there.
-    pub(super) fn next_stage(&self, trail: &mut Trail, caller: UserId, status: u16) -> Option<Stage> {
+    pub(super) fn next_stage(&self, trail: &mut Trail, caller: &Someone, status: u16) -> Option<Stage> {
         let account = self.users.get(trail.current())?;
         let settings = account.call_settings.as_deref()?;
         let cause = Cause::of_status(status, settings)?;
         let mut others = Vec::new();
-        self.forward_call(trail, account, cause, &mut others).ok()?;
+        self.forward_call(trail, account, cause, caller, &mut others).ok()?;
         self.stage(trail, caller, &mut others).ok()
     }
 
     /// Where a call would go now: whom it is forwarded to, in order, and how many devices ring in the end.
     pub(crate) fn where_a_call_goes(
         &self,
-        caller: UserId,
+        caller: &Someone,
         called: UserId,
     ) -> Result<(Vec<UserId>, usize), Refusal> {
         let mut trail = Trail::imagined(called);
@@ -193,7 +194,7 @@ impl FrontEnd {
     }
 
     /// Follows forwardings until devices are there to ring.
-    fn stage(&self, trail: &mut Trail, caller: UserId, others: &mut Vec<Other>) -> Result<Stage, Refusal> {
+    fn stage(&self, trail: &mut Trail, caller: &Someone, others: &mut Vec<Other>) -> Result<Stage, Refusal> {
         loop {
             let Some(account) = self.users.get(trail.current()) else {
                 return Err(Refusal::new(404, "no such user"));
@@ -209,7 +210,7 @@ impl FrontEnd {
                     Cause::Unregistered
                 }
             };
-            self.forward_call(trail, account, cause, others)?;
+            self.forward_call(trail, account, cause, caller, others)?;
         }
     }
 
@@ -225,7 +226,7 @@ impl FrontEnd {
     }
 
     /// Why a user's devices do not ring.
-    fn diversion(&self, account: &Account, caller: UserId) -> Option<Cause> {
+    fn diversion(&self, account: &Account, caller: &Someone) -> Option<Cause> {
         let settings = account.call_settings.as_deref();
         if settings.is_some_and(|settings| settings.forward_always.is_some()) {
             return Some(Cause::Always);
@@ -239,26 +240,25 @@ impl FrontEnd {
     }
 
     /// Whether a user does not want to hear of somebody now (design section 5).
-    pub(crate) fn is_not_to_be_disturbed(&self, account: &Account, by: UserId) -> bool {
+    pub(crate) fn is_not_to_be_disturbed(&self, account: &Account, by: &Someone) -> bool {
         account.person.state.is_do_not_disturb() && !self.may_interrupt(account, by)
     }
 
     /// Whether somebody is of a level that may interrupt do-not-disturb.
-    pub(crate) fn may_interrupt(&self, account: &Account, who: UserId) -> bool {
-        let who = self.users.get(who);
-        who.is_some_and(|who| self.access_of(account, who).level.may_interrupt())
+    pub(crate) fn may_interrupt(&self, account: &Account, who: &Someone) -> bool {
+        self.address_of(who).is_some_and(|who| self.access_of(account, who).level.may_interrupt())
     }
 
     /// A user's devices, and those that ring together with them.
-    fn rings_at(&self, account: &Account, caller: UserId, trail: &Trail) -> (Vec<Target>, Vec<Other>) {
+    fn rings_at(&self, account: &Account, caller: &Someone, trail: &Trail) -> (Vec<Target>, Vec<Other>) {
         let mut targets = account.bindings.targets(|_| true);
         let mut others = Vec::new();
         if let Some(settings) = account.call_settings.as_deref() {
             let q = targets.iter().map(|target| target.q).max().unwrap_or(1000);
             for address in &settings.ring_also {
                 let Some(other) = self.find_callee(address) else { continue };
-                let is_rung = trail.users.contains(&other.user.id) || other.user.id == caller;
-                if is_rung || self.is_not_to_be_disturbed(other, caller) {
+                let is_rung = trail.users.contains(&other.user.id) || *caller == other.user.id;
+                if is_rung || !may_talk(other, caller) || self.is_not_to_be_disturbed(other, caller) {
                     continue;
                 }
                 let devices = other.bindings.targets(|_| true);
@@ -283,6 +283,7 @@ impl FrontEnd {
         trail: &mut Trail,
         from: &Account,
         cause: Cause,
+        caller: &Someone,
         others: &mut Vec<Other>,
     ) -> Result<(), Refusal> {
         let settings = from.call_settings.as_deref();
@@ -295,6 +296,12 @@ impl FrontEnd {
         let Some(to) = self.find_callee(address) else {
             return Err(Refusal::new(404, "the call is forwarded to an address that nobody has"));
         };
+        if !may_talk(to, caller) {
+            return Err(Refusal::new(
+                480,
+                "the call is forwarded to who may not talk with other organisations",
+            ));
+        }
         if trail.users.contains(&to.user.id) || trail.forwards() >= FORWARDS_MAX {
             return Err(Refusal::new(482, "the call is forwarded in a loop, or too often"));
         }
@@ -306,6 +313,11 @@ impl FrontEnd {
     fn find_callee(&self, address: &SipAddress) -> Option<&Account> {
         self.users.find_enabled(&AddressKey::new(address.user(), address.domain()))
     }
+}
+
+/// Whether a user may talk with somebody at all: with people of other organisations not everybody may.
+pub(crate) fn may_talk(account: &Account, with: &Someone) -> bool {
+    account.user.permissions.federation || matches!(with, Someone::Home(_))
 }
 
 #[cfg(test)]

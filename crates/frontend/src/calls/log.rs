@@ -10,6 +10,7 @@ use records::{CallEnd, Change, Direction, StoredCall};
 
 use super::table::{Call, Other, Role};
 use crate::frontend::{Due, FrontEnd, Persisting};
+use crate::people::Someone;
 
 /// How long after a failed write an entry is written again.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -39,18 +40,19 @@ impl FrontEnd {
         if !is_kept || matches!(ending, Ending::Refused { status, .. } if is_to_be_tried_again(status)) {
             return;
         }
-        let Some(called) = self.address_of(call.called) else { return };
-        let Some(caller) = self.address_of(call.caller.user) else { return };
+        let Some(called) = self.address_of(&call.called).cloned() else { return };
+        let Some(caller) = self.address_of(&call.caller.who).cloned() else { return };
         let mut entry = self.entry(call, caller);
         for (owner, end) in ends_of_callees(call, ending) {
             entry.owner = owner;
             entry.end = end;
             // Who calls themselves has two entries.
-            let is_own = owner == call.caller.user;
+            let is_own = call.caller.who == owner;
             entry.id[15] = call.id[15] ^ u8::from(is_own);
             self.append_call(entry.clone());
         }
-        entry.owner = call.caller.user;
+        let Someone::Home(owner) = call.caller.who else { return };
+        entry.owner = owner;
         entry.id = call.id;
         entry.direction = Direction::Sent;
         entry.peer = called;
@@ -62,7 +64,8 @@ impl FrontEnd {
         let up = call.up();
         let lasted = up.map_or(Duration::ZERO, |up| self.now.monotonic.since(up.since));
         StoredCall {
-            owner: call.called,
+            // Whose it is is said for each.
+            owner: UserId(0),
             id: call.id,
             direction: Direction::Received,
             peer: caller,
@@ -71,10 +74,6 @@ impl FrontEnd {
             end: CallEnd::Failed,
             answered_at: up.map_or_else(String::new, |up| up.answered_at.to_string()),
         }
-    }
-
-    fn address_of(&self, user: UserId) -> Option<SipAddress> {
-        self.users.get(user).map(|account| account.user.address.clone())
     }
 
     pub(crate) fn append_call(&mut self, entry: StoredCall) {
@@ -103,21 +102,23 @@ impl FrontEnd {
 
 /// What everybody who was called finds.
 fn ends_of_callees(call: &Call, ending: Ending) -> Vec<(UserId, CallEnd)> {
-    let answerer = call.up().map(|up| up.callee.user);
+    let answerer = call.up().map(|up| up.callee.who.clone());
+    // What was called elsewhere is in nobody's log here but the caller's.
+    let Someone::Home(called) = call.called else { return Vec::new() };
     let is_forward = |other: &&Other| other.role == Role::ForwardedTo;
-    let last = call.others.iter().rfind(is_forward).map_or(call.called, |other| other.user);
-    let end = |user: UserId| match answerer {
-        Some(answerer) if answerer == user => CallEnd::Answered,
+    let last = call.others.iter().rfind(is_forward).map_or(called, |other| other.user);
+    let end = |user: UserId| match &answerer {
+        Some(answerer) if *answerer == user => CallEnd::Answered,
         _ if user == last && answerer.is_none() => not_answered(ending),
         _ => CallEnd::Forwarded,
     };
-    let mut ends = vec![(call.called, end(call.called))];
+    let mut ends = vec![(called, end(called))];
     for other in &call.others {
         let took_part = match other.role {
             // Rung in vain while somebody before them answered: nothing that they should know.
-            Role::ForwardedTo => answerer != Some(call.called) || other.user == call.called,
+            Role::ForwardedTo => answerer.as_ref().is_none_or(|who| *who != called) || other.user == called,
             // The call was another's.
-            Role::RingsAlso => answerer == Some(other.user),
+            Role::RingsAlso => answerer.as_ref().is_some_and(|who| *who == other.user),
         };
         if took_part && ends.iter().all(|(user, _)| *user != other.user) {
             ends.push((other.user, end(other.user)));

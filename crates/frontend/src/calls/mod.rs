@@ -14,10 +14,12 @@ pub(crate) mod log;
 mod operator;
 pub(crate) mod table;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use directory::UserId;
+use directory::{SipAddress, UserId};
 use sip_message::{HeaderId, Message, Method};
+use sip_stack::stack::{Forwarding, Target};
 use sip_stack::transaction::ServerId;
 
 use self::forwarding::{Stage, Trail};
@@ -27,6 +29,7 @@ use crate::admin::Cause;
 use crate::binding::BindingId;
 use crate::frontend::{Due, FrontEnd};
 use crate::messaging::mailbox::DeviceId;
+use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
 
@@ -62,11 +65,12 @@ impl FrontEnd {
     pub(crate) fn call(
         &mut self,
         request: &Request<'_>,
-        caller: UserId,
+        sender: Sender,
+        caller: &Someone,
         called: UserId,
         devices: Devices<'_>,
     ) -> Result<(), Refusal> {
-        let id = self.begin_call(request, caller, called)?;
+        let id = self.begin_call(request, caller, Someone::Home(called))?;
         let staged = if devices == Devices::All && request.message.header(HeaderId::Replaces).is_none() {
             let mut trail = Trail::new(called, request.message);
             let stage = self.first_stage(&mut trail, caller);
@@ -75,7 +79,7 @@ impl FrontEnd {
             }
             stage
         } else {
-            let replaced = self.replaced(request.message).filter(|(_, holder)| holder.user == called);
+            let replaced = self.replaced(request.message).filter(|(_, holder)| holder.who == called);
             if let Some(call) = self.calls.get_mut(id) {
                 call.replaces = replaced.map(|(replaced, _)| replaced);
             }
@@ -90,13 +94,41 @@ impl FrontEnd {
             }
         };
         self.rings_at_others(id, &stage.others);
-        let mut forwarding = self.forwarding(request, Sender::User(caller));
+        let mut forwarding = self.forwarding(request, sender);
         forwarding.asks_for_more = stage.asks_for_more;
         forwarding.patience = stage.patience;
-        let server = request.server.expect("an INVITE has a transaction");
-        self.stack.forward(self.now.monotonic, server, request.message, stage.targets, forwarding);
-        self.tell_dialog_watchers(caller);
+        self.place_call(request, caller, stage.targets, forwarding);
         Ok(())
+    }
+
+    /// An INVITE of a user of ours that begins a call with somebody of another organisation. Whom it rings there is decided
+    /// there.
+    pub(crate) fn call_elsewhere(
+        &mut self,
+        request: &Request<'_>,
+        user: UserId,
+        called: SipAddress,
+        target: Target,
+    ) -> Result<(), Refusal> {
+        let caller = Someone::Home(user);
+        self.begin_call(request, &caller, Someone::Elsewhere(Arc::new(called)))?;
+        let forwarding = self.forwarding(request, Sender::User(user));
+        self.place_call(request, &caller, vec![target], forwarding);
+        Ok(())
+    }
+
+    fn place_call(
+        &mut self,
+        request: &Request<'_>,
+        caller: &Someone,
+        targets: Vec<Target>,
+        forwarding: Forwarding,
+    ) {
+        let server = request.server.expect("an INVITE has a transaction");
+        self.stack.forward(self.now.monotonic, server, request.message, targets, forwarding);
+        if let Someone::Home(caller) = caller {
+            self.tell_dialog_watchers(*caller);
+        }
     }
 
     /// The device that a request means: the one that it names, or that has the dialog which is to be replaced (RFC 3891). Where
@@ -105,12 +137,12 @@ impl FrontEnd {
     fn stage_of_one_device(
         &self,
         request: &Request<'_>,
-        caller: UserId,
+        caller: &Someone,
         called: UserId,
         devices: Devices<'_>,
     ) -> Result<Stage, Refusal> {
         let account = self.users.get(called).ok_or(Refusal::new(404, "no such user"))?;
-        let holder = self.holder_of_replaced(request.message).filter(|party| party.user == called);
+        let holder = self.holder_of_replaced(request.message).filter(|party| party.who == called);
         if holder.is_none() && self.is_not_to_be_disturbed(account, caller) {
             return Err(Cause::DoNotDisturb.refusal());
         }
@@ -143,10 +175,10 @@ impl FrontEnd {
         // The tags are named as its holder sees them (RFC 3891 §6.1).
         let call_id = call_id.trim();
         if let Some(id) = self.calls.of_dialog(call_id, from_tag, to_tag) {
-            return Some((id, self.calls.get(id)?.up()?.callee));
+            return Some((id, self.calls.get(id)?.up()?.callee.clone()));
         }
         let id = self.calls.of_dialog(call_id, to_tag, from_tag)?;
-        Some((id, self.calls.get(id)?.caller))
+        Some((id, self.calls.get(id)?.caller.clone()))
     }
 
     /// A call's targets have failed: it goes on where the settings of the one who was called send it.
@@ -156,9 +188,9 @@ impl FrontEnd {
             return self.stack.conclude(now, server);
         };
         let call = self.calls.get_mut(id).expect("what is pending is in the table");
-        let caller = call.caller.user;
+        let caller = call.caller.who.clone();
         let next = call.trail.take().and_then(|mut trail| {
-            let stage = self.next_stage(&mut trail, caller, status)?;
+            let stage = self.next_stage(&mut trail, &caller, status)?;
             Some((trail, stage))
         });
         let Some((trail, stage)) = next else { return self.stack.conclude(now, server) };
@@ -180,13 +212,13 @@ impl FrontEnd {
     fn begin_call(
         &mut self,
         request: &Request<'_>,
-        caller: UserId,
-        called: UserId,
+        caller: &Someone,
+        called: Someone,
     ) -> Result<CallId, Refusal> {
-        let account = self.users.get(caller).expect("who signed in exists");
-        let device = device_on_flow(account, request.arrival.flow);
+        let account = caller.user().and_then(|user| self.users.get(user));
+        let device = account.and_then(|account| device_on_flow(account, request.arrival.flow));
         let server = request.server.expect("an INVITE has a transaction");
-        let new = NewCall { caller: Party { user: caller, device }, called, server };
+        let new = NewCall { caller: Party { who: caller.clone(), device }, called, server };
         let begun = self.calls.begin(self.now, request.message, new);
         if self.calls.len() == 1 && !self.sweeps_calls {
             self.sweeps_calls = true;
@@ -242,9 +274,10 @@ impl FrontEnd {
 
     fn call_answered(&mut self, id: CallId, binding: BindingId, response: &Message) {
         let Some(call) = self.calls.get(id) else { return };
-        let user = self.binding_owners.get(&binding).copied().unwrap_or(call.called);
-        let is_elsewhere = user != call.called;
-        let account = self.users.get(user);
+        let owner = self.binding_owners.get(&binding).copied();
+        let who = owner.map_or_else(|| call.called.clone(), Someone::Home);
+        let is_elsewhere = who != call.called;
+        let account = who.user().and_then(|user| self.users.get(user));
         let binding = account.and_then(|account| account.bindings.iter().find(|b| b.id == binding));
         let answered_at = match (account, binding) {
             (Some(account), _) if is_elsewhere => account.user.address.as_str().into(),
@@ -252,11 +285,11 @@ impl FrontEnd {
             (_, Some(binding)) => binding.uri.clone(),
             // Its connection went before its answer was read.
             (Some(account), None) => account.user.address.as_str().into(),
-            (None, None) => "".into(),
+            (None, None) => self.address_of(&who).map_or("", SipAddress::as_str).into(),
         };
         let up = Up {
             callee_tag: response.to_tag().unwrap_or("").into(),
-            callee: Party { user, device: binding.map(|b| b.device) },
+            callee: Party { device: binding.map(|b| b.device), who },
             answered_at,
             since: self.now.monotonic,
         };
@@ -293,7 +326,7 @@ impl FrontEnd {
                 continue;
             }
             let Some(up) = call.up() else { continue };
-            let is_abandoned = self.is_gone(call.caller) && self.is_gone(up.callee);
+            let is_abandoned = self.is_gone(&call.caller) && self.is_gone(&up.callee);
             let now = self.now.monotonic;
             let since = is_abandoned.then(|| call.abandoned_since.unwrap_or(now));
             if since.is_some_and(|since| now.since(since) >= ABANDONED_AFTER) {
@@ -313,8 +346,10 @@ impl FrontEnd {
         self.calls.up(user)
     }
 
-    fn is_gone(&self, party: Party) -> bool {
-        let Some(account) = self.users.get(party.user) else { return true };
+    fn is_gone(&self, party: &Party) -> bool {
+        // Nobody tells us of devices elsewhere: those of our own party decide.
+        let Someone::Home(user) = party.who else { return true };
+        let Some(account) = self.users.get(user) else { return true };
         match party.device {
             Some(device) => account.bindings.iter().all(|b| b.device != device),
             None => account.bindings.0.is_empty(),
@@ -323,23 +358,28 @@ impl FrontEnd {
 
     fn end_call(&mut self, id: CallId, ending: Ending) {
         let Some(call) = self.calls.end(id) else { return };
-        self.parties_changed(&[call.caller.user, call.up().map_or(call.called, |up| up.callee.user)]);
+        self.parties_changed(&parties(&call));
         self.dialogs_ended(&call, ending);
         self.log_call(&call, ending);
     }
 
     /// Somebody is in a call, or in none any more.
-    fn parties_changed(&mut self, parties: &[UserId]) {
-        for user in parties {
-            self.presence_changed(*user);
+    fn parties_changed(&mut self, parties: &[Someone]) {
+        for user in parties.iter().filter_map(Someone::user) {
+            self.presence_changed(user);
         }
     }
 
     fn calls_changed(&mut self, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
-        let parties = [call.caller.user, call.up().map_or(call.called, |up| up.callee.user)];
+        let parties = parties(call);
         self.parties_changed(&parties);
     }
+}
+
+/// Who calls, and who answered or else was called.
+fn parties(call: &Call) -> [Someone; 2] {
+    [call.caller.who.clone(), call.up().map_or(&call.called, |up| &up.callee.who).clone()]
 }
 
 /// How long a session lasts without a refresh (RFC 4028 §4).

@@ -5,6 +5,7 @@
 //! moment is hung up by the caller (RFC 3261 §13.2.2.4), and its BYE ends nothing here. What this is not: nobody needs the
 //! table to reach the other party, since the dialog's Route entries prove themselves. A restart forgets it.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
@@ -18,12 +19,15 @@ use smallvec::SmallVec;
 
 use super::forwarding::Trail;
 use crate::messaging::mailbox::DeviceId;
+use crate::people::Someone;
 
 /// Calls at once, ringing and up. They take some half KiB each: 64 MiB at the most, and as many as transactions may wait.
 pub(crate) const CALLS_MAX: usize = 131_072;
 /// Calls that one user may have made and that are not over: a switchboard's gateway stays below, and nobody can fill the
 /// table alone.
 pub(crate) const CALLS_MADE_MAX: u32 = 1024;
+/// Calls that people of one other organisation may have made and that are not over: an eighth of the table.
+pub(crate) const CALLS_OF_DOMAIN_MAX: u32 = 16_384;
 /// How long a call may be up without a sign of life. A conference may last a day; a call whose BYE was lost, and whose
 /// devices are both still there, is seen no longer than that.
 pub(crate) const CALL_LASTS_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -48,7 +52,7 @@ pub(crate) struct Call {
     pub(crate) caller_tag: Box<str>,
     pub(crate) caller: Party,
     /// Who was called first, wherever the call went from there.
-    pub(crate) called: UserId,
+    pub(crate) called: Someone,
     /// Where else it rang, in order.
     pub(crate) others: Vec<Other>,
     /// How it came there; `None` where it may not be forwarded.
@@ -67,9 +71,9 @@ pub(crate) struct Call {
 }
 
 /// One end of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Party {
-    pub(crate) user: UserId,
+    pub(crate) who: Someone,
     /// `None` where it is not known which of the user's devices it is.
     pub(crate) device: Option<DeviceId>,
 }
@@ -123,7 +127,7 @@ pub(crate) enum Pending {
 /// What a new call is made of.
 pub(crate) struct NewCall {
     pub(crate) caller: Party,
-    pub(crate) called: UserId,
+    pub(crate) called: Someone,
     pub(crate) server: ServerId,
 }
 
@@ -132,7 +136,7 @@ pub(crate) struct NewCall {
 pub(crate) enum BeginError {
     /// [`CALLS_MAX`].
     Full,
-    /// [`CALLS_MADE_MAX`].
+    /// [`CALLS_MADE_MAX`], or [`CALLS_OF_DOMAIN_MAX`].
     TooManyOfOne,
     /// Call-ID and tag are those of a call that is not over.
     AlreadyThere,
@@ -147,16 +151,19 @@ pub(crate) struct Calls {
     /// With a seed: the keys are strangers' choice.
     hasher: foldhash::quality::FixedState,
     pending: HashMap<ServerId, Pending, foldhash::fast::FixedState>,
-    users: HashMap<UserId, CallsOf, foldhash::fast::FixedState>,
+    /// With a seed: some of the keys are strangers' choice.
+    people: HashMap<Someone, CallsOf, foldhash::quality::FixedState>,
+    /// How many calls the people of each other organisation made, by domain.
+    made_from: BTreeMap<Box<str>, u32>,
     /// Where the next look begins.
     sweep_from: usize,
 }
 
-/// The calls of one user.
+/// The calls of one person.
 #[derive(Default)]
 struct CallsOf {
     calls: SmallVec<[CallId; 2]>,
-    /// How many of them the user made.
+    /// How many of them the person made.
     made: u32,
 }
 
@@ -168,7 +175,8 @@ impl Calls {
             dialogs: HashTable::new(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             pending: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
-            users: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            people: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            made_from: BTreeMap::new(),
             sweep_from: 0,
         }
     }
@@ -178,7 +186,12 @@ impl Calls {
         if self.calls.len() >= CALLS_MAX {
             return Err(BeginError::Full);
         }
-        if self.users.get(&new.caller.user).is_some_and(|of| of.made >= CALLS_MADE_MAX) {
+        if self.people.get(&new.caller.who).is_some_and(|of| of.made >= CALLS_MADE_MAX) {
+            return Err(BeginError::TooManyOfOne);
+        }
+        let from = new.caller.domain_elsewhere();
+        if from.is_some_and(|from| self.made_from.get(from).is_some_and(|made| *made >= CALLS_OF_DOMAIN_MAX))
+        {
             return Err(BeginError::TooManyOfOne);
         }
         let (call_id, caller_tag) = (invite.call_id().unwrap_or(""), invite.from_tag().unwrap_or(""));
@@ -193,8 +206,8 @@ impl Calls {
             id: log_id(now, hash),
             call_id: call_id.into(),
             caller_tag: caller_tag.into(),
-            caller: new.caller,
-            called: new.called,
+            caller: new.caller.clone(),
+            called: new.called.clone(),
             others: Vec::new(),
             trail: None,
             replaces: None,
@@ -212,7 +225,10 @@ impl Calls {
             dialog_hash(hasher, &call.call_id, &call.caller_tag)
         });
         self.pending.insert(new.server, Pending::SetUp(id));
-        let of_caller = self.users.entry(new.caller.user).or_default();
+        if let Some(from) = new.caller.domain_elsewhere() {
+            *self.made_from.entry(from.into()).or_default() += 1;
+        }
+        let of_caller = self.people.entry(new.caller.who).or_default();
         of_caller.calls.push(id);
         of_caller.made += 1;
         self.join(id, new.called);
@@ -225,7 +241,7 @@ impl Calls {
         // Who is rung again is rung with the present stage.
         call.others.retain(|listed| *listed != other);
         call.others.push(other);
-        self.join(id, other.user);
+        self.join(id, Someone::Home(other.user));
     }
 
     /// A device rings. Whether that is news.
@@ -238,7 +254,7 @@ impl Calls {
 
     /// The call is answered.
     pub(crate) fn answered(&mut self, now: Instant, id: CallId, up: Up, session: Option<Duration>) {
-        self.join(id, up.callee.user);
+        self.join(id, up.callee.who.clone());
         let Some(call) = self.get_mut(id) else { return };
         let replaced = call.replaces;
         let before = std::mem::replace(&mut call.phase, Phase::Up(up));
@@ -279,11 +295,19 @@ impl Calls {
         if let Phase::Calling { server, .. } = call.phase {
             self.pending.remove(&server);
         }
-        if let Some(of_caller) = self.users.get_mut(&call.caller.user) {
+        if let Some(of_caller) = self.people.get_mut(&call.caller.who) {
             of_caller.made -= 1;
         }
-        for user in call.users() {
-            self.leave(id, user);
+        if let Some(from) = call.caller.domain_elsewhere()
+            && let Some(made) = self.made_from.get_mut(from)
+        {
+            *made -= 1;
+            if *made == 0 {
+                self.made_from.remove(from);
+            }
+        }
+        for who in call.people() {
+            self.leave(id, &who);
         }
         Some(call)
     }
@@ -329,7 +353,7 @@ impl Calls {
 
     /// A user's calls, in no order that lasts.
     pub(crate) fn of(&self, user: UserId) -> impl Iterator<Item = (CallId, &Call)> {
-        let ids = self.users.get(&user).map_or(&[][..], |of| &of.calls);
+        let ids = self.people.get(&Someone::Home(user)).map_or(&[][..], |of| &of.calls);
         ids.iter().map(|id| (*id, &self.calls[id.place as usize]))
     }
 
@@ -337,18 +361,18 @@ impl Calls {
         self.calls.len()
     }
 
-    fn join(&mut self, id: CallId, user: UserId) {
-        let of = self.users.entry(user).or_default();
+    fn join(&mut self, id: CallId, who: Someone) {
+        let of = self.people.entry(who).or_default();
         if !of.calls.contains(&id) {
             of.calls.push(id);
         }
     }
 
-    fn leave(&mut self, id: CallId, user: UserId) {
-        let Some(of) = self.users.get_mut(&user) else { return };
+    fn leave(&mut self, id: CallId, who: &Someone) {
+        let Some(of) = self.people.get_mut(who) else { return };
         of.calls.retain(|call| *call != id);
         if of.calls.is_empty() {
-            self.users.remove(&user);
+            self.people.remove(who);
         }
     }
 
@@ -366,6 +390,16 @@ impl Calls {
     }
 }
 
+impl Party {
+    /// The domain of somebody of another organisation.
+    fn domain_elsewhere(&self) -> Option<&str> {
+        match &self.who {
+            Someone::Home(_) => None,
+            Someone::Elsewhere(address) => Some(address.domain()),
+        }
+    }
+}
+
 impl Call {
     fn name(&self, place: usize) -> CallId {
         CallId { birth: self.birth, place: u32::try_from(place).expect("below CALLS_MAX") }
@@ -379,9 +413,10 @@ impl Call {
     }
 
     /// Everybody who has it in their list; somebody may stand there twice.
-    fn users(&self) -> impl Iterator<Item = UserId> {
-        let answered = self.up().map(|up| up.callee.user);
-        [self.caller.user, self.called].into_iter().chain(answered).chain(self.others.iter().map(|o| o.user))
+    fn people(&self) -> impl Iterator<Item = Someone> {
+        let answered = self.up().map(|up| up.callee.who.clone());
+        let others = self.others.iter().map(|other| Someone::Home(other.user));
+        [self.caller.who.clone(), self.called.clone()].into_iter().chain(answered).chain(others)
     }
 
     pub(crate) fn up(&self) -> Option<&Up> {
@@ -392,20 +427,20 @@ impl Call {
     }
 
     /// Who answered, or else whose devices it rings at now.
-    pub(crate) fn callees(&self) -> SmallVec<[UserId; 2]> {
+    pub(crate) fn callees(&self) -> SmallVec<[Someone; 2]> {
         if let Some(up) = self.up() {
-            return SmallVec::from_slice(&[up.callee.user]);
+            return std::iter::once(up.callee.who.clone()).collect();
         }
         let last = self.others.iter().rposition(|other| other.role == Role::ForwardedTo);
         let (current, along) = match last {
-            Some(at) => (self.others[at].user, &self.others[at + 1..]),
-            None => (self.called, &*self.others),
+            Some(at) => (Someone::Home(self.others[at].user), &self.others[at + 1..]),
+            None => (self.called.clone(), &*self.others),
         };
-        std::iter::once(current).chain(along.iter().map(|other| other.user)).collect()
+        std::iter::once(current).chain(along.iter().map(|other| Someone::Home(other.user))).collect()
     }
 
     pub(crate) fn is_up_for(&self, user: UserId) -> bool {
-        self.up().is_some_and(|up| self.caller.user == user || up.callee.user == user)
+        self.up().is_some_and(|up| self.caller.who == user || up.callee.who == user)
     }
 
     /// Whether its session was not refreshed, or it lasts longer than any call may.
@@ -468,8 +503,8 @@ mod tests {
     }
 
     fn new_call(server: ServerId) -> NewCall {
-        let caller = Party { user: UserId(1), device: None };
-        NewCall { caller, called: UserId(2), server }
+        let caller = Party { who: Someone::Home(UserId(1)), device: None };
+        NewCall { caller, called: Someone::Home(UserId(2)), server }
     }
 
     #[test]
@@ -482,7 +517,7 @@ mod tests {
         assert_eq!(calls.pending(servers[0]), Some(Pending::SetUp(id)));
         assert_eq!((1..=3).map(|user| calls.of(UserId(user)).count()).sum::<usize>(), 3);
         assert!(calls.end(id).is_some() && calls.end(id).is_none());
-        assert_eq!((calls.len(), calls.users.len(), calls.pending.len(), calls.dialogs.len()), (0, 0, 0, 0));
+        assert_eq!((calls.len(), calls.people.len(), calls.pending.len(), calls.dialogs.len()), (0, 0, 0, 0));
         let again = calls.begin(NOW, &invite("c1"), new_call(servers[1])).unwrap();
         assert!(calls.get(id).is_none() && id != again, "an old name names nothing");
     }
@@ -495,7 +530,7 @@ mod tests {
             calls.begin(NOW, &invite(&format!("c{n}")), new_call(server)).unwrap();
         }
         assert_eq!(calls.begin(NOW, &invite("more"), new_call(server)), Err(BeginError::TooManyOfOne));
-        let caller = Party { user: UserId(2), device: None };
+        let caller = Party { who: Someone::Home(UserId(2)), device: None };
         let of_another = NewCall { caller, ..new_call(server) };
         assert!(calls.begin(NOW, &invite("more"), of_another).is_ok(), "who is called may still call");
     }

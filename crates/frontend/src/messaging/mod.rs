@@ -21,9 +21,10 @@ use sip_stack::timer::TimerId;
 use sip_stack::transaction::{Arrival, ServerId};
 use smallvec::{SmallVec, smallvec};
 
-use self::identity::Kind;
+use self::identity::{Kind, Wrapping};
 use self::mailbox::{DeviceId, Next, PAGE, Superseded};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
+use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::registration::device_on_flow;
 use crate::router::{Recipient, asserted, trust_headers};
@@ -40,7 +41,7 @@ pub(crate) type AcceptId = usize;
 pub(crate) struct Accepting {
     id: RequestId,
     owner: UserId,
-    from: UserId,
+    from: Someone,
     identity: [u8; 16],
     sequence: Sequence,
     /// As it is kept and delivered.
@@ -73,6 +74,17 @@ pub(crate) struct SentCopy {
     origin: Option<DeviceId>,
 }
 
+/// A message of a user of ours on its way to another organisation, for the sender's other devices.
+pub(crate) struct MessageOut {
+    from: UserId,
+    /// The device that sent it.
+    origin: Option<DeviceId>,
+    to: SipAddress,
+    identity: [u8; 16],
+    /// As the devices will see it.
+    message: Message,
+}
+
 /// A message on its way to a device.
 pub(crate) struct Delivery {
     owner: UserId,
@@ -83,23 +95,25 @@ pub(crate) struct Delivery {
 // Accepting.
 impl FrontEnd {
     pub(crate) fn message(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
-        let Sender::User(from) = sender else {
-            return Err(Refusal::new(403, "a MESSAGE needs a sender who signed in"));
-        };
+        let from = self.someone(request, sender)?;
         let Kind::Kept(wrapping) = identity::kind(request.message) else {
-            return self.typing(request, sender, from);
+            return self.typing(request, sender, &from);
         };
-        let to = match self.recipient(request) {
+        let recipient = self.recipient(request);
+        if sender == Sender::Partner {
+            self.check_partner(request, &recipient)?;
+        }
+        let to = match recipient {
             Recipient::User(to, _) => to,
             Recipient::Nobody => return Err(Refusal::new(404, "no such user")),
             Recipient::Server => {
                 return Err(Refusal::new(405, "a method that the server itself does not take"));
             }
-            Recipient::Foreign => return Err(Refusal::new(403, "the domain is not federated with us")),
+            Recipient::Foreign => return self.message_elsewhere(request, &from, wrapping),
         };
         let server = request.server.expect("a MESSAGE has a transaction");
         let waiter = Waiter { server, message: request.message.clone(), arrival: request.arrival };
-        let sender_address = self.users.get(from).expect("who signed in exists").user.address.clone();
+        let sender_address = self.address_of(&from).expect("who signed in exists").clone();
         let identity = identity::identity(request.message, wrapping, sender_address.as_str());
         if let Some(accept) = self.accepting_by_identity.get(&(to, identity)) {
             let accepting = &mut self.accepting[*accept];
@@ -128,7 +142,7 @@ impl FrontEnd {
         let accept = self.accepting.insert(Accepting {
             id: request.id,
             owner: to,
-            from,
+            from: from.clone(),
             identity,
             sequence,
             message: kept.clone(),
@@ -139,12 +153,49 @@ impl FrontEnd {
         self.accepting_by_identity.insert((to, identity), accept);
         self.accepting_by_place.insert((to, sequence), accept);
         self.persist(Change::AppendMessage(stored), Persisting::Message(accept));
-        self.copy_to_sender(request, from, recipient_address, identity, kept);
+        if let Someone::Home(from) = from {
+            self.copy_to_sender(request, from, recipient_address, identity, kept);
+        }
         Ok(())
     }
 
+    /// To somebody of another organisation: what is answered there is the answer, and nothing waits here.
+    fn message_elsewhere(
+        &mut self,
+        request: &Request<'_>,
+        from: &Someone,
+        wrapping: Wrapping,
+    ) -> Result<(), Refusal> {
+        let Someone::Home(user) = *from else {
+            return Err(Refusal::new(403, "another organisation asks for transit"));
+        };
+        let (to, target) = self.target_elsewhere(request, user)?;
+        let account = self.users.get(user).expect("who signed in exists");
+        let origin = device_on_flow(account, request.arrival.flow);
+        if account.mailbox.has_other_devices(origin) {
+            let address = &account.user.address;
+            let identity = identity::identity(request.message, wrapping, address.as_str());
+            let message = self.as_kept(request.message, request.own_routes.count, &to, address)?;
+            let out = MessageOut { from: user, origin, to, identity, message };
+            let server = request.server.expect("a MESSAGE has a transaction");
+            self.messages_out.insert(server, Box::new(out));
+        }
+        self.forward(request, Sender::User(user), vec![target]);
+        Ok(())
+    }
+
+    /// A forwarded request has its final answer: what was accepted elsewhere is shown on the sender's other devices.
+    pub(crate) fn message_passed(&mut self, server: ServerId, status: u16) {
+        let Some(out) = self.messages_out.remove(&server) else { return };
+        // The sender may be gone by now.
+        if (200..300).contains(&status) && self.users.get(out.from).is_some() {
+            let MessageOut { from, origin, to, identity, message } = *out;
+            self.copy_to_devices(from, origin, to, identity, message);
+        }
+    }
+
     /// Typing goes the way of calls, but it is not told from a device that showed it where it is dropped.
-    fn typing(&mut self, request: &Request<'_>, sender: Sender, from: UserId) -> Result<(), Refusal> {
+    fn typing(&mut self, request: &Request<'_>, sender: Sender, from: &Someone) -> Result<(), Refusal> {
         // What runs within a dialog belongs to a call that is up.
         if request.own_routes.destination.is_none()
             && let Recipient::User(to, instance) = self.recipient(request)
@@ -197,8 +248,21 @@ impl FrontEnd {
         identity: [u8; 16],
         message: Message,
     ) {
-        let account = self.users.get_mut(from).expect("who signed in exists");
+        let account = self.users.get(from).expect("who signed in exists");
         let origin = device_on_flow(account, request.arrival.flow);
+        self.copy_to_devices(from, origin, to, identity, message);
+    }
+
+    /// Every device of a user but the one that sent it gets a message.
+    fn copy_to_devices(
+        &mut self,
+        from: UserId,
+        origin: Option<DeviceId>,
+        to: SipAddress,
+        identity: [u8; 16],
+        message: Message,
+    ) {
+        let account = self.users.get_mut(from).expect("the caller looked the user up");
         if !account.mailbox.has_other_devices(origin) {
             return;
         }
@@ -219,7 +283,8 @@ impl FrontEnd {
     }
 
     pub(crate) fn message_persisted(&mut self, accept: AcceptId, outcome: Outcome) {
-        let Accepting { owner, from, sequence, id, .. } = self.accepting[accept];
+        let Accepting { owner, ref from, sequence, id, .. } = self.accepting[accept];
+        let from = from.clone();
         let before = match outcome {
             Outcome::Applied => None,
             Outcome::AlreadyThere => Some((202, "the message was accepted before")),
@@ -239,7 +304,7 @@ impl FrontEnd {
         let Some(account) = self.users.get(owner) else { return self.answer_sender(accept, 404) };
         let is_quiet = account.person.state.is_do_not_disturb();
         // Also where it is not quiet now: whoever is away may come back to it.
-        let is_released = self.may_interrupt(account, from);
+        let is_released = self.may_interrupt(account, &from);
         let account = self.users.get_mut(owner).expect("it was just found");
         account.mailbox.stored(sequence, message);
         if is_released {

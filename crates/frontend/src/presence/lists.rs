@@ -336,7 +336,7 @@ impl FrontEnd {
         let who = self.lists.row(of).who.clone();
         let at = match who {
             Who::Home(user) => {
-                let watcher = self.users.get(owner);
+                let watcher = self.users.get(owner).map(|watcher| &watcher.user.address);
                 let watched = self.users.get(user).expect("rows of users who go are moved");
                 let access = watcher.map(|watcher| self.access_of(watched, watcher));
                 let row = self.lists.row(of);
@@ -425,7 +425,7 @@ impl FrontEnd {
             let (Some(watched), Some(watcher)) = (self.users.get(user), self.users.get(owner)) else {
                 continue;
             };
-            let access = self.access_of(watched, watcher);
+            let access = self.access_of(watched, &watcher.user.address);
             let is_pending = access.standing == Standing::Pending;
             let told = watched.person.told.as_ref().expect("it was just seen");
             let row = self.lists.row(of);

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::frontend::FrontEnd;
 use crate::messaging::mailbox::DeviceId;
+use crate::people::Someone;
 use crate::presence::lists::RowRef;
 use crate::registration::device_on_flow;
 use crate::users::Account;
@@ -53,10 +54,10 @@ pub(crate) struct Told {
 }
 
 /// A watcher by a subscription of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Watching {
     pub(crate) id: SubscriptionId,
-    pub(crate) watcher: UserId,
+    pub(crate) watcher: Someone,
     pub(crate) level: Level,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use directory::UserId;
+use directory::{SipAddress, UserId};
 use presence::{Level, Relation, pidf, rules};
 use sip_message::Host;
 use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
@@ -11,6 +11,7 @@ use super::manual::time_left;
 use super::person::{Tag, Watching};
 use crate::events::{Body, Package, Permitted, Wanted, Watched};
 use crate::frontend::{Due, FrontEnd};
+use crate::people::Someone;
 use crate::pipeline::Refusal;
 use crate::router::Recipient;
 use crate::users::Account;
@@ -38,7 +39,7 @@ impl FrontEnd {
     pub(crate) fn permit_presence(
         &self,
         subscribe: &Subscribe<'_>,
-        user: UserId,
+        watcher: &Someone,
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
         match recipient {
@@ -47,7 +48,7 @@ impl FrontEnd {
                     return Err(Refusal::new(406, "Accept does not admit PIDF"));
                 }
                 let account = self.users.get(*watched).expect("the recipient was just found");
-                let watcher = self.users.get(user).expect("who signed in exists");
+                let watcher = self.address_of(watcher).expect("who signed in exists");
                 let access = self.access_of(account, watcher);
                 Ok(Permitted {
                     resource: Package::Presence.key(account.user.address.as_str()),
@@ -62,15 +63,18 @@ impl FrontEnd {
     }
 
     /// How much `watcher` sees of `watched`.
-    pub(crate) fn access_of(&self, watched: &Account, watcher: &Account) -> Access {
-        if watched.user.id == watcher.user.id {
+    pub(crate) fn access_of(&self, watched: &Account, watcher: &SipAddress) -> Access {
+        if watched.user.address == *watcher {
             return Access { level: Level::Personal, standing: Standing::Active };
         }
-        let relation = match self.is_our_domain(Host::Name(watcher.user.address.domain())) {
+        let relation = match self.is_our_domain(Host::Name(watcher.domain())) {
             true => Relation::SameOrganisation,
             false => Relation::Federated,
         };
-        let watcher = rules::Watcher { address: &watcher.user.address, relation };
+        if relation == Relation::Federated && !watched.user.permissions.federation {
+            return Access { level: Level::Blocked, standing: Standing::Active };
+        }
+        let watcher = rules::Watcher { address: watcher, relation };
         let rules = watched.documents.rules();
         let decision = rules.level(&watcher, &self.config.presence.levels, self.now.wall.0);
         let standing = if decision.is_pending { Standing::Pending } else { Standing::Active };
@@ -81,7 +85,7 @@ impl FrontEnd {
     pub(crate) fn watch_presence(
         &mut self,
         id: SubscriptionId,
-        watcher: UserId,
+        watcher: Someone,
         user: UserId,
         level: Level,
     ) -> Watched {
@@ -157,7 +161,7 @@ impl FrontEnd {
         let decided: Vec<Access> = told
             .watching
             .iter()
-            .map(|watching| match self.users.get(watching.watcher) {
+            .map(|watching| match self.address_of(&watching.watcher) {
                 Some(watcher) => self.access_of(account, watcher),
                 None => Access { level: Level::Blocked, standing: Standing::Active },
             })
@@ -165,7 +169,8 @@ impl FrontEnd {
         let account = self.users.get_mut(user).expect("it was just found");
         let told = account.person.told.as_mut().expect("it was just seen");
         for (at, access) in decided.into_iter().enumerate() {
-            let Watching { id, level, .. } = told.watching[at];
+            let Watching { id, level, .. } = &told.watching[at];
+            let (id, level) = (*id, *level);
             told.watching[at].level = access.level;
             if !told.looks_alike(level, access.level) {
                 self.subscriptions.changed_for(self.now.monotonic, id);

@@ -9,6 +9,7 @@ use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
 use super::watch::admits;
 use crate::events::{Body, Package, Permitted, Wanted};
 use crate::frontend::FrontEnd;
+use crate::people::Someone;
 use crate::pipeline::Refusal;
 use crate::router::Recipient;
 
@@ -66,11 +67,12 @@ impl FrontEnd {
         for watching in told.into_iter().flat_map(|told| &told.watching) {
             let standing = self.subscriptions.get(watching.id).map(|subscription| subscription.standing());
             let is_pending = standing == Some(Standing::Pending);
-            shown.extend(self.shown(watching.id.local_tag(), watching.id, watching.watcher, is_pending));
+            shown.extend(self.shown(watching.id.local_tag(), watching.id, &watching.watcher, is_pending));
         }
         for of in told.into_iter().flat_map(|told| &told.rows) {
             let (id, owner, row, is_pending) = self.lists.watcher(*of);
-            shown.extend(self.shown(format!("{}-{row}", id.local_tag()), id, owner, is_pending));
+            let owner = Someone::Home(owner);
+            shown.extend(self.shown(format!("{}-{row}", id.local_tag()), id, &owner, is_pending));
         }
         shown.sort_by(|a, b| {
             let waits = |shown: &Shown| shown.status == Status::Pending;
@@ -99,13 +101,14 @@ impl FrontEnd {
         Body::new(winfo::CONTENT_TYPE, winfo::render(&info))
     }
 
-    fn shown(&self, id: String, of: SubscriptionId, watcher: UserId, is_pending: bool) -> Option<Shown> {
-        let account = self.users.get(watcher)?;
+    fn shown(&self, id: String, of: SubscriptionId, watcher: &Someone, is_pending: bool) -> Option<Shown> {
+        let address = self.address_of(watcher)?;
+        let account = watcher.user().and_then(|user| self.users.get(user));
         let expires = self.subscriptions.get(of).map(|s| s.expires().since(self.now.monotonic).as_secs());
         Some(Shown {
             id,
-            uri: presence::uri_of_address(&account.user.address),
-            name: account.user.display_name.clone(),
+            uri: presence::uri_of_address(address),
+            name: account.map_or_else(String::new, |account| account.user.display_name.clone()),
             // Whoever is blocked is shown as active: that is what it sees.
             status: if is_pending { Status::Pending } else { Status::Active },
             expiration_seconds: expires,

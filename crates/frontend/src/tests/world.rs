@@ -87,6 +87,7 @@ impl World {
             messaging: Default::default(),
             presence: Default::default(),
             calls: Default::default(),
+            federation: Default::default(),
             transactions_max: crate::TRANSACTIONS_MAX,
             secret: [3; 32],
             seed: [boot; 32],
