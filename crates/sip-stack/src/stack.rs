@@ -845,6 +845,9 @@ impl Stack {
             via.push_str(&hex(self.loop_digest(request)));
         }
         edit.insert_first(HeaderId::Via, via);
+        if context.forwarding.hides_vias {
+            edit.remove(HeaderId::Via);
+        }
         if let Upstream::Server(server) = context.upstream {
             self.pass_provenance(&mut edit, context, server, reached, sent_by);
         }
@@ -883,9 +886,8 @@ impl Stack {
     ) {
         let Some(arrival) = self.transactions.arrival(server) else { return };
         let request = &context.request;
-        if context.forwarding.hides_vias {
-            edit.remove(HeaderId::Via);
-        } else if let Some(via) = Transactions::response_via(request, arrival.remote) {
+        let via = Transactions::response_via(request, arrival.remote);
+        if let Some(via) = via.filter(|_| !context.forwarding.hides_vias) {
             edit.replace_first_element(HeaderId::Via, via);
         }
         if !context.forwarding.record_route {

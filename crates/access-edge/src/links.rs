@@ -1,0 +1,130 @@
+//! Connections, and what each proved: the one thing that is known of a peer before it says anything.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use federation::{Policy, TrustedServer, identify, server_of};
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+use node::{ConnectionId, Peer, Side, Transport};
+use sip_stack::timer::TimerId;
+
+use crate::budgets::Bucket;
+use crate::config::Mode;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A listed server of ours, by its host name.
+    Server(Arc<str>),
+    /// Somebody inside who is no listed server.
+    StrangerInside,
+    /// Another organisation's server: the partners and hubs that its certificate proves, by name. What is worth what is judged with
+    /// each request anew.
+    Partner(Vec<Arc<str>>),
+    /// Somebody outside: perhaps a user of ours.
+    Client,
+}
+
+impl Who {
+    /// Of a connection, by what it proved and what the policy says now.
+    pub(crate) fn of(peer: &Peer, mode: Mode, servers: &[TrustedServer], policy: &Policy) -> Who {
+        if peer.side == Side::Inside && mode == Mode::Edge {
+            return match server_of(servers, peer) {
+                Some(server) => Who::Server(server.host.as_str().into()),
+                None => Who::StrangerInside,
+            };
+        }
+        let certificate = peer.identity.certificate().filter(|_| peer.transport == Transport::Tls);
+        let Some(proved) = certificate.map(|certificate| identify(policy, certificate)) else {
+            return Who::Client;
+        };
+        let partners = proved.partners.iter().map(|partner| partner.domain.clone());
+        let hubs = proved.hubs.iter().map(|hub| hub.name.clone());
+        let discovered = proved.discovered.iter().map(|domain| domain.as_str().into());
+        let names: Vec<Arc<str>> = partners.chain(hubs).chain(discovered).collect();
+        if names.is_empty() { Who::Client } else { Who::Partner(names) }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Who::Server(_) => "server",
+            Who::StrangerInside => "stranger",
+            Who::Partner(_) => "partner",
+            Who::Client => "client",
+        }
+    }
+
+    pub(crate) const NAMES: [&'static str; 4] = ["server", "stranger", "partner", "client"];
+}
+
+/// A connection that is up.
+pub(crate) struct Link {
+    pub(crate) peer: Peer,
+    pub(crate) who: Who,
+    pub(crate) requests: Bucket,
+    /// Until a request of a client succeeds.
+    pub(crate) deadline: Option<TimerId>,
+}
+
+/// All connections that are up.
+pub(crate) struct Links {
+    by_id: BTreeMap<ConnectionId, Link>,
+    sources: HashMap<IpAddr, usize, FixedState>,
+}
+
+impl Links {
+    pub(crate) fn new(seed: u64) -> Links {
+        Links { by_id: BTreeMap::new(), sources: HashMap::with_hasher(FixedState::with_seed(seed)) }
+    }
+
+    /// How many connections there are from a source.
+    pub(crate) fn from_source(&self, ip: IpAddr) -> usize {
+        self.sources.get(&source(ip)).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn insert(&mut self, connection: ConnectionId, link: Link) {
+        *self.sources.entry(source(link.peer.remote.ip())).or_default() += 1;
+        self.by_id.insert(connection, link);
+    }
+
+    pub(crate) fn remove(&mut self, connection: ConnectionId) -> Option<Link> {
+        let link = self.by_id.remove(&connection)?;
+        let source = source(link.peer.remote.ip());
+        if let Some(count) = self.sources.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+        Some(link)
+    }
+
+    pub(crate) fn get(&self, connection: ConnectionId) -> Option<&Link> {
+        self.by_id.get(&connection)
+    }
+
+    pub(crate) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut Link> {
+        self.by_id.get_mut(&connection)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
+        self.by_id.iter().map(|(id, link)| (*id, link))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Link)> {
+        self.by_id.iter_mut().map(|(id, link)| (*id, link))
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the IPv6 network that one subscriber has to itself.
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let network = u128::from(ip) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        ip => ip,
+    }
+}

@@ -1,0 +1,74 @@
+//! A remote user's request: from outside, over a connection that proves nothing, in the name of one of our domains. It passes
+//! unchallenged; a Director or Front End asks who it is.
+
+use std::sync::Arc;
+
+use federation::Origin;
+use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
+use sip_message::{HeaderId, Method};
+use sip_stack::stack::{Forwarding, HeaderChange};
+
+use crate::border::{Entries, ToOutside, records};
+use crate::edge::AccessEdge;
+use crate::pipeline::{Plan, Request, address_of, without_identities};
+use crate::refused::Refused;
+use crate::routes::Leads;
+use crate::token::{Party, Purpose, TokenError, dialog_of};
+
+impl AccessEdge {
+    pub(crate) fn remote(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
+        if !self.config.remote_access {
+            return Err(Refused::new(403, "remote-access", "remote access is switched off"));
+        }
+        self.check_trust_headers(request, &[ORIGIN_HEADER, MEMBER_HEADER])?;
+        let user = request.message.from().ok().and_then(|from| address_of(&from.uri));
+        let user = user.expect("From is of one of our domains");
+        let routes = self.way_of_user(request, &user)?;
+        self.check_no_other_routes(request)?;
+
+        let flow = request.arrival.flow;
+        let token = self.stack.routes().tokens().flow_token(flow);
+        let certificate =
+            self.link(request).peer.identity.certificate().map(|certificate| certificate.sha256);
+        let origin = Origin::Remote { flow: token.clone(), edge: self.name().to_owned(), certificate };
+        let mut changes = without_identities();
+        changes.push(HeaderChange::AppendNamed(ORIGIN_HEADER, origin.to_string()));
+        let entry = self.entries.facing_inside(&token);
+        let is_register = request.method == Method::Register;
+        if is_register {
+            // RFC 5626 §5.1, RFC 3327 §5.1.
+            changes.push(HeaderChange::Prepend(HeaderId::Path, entry.replace(";lr>", ";lr;ob>")));
+        }
+        let is_recorded = records(request.method);
+        if is_recorded {
+            changes.push(HeaderChange::Prepend(HeaderId::RecordRoute, entry.clone()));
+        }
+        let border = ToOutside {
+            entries: Arc::clone(&self.entries),
+            mark: if is_recorded { entry } else { String::new() },
+            party: Party::User(user),
+            dialog: dialog_of(request.call_id()),
+            client: Entries::client_face(&self.stack, flow),
+            is_register,
+        };
+        let target = self.target_inside(request, routes)?;
+        let own_routes = request.own.count;
+        let border = Some(Arc::new(border) as _);
+        Ok(Plan { target, forwarding: Forwarding { own_routes, changes, border, ..Forwarding::default() } })
+    }
+
+    /// The routes that our entry stands for: of a dialog, or of the user's registration. An entry of an earlier connection is as
+    /// good, also of another edge with the key: it was made for the user, and who that is will be asked inside.
+    fn way_of_user(&self, request: &Request<'_>, user: &str) -> Result<Vec<String>, Refused> {
+        let sealed = match &request.own.leads {
+            Leads::Nowhere => return Ok(Vec::new()),
+            Leads::Flow(_) => return Err(TokenError::WrongSide.into()),
+            Leads::Sealed(sealed) => sealed.clone()?,
+        };
+        sealed.check(&[Purpose::FromOutside, Purpose::Service], request.call_id())?;
+        match sealed.party {
+            Party::User(made_for) if made_for == user => Ok(sealed.routes),
+            _ => Err(TokenError::OtherParty.into()),
+        }
+    }
+}

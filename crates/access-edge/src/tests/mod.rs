@@ -1,0 +1,4 @@
+//! Conversations across an edge, and what bad input gets.
+
+mod partners;
+mod world;

@@ -1,0 +1,201 @@
+//! Direct federation: contoso.example's edge between its Director and fabrikam.example's edge, both played by hand.
+
+use expect_test::{Expect, expect};
+use node::{Anchors, Side};
+use sip_message::HeaderId;
+
+use super::world::{Host, Wire, World, certificate, policy};
+
+pub(super) const FABRIKAM: &str = "[[partner]]\ndomain = \"fabrikam.example\"\nmode = \"direct\"\n\
+                                   next_hop = \"edge.fabrikam.example:5061\"\n";
+
+/// Contoso's edge, its Director, and fabrikam's edge.
+pub(super) struct Direct {
+    pub(super) w: World,
+    pub(super) edge: Host,
+    pub(super) director: Host,
+    pub(super) fabrikam: Host,
+}
+
+impl Direct {
+    pub(super) fn new() -> Direct {
+        Direct::with(FABRIKAM)
+    }
+
+    pub(super) fn with(text: &str) -> Direct {
+        let mut w = World::empty();
+        let edge = w.edge("edge", "contoso.example", policy(text, &["contoso.example"]), |_| ());
+        let director_certificate = certificate(&["dir.contoso.example"], &[], Anchors::Servers);
+        let director = w.hand("director", "dir.contoso.example", Side::Inside, Some(director_certificate));
+        let certificate = certificate(&["edge.fabrikam.example"], &["fabrikam.example"], Anchors::Partners);
+        let fabrikam = w.hand("fabrikam", "edge.fabrikam.example", Side::Outside, Some(certificate));
+        Direct { w, edge, director, fabrikam }
+    }
+
+    pub(super) fn from_fabrikam(&mut self) -> Wire {
+        self.w.connect(self.fabrikam, self.edge, Side::Outside)
+    }
+
+    pub(super) fn from_director(&mut self) -> Wire {
+        self.w.connect(self.director, self.edge, Side::Inside)
+    }
+
+    pub(super) fn check(&self, expected: Expect) {
+        expected.assert_eq(&self.w.ladder);
+    }
+}
+
+#[test]
+fn a_partners_message_comes_in_with_its_provenance() {
+    let mut d = Direct::new();
+    let wire = d.from_fabrikam();
+    let head = d.w.head(
+        "MESSAGE",
+        "sip:alice@contoso.example",
+        "sip:bob@fabrikam.example",
+        "sip:alice@contoso.example",
+    );
+    let head =
+        format!("{head}\nP-Asserted-Identity: <sip:bob@fabrikam.example>\nChancery-Member: fabrikam.example");
+    d.w.send(wire, &head, "hi");
+    let got = d.w.got(d.director);
+    d.w.answer(&got, 200, &[(HeaderId::Warning, "399 fe.contoso.example \"secret\"")]);
+    assert_eq!(d.w.status(d.fabrikam), 200);
+    d.check(expect![[r#"
+        fabrikam > edge: MESSAGE sip:alice@contoso.example
+            Via: SIP/2.0/TLS sender.invalid
+            P-Asserted-Identity: <sip:bob@fabrikam.example>
+            Chancery-Member: fabrikam.example
+        edge > director: MESSAGE sip:alice@contoso.example
+            Via: SIP/2.0/TLS edge-in.contoso.example:5061
+            Via: SIP/2.0/TLS sender.invalid
+            Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge-in.contoso.example
+        director > edge: 200 (MESSAGE)
+            Via: SIP/2.0/TLS edge-in.contoso.example:5061
+            Via: SIP/2.0/TLS sender.invalid
+            Warning: 399 fe.contoso.example "secret"
+        edge > fabrikam: 200 (MESSAGE)
+            Via: SIP/2.0/TLS sender.invalid
+    "#]]);
+}
+
+#[test]
+fn a_message_to_a_partner_shows_nothing_of_the_inside() {
+    let mut d = Direct::new();
+    let wire = d.from_director();
+    let head = d.w.head(
+        "MESSAGE",
+        "sip:bob@fabrikam.example",
+        "sip:alice@contoso.example",
+        "sip:bob@fabrikam.example",
+    );
+    let head = format!(
+        "{head}\nP-Asserted-Identity: <sip:alice@contoso.example>\nVia: SIP/2.0/TLS fe.contoso.example;branch=z9hG4bKx"
+    );
+    d.w.send(wire, &head, "hi");
+    let got = d.w.got(d.fabrikam);
+    d.w.answer(&got, 202, &[]);
+    assert_eq!(d.w.status(d.director), 202);
+    d.check(expect![[r#"
+        director > edge: MESSAGE sip:bob@fabrikam.example
+            Via: SIP/2.0/TLS sender.invalid
+            P-Asserted-Identity: <sip:alice@contoso.example>
+            Via: SIP/2.0/TLS fe.contoso.example
+        edge > fabrikam: MESSAGE sip:bob@fabrikam.example
+            Via: SIP/2.0/TLS edge.contoso.example:5061
+        fabrikam > edge: 202 (MESSAGE)
+            Via: SIP/2.0/TLS edge.contoso.example:5061
+        edge > director: 202 (MESSAGE)
+            Via: SIP/2.0/TLS sender.invalid
+            Via: SIP/2.0/TLS fe.contoso.example
+    "#]]);
+}
+
+#[test]
+fn a_call_to_a_partner_and_back_within_it() {
+    let mut d = Direct::new();
+    let inside = d.from_director();
+    let head = d.w.head(
+        "INVITE",
+        "sip:bob@fabrikam.example",
+        "sip:alice@contoso.example",
+        "sip:bob@fabrikam.example",
+    );
+    let head = format!(
+        "{head}\nRecord-Route: <sip:dir.contoso.example:5061;transport=tls;lr>\nRecord-Route: <sip:x@fe.contoso.example;lr>\n\
+         Contact: <sip:alice@pc.invalid>"
+    );
+    d.w.send(inside, &head, "");
+    let invite = d.w.got(d.fabrikam);
+    // Their own proxy stays in the path too.
+    let recorded = String::from_utf8(invite.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    let mut answer = sip_message::ResponseBuilder::new(&invite.1, 200);
+    answer.to_tag("there").header(HeaderId::RecordRoute, "<sip:proxy.fabrikam.example;lr>");
+    answer
+        .header(HeaderId::RecordRoute, &recorded)
+        .header(HeaderId::Contact, "<sip:bob@dev.fabrikam.example>");
+    d.w.send_octets(invite.0, answer.build());
+    let answered = d.w.got(d.director).1;
+    assert_eq!(answered.status(), Some(200));
+    // The caller's ACK follows the routes, the Director has taken its own off.
+    let routes: Vec<String> = answered
+        .elements(HeaderId::RecordRoute)
+        .map(|route| String::from_utf8(route.to_vec()).unwrap())
+        .collect();
+    let line = |method: &str, number: u32, from: &str, to: &str, uri: &str, route: &str| {
+        format!(
+            "{method} {uri} SIP/2.0\nVia: SIP/2.0/TLS dir.contoso.example;branch=z9hG4bKd{number}\nMax-Forwards: 70\n\
+             From: {from}\nTo: {to}\nCall-ID: call-1\nCSeq: {number} {method}\nRoute: {route}"
+        )
+    };
+    let alice = "<sip:alice@contoso.example>;tag=f1";
+    let bob = "<sip:bob@fabrikam.example>;tag=there";
+    let way = format!("{}, {}", routes[1], routes[0]);
+    d.w.send(inside, &line("ACK", 1, alice, bob, "sip:bob@dev.fabrikam.example", &way), "");
+    assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "ACK");
+    // Bob hangs up.
+    let wire = d.from_fabrikam();
+    d.w.send(wire, &line("BYE", 9, bob, alice, "sip:alice@pc.invalid", &recorded), "");
+    let bye = d.w.got(d.director);
+    d.w.answer(&bye, 200, &[]);
+    assert_eq!(d.w.status(d.fabrikam), 200);
+    d.check(expect![[r#"
+        director > edge: INVITE sip:bob@fabrikam.example
+            Via: SIP/2.0/TLS sender.invalid
+            Record-Route: <sip:dir.contoso.example:5061;transport=tls;lr>
+            Record-Route: <sip:x@fe.contoso.example;lr>
+        edge > fabrikam: INVITE sip:bob@fabrikam.example
+            Via: SIP/2.0/TLS edge.contoso.example:5061
+            Record-Route: <sip:SEALED@edge.contoso.example:5061;transport=tls;lr>
+        fabrikam > edge: 200 (INVITE)
+            Via: SIP/2.0/TLS edge.contoso.example:5061
+            Record-Route: <sip:proxy.fabrikam.example;lr>
+            Record-Route: <sip:SEALED@edge.contoso.example:5061;transport=tls;lr>
+        edge > director: 200 (INVITE)
+            Via: SIP/2.0/TLS sender.invalid
+            Record-Route: <sip:proxy.fabrikam.example;lr>
+            Record-Route: <sip:SEALED@edge-in.contoso.example:5061;transport=tls;lr>
+            Record-Route: <sip:dir.contoso.example:5061;transport=tls;lr>
+            Record-Route: <sip:x@fe.contoso.example;lr>
+        director > edge: ACK sip:bob@dev.fabrikam.example
+            Via: SIP/2.0/TLS dir.contoso.example
+            Route: <sip:SEALED@edge-in.contoso.example:5061;transport=tls;lr>, <sip:proxy.fabrikam.example;lr>
+        edge > fabrikam: ACK sip:bob@dev.fabrikam.example
+            Via: SIP/2.0/TLS edge.contoso.example:5061
+            Route: <sip:proxy.fabrikam.example;lr>
+        fabrikam > edge: BYE sip:alice@pc.invalid
+            Via: SIP/2.0/TLS dir.contoso.example
+            Route: <sip:SEALED@edge.contoso.example:5061;transport=tls;lr>
+        edge > director: BYE sip:alice@pc.invalid
+            Via: SIP/2.0/TLS edge-in.contoso.example:5061
+            Route: <sip:dir.contoso.example:5061;transport=tls;lr>
+            Route: <sip:x@fe.contoso.example;lr>
+            Via: SIP/2.0/TLS dir.contoso.example
+            Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge-in.contoso.example
+        director > edge: 200 (BYE)
+            Via: SIP/2.0/TLS edge-in.contoso.example:5061
+            Via: SIP/2.0/TLS dir.contoso.example
+        edge > fabrikam: 200 (BYE)
+            Via: SIP/2.0/TLS dir.contoso.example
+    "#]]);
+}
