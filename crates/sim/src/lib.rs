@@ -24,6 +24,7 @@ pub mod event;
 mod home;
 pub mod ladder;
 mod link;
+mod network;
 pub mod notice;
 pub mod random;
 mod role;
@@ -33,9 +34,10 @@ mod xml;
 pub use dns::Zone;
 pub use home::{config, front_ends};
 pub use link::Conditions;
+pub use network::Network;
 pub use random::Report;
 pub use role::{Home, Role};
-pub use world::{Boot, Factory, World};
+pub use world::{Boot, Factory, Interface, World, certificate};
 
 /// Runs the random world of a seed on front ends with default limits.
 pub fn run_seed(seed: u64) -> Report {

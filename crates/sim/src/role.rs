@@ -1,6 +1,9 @@
 //! What runs on a machine: a home's node behind an object-safe trait, so that a test can put a dishonest wrapper
 //! around the honest one.
 
+use std::sync::Arc;
+
+use federation::Policy;
 use node::{Input, Instant, Node, Now, Output};
 
 /// The node whose vocabulary (changes, queries, calls) the machines of this world speak.
@@ -14,6 +17,8 @@ pub trait Role {
     fn poll_output(&mut self) -> Option<Output<Home>>;
     /// See [`Node::next_deadline`].
     fn next_deadline(&self) -> Option<Instant>;
+    /// Takes over a changed federation policy; what this means nothing to ignores it.
+    fn set_policy(&mut self, _now: Now, _policy: Arc<Policy>) {}
 }
 
 impl Role for Home {

@@ -6,20 +6,21 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use directory::{DigestSecrets, DomainName, Role as Account, SipAddress, User, UserId, UserState};
+use federation::Policy;
 use frontend::admin::{Answer, Call};
 use node::{
     Anchors, CallToken, CloseReason, ConnectError, ConnectToken, ConnectionId, Expected, Flow, Input,
-    Instant, Listener, ListenerId, Now, Output, Peer, PeerCertificate, PeerIdentity, ResolveToken, Side,
-    Transport, UnixMillis,
+    Instant, Listener, ListenerId, Now, Output, Peer, PeerCertificate, PeerIdentity, ResolveToken, Transport,
+    UnixMillis,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +36,7 @@ use crate::dns::Zone;
 use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
 use crate::ladder;
 use crate::link::{Conditions, DIAL_LONGEST, End, EndState, Lane, Piece, STALL_LONGEST, Stream};
+use crate::network::Network;
 use crate::notice::Notice;
 use crate::role::{Home, Role};
 
@@ -56,6 +58,21 @@ pub struct Boot {
     pub seed: [u8; 32],
     /// The machine's listeners.
     pub listeners: Vec<Listener>,
+    /// The federation policy beside the machine's configuration.
+    pub policy: Arc<Policy>,
+}
+
+/// One network that a machine is in.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Which.
+    pub network: Network,
+    /// The host name that leads there; it goes into DNS.
+    pub host: String,
+    /// The machine's certificate in this network, shown to whoever dials it over TLS, and to whom it dials.
+    pub certificate: PeerCertificate,
+    /// What it listens on.
+    pub ports: Vec<(Transport, u16)>,
 }
 
 /// Makes a machine's node at each start.
@@ -64,10 +81,10 @@ pub type Factory = Box<dyn Fn(&Boot) -> Box<dyn Role>>;
 /// A machine that runs a node.
 struct Machine {
     name: String,
-    address: IpAddr,
+    /// By network: its address there, and its certificate.
+    interfaces: BTreeMap<Network, (IpAddr, Arc<PeerCertificate>)>,
     listeners: Vec<Listener>,
-    /// Its certificate, shown to whoever dials it over TLS, and to whom it dials.
-    certificate: Arc<PeerCertificate>,
+    policy: Arc<Policy>,
     secret: [u8; 32],
     factory: Factory,
     node: Option<Box<dyn Role>>,
@@ -78,6 +95,27 @@ struct Machine {
     wall_ahead_ms: i64,
     armed: Option<Instant>,
     timers_at_once: (Instant, u32),
+}
+
+impl Machine {
+    /// Its certificate at one of its addresses.
+    fn certificate(&self, address: IpAddr) -> Option<&Arc<PeerCertificate>> {
+        self.interfaces.values().find(|(own, _)| *own == address).map(|(_, certificate)| certificate)
+    }
+}
+
+/// The facts of a certificate that bears these names, host names and SIP domains alike.
+pub fn certificate(names: &[&str], trusted_by: Anchors) -> PeerCertificate {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    PeerCertificate {
+        sip_domains: names.clone(),
+        dns_names: names,
+        ip_addresses: Vec::new(),
+        sha256: [0; 32],
+        not_after: UnixMillis(u64::MAX),
+        trusted_by: vec![trusted_by],
+        distrust: String::new(),
+    }
 }
 
 struct Attached {
@@ -144,6 +182,7 @@ pub struct World {
     network: ChaCha8Rng,
     machines: Vec<Machine>,
     devices: Vec<Attached>,
+    links_cut: BTreeSet<(usize, usize)>,
     streams: BTreeMap<u64, Stream>,
     next_stream: u64,
     users: BTreeMap<String, UserId>,
@@ -166,6 +205,7 @@ impl World {
             network: stream_of(seed, "network", 0),
             machines: Vec::new(),
             devices: Vec::new(),
+            links_cut: BTreeSet::new(),
             streams: BTreeMap::new(),
             next_stream: 1,
             users: BTreeMap::new(),
@@ -178,33 +218,39 @@ impl World {
 
     /// Adds a machine that listens on UDP and TCP 5060 and TLS 5061, not started yet. Its certificate bears `domain`.
     pub fn add_machine(&mut self, name: &str, domain: &str, factory: Factory) -> usize {
+        let (network, index) = (Network::Inside(0), self.machines.len());
+        let mut certificate = certificate(&[domain], Anchors::Servers);
+        certificate.ip_addresses.push(network.machine(index));
+        let ports = vec![(Transport::Udp, 5060), (Transport::Tcp, 5060), (Transport::Tls, 5061)];
+        let host = network.machine(index).to_string();
+        self.add_server(name, vec![Interface { network, host, certificate, ports }], factory)
+    }
+
+    /// Adds a machine with an interface to each of several networks, not started yet.
+    pub fn add_server(&mut self, name: &str, interfaces: Vec<Interface>, factory: Factory) -> usize {
         let index = self.machines.len();
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(index + 1).expect("few machines")));
-        let listener = |transport, port| Listener {
-            transport,
-            address: SocketAddr::new(address, port),
-            advertised_host: address.to_string(),
-            side: Side::Inside,
-        };
+        let mut listeners = Vec::new();
+        let mut places = BTreeMap::new();
         let mut rng = stream_of(self.seed, "secret", index as u64);
-        let certificate = PeerCertificate {
-            sip_domains: vec![domain.into()],
-            dns_names: vec![domain.into()],
-            ip_addresses: vec![address],
-            sha256: rng.random(),
-            not_after: UnixMillis(u64::MAX),
-            trusted_by: vec![Anchors::Servers],
-            distrust: String::new(),
-        };
+        for Interface { network, host, mut certificate, ports } in interfaces {
+            let address = network.machine(index);
+            certificate.sha256 = rng.random();
+            listeners.extend(ports.into_iter().map(|(transport, port)| Listener {
+                transport,
+                address: SocketAddr::new(address, port),
+                advertised_host: host.clone(),
+                side: network.side(),
+            }));
+            if host.parse::<IpAddr>().is_err() {
+                self.dns.addresses(&host, &[address]);
+            }
+            places.insert(network, (address, Arc::new(certificate)));
+        }
         self.machines.push(Machine {
             name: name.into(),
-            address,
-            listeners: vec![
-                listener(Transport::Udp, 5060),
-                listener(Transport::Tcp, 5060),
-                listener(Transport::Tls, 5061),
-            ],
-            certificate: Arc::new(certificate),
+            interfaces: places,
+            listeners,
+            policy: Arc::default(),
             secret: rng.random(),
             factory,
             node: None,
@@ -216,6 +262,45 @@ impl World {
             timers_at_once: (Instant(0), 0),
         });
         index
+    }
+
+    /// Writes a machine's federation policy; a node that runs takes it over at once.
+    pub fn set_policy(&mut self, machine: usize, policy: Policy) {
+        let policy = Arc::new(policy);
+        self.machines[machine].policy = Arc::clone(&policy);
+        let name = &self.machines[machine].name;
+        self.record(What::Fault(format!("the policy of {name} changes")));
+        let now = self.node_now(machine);
+        if let Some(node) = &mut self.machines[machine].node {
+            node.set_policy(now, policy);
+            self.settle_machine(machine);
+        }
+    }
+
+    /// Cuts or mends the line between two machines.
+    pub fn set_link_cut(&mut self, one: usize, other: usize, cut: bool) {
+        let link = (one.min(other), one.max(other));
+        let changed = if cut { self.links_cut.insert(link) } else { self.links_cut.remove(&link) };
+        if !changed {
+            return;
+        }
+        let names = [one, other].map(|machine| self.machines[machine].name.clone()).join(" and ");
+        let what = if cut { "is cut" } else { "is mended" };
+        self.record(What::Fault(format!("the line between {names} {what}")));
+        if !cut {
+            let (one, other) = (Party::Machine(one), Party::Machine(other));
+            let is_between = |s: &Stream| {
+                let parties = [s.ends[0].party, s.ends[1].party];
+                parties.contains(&one) && parties.contains(&other)
+            };
+            let between: Vec<u64> =
+                self.streams.iter().filter(|(_, stream)| is_between(stream)).map(|(id, _)| *id).collect();
+            for stream in between {
+                for lane in 0..2 {
+                    self.repay(stream, lane);
+                }
+            }
+        }
     }
 
     /// The address of a machine's listener for a transport.
@@ -257,11 +342,15 @@ impl World {
         SipAddress::new(user, &DomainName::parse(domain).expect("a domain name")).expect("a user name")
     }
 
-    /// Adds a device, which does nothing yet.
+    /// Adds a device inside the only organisation, which does nothing yet.
     pub fn add_device(&mut self, config: DeviceConfig) -> usize {
+        self.add_device_in(Network::Inside(0), config)
+    }
+
+    /// Adds a device in a network, which does nothing yet.
+    pub fn add_device_in(&mut self, network: Network, config: DeviceConfig) -> usize {
         let index = self.devices.len();
-        let host = u8::try_from(index + 1).expect("few devices");
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, host)), 5060);
+        let address = SocketAddr::new(network.device(index), 5060);
         let device = Device::new(config, address, stream_of(self.seed, "device", index as u64));
         self.devices.push(Attached {
             device,
@@ -280,7 +369,8 @@ impl World {
         assert!(m.node.is_none(), "{} runs already", m.name);
         let mut rng = stream_of(self.seed, "boot", (machine as u64) << 32 | u64::from(m.boots));
         let listeners = m.listeners.clone();
-        let boot = Boot { number: m.boots, secret: m.secret, seed: rng.random(), listeners };
+        let policy = Arc::clone(&m.policy);
+        let boot = Boot { number: m.boots, secret: m.secret, seed: rng.random(), listeners, policy };
         m.boots += 1;
         m.booted_at = self.now;
         m.armed = None;
@@ -753,11 +843,17 @@ impl World {
         }
     }
 
-    /// Feeds a node and carries out what it wants, in order.
+    /// Feeds a node.
     fn feed(&mut self, machine: usize, input: Input<Home>) {
         let now = self.node_now(machine);
         let Some(node) = &mut self.machines[machine].node else { return };
         node.handle(now, input);
+        self.settle_machine(machine);
+    }
+
+    /// Carries out what a node wants, in order.
+    fn settle_machine(&mut self, machine: usize) {
+        let Some(node) = &mut self.machines[machine].node else { return };
         let mut outputs = Vec::new();
         while let Some(output) = node.poll_output() {
             outputs.push(output);
@@ -802,10 +898,14 @@ impl World {
                 self.send_datagram(party, from, remote, bytes);
             }
             Output::Connect { token, target } => {
-                let local = SocketAddr::new(
-                    self.machines[machine].address,
-                    self.network.random_range(32_768..60_000),
-                );
+                let port = self.network.random_range(32_768..60_000);
+                // From the address in the target's network; without one, from any of that side, which leads nowhere.
+                let interfaces = &self.machines[machine].interfaces;
+                let near = interfaces.get(&Network::of(target.address.ip()));
+                let side = interfaces.iter().find(|(network, _)| network.side() == target.side);
+                let from = near.filter(|(address, _)| Network::of(*address).side() == target.side);
+                let (address, _) = from.or(side.map(|(_, place)| place)).expect("a machine has the side");
+                let local = SocketAddr::new(*address, port);
                 self.dial(party, local, target.address, target.transport, token.0, target.expected);
             }
             Output::Close { connection: ConnectionId(stream) } => {
@@ -911,7 +1011,8 @@ impl World {
     }
 
     fn owner(&self, address: SocketAddr) -> Option<Party> {
-        let machine = self.machines.iter().position(|m| m.address == address.ip()).map(Party::Machine);
+        let machine =
+            self.machines.iter().position(|m| m.certificate(address.ip()).is_some()).map(Party::Machine);
         machine
             .or_else(|| self.devices.iter().position(|d| d.address.ip() == address.ip()).map(Party::Device))
     }
@@ -920,10 +1021,21 @@ impl World {
         matches!(party, Party::Device(d) if self.devices[d].cut)
     }
 
+    fn link_cut(&self, one: Party, other: Party) -> bool {
+        match (one, other) {
+            (Party::Machine(one), Party::Machine(other)) => {
+                self.links_cut.contains(&(one.min(other), one.max(other)))
+            }
+            _ => false,
+        }
+    }
+
     fn send_datagram(&mut self, sender: Party, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
         let recipient = self.owner(to);
         let dropped = self.conditions.loss > 0.0 && self.network.random_bool(self.conditions.loss);
-        let cut = self.line_cut(sender) || recipient.is_some_and(|p| self.line_cut(p));
+        let cut = self.line_cut(sender)
+            || recipient.is_some_and(|p| self.line_cut(p) || self.link_cut(sender, p))
+            || Network::of(from.ip()) != Network::of(to.ip());
         let lost = dropped || cut || recipient.is_none();
         let fate = if lost { Fate::Lost } else { Fate::Underway };
         self.record_sent(sender, recipient, Transport::Udp, &bytes, fate);
@@ -997,6 +1109,9 @@ impl World {
         }
         let (transport, local, remote) = (stream.transport, stream.ends[1].address, stream.ends[0].address);
         let (dialler, acceptor) = (stream.ends[0].party, stream.ends[1].party);
+        if Network::of(local.ip()) != Network::of(remote.ip()) {
+            return self.refuse(id, latency, ConnectError::Unreachable("no route to host".into()));
+        }
         let Party::Machine(machine) = acceptor else {
             return self.refuse(id, latency, ConnectError::Unreachable("connection refused".into()));
         };
@@ -1007,24 +1122,30 @@ impl World {
         };
         if let Some(expected) = &stream.expected
             && transport.is_secure()
-            && let Err(unmet) = expected.is_met_by(Some(&m.certificate))
+            && let Err(unmet) = expected.is_met_by(m.certificate(local.ip()).map(Arc::as_ref))
         {
             return self.refuse(id, latency, ConnectError::Tls(unmet.to_string()));
         }
         stream.ends[1].state = EndState::Open;
         stream.lanes[1].clear_at = self.now + latency;
-        let identity = match dialler {
-            Party::Machine(d) if transport.is_secure() => {
-                PeerIdentity::Certificate(Arc::clone(&self.machines[d].certificate))
-            }
-            _ => PeerIdentity::Anonymous,
-        };
+        let identity = self.identity(dialler, remote, transport);
         self.record(What::Connected { from: dialler, to: acceptor, transport });
         self.schedule(latency, Job::SynAck { stream: id });
         let listener = Some(ListenerId(u16::try_from(listener).expect("few listeners")));
-        let side = Side::Inside;
+        let side = Network::of(local.ip()).side();
         let peer = Peer { transport, listener, local, remote, side, identity };
         self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token: None });
+    }
+
+    /// What TLS proves of a party at an address of its.
+    fn identity(&self, party: Party, address: SocketAddr, transport: Transport) -> PeerIdentity {
+        let certificate = match party {
+            Party::Machine(machine) if transport.is_secure() => {
+                self.machines[machine].certificate(address.ip())
+            }
+            Party::Machine(_) | Party::Device(_) => None,
+        };
+        certificate.map_or(PeerIdentity::Anonymous, |facts| PeerIdentity::Certificate(Arc::clone(facts)))
     }
 
     fn refuse(&mut self, stream: u64, after: Duration, error: ConnectError) {
@@ -1049,13 +1170,8 @@ impl World {
         match party {
             Party::Device(device) => self.tell(device, Happening::Up { flow: to_flow(handle) }),
             Party::Machine(machine) => {
-                let identity = match acceptor {
-                    Party::Machine(a) if transport.is_secure() => {
-                        PeerIdentity::Certificate(Arc::clone(&self.machines[a].certificate))
-                    }
-                    _ => PeerIdentity::Anonymous,
-                };
-                let side = Side::Inside;
+                let identity = self.identity(acceptor, remote, transport);
+                let side = Network::of(local.ip()).side();
                 let peer = Peer { transport, listener: None, local, remote, side, identity };
                 let token = Some(ConnectToken(handle));
                 self.feed(machine, Input::Connected { connection: ConnectionId(id), peer, token });
@@ -1080,7 +1196,9 @@ impl World {
     }
 
     fn is_cut(&self, stream: u64) -> bool {
-        self.streams.get(&stream).is_some_and(|s| s.ends.iter().any(|e| self.line_cut(e.party)))
+        self.streams.get(&stream).is_some_and(|s| {
+            s.ends.iter().any(|e| self.line_cut(e.party)) || self.link_cut(s.ends[0].party, s.ends[1].party)
+        })
     }
 
     fn write(&mut self, id: u64, end: usize, bytes: Bytes) {
