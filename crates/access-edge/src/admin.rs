@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use federation::discovery::WatchEntry;
 use federation::{Policy, TrustedServer};
 
 use crate::config::Limits;
@@ -21,6 +22,11 @@ pub enum Call {
     },
     /// The discovered partners that behaved as nobody does who means well.
     WatchList,
+    /// Takes a discovered partner off the watch list.
+    ClearWatched {
+        /// Its domain.
+        domain: String,
+    },
 }
 
 /// What of a [`crate::Config`] can change while the edge runs.
@@ -47,7 +53,12 @@ pub enum Answer {
     /// Answer to [`Call::Connections`], by age.
     Connections(Vec<Connection>),
     /// Answer to [`Call::WatchList`], by name.
-    WatchList(Vec<Watched>),
+    WatchList(Vec<WatchEntry>),
+    /// Answer to [`Call::ClearWatched`].
+    Cleared {
+        /// Whether it stood there.
+        was_known: bool,
+    },
 }
 
 /// A connection that is up.
@@ -61,13 +72,4 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Whether we opened it.
     pub is_ours: bool,
-}
-
-/// A discovered partner on the watch list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// Its domain.
-    pub domain: String,
-    /// Why it is there.
-    pub why: String,
 }

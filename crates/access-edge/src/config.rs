@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use federation::rate::{self, Allowance};
 use federation::{HostPort, Policy, TrustedServer};
 use node::Listener;
 
@@ -52,10 +53,10 @@ pub struct Config {
 pub struct Limits {
     /// Requests that wait for an answer at once, theirs to us and ours to others. They take some 1 KiB each way.
     pub transactions_max: usize,
-    /// Requests a second on one connection of a remote user.
-    pub requests_per_connection: u32,
-    /// Requests a second from one address (IPv6: one /64), over all of its connections without a partner's certificate.
-    pub requests_per_source: u32,
+    /// Requests on one connection from outside.
+    pub requests_per_connection: Allowance,
+    /// Requests from one address (IPv6: one /64), over all of its connections without a partner's certificate.
+    pub requests_per_source: Allowance,
     /// Connections from one address at once, whoever they are.
     pub connections_per_source_max: usize,
     /// How long a connection without a partner's certificate may stay before a request on it succeeds.
@@ -66,12 +67,11 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             transactions_max: 131_072,
-            // A client that signs in with a long contact list and without lists of the server sends a burst of
-            // subscriptions; in the long run nobody types 20 messages a second.
-            requests_per_connection: 20,
-            // An office behind one address.
-            requests_per_source: 1_000,
+            requests_per_connection: rate::PER_CONNECTION,
+            requests_per_source: rate::PER_SOURCE,
+            // An office of remote users behind one address.
             connections_per_source_max: 4_096,
+            // Somebody may have to type a password first.
             sign_in_within: Duration::from_secs(60),
         }
     }

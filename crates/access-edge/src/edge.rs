@@ -6,7 +6,6 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use federation::Policy;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use node::{
@@ -19,7 +18,7 @@ use sip_stack::transaction::{Limits as TransactionLimits, ServerId, TimerValues}
 
 use crate::admin::{Answer, Call, Connection};
 use crate::border::Entries;
-use crate::budgets::{Bucket, Budgets};
+use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
 use crate::links::{Link, Links, Who};
 use crate::metrics::Counters;
@@ -37,11 +36,19 @@ pub struct AccessEdge {
     pub(crate) budgets: Budgets,
     pub(crate) counters: Counters,
     pub(crate) now: Now,
-    /// Requests of clients that nobody has accepted yet, and on which connection they came.
-    pub(crate) unproved: HashMap<ServerId, ConnectionId, FixedState>,
+    /// Requests whose answer says something about their sender.
+    pub(crate) telling: HashMap<ServerId, Telling, FixedState>,
     timers: Timers<Due>,
     outputs: VecDeque<Output<AccessEdge>>,
     next_request: u64,
+}
+
+/// What the answer to a request will say something about.
+pub(crate) enum Telling {
+    /// Whether anybody is signed in on a client's connection.
+    Client(ConnectionId),
+    /// Whether a discovered partner asks for people who exist.
+    Discovered(Arc<str>),
 }
 
 /// Timers of the edge itself.
@@ -99,7 +106,7 @@ impl AccessEdge {
             budgets: Budgets::new(FixedState::with_seed(seed).hash_one(b"budgets")),
             counters: Counters::default(),
             now: Now { monotonic: Instant(0), wall: UnixMillis(0) },
-            unproved: HashMap::with_hasher(FixedState::with_seed(seed)),
+            telling: HashMap::with_hasher(FixedState::with_seed(seed)),
             timers: Timers::new(),
             outputs: VecDeque::new(),
             next_request: 0,
@@ -150,6 +157,7 @@ impl AccessEdge {
         };
         let fields = vec![("peer", names), ("source", link.peer.remote.ip().to_string())];
         self.report(Level::Info, "connection-closed", None, why, fields);
+        self.budgets.forget_connection(connection);
         self.stack.handle_closed(self.now.monotonic, connection);
         self.outputs.push_back(Output::Close { connection });
     }
@@ -164,7 +172,7 @@ impl AccessEdge {
         let must_sign_in = is_accepted && who == Who::Client;
         let deadline = must_sign_in
             .then(|| self.timers.insert(now + self.config.limits.sign_in_within, Due::SignIn(connection)));
-        let link = Link { peer: peer.clone(), who, requests: Bucket::full(now), deadline };
+        let link = Link { peer: peer.clone(), who, deadline };
         self.links.insert(connection, link);
         if is_accepted && crowd >= self.config.limits.connections_per_source_max {
             self.counters.crowded += 1;
@@ -177,6 +185,7 @@ impl AccessEdge {
         if let Some(timer) = gone.deadline {
             self.timers.cancel(timer);
         }
+        self.budgets.forget_connection(connection);
         self.stack.handle_closed(self.now.monotonic, connection);
     }
 
@@ -200,7 +209,6 @@ impl AccessEdge {
             Call::SetPolicy(policy) => {
                 self.config.policy = policy;
                 self.say_who_is_allowed();
-                self.forget_budgets();
                 Answer::Done { closed: self.judge_links() }
             }
             Call::Configure(adjustable) => {
@@ -214,7 +222,10 @@ impl AccessEdge {
             Call::Connections { limit } => Answer::Connections(
                 self.links.iter().take(limit).map(|(_, link)| Connection::of(link)).collect(),
             ),
-            Call::WatchList => Answer::WatchList(Vec::new()),
+            Call::WatchList => Answer::WatchList(self.budgets.discovered.watch_list().collect()),
+            Call::ClearWatched { domain } => {
+                Answer::Cleared { was_known: self.budgets.discovered.clear(&domain) }
+            }
         };
         self.outputs.push_back(Output::Answer { token, answer });
     }
@@ -238,15 +249,6 @@ impl AccessEdge {
             self.cut(*connection, "it proves nobody any more whom the policy lets in");
         }
         lost.len()
-    }
-
-    fn forget_budgets(&mut self) {
-        let policy: &Policy = &self.config.policy;
-        let is_known = |name: &str| {
-            policy.partners().iter().any(|partner| &*partner.domain == name)
-                || policy.clearinghouses().iter().any(|hub| &*hub.name == name)
-        };
-        self.budgets.keep_peers(is_known);
     }
 
     /// An empty policy is legal, and easily taken for a fault elsewhere.
@@ -287,9 +289,14 @@ impl AccessEdge {
         match event {
             Event::Completed { server, status } => {
                 self.counters.forwarded(status);
-                let Some(connection) = self.unproved.remove(&server) else { return };
-                if (200..300).contains(&status) {
-                    self.signed_in(connection);
+                match self.telling.remove(&server) {
+                    Some(Telling::Client(connection)) if (200..300).contains(&status) => {
+                        self.signed_in(connection);
+                    }
+                    Some(Telling::Discovered(domain)) => {
+                        self.budgets.discovered.answered(self.now, &domain, status);
+                    }
+                    Some(Telling::Client(_)) | None => {}
                 }
             }
             Event::TargetFailed { cookie, reason } => {

@@ -39,9 +39,7 @@ impl AccessEdge {
             Verdict::Refuse(refusal) => return Err(refusal.reason.into()),
         };
         check_asserted(request, &domain)?;
-        if way.is_none() {
-            self.spend(&road)?;
-        }
+        let discovered = if way.is_none() { self.spend(request, &road)? } else { None };
 
         let party = Party::Partner(road.domain.to_string());
         let mut changes = without_identities();
@@ -58,7 +56,8 @@ impl AccessEdge {
         let target = self.target_inside(request, way.map(|way| way.routes).unwrap_or_default())?;
         let own_routes = request.own.count;
         let border = Some(Arc::new(border) as _);
-        Ok(Plan { target, forwarding: Forwarding { own_routes, changes, border, ..Forwarding::default() } })
+        let forwarding = Forwarding { own_routes, changes, border, ..Forwarding::default() };
+        Ok(Plan { discovered, ..Plan::new(target, forwarding) })
     }
 
     /// The sealed way of a dialog, if the request comes along one, for this very partner.

@@ -1,16 +1,16 @@
 //! Connections, and what each proved: the one thing that is known of a peer before it says anything.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use federation::rate::source;
 use federation::{Policy, TrustedServer, identify, server_of};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use node::{ConnectionId, Peer, Side, Transport};
 use sip_stack::timer::TimerId;
 
-use crate::budgets::Bucket;
 use crate::config::Mode;
 
 /// Who is at the other end of a connection.
@@ -63,7 +63,6 @@ impl Who {
 pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) who: Who,
-    pub(crate) requests: Bucket,
     /// Until a request of a client succeeds.
     pub(crate) deadline: Option<TimerId>,
 }
@@ -115,16 +114,5 @@ impl Links {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Link)> {
         self.by_id.iter_mut().map(|(id, link)| (*id, link))
-    }
-}
-
-/// What counts as one source: an IPv4 address, or the IPv6 network that one subscriber has to itself.
-pub(crate) fn source(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => {
-            let network = u128::from(ip) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        ip => ip,
     }
 }

@@ -83,7 +83,7 @@ impl AccessEdge {
         };
         let mut forwarding = forwarding_out(request, outside, inside);
         forwarding.own_routes = request.own.count;
-        Ok(Plan { target, forwarding })
+        Ok(Plan::new(target, forwarding))
     }
 
     /// To the connection that a remote user registered on (RFC 5626 §5.3), and to no other.
@@ -117,7 +117,7 @@ impl AccessEdge {
         let mut forwarding = forwarding_out(request, outside, inside);
         // Behind a client stands nobody: further routes are what is left of an older way, and inside.
         forwarding.changes.push(HeaderChange::Remove(HeaderId::Route));
-        Ok(Plan { target, forwarding })
+        Ok(Plan::new(target, forwarding))
     }
 }
 

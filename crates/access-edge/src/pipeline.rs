@@ -1,9 +1,12 @@
 //! A request's life: octets, message, strict reading, provenance, our own Route entries, the generic checks, then one of four
 //! ways; and what becomes of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use federation::{Reason, domain_name};
-use node::{ConnectionId, Flow, Level, RequestId};
+use federation::domain_name;
+use federation::origin::Mode as RoadMode;
+use node::{ConnectionId, Flow, Level, RequestId, Side};
 use sip_message::{HeaderId, Message, Method, ParseError, ResponseBuilder, Uri};
 use sip_stack::request::{check_loop, check_max_forwards, check_proxy_require, check_scheme, to_tag};
 use sip_stack::stack::{Forwarding, HeaderChange, ResponseFate, Target};
@@ -11,7 +14,7 @@ use sip_stack::transaction::{Arrival, Incoming, ServerId};
 
 use crate::border::{NEVER_CROSS, NEVER_CROSS_NAMED};
 use crate::config::Mode;
-use crate::edge::AccessEdge;
+use crate::edge::{AccessEdge, Telling};
 use crate::links::{Link, Who};
 use crate::refused::Refused;
 use crate::routes::{Leads, OwnRoutes};
@@ -48,6 +51,14 @@ impl Request<'_> {
 pub(crate) struct Plan {
     pub(crate) target: Target,
     pub(crate) forwarding: Forwarding,
+    /// The discovered partner that begins something by it.
+    pub(crate) discovered: Option<Arc<str>>,
+}
+
+impl Plan {
+    pub(crate) fn new(target: Target, forwarding: Forwarding) -> Plan {
+        Plan { target, forwarding, discovered: None }
+    }
 }
 
 /// The SIP domain of a URI, in the spelling that is compared.
@@ -193,19 +204,17 @@ impl AccessEdge {
 
 // The steps that all ways share.
 impl AccessEdge {
-    /// Connections of partners have their budgets in the policy, and our own servers have none.
+    /// Our own servers have no budget; partners have more of them, see [`AccessEdge::spend`].
     fn check_rate(&mut self, request: &Request<'_>) -> Result<(), Refused> {
         let now = self.now.monotonic;
         let limits = &self.config.limits;
-        let Some(link) = self.links.get_mut(request.connection) else { return Ok(()) };
-        if link.who != Who::Client {
+        let link = self.links.get(request.connection).expect("a request came on a connection that is up");
+        if link.peer.side == Side::Inside {
             return Ok(());
         }
-        if !link.requests.take(now, limits.requests_per_connection) {
-            return Err(Refused::later("connection-budget", "a remote connection sent more than its budget"));
-        }
-        if !self.budgets.take_of_source(now, request.arrival.remote.ip(), limits.requests_per_source) {
-            return Err(Refused::later("source-budget", "an address outside sent more than its budget"));
+        self.budgets.take_of_connection(now, request.connection, limits.requests_per_connection)?;
+        if link.who == Who::Client {
+            self.budgets.take_of_source(now, request.arrival.remote.ip(), limits.requests_per_source)?;
         }
         Ok(())
     }
@@ -273,7 +282,10 @@ impl AccessEdge {
             return self.stack.forward_ack(now, request.message, plan.target, plan.forwarding);
         };
         if self.link(request).deadline.is_some() {
-            self.unproved.insert(server, request.connection);
+            self.telling.insert(server, Telling::Client(request.connection));
+        }
+        if let Some(domain) = plan.discovered {
+            self.telling.insert(server, Telling::Discovered(domain));
         }
         self.stack.forward(now, server, request.message, vec![plan.target], plan.forwarding);
     }
@@ -311,10 +323,14 @@ impl AccessEdge {
         self.stack.respond_stateless(request.server, &mut response, request.arrival, request.message);
     }
 
-    /// What is used up when a partner begins something.
-    pub(crate) fn spend(&mut self, road: &federation::Road) -> Result<(), Refused> {
-        self.budgets.take_of_peers(self.now.monotonic, &road.budgets).map_err(|budget| {
-            Refused::from(Reason::TooFast { name: budget.name.clone(), per_second: budget.per_second })
-        })
+    /// What is used up when somebody outside begins something; of a discovered partner its name, to see what comes of it.
+    pub(crate) fn spend(
+        &mut self,
+        request: &Request<'_>,
+        road: &federation::Road,
+    ) -> Result<Option<Arc<str>>, Refused> {
+        let user = request.uri.and_then(|uri| uri.user_unescaped()).unwrap_or_default().to_ascii_lowercase();
+        self.budgets.take_of_road(self.now, road, &user)?;
+        Ok((road.mode == RoadMode::Discovered).then(|| road.domain.clone()))
     }
 }

@@ -54,7 +54,7 @@ impl AccessEdge {
         let target = self.target_inside(request, routes)?;
         let own_routes = request.own.count;
         let border = Some(Arc::new(border) as _);
-        Ok(Plan { target, forwarding: Forwarding { own_routes, changes, border, ..Forwarding::default() } })
+        Ok(Plan::new(target, Forwarding { own_routes, changes, border, ..Forwarding::default() }))
     }
 
     /// The routes that our entry stands for: of a dialog, or of the user's registration. An entry of an earlier connection is as

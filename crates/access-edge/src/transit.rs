@@ -46,7 +46,7 @@ impl AccessEdge {
         };
         check_asserted(request, &from)?;
         if !within_dialog {
-            self.spend(&road)?;
+            self.spend(request, &road)?;
         }
         let mut changes = without_identities();
         if let Some(member) = &road.member {
@@ -68,7 +68,7 @@ impl AccessEdge {
             changes: Vec::new(),
         };
         let own_routes = request.own.count;
-        Ok(Plan { target, forwarding: Forwarding { own_routes, changes, ..Forwarding::default() } })
+        Ok(Plan::new(target, Forwarding { own_routes, changes, ..Forwarding::default() }))
     }
 
     /// The member at the other end of the dialog that the request belongs to.

@@ -1,0 +1,278 @@
+//! What the policy forbids, how much it allows, and what happens when it changes.
+
+use std::time::Duration;
+
+use node::{Anchors, Side};
+use sip_message::HeaderId;
+
+use super::partners::{Direct, FABRIKAM};
+use super::world::{World, certificate, policy};
+use crate::admin::{Answer, Call};
+
+const TO: &str = "sip:bob@fabrikam.example";
+const ALICE: &str = "sip:alice@contoso.example";
+
+fn set_policy(d: &mut Direct, text: &str) -> usize {
+    match d.w.call(d.edge, Call::SetPolicy(policy(text, &["contoso.example"]))) {
+        Answer::Done { closed } => closed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_policy_allows_nobody_and_says_so() {
+    let mut d = Direct::with("");
+    assert!(d.w.reports.iter().any(|report| report.event == "policy-empty"), "{:?}", d.w.reports);
+    let wire = d.from_fabrikam();
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "unlisted"));
+    let inside = d.from_director();
+    let head = d.w.head("MESSAGE", TO, ALICE, TO);
+    d.w.send(inside, &head, "");
+    let answer = d.w.got(d.director).1;
+    let warning = answer.header(HeaderId::Warning).map(|value| String::from_utf8_lossy(value).into_owned());
+    assert_eq!(
+        (answer.status(), warning.as_deref()),
+        (
+            Some(403),
+            Some("399 edge-in.contoso.example \"Your organisation is not federated with fabrikam.example\"")
+        )
+    );
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_both_ways_and_explained_inside() {
+    let mut d = Direct::with(&format!("{FABRIKAM}modalities = [\"im\", \"audio\"]\n"));
+    let (inside, outside) = (d.from_director(), d.from_fabrikam());
+    let head = d.w.head("SUBSCRIBE", ALICE, TO, ALICE);
+    d.w.send(outside, &format!("{head}\nEvent: presence"), "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "modality"));
+    let head = d.w.head("INVITE", TO, ALICE, TO);
+    let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 96\r\n";
+    d.w.send(inside, &format!("{head}\nContent-Type: application/sdp"), sdp);
+    let answer = d.w.got(d.director).1;
+    assert_eq!(answer.status(), Some(488));
+    assert!(answer.header(HeaderId::Warning).is_some(), "the caller is told why");
+    assert!(d.w.next(d.fabrikam).is_none() && d.w.next(d.director).is_none());
+}
+
+#[test]
+fn a_partner_that_may_not_begin_may_go_on() {
+    let mut d = Direct::with(&format!("{FABRIKAM}direction = \"out\"\n"));
+    let (inside, outside) = (d.from_director(), d.from_fabrikam());
+    let head = d.w.head("INVITE", ALICE, TO, ALICE);
+    d.w.send(outside, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "one-way"));
+    // A tag in To proves no dialog.
+    let head =
+        d.w.head("BYE", ALICE, TO, ALICE)
+            .replace("To: <sip:alice@contoso.example>", "To: <sip:alice@contoso.example>;tag=x");
+    d.w.send(outside, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "one-way"));
+    let head = d.w.head("INVITE", TO, ALICE, TO);
+    d.w.send(inside, &head, "");
+    let invite = d.w.got(d.fabrikam);
+    let entry = String::from_utf8(invite.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    let call_id = invite.1.call_id().unwrap().to_owned();
+    d.w.answer(&invite, 200, &[]);
+    assert_eq!(d.w.status(d.director), 200);
+    let bye = d.w.head("BYE", "sip:a@pc.invalid", TO, ALICE);
+    let own = bye.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+    d.w.send(outside, &format!("{}\nRoute: {entry}", bye.replace(&own, &format!("Call-ID: {call_id}"))), "");
+    assert_eq!(d.w.got(d.director).1.method().as_str(), "BYE");
+}
+
+#[test]
+fn a_blocked_partner_gets_nothing_after_the_change_and_its_connection_ends() {
+    let mut d = Direct::new();
+    let wire = d.from_fabrikam();
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    let message = d.w.got(d.director);
+    assert_eq!(set_policy(&mut d, "[block]\ndomains = [\"fabrikam.example\"]\n"), 1);
+    assert!(!d.w.is_up(wire));
+    d.w.answer(&message, 200, &[]);
+    assert!(d.w.next(d.fabrikam).is_none(), "not even the answer to what it asked before");
+    let wire = d.from_fabrikam();
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "blocked"));
+    let inside = d.from_director();
+    let head = d.w.head("MESSAGE", TO, ALICE, TO);
+    d.w.send(inside, &head, "");
+    assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "blocked"));
+    assert!(d.w.next(d.fabrikam).is_none());
+}
+
+#[test]
+fn a_connection_that_we_opened_ends_with_the_relationship_too() {
+    let mut d = Direct::new();
+    let inside = d.from_director();
+    let head = d.w.head("MESSAGE", TO, ALICE, TO);
+    d.w.send(inside, &head, "");
+    let message = d.w.got(d.fabrikam);
+    assert_eq!(set_policy(&mut d, ""), 1);
+    d.w.answer(&message, 200, &[]);
+    assert_eq!(d.w.status(d.director), 480, "the answer came too late");
+    let Answer::Connections(up) = d.w.call(d.edge, Call::Connections { limit: 10 }) else { panic!("a list") };
+    assert_eq!(up.iter().map(|c| c.kind).collect::<Vec<_>>(), ["server"]);
+}
+
+#[test]
+fn a_road_moves_with_one_line_of_policy() {
+    let hub = "[[clearinghouse]]\nname = \"hub.trade.example\"\nnext_hop = \"hub.trade.example:5061\"\nmembers = [\"fabrikam.example\"]\n";
+    let mut d = Direct::with(&format!("{hub}{FABRIKAM}"));
+    let hub_certificate = certificate(&["hub.trade.example"], &[], Anchors::Partners);
+    let trade = d.w.hand("hub", "hub.trade.example", Side::Outside, Some(hub_certificate));
+    let (inside, direct) = (d.from_director(), d.from_fabrikam());
+    let through = d.w.connect(trade, d.edge, Side::Outside);
+    let head = |d: &mut Direct, member| {
+        format!("{}\nChancery-Member: {member}", d.w.head("MESSAGE", ALICE, TO, ALICE))
+    };
+    let message = head(&mut d, "fabrikam.example");
+    d.w.send(through, &message, "");
+    assert_eq!((d.w.status(trade), d.w.refusal()), (403, "wrong-road"));
+
+    let mode = "mode = \"clearinghouse\"\nvia = \"hub.trade.example\"";
+    let moved = format!("{hub}{}", FABRIKAM.replace("mode = \"direct\"", mode));
+    assert_eq!(set_policy(&mut d, &moved), 1, "its own connection");
+    assert!(!d.w.is_up(direct));
+    let message = head(&mut d, "fabrikam.example");
+    d.w.send(through, &message, "");
+    let origin = d.w.got(d.director).1;
+    let origin = String::from_utf8(origin.header_named("Chancery-Origin").unwrap().to_vec()).unwrap();
+    assert_eq!(
+        origin,
+        "partner;domain=fabrikam.example;mode=clearinghouse;hub=hub.trade.example;edge=edge-in.contoso.example"
+    );
+    let direct = d.from_fabrikam();
+    let message = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(direct, &message, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "wrong-road"));
+    let message = d.w.head("MESSAGE", TO, ALICE, TO);
+    d.w.send(inside, &message, "");
+    assert_eq!(d.w.got(trade).1.method().as_str(), "MESSAGE", "and out over the same road");
+}
+
+#[test]
+fn a_hub_speaks_for_its_listed_members_alone() {
+    let text = format!(
+        "{FABRIKAM}[[clearinghouse]]\nname = \"hub.trade.example\"\nnext_hop = \"hub.trade.example:5061\"\nmembers = [\"northwind.example\", \"litware.example\", \"bad.example\"]\n\
+         [block]\ndomains = [\"bad.example\"]\n"
+    );
+    let mut d = Direct::with(&text);
+    let hub_certificate = certificate(&["hub.trade.example"], &[], Anchors::Partners);
+    let hub = d.w.hand("hub", "hub.trade.example", Side::Outside, Some(hub_certificate));
+    let wire = d.w.connect(hub, d.edge, Side::Outside);
+    for (from, member, code) in [
+        ("northwind.example", Some("litware.example"), "other-member"),
+        ("northwind.example", None, "no-member"),
+        ("contoso.example", Some("contoso.example"), "speaks-for-us"),
+        ("fabrikam.example", Some("fabrikam.example"), "wrong-road"),
+        ("bad.example", Some("bad.example"), "blocked"),
+        ("elsewhere.example", Some("elsewhere.example"), "unlisted"),
+    ] {
+        let head = d.w.head("MESSAGE", ALICE, &format!("sip:eve@{from}"), ALICE);
+        let member = member.map(|member| format!("\nChancery-Member: {member}")).unwrap_or_default();
+        d.w.send(wire, &format!("{head}{member}"), "");
+        assert_eq!((d.w.status(hub), d.w.refusal()), (403, code), "{from}");
+    }
+    let twice = "\nChancery-Member: northwind.example\nChancery-Member: litware.example";
+    let head = d.w.head("MESSAGE", ALICE, "sip:eve@northwind.example", ALICE);
+    d.w.send(wire, &format!("{head}{twice}"), "");
+    assert_eq!((d.w.status(hub), d.w.refusal()), (403, "trust-header"));
+    assert!(d.w.next(d.director).is_none());
+}
+
+#[test]
+fn a_partner_that_floods_is_slowed_and_harms_only_itself() {
+    let mut d = Direct::with(&format!("{FABRIKAM}rate = 5\n"));
+    d.w.tells = false;
+    let wire = d.from_fabrikam();
+    let (mut passed, mut slowed) = (0, 0);
+    for _ in 0..100 {
+        let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+        d.w.send(wire, &head, "");
+        match d.w.next(d.director) {
+            Some(_) => passed += 1,
+            None => {
+                let answer = d.w.got(d.fabrikam).1;
+                assert_eq!((answer.status(), d.w.refusal()), (Some(503), "too-fast"));
+                assert!(answer.header(HeaderId::RetryAfter).is_some());
+                slowed += 1;
+            }
+        }
+    }
+    assert_eq!((passed, slowed), (10, 90), "two seconds' worth");
+    d.w.pass_time(Duration::from_secs(1));
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    assert!(d.w.next(d.director).is_some());
+}
+
+#[test]
+fn thousands_of_connections_from_one_address_are_too_many() {
+    let mut w = World::empty();
+    let edge = w.edge("edge", "contoso.example", policy("", &["contoso.example"]), |config| {
+        config.limits.connections_per_source_max = 3;
+    });
+    let eve = w.hand("eve", "eve.invalid", Side::Outside, None);
+    let wires: Vec<_> = (0..5).map(|_| w.connect(eve, edge, Side::Outside)).collect();
+    assert_eq!(wires.iter().filter(|wire| w.is_up(**wire)).count(), 3);
+    w.close(wires[0]);
+    let again = w.connect(eve, edge, Side::Outside);
+    assert!(w.is_up(again));
+}
+
+#[test]
+fn a_discovered_partner_is_found_by_dns_and_watched_when_it_collects_addresses() {
+    let mut d = Direct::with("[discovery]\nenabled = true\n");
+    d.w.tells = false;
+    let litware_certificate = certificate(&["sip.litware.example"], &["litware.example"], Anchors::Partners);
+    let litware = d.w.hand("litware", "sip.litware.example", Side::Outside, Some(litware_certificate));
+    d.w.service("_sipfederationtls._tcp.litware.example", "sip.litware.example", 5061);
+    let inside = d.from_director();
+    let to = "sip:lee@litware.example";
+    let head = d.w.head("MESSAGE", to, ALICE, to);
+    d.w.send(inside, &head, "");
+    let message = d.w.got(litware);
+    d.w.answer(&message, 200, &[]);
+    assert_eq!(d.w.status(d.director), 200);
+
+    let wire = d.w.connect(litware, d.edge, Side::Outside);
+    for n in 0..40 {
+        let somebody = format!("sip:guess{n}@contoso.example");
+        let head = d.w.head("MESSAGE", &somebody, to, &somebody);
+        d.w.send(wire, &head, "");
+        let Some(guess) = d.w.next(d.director) else { break };
+        if n == 0 {
+            let origin =
+                String::from_utf8(guess.1.header_named("Chancery-Origin").unwrap().to_vec()).unwrap();
+            assert_eq!(origin, "partner;domain=litware.example;mode=discovered;edge=edge-in.contoso.example");
+        }
+        d.w.answer(&guess, 404, &[]);
+        assert_eq!(d.w.status(litware), 404);
+    }
+    let Answer::WatchList(watched) = d.w.call(d.edge, Call::WatchList) else { panic!("a list") };
+    assert_eq!(watched.iter().map(|entry| &*entry.domain).collect::<Vec<_>>(), ["litware.example"]);
+    let domain = "litware.example".to_owned();
+    assert_eq!(d.w.call(d.edge, Call::ClearWatched { domain }), Answer::Cleared { was_known: true });
+}
+
+#[test]
+fn hostile_dns_leads_nowhere() {
+    let mut d = Direct::with("[discovery]\nenabled = true\n");
+    let impostor_certificate = certificate(&["sip.evil.example"], &["evil.example"], Anchors::Partners);
+    let impostor = d.w.hand("impostor", "sip.evil.example", Side::Outside, Some(impostor_certificate));
+    d.w.service("_sipfederationtls._tcp.litware.example", "sip.evil.example", 5061);
+    d.w.service("_sipfederationtls._tcp.inward.example", "dir.contoso.example", 5061);
+    let inside = d.from_director();
+    for to in ["sip:lee@litware.example", "sip:lee@inward.example", "sip:lee@missing.example"] {
+        let head = d.w.head("MESSAGE", to, ALICE, to);
+        d.w.send(inside, &head, "secret");
+        let status = d.w.status(d.director);
+        assert!(matches!(status, 404 | 480), "{to}: {status}");
+    }
+    assert!(d.w.next(impostor).is_none() && d.w.next(d.director).is_none());
+}
