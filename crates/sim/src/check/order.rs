@@ -3,10 +3,11 @@
 //!
 //! A device that cannot be recognised is a new one at each registration; what was sent to it before it went away may
 //! still arrive among what it gets as the new one. A device that is recognised begins, when it comes for the first time,
-//! where the others have got; until that is written a crash makes it begin further back.
+//! where the others have got; a crash before that is written makes it begin further back, where storage says. So a message
+//! may come late only if a crash fell between the one that was ahead of it and this one, and storage did not know then that
+//! the device had either.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use directory::UserId;
 use node::{Instant, Outcome};
@@ -15,21 +16,27 @@ use records::{Change, Sequence};
 use super::{Checker, End, Resident, message_branch};
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
-/// How long before or after a crash a device may have got what was forgotten: a message is on its way for a while, and a
-/// cursor stays unwritten for the front end's 200 ms and what the disk takes.
-const CURSOR_UNWRITTEN_MAX: Duration = Duration::from_secs(1);
-
 /// See the module.
 pub struct MailboxOrder {
     residents: Vec<Resident>,
     ids: BTreeMap<String, UserId>,
     sequences: BTreeMap<(UserId, Mark), Sequence>,
     firsts: Vec<First>,
-    /// When machines crashed.
-    crashes: Vec<Instant>,
+    taken: BTreeMap<UserId, Sequence>,
+    cursors: BTreeMap<(UserId, String), Sequence>,
+    /// Crashes of machines, in order.
+    crashes: Vec<Crash>,
     /// When a copy was first sent, in copies sent.
     sent: BTreeMap<String, usize>,
     seen: BTreeSet<(usize, Mark)>,
+}
+
+/// A crash of a machine.
+struct Crash {
+    /// How many copies were sent before it.
+    sent: usize,
+    /// Where each device begins after it, as storage knew.
+    begins: Vec<Sequence>,
 }
 
 /// The first copy of a message that a device got.
@@ -48,6 +55,8 @@ impl MailboxOrder {
             ids: BTreeMap::new(),
             sequences: BTreeMap::new(),
             firsts: Vec::new(),
+            taken: BTreeMap::new(),
+            cursors: BTreeMap::new(),
             crashes: Vec::new(),
             sent: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -56,9 +65,21 @@ impl MailboxOrder {
 }
 
 impl MailboxOrder {
-    /// Whether a crash may have taken away that a device got as far as this.
-    fn was_forgotten(&self, got: &First) -> bool {
-        self.crashes.iter().any(|at| at.since(got.at).max(got.at.since(*at)) <= CURSOR_UNWRITTEN_MAX)
+    /// Whether a crash took away that a device had got as far as `ahead`, and put it back before `sequence`.
+    fn was_forgotten(&self, ahead: &First, behind: &First, sequence: Sequence) -> bool {
+        let fell_between = |crash: &&Crash| {
+            ahead.sent.is_some_and(|sent| sent < crash.sent)
+                && behind.sent.is_some_and(|sent| sent >= crash.sent)
+        };
+        self.crashes.iter().filter(fell_between).any(|crash| crash.begins[ahead.device] < sequence)
+    }
+
+    /// Where a device would begin if all but storage were forgotten now.
+    fn begins(&self, device: &Resident) -> Sequence {
+        let Some(owner) = self.ids.get(&device.user) else { return Sequence(0) };
+        let key = device.instance.as_ref().map(|instance| (*owner, instance.clone()));
+        let through = key.and_then(|key| self.cursors.get(&key)).or_else(|| self.taken.get(owner));
+        through.copied().unwrap_or_default()
     }
 }
 
@@ -78,6 +99,14 @@ impl Checker for MailboxOrder {
                         self.sequences.insert((message.owner, mark), message.sequence);
                     }
                 }
+                Change::AdvanceTaken { owner, through } => {
+                    let taken = self.taken.entry(*owner).or_default();
+                    *taken = (*taken).max(*through);
+                }
+                Change::AdvanceCursor { owner, device, through, .. } => {
+                    let cursor = self.cursors.entry((*owner, device.0.clone())).or_default();
+                    *cursor = (*cursor).max(*through);
+                }
                 _ => {}
             },
             What::Sent { from: Party::Machine(_), payload: Payload::Sip(message), .. } => {
@@ -86,7 +115,10 @@ impl Checker for MailboxOrder {
                     self.sent.entry(branch).or_insert(place);
                 }
             }
-            What::Stopped { party: Party::Machine(_), .. } => self.crashes.push(event.at),
+            What::Stopped { party: Party::Machine(_), .. } => {
+                let begins = self.residents.iter().map(|device| self.begins(device)).collect();
+                self.crashes.push(Crash { sent: self.sent.len(), begins });
+            }
             // A device needs no copy of what it sent itself; where it gets one after a crash, it is not in order.
             What::Fact { device, fact: Fact::Wrote { mark, .. } } => {
                 self.seen.insert((*device, mark.clone()));
@@ -114,7 +146,7 @@ impl Checker for MailboxOrder {
             };
             match last.get(&first.device).filter(|(before, _)| before > sequence) {
                 Some((_, other)) if resident.instance.is_none() && first.sent < other.sent => {}
-                Some((_, other)) if self.was_forgotten(other) => {}
+                Some((_, other)) if self.was_forgotten(other, first, *sequence) => {}
                 Some((before, other)) => {
                     let (name, mark, other) = (&resident.name, &first.mark, &other.mark);
                     let (b, s) = (before.0, sequence.0);

@@ -16,14 +16,16 @@ use super::presence_level::notice_of;
 use super::{Checker, DeviceEnd, End, Resident};
 use crate::device::{Pose, Watched};
 use crate::event::{Event, Fact, Party, Payload, What};
-use crate::notice::{Notice, Shown};
+use crate::notice::{Notice, Shown, address_of};
 
 /// See the module.
 pub struct PresenceConverges {
     residents: Vec<Resident>,
     people: People,
-    /// NOTIFYs that were seen leaving, by branch.
+    /// NOTIFYs that were seen leaving, by branch: of which subscription, and what they show until they are confirmed.
     sent: BTreeMap<String, (String, Vec<Shown>)>,
+    /// Who called, by Call-ID.
+    callers: BTreeMap<String, String>,
     told: BTreeMap<String, Told>,
     /// Calls that were answered and of which the server never got a BYE, with who is in them.
     unended: BTreeMap<String, BTreeSet<String>>,
@@ -64,6 +66,7 @@ impl PresenceConverges {
             residents: residents.to_vec(),
             people: People::default(),
             sent: BTreeMap::new(),
+            callers: BTreeMap::new(),
             told: BTreeMap::new(),
             unended: BTreeMap::new(),
             found: Vec::new(),
@@ -197,15 +200,26 @@ impl Checker for PresenceConverges {
                 let confirmed = message.status().is_some_and(|s| (200..300).contains(&s));
                 if confirmed
                     && message.method() == Method::Notify
-                    && let Some((call, shown)) = branch_of(message).and_then(|b| self.sent.get(&b))
+                    && let Some((call, shown)) = branch_of(message).and_then(|b| self.sent.get_mut(&b))
                 {
                     let told = self.told.entry(call.clone()).or_default();
                     told.confirmed_at = event.at;
-                    told.last.extend(shown.iter().map(|s| (s.entity.clone(), s.clone())));
+                    // A confirmation that comes again, late, says nothing new.
+                    let shown = std::mem::take(shown);
+                    told.last.extend(shown.into_iter().map(|s| (s.entity.clone(), s)));
+                }
+                if message.is_request()
+                    && message.method() == Method::Invite
+                    && let Ok(from) = message.from()
+                {
+                    self.callers.entry(call.to_owned()).or_insert_with(|| address_of(&from.uri.to_string()));
                 }
             }
             What::Fact { device, fact: Fact::LegUp { call, .. } | Fact::PickedUp { call, .. } } => {
-                self.unended.entry(call.clone()).or_default().insert(self.residents[*device].address());
+                let parties = self.unended.entry(call.clone()).or_default();
+                parties.insert(self.residents[*device].address());
+                // The server takes the caller for connected, too, though it may have died while it rang.
+                parties.extend(self.callers.get(call).cloned());
             }
             What::Stopped { party: Party::Machine(_), .. } => {
                 self.told.clear();
