@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         registration: RegistrationLimits::default(),
         authentication: authentication(arguments),
         messaging: MessagingLimits::default(),
+        presence: frontend::PresencePolicy::default(),
         calls: frontend::CallPolicy::default(),
         federation: FederationPolicy::default(),
         // Load generators, too, come from one address.

@@ -52,6 +52,7 @@ fn plan(settings: &Settings) -> Plan {
         registration: settings.registration.clone(),
         authentication: settings.authentication.clone(),
         messaging: settings.messaging.clone(),
+        presence: settings.presence.clone(),
         calls: settings.calls.clone(),
         federation: settings.federation_policy(),
         limits: settings.limits.clone(),

@@ -45,7 +45,8 @@ pub struct Config {
 }
 
 /// What of a [`Config`] can change while the front end runs, with [`crate::admin::Call::Configure`]. It holds for what
-/// comes: registrations, nonces and messages that were accepted stay as they are.
+/// comes: registrations, nonces and messages that were accepted stay as they are. Levels of access hold at once: who
+/// watches is told what they see now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustable {
     /// See [`Config::registration`].
@@ -54,6 +55,8 @@ pub struct Adjustable {
     pub authentication: AuthenticationPolicy,
     /// See [`Config::messaging`].
     pub messaging: MessagingLimits,
+    /// See [`Config::presence`].
+    pub presence: PresencePolicy,
     /// See [`Config::calls`].
     pub calls: CallPolicy,
     /// See [`Config::federation`].

@@ -47,17 +47,31 @@ impl FrontEnd {
     }
 
     fn configure(&mut self, adjustable: &Adjustable) {
-        let Adjustable { registration, authentication, messaging, calls, federation, transactions_max } =
-            adjustable.clone();
+        let Adjustable {
+            registration,
+            authentication,
+            messaging,
+            presence,
+            calls,
+            federation,
+            transactions_max,
+        } = adjustable.clone();
+        let levels_change = self.config.presence.levels != presence.levels;
         self.auth.live_for(authentication.nonce_lifetime);
         self.stack.limit_pending(transactions_max);
         self.config.registration = registration;
         self.config.authentication = authentication;
         self.config.messaging = messaging;
+        self.config.presence = presence;
         self.config.calls = calls;
         self.federation_hop = federation.route.as_ref().map(hop_to);
         self.config.federation = federation;
         self.config.transactions_max = transactions_max;
+        if levels_change {
+            let mut users: Vec<UserId> = self.users.iter().map(|account| account.user.id).collect();
+            users.sort_unstable();
+            users.into_iter().for_each(|user| self.rules_changed(user));
+        }
         self.report(
             Level::Info,
             "administered",

@@ -311,6 +311,24 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "presence",
+        repeats: false,
+        doc: "Presence: who sees how much of people whose own access rules do not speak of them, and how soon.",
+        keys: &[
+            Key {
+                name: "same_organisation_level",
+                default: "\"company\"",
+                doc: "What users of this server see of each other: \"blocked\", \"external\", \"company\", \"team\" or \"personal\".",
+            },
+            Key { name: "federated_level", default: "\"external\"", doc: "What users of partners see." },
+            Key {
+                name: "coalesce_milliseconds",
+                default: "50",
+                doc: "Changes of a person that come within this time after one that was told are told together, up to 5000.",
+            },
+        ],
+    },
+    Section {
         name: "calls",
         repeats: false,
         doc: "Calls: policy, and what is kept of them.",

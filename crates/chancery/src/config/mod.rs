@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use directory::{DomainName, Permissions};
 use federation::{HostPort, TrustedServer};
-use frontend::{AuthenticationPolicy, CallPolicy, FederationPolicy, MessagingLimits, RegistrationLimits};
+use frontend::{
+    AuthenticationPolicy, CallPolicy, FederationPolicy, MessagingLimits, PresencePolicy, RegistrationLimits,
+};
 use node::{Side, Transport};
 
 pub(crate) use problem::{ConfigError, Problem};
@@ -60,6 +62,7 @@ pub(crate) struct Settings {
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
+    pub(crate) presence: PresencePolicy,
     pub(crate) calls: CallPolicy,
     pub(crate) limits: ProcessLimits,
     pub(crate) dns: DnsSettings,
@@ -221,6 +224,7 @@ impl Settings {
             ("[registration]", self.registration == new.registration),
             ("[authentication]", self.authentication == new.authentication),
             ("[messaging]", self.messaging == new.messaging),
+            ("[presence]", self.presence == new.presence),
             ("[calls]", self.calls == new.calls),
             ("[dns]", self.dns == new.dns),
             ("[limits]", self.limits == new.limits),
@@ -235,6 +239,7 @@ impl Settings {
         self.registration = new.registration;
         self.authentication = new.authentication;
         self.messaging = new.messaging;
+        self.presence = new.presence;
         self.calls = new.calls;
         self.dns = new.dns;
         self.limits = new.limits;

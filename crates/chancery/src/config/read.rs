@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use directory::DomainName;
 use federation::{HostPort, NoHost, ServerRole, TrustedServer};
-use frontend::{AuthenticationPolicy, CallPolicy, Challenge, MessagingLimits, RegistrationLimits};
+use frontend::{
+    AuthenticationPolicy, CallPolicy, Challenge, MessagingLimits, PresencePolicy, RegistrationLimits,
+};
 use node::{Side, Transport};
+use presence::Level;
+use presence::rules::Defaults;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
@@ -125,6 +129,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         registration: registration(&root.table("registration")),
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
+        presence: presence(&root.table("presence")),
         calls: calls(&root.table("calls")),
         limits: limits(&root.table("limits")),
         dns: dns(&root.table("dns")),
@@ -396,6 +401,22 @@ fn messaging(table: &Table<'_>) -> MessagingLimits {
             1..=1_000_000,
             default.waiting_per_user_max,
         ),
+    }
+}
+
+fn presence(table: &Table<'_>) -> PresencePolicy {
+    let default = PresencePolicy::default();
+    let levels: Vec<(&str, Level)> = Level::ALL.iter().map(|level| (level.name(), *level)).collect();
+    let level = |key, default: Level| table.choice(key, &levels).unwrap_or(default);
+    // More is no coalescing but lateness.
+    let window = u64::try_from(default.window.as_millis()).unwrap_or(u64::MAX);
+    let window = table.integer("coalesce_milliseconds", 0..=5000, window);
+    PresencePolicy {
+        levels: Defaults {
+            same_organisation: level("same_organisation_level", default.levels.same_organisation),
+            federated: level("federated_level", default.levels.federated),
+        },
+        window: Duration::from_millis(window),
     }
 }
 

@@ -253,11 +253,11 @@ fn a_running_server_says_what_needs_a_restart() {
     let old = parse(MINIMAL).unwrap();
     let new = format!(
         "{MINIMAL}[tls]\ncertificate_file = \"new.pem\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
-         [messaging]\nretention_days = 3\n[http]\naddresses = []\n"
+         [messaging]\nretention_days = 3\n[http]\naddresses = []\n[presence]\nfederated_level = \"blocked\"\n"
     );
     let new = parse(&new).unwrap();
     assert_eq!(old.restart_needed_for(&new), ["[http]", "[log] format"]);
-    assert_eq!(old.changed_at_run_time(&new), ["[messaging]", "[log] level"]);
+    assert_eq!(old.changed_at_run_time(&new), ["[messaging]", "[presence]", "[log] level"]);
     assert!(old.restart_needed_for(&old).is_empty() && old.changed_at_run_time(&old).is_empty());
     // What is taken over is the same from then on; the rest is still to come.
     let mut in_force = old.clone();
@@ -282,6 +282,17 @@ fn hosts_are_written_as_in_etc_hosts() {
             chancery.toml:10: dns.hosts: "10.0.0.5" is no line of hosts
               help: write an address and then names: "10.0.0.5 sip.contoso.example""#]],
     );
+}
+
+#[test]
+fn who_sees_how_much_without_a_rule_is_policy() {
+    let of = |keys: &str| parse(&format!("{MINIMAL}[presence]\n{keys}")).map(|settings| settings.presence);
+    let wide = of("same_organisation_level = \"team\"\ncoalesce_milliseconds = 0\n").unwrap();
+    assert_eq!(wide.levels.same_organisation, presence::Level::Team);
+    assert_eq!(wide.levels.federated, presence::Level::External);
+    assert_eq!(wide.window, std::time::Duration::ZERO);
+    assert!(of("federated_level = \"everything\"\n").is_err());
+    assert!(of("coalesce_milliseconds = 5001\n").is_err());
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl World {
         Some(notify)
     }
 
-    fn expects_nothing(&mut self, flow: Flow) {
+    pub(super) fn expects_nothing(&mut self, flow: Flow) {
         assert!(self.sent_to(flow).is_none());
     }
 }

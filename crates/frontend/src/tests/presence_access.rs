@@ -46,6 +46,37 @@ fn state_of(notify: &Message) -> String {
 }
 
 #[test]
+fn another_policy_is_seen_at_once_by_whom_no_rule_names() {
+    let mut world = World::new();
+    let (bob_pc, alice) = (world.sign_in("bob"), world.sign_in("alice"));
+    world.publishes(alice, "alice", &pidf("open", &activity("meeting")));
+    let (_, first) = world.watches(bob_pc, "bob", "alice");
+    assert_eq!(seen(&first), "open busy meeting");
+    let mut policy = crate::PresencePolicy::default();
+    let mut configure = |world: &mut World, level| {
+        policy.levels.same_organisation = level;
+        let adjustable = crate::Adjustable {
+            registration: Default::default(),
+            authentication: Default::default(),
+            messaging: Default::default(),
+            presence: policy.clone(),
+            calls: Default::default(),
+            federation: Default::default(),
+            transactions_max: crate::TRANSACTIONS_MAX,
+        };
+        assert_eq!(world.call(Call::Configure(Box::new(adjustable))), Answer::Done);
+    };
+    configure(&mut world, Level::Blocked);
+    assert_eq!(seen(&world.notified(bob_pc).expect("at once")), "closed");
+    configure(&mut world, Level::Blocked);
+    world.expects_nothing(bob_pc);
+    grant(&mut world, bob(), Some(Level::Company));
+    assert_eq!(seen(&world.notified(bob_pc).expect("at once")), "open busy meeting");
+    configure(&mut world, Level::External);
+    world.expects_nothing(bob_pc);
+}
+
+#[test]
 fn a_level_that_changes_is_seen_at_once() {
     let mut world = World::new();
     let (bob_pc, alice) = (world.sign_in("bob"), world.sign_in("alice"));
