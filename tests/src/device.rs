@@ -113,6 +113,11 @@ impl Device {
         Device::on(account, link, reader)
     }
 
+    /// A device of `account` on a connection that is open already.
+    pub fn over(account: Account, (link, reader): (Arc<Link>, LinkReader)) -> Device {
+        Device::on(account, link, reader)
+    }
+
     fn on(account: Account, link: Arc<Link>, reader: LinkReader) -> Device {
         let transport = link.transport();
         let contact = if transport.is_websocket() {

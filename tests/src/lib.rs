@@ -7,6 +7,7 @@
 //! Nothing here waits for time to pass. A test waits for an event, up to [`PATIENCE`], and to show that something did
 //! *not* happen it sends a later request on the same road and waits for the answer ([`Device::settle`]).
 
+mod community;
 mod configured;
 mod device;
 mod dialog;
@@ -24,6 +25,7 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use community::{Community, Member};
 pub use configured::Configuration;
 pub use device::{Account, Device, Transaction, contacts, sdp};
 pub use dialog::Dialog;
@@ -36,7 +38,7 @@ pub use program::{client_script, conformance, have, run_tap, skip};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};
 pub use server::{Server, ServerBuilder, chancery};
 pub use websocket::{Opcode, WebSocketError, client_frame, upgrade_request};
-pub use wire::{Family, Incoming, Link, LinkReader, Road, Transport};
+pub use wire::{Family, Incoming, Link, LinkReader, Own, Road, Transport};
 
 /// How long a test waits for an event before it fails: far above what a loaded machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fmt, mem};
@@ -9,7 +10,7 @@ use std::{fmt, mem};
 use bytes::Bytes;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sip_message::framing::{self, Frame, Scan};
 
 use crate::PATIENCE;
@@ -120,6 +121,14 @@ pub struct Link {
     local: SocketAddr,
 }
 
+/// A certificate to show, with its key: PEM files.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Own {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 enum Socket {
     Datagrams(UdpSocket),
     Stream(TcpStream),
@@ -151,12 +160,32 @@ pub enum Incoming {
 }
 
 impl Link {
-    /// Connects. `ca` is the PEM file of the CA that must have signed the server's certificate.
-    pub fn open(
-        transport: Transport,
+    /// Connects over TLS to a server that must bear `name`, and shows it a certificate where there is one.
+    pub fn open_tls(
         server: SocketAddr,
-        ca: &std::path::Path,
+        ca: &Path,
+        name: &str,
+        own: Option<&Own>,
     ) -> io::Result<(Arc<Link>, LinkReader)> {
+        let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let tls = Some(Mutex::new(handshake_as(&stream, ca, name, own)?));
+        let local = stream.local_addr()?;
+        let link = Arc::new(Link { transport: Transport::Tls, socket: Socket::Stream(stream), tls, local });
+        let reader = LinkReader {
+            link: link.clone(),
+            plain: Vec::new(),
+            scan: Scan::default(),
+            frames: Decoder::default(),
+        };
+        link.set_read_timeout(None);
+        Ok((link, reader))
+    }
+
+    /// Connects. `ca` is the PEM file of the CA that must have signed the server's certificate.
+    pub fn open(transport: Transport, server: SocketAddr, ca: &Path) -> io::Result<(Arc<Link>, LinkReader)> {
         let socket = if transport == Transport::Udp {
             let any: IpAddr = server.ip();
             let socket = UdpSocket::bind((any, 0))?;
@@ -400,13 +429,31 @@ impl LinkReader {
     }
 }
 
-pub(crate) fn handshake(stream: &TcpStream, ca: &std::path::Path) -> io::Result<ClientConnection> {
+pub(crate) fn handshake(stream: &TcpStream, ca: &Path) -> io::Result<ClientConnection> {
+    handshake_as(stream, ca, "localhost", None)
+}
+
+fn handshake_as(
+    stream: &TcpStream,
+    ca: &Path,
+    name: &str,
+    own: Option<&Own>,
+) -> io::Result<ClientConnection> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).map_err(io::Error::other)? {
         roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
     }
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let chain = CertificateDer::pem_file_iter(&own.certificate).map_err(io::Error::other)?;
+            let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+            let key = PrivateKeyDer::from_pem_file(&own.key).map_err(io::Error::other)?;
+            config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
+        }
+    };
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
     let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut stream = stream;
     while tls.is_handshaking() {

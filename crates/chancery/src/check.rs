@@ -318,6 +318,7 @@ fn data_dir(dir: &Path, findings: &mut Findings) {
 fn running(socket: &Path) -> Option<ServerFacts> {
     match Client::connect(socket).ok()?.ask(CallLine::Status).ok()? {
         AnswerLine::Status(status) => Some(status.server),
+        AnswerLine::Perimeter(status) => Some(status.server),
         _ => None,
     }
 }

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ca(CaCommand),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
+    /// Try federation: three organisations with edges of their own, and a clearinghouse, on this machine.
+    DemoFederation(DemoFederationArguments),
 }
 
 /// Write a new configuration, a private CA, a server certificate and a first administrator.
@@ -128,6 +130,9 @@ pub(crate) struct ServeArguments {
     /// The shape of the log, instead of the configured one.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
+    /// Stop when standard input ends: whoever started the server is gone.
+    #[arg(long)]
+    pub(crate) until_input_ends: bool,
 }
 
 /// Prove a configuration and the world that it needs.
@@ -698,6 +703,30 @@ pub(crate) struct PasswordArguments {
     /// Make a password up and show it once.
     #[arg(long)]
     pub(crate) generate: bool,
+}
+
+/// Try federation: three organisations with edges of their own, and a clearinghouse, on this machine.
+///
+/// contoso.example and fabrikam.example, each with a front end, a director and an access edge, are federated directly;
+/// northwind.example is reached through a clearinghouse. Each server is a process with a configuration of its own, to look
+/// at and to change. Runs in the foreground until Ctrl-C; started again on the same folder it continues.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery demo-federation\n  \
+    chancery demo-federation --dir /tmp/f --network 127.30 --json      one JSON line when ready, for scripts")]
+pub(crate) struct DemoFederationArguments {
+    /// The folder of the demo.
+    #[arg(long, default_value = "./chancery-federation")]
+    pub(crate) dir: PathBuf,
+    /// The first two octets of the servers' addresses, on loopback.
+    #[arg(long, value_name = "A.B", default_value = "127.20")]
+    pub(crate) network: String,
+    /// One JSON line instead of the page.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The shape of the log.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// Try Chancery: a server with sample users that needs no configuration.

@@ -20,7 +20,7 @@ use crate::locate::{DATA_DIR, DATABASE};
 use crate::offline::Offline;
 use crate::server::{self, Operator};
 use crate::standard_edition::{self, Plan};
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Certificates};
 use crate::{clock, files, logging, tls, user};
 
 /// How much the demo logs beside its page: what somebody must act on. `RUST_LOG` overrides it.
@@ -65,8 +65,12 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         },
         control_socket: data_dir.join(CONTROL_SOCKET),
         data_dir,
-        authority_file: Some(files.authority_file.clone().unwrap_or_else(|| files.certificate_file.clone())),
-        revocation_files: Vec::new(),
+        tls: Some(TlsSettings {
+            authority_file: Some(
+                files.authority_file.clone().unwrap_or_else(|| files.certificate_file.clone()),
+            ),
+            ..files.clone()
+        }),
     };
     let sockets = bound.sockets;
     let page = page::Page {
@@ -81,7 +85,8 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     };
     let json = arguments.json;
     let operator = Operator {
-        certificate: Some(certificate),
+        certificates: Certificates { inside: Some(certificate), outside: None },
+        watched: Vec::new(),
         on_ready: Box::new(move |facts| {
             let text = if json { page.json(facts) } else { page.text(facts) };
             user::print(&text).map_err(|failure| anyhow!("{failure}"))

@@ -12,6 +12,7 @@ mod calls;
 mod check;
 mod cli;
 mod clock;
+mod community;
 mod config;
 mod contact;
 mod control;
@@ -25,6 +26,7 @@ mod locate;
 mod logging;
 mod metrics;
 mod offline;
+mod perimeter;
 mod presence;
 mod probe;
 mod reload;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Probe(command) => probe::run(command),
         Command::Ca(command) => ca::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoFederation(arguments) => community::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ use crate::control::protocol::{AnswerLine, CallLine};
 use crate::exit::Failure;
 use crate::logging::{self, LevelHandle};
 use crate::server::{self, Operated};
-use crate::tls::{self, Certificate};
+use crate::tls::{Certificates, Pairs};
 use crate::user;
 
 /// What a reload is made of, and what it came to.
@@ -65,10 +65,10 @@ impl Reloader {
     pub(crate) async fn reload<R: Operated>(
         &mut self,
         mode: Mode,
-        certificate: Option<&mut Certificate>,
+        certificates: &mut Certificates,
         handle: &Handle<R>,
     ) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.try_reload(mode, certificate, handle).await;
+        let reloaded = self.try_reload(mode, certificates, handle).await;
         if mode == Mode::Apply {
             report(&reloaded);
         }
@@ -78,11 +78,11 @@ impl Reloader {
     async fn try_reload<R: Operated>(
         &mut self,
         mode: Mode,
-        certificate: Option<&mut Certificate>,
+        certificates: &mut Certificates,
         handle: &Handle<R>,
     ) -> Result<Reloaded, ReloadError> {
         let new = Settings::load(&self.file).map_err(|error| ReloadError::Wrong(error.into()))?;
-        let proved = self.prove(&new, certificate.as_deref()).map_err(ReloadError::Wrong)?;
+        let proved = self.prove::<R>(&new, certificates).map_err(ReloadError::Wrong)?;
         let reloaded = Reloaded {
             file: self.file.clone(),
             dry_run: mode == Mode::DryRun,
@@ -90,25 +90,18 @@ impl Reloader {
             restart_needed: self.in_force.restart_needed_for(&new).into_iter().map(str::to_owned).collect(),
         };
         if mode == Mode::Apply {
-            self.apply(new, proved, certificate, handle).await?;
+            self.apply(new, proved, certificates, handle).await?;
         }
         Ok(reloaded)
     }
 
     /// Everything that can be wrong with what the file names.
-    fn prove(&self, new: &Settings, certificate: Option<&Certificate>) -> anyhow::Result<Proved> {
+    fn prove<R: Operated>(&self, new: &Settings, certificates: &Certificates) -> anyhow::Result<Proved> {
         let mut changed = self.in_force.changed_at_run_time(new);
-        let pair = match (certificate, &new.tls) {
-            (Some(certificate), Some(files)) => certificate.prove(files)?,
-            _ => None,
-        };
-        if pair.is_some() {
+        let pairs = certificates.prove(new)?;
+        if !pairs.is_empty() {
             changed.insert(0, "certificate");
         }
-        let trust = match &new.tls {
-            Some(tls) => tls::trust(tls.authority_file.as_deref(), &tls.revocation_files)?,
-            None => tls::trust(None, &[])?,
-        };
         let resolver = (self.in_force.dns != new.dns).then(|| {
             let dns = new.dns.clone();
             Box::new(move || server::resolver(&dns)) as _
@@ -118,16 +111,16 @@ impl Reloader {
             connections_max: Some(new.limits.connections_max),
             connections_per_source_max: Some(new.limits.connections_per_source_max),
             resolver,
-            networks: Some(tls::networks(certificate, trust)),
+            networks: Some(R::networks(new, certificates)?),
         };
-        Ok(Proved { changed, pair, adjustment })
+        Ok(Proved { changed, pairs, adjustment })
     }
 
     async fn apply<R: Operated>(
         &mut self,
         new: Settings,
         proved: Proved,
-        certificate: Option<&mut Certificate>,
+        certificates: &mut Certificates,
         handle: &Handle<R>,
     ) -> Result<(), ReloadError> {
         let stopped = |error: CallError| ReloadError::Stopped(error.into());
@@ -140,9 +133,7 @@ impl Reloader {
                 return Err(ReloadError::Stopped(anyhow!("the server did not take it over")));
             }
         }
-        if let (Some(certificate), Some(pair)) = (certificate, proved.pair) {
-            certificate.take_over(pair).map_err(ReloadError::Stopped)?;
-        }
+        certificates.take_over(proved.pairs).map_err(ReloadError::Stopped)?;
         self.level.set(&new.log.level).map_err(ReloadError::Stopped)?;
         self.in_force.take_over(new);
         Ok(())
@@ -167,7 +158,7 @@ pub(crate) fn run(arguments: &ReloadArguments) -> Result<(), Failure> {
 /// What is sure to be right.
 struct Proved {
     changed: Vec<&'static str>,
-    pair: Option<tls::Pair>,
+    pairs: Pairs,
     adjustment: Adjustment,
 }
 

@@ -1,39 +1,56 @@
 //! `chancery serve`: the configured server.
 
 use crate::cli::ServeArguments;
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::control::protocol::ServerFacts;
 use crate::exit::Failure;
 use crate::reload::Reloader;
 use crate::server::{self, Operator, Sockets};
 use crate::standard_edition::{self, Plan};
-use crate::tls::Certificate;
-use crate::{locate, logging};
+use crate::tls::{Certificate, Certificates};
+use crate::{locate, logging, perimeter};
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let file = locate::config_file(arguments.config.config.as_deref())?;
     let settings = Settings::load(&file)?;
     let level = logging::start(&settings.log.level, arguments.log_format.unwrap_or(settings.log.format))?;
     server::raise_descriptor_limit();
-    let certificate = server::load_certificate(settings.tls.as_ref())?;
-    let sockets = bind(&settings, certificate.as_ref())?;
-    let plan = plan(&settings);
-    let operator = Operator {
-        certificate,
-        on_ready: Box::new(|facts| {
-            announce(facts);
-            Ok(())
-        }),
-        reloader: Some(Reloader::new(file, settings, level)),
-    };
-    standard_edition::run(plan, sockets, operator)?;
+    if arguments.until_input_ends {
+        server::stop_when_input_ends()?;
+    }
+    let certificates = Certificates::load(settings.tls.as_ref(), settings.tls_outside.as_ref())?;
+    let sockets = bind(&settings, &certificates)?;
+    let reloader = Reloader::new(file, settings.clone(), level);
+    match settings.role {
+        Role::StandardEdition => {
+            standard_edition::run(plan(&settings), sockets, operator(certificates, reloader))?;
+        }
+        Role::AccessEdge | Role::Clearinghouse => {
+            perimeter::run(&settings, sockets, operator(certificates, reloader))?;
+        }
+        Role::Director => return Err(anyhow::anyhow!("this build has no director").into()),
+    }
     tracing::info!(event = "stopped", "bye");
     Ok(())
 }
 
-fn bind(settings: &Settings, certificate: Option<&Certificate>) -> anyhow::Result<Sockets> {
-    let tls = certificate.map(Certificate::server);
-    let sip = settings.listeners.iter().map(|listener| Ok(server::bind(listener, tls.as_ref())?));
+fn operator<R>(certificates: Certificates, reloader: Reloader) -> Operator<R> {
+    Operator {
+        certificates,
+        watched: Vec::new(),
+        on_ready: Box::new(|facts| {
+            announce(facts);
+            Ok(())
+        }),
+        reloader: Some(reloader),
+    }
+}
+
+fn bind(settings: &Settings, certificates: &Certificates) -> anyhow::Result<Sockets> {
+    let sip = settings.listeners.iter().map(|listener| {
+        let tls = certificates.of(listener.side).map(Certificate::server);
+        Ok(server::bind(listener, tls.as_ref())?)
+    });
     let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http("http", *address)?));
     let https = settings.https_addresses.iter().map(|address| Ok(server::bind_http("https", *address)?));
     Ok(Sockets {
@@ -59,8 +76,7 @@ fn plan(settings: &Settings) -> Plan {
         dns: settings.dns.clone(),
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
-        authority_file: settings.tls.as_ref().and_then(|tls| tls.authority_file.clone()),
-        revocation_files: settings.tls.as_ref().map(|tls| tls.revocation_files.clone()).unwrap_or_default(),
+        tls: settings.tls.clone(),
     }
 }
 
@@ -74,6 +90,6 @@ fn announce(facts: &ServerFacts) {
         version = facts.version,
         pid = facts.pid,
         domains = facts.domains.join(","),
-        "the users are loaded"
+        "it serves"
     );
 }

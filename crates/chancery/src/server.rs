@@ -5,25 +5,29 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use directory::DomainName;
-use net::{Bound, ClientCertificates, Driver, Handle, ListenerConfig, Resolver, ResolverError, TlsServer};
+use net::{
+    Bound, ClientCertificates, Driver, Handle, ListenerConfig, Networks, Options, Resolver, ResolverError,
+    TlsServer,
+};
 use node::{Node, Transport};
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backup::Desk;
-use crate::config::{DnsSettings, ListenerSettings, Settings, TlsSettings};
+use crate::config::{DnsSettings, ListenerSettings, ProcessLimits, Settings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Backend, Clerk, ControlServer};
 use crate::metrics::ProcessMetrics;
 use crate::reload::{self, Mode, ReloadError, Reloaded, Reloader};
-use crate::tls::{self, Certificate};
+use crate::tls::{self, Certificates};
 
 /// Connections that wait to be accepted: monitors are few, and a hundred clients of HTTPS are accepted in a millisecond.
 const HTTP_BACKLOG: i32 = 1024;
@@ -42,6 +46,8 @@ pub(crate) trait Operated: Node<Call: Send, Answer: Send> + Sized + 'static {
     fn ready(handle: &Handle<Self>) -> impl Future<Output = anyhow::Result<()>>;
     /// A call that changes nothing: a driver that does not answer it hangs.
     fn probe() -> Self::Call;
+    /// Who it is on each side, and whom it believes there.
+    fn networks(settings: &Settings, certificates: &Certificates) -> anyhow::Result<Networks>;
     /// The call that makes it do what settings say, as far as it can at run time.
     fn configure(settings: &Settings) -> Option<Self::Call>;
     /// Whether [`Operated::configure`]'s call was done.
@@ -70,12 +76,25 @@ pub(crate) struct Places {
 }
 
 /// What the operator's thread does besides: what a reload means, and what is said when the server is ready.
-pub(crate) struct Operator {
-    pub(crate) certificate: Option<Certificate>,
+pub(crate) struct Operator<R> {
+    pub(crate) certificates: Certificates,
+    /// What else is looked at on disk.
+    pub(crate) watched: Vec<Box<dyn Watched<R> + Send>>,
     /// Called when the server does its work.
     pub(crate) on_ready: OnReady,
     /// What SIGHUP and `chancery reload` do; a demo has no configuration.
     pub(crate) reloader: Option<Reloader>,
+}
+
+/// Something on disk that is looked at again and again, and taken over when it changed.
+pub(crate) trait Watched<R> {
+    fn look<'a>(
+        &'a mut self,
+        handle: &'a Handle<R>,
+        certificates: &'a Certificates,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>>
+    where
+        R: Operated;
 }
 
 /// See [`Operator::on_ready`].
@@ -169,7 +188,7 @@ impl BindError {
 
 impl<R: Operated> Server<R> {
     /// Runs until a signal ends it.
-    pub(crate) fn run(self, operator: Operator) -> anyhow::Result<()> {
+    pub(crate) fn run(self, operator: Operator<R>) -> anyhow::Result<()> {
         let Server { driver, http, facts, places, metrics, runtime } = self;
         let handle = driver.handle();
         let metrics = Arc::new(metrics);
@@ -199,7 +218,7 @@ fn operate<R: Operated>(
     metrics: &Arc<ProcessMetrics>,
     facts: ServerFacts,
     places: Places,
-    operator: Operator,
+    operator: Operator<R>,
 ) -> anyhow::Result<()> {
     let runtime = net::runtime().context("no runtime can be made")?;
     let local = tokio::task::LocalSet::new();
@@ -236,7 +255,7 @@ async fn attend<R: Operated>(
     facts: &ServerFacts,
     mut signals: Signals,
     mut reloads: tokio::sync::mpsc::Receiver<reload::Request>,
-    operator: Operator,
+    operator: Operator<R>,
 ) -> anyhow::Result<()> {
     tokio::select! {
         ready = R::ready(handle) => ready?,
@@ -245,9 +264,9 @@ async fn attend<R: Operated>(
             return Ok(());
         }
     }
-    let Operator { certificate, on_ready, reloader } = operator;
+    let Operator { certificates, mut watched, on_ready, reloader } = operator;
     on_ready(facts)?;
-    let mut files = Files { certificate, reloader };
+    let mut files = Files { certificates, reloader };
     notify(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled();
     // Half of what systemd waits, as sd_watchdog_enabled(3) asks.
@@ -270,8 +289,9 @@ async fn attend<R: Operated>(
                 drop(request.answer.send(reloaded));
             }
             _ = certificate_ticks.tick() => {
-                if let Some(certificate) = &mut files.certificate {
-                    certificate.poll();
+                files.certificates.poll();
+                for watched in &mut watched {
+                    watched.look(handle, &files.certificates).await;
                 }
             }
             _ = watchdog_ticks.tick(), if watchdog.is_some() => {
@@ -286,24 +306,24 @@ async fn attend<R: Operated>(
 
 /// What can be read again while the server runs.
 struct Files {
-    certificate: Option<Certificate>,
+    certificates: Certificates,
     reloader: Option<Reloader>,
 }
 
 impl Files {
     async fn reload<R: Operated>(&mut self, mode: Mode, handle: &Handle<R>) -> Result<Reloaded, ReloadError> {
         let Some(reloader) = &mut self.reloader else {
-            if let (Mode::Apply, Some(certificate)) = (mode, &mut self.certificate) {
-                certificate.poll();
+            if mode == Mode::Apply {
+                self.certificates.poll();
             }
             let error = anyhow!("a demo has no configuration; its certificate was looked at");
             return Err(ReloadError::Wrong(error));
         };
         if mode == Mode::DryRun {
-            return reloader.reload(mode, self.certificate.as_mut(), handle).await;
+            return reloader.reload(mode, &mut self.certificates, handle).await;
         }
         notify(&reloading());
-        let reloaded = reloader.reload(mode, self.certificate.as_mut(), handle).await;
+        let reloaded = reloader.reload(mode, &mut self.certificates, handle).await;
         notify(&[NotifyState::Ready]);
         reloaded
     }
@@ -337,6 +357,20 @@ impl EndSignals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// Ends the server in order, as SIGTERM does, when its standard input ends.
+pub(crate) fn stop_when_input_ends() -> anyhow::Result<()> {
+    let wait = || {
+        // Whatever is read means nothing; that reading ends means all.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        let me = rustix::process::getpid();
+        if let Err(error) = rustix::process::kill_process(me, rustix::process::Signal::TERM) {
+            tracing::error!(event = "not-stopped", %error, "standard input ended, and the server goes on");
+        }
+    };
+    std::thread::Builder::new().name("input".to_owned()).spawn(wait).context("no thread can be made")?;
+    Ok(())
 }
 
 /// Lets as many connections be open as the system allows: the soft limit is for programs that use select(2).
@@ -400,7 +434,11 @@ fn reloading() -> Vec<NotifyState<'static>> {
     states
 }
 
-/// What was bound of the settings' files.
-pub(crate) fn load_certificate(files: Option<&TlsSettings>) -> anyhow::Result<Option<Certificate>> {
-    files.map(Certificate::load).transpose()
+/// The driver's bounds, as far as they are configured.
+pub(crate) fn options(limits: &ProcessLimits) -> Options {
+    Options {
+        connections_max: limits.connections_max,
+        connections_per_source_max: limits.connections_per_source_max,
+        ..Options::standard()
+    }
 }

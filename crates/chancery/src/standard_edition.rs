@@ -12,18 +12,18 @@ use frontend::admin::{Answer, Call, Refusal};
 use frontend::{
     Adjustable, AuthenticationPolicy, Config, FederationPolicy, FrontEnd, MessagingLimits, RegistrationLimits,
 };
-use net::{Driver, Handle, Options};
+use net::{Driver, Handle, Networks};
 use sd_notify::NotifyState;
 use storage::Sqlite;
 
-use crate::config::{DnsSettings, ProcessLimits, Settings};
+use crate::config::{DnsSettings, ProcessLimits, Settings, TlsSettings};
 use crate::control::protocol::ServerFacts;
 use crate::control::server::{Caller, Clerk, HomeClerk};
 use crate::https::HttpsThread;
 use crate::locate::DATABASE;
 use crate::metrics::ProcessMetrics;
-use crate::server::{Operated, Operator, Places, Server, Sockets, facts, notify, resolver};
-use crate::tls::{self, Certificate};
+use crate::server::{self, Operated, Operator, Places, Server, Sockets, facts, notify, resolver};
+use crate::tls::{self, Certificate, Certificates};
 use crate::{files, offline, secrets};
 
 /// How often a starting server is asked whether it has loaded its users.
@@ -45,13 +45,13 @@ pub(crate) struct Plan {
     pub(crate) dns: DnsSettings,
     pub(crate) data_dir: PathBuf,
     pub(crate) control_socket: PathBuf,
-    pub(crate) authority_file: Option<PathBuf>,
-    pub(crate) revocation_files: Vec<PathBuf>,
+    /// What other servers are believed by.
+    pub(crate) tls: Option<TlsSettings>,
 }
 
 /// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
 /// wait from now on.
-pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::Result<()> {
+pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) -> anyhow::Result<()> {
     files::create_secret_dir(&plan.data_dir)?;
     let secret = secrets::server_secret(&plan.data_dir)?;
     let (sink, completions) = net::completion_channel();
@@ -77,30 +77,25 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator) -> anyhow::R
         secret,
         seed: secrets::random()?,
     });
-    let trust = tls::trust(plan.authority_file.as_deref(), &plan.revocation_files)?;
-    let networks = tls::networks(operator.certificate.as_ref(), trust);
+    let networks = tls::inside_only(operator.certificates.inside.as_ref(), plan.tls.as_ref())?;
     let runtime = net::runtime().context("no runtime can be made")?;
     let driver = {
         // Sockets and resolvers register with the runtime that they are made in.
         let _inside = runtime.enter();
         let resolver = resolver(&plan.dns).context("no resolver can be made")?;
-        let options = Options {
-            connections_max: plan.limits.connections_max,
-            connections_per_source_max: plan.limits.connections_per_source_max,
-            ..Options::standard()
-        };
+        let options = server::options(&plan.limits);
         Driver::new(node, sockets.sip, Box::new(storage), completions, resolver, networks, options)
     };
     let handle = driver.handle();
     let https_meter = (!sockets.https.is_empty()).then(Arc::<net::https::Meter>::default);
-    let https = match (&operator.certificate, &https_meter) {
+    let https = match (&operator.certificates.inside, &https_meter) {
         (Some(certificate), Some(meter)) => {
             let (tls, meter) = (certificate.server(), Arc::clone(meter));
             Some(HttpsThread::start(handle, sockets.https, tls, meter)?)
         }
         _ => None,
     };
-    let certificate_end = operator.certificate.as_ref().map(Certificate::end).unwrap_or_default();
+    let certificate_end = operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default();
     let server = Server {
         driver,
         http: sockets.http,
@@ -134,6 +129,10 @@ impl Operated for FrontEnd {
 
     fn probe() -> Call {
         Call::Status
+    }
+
+    fn networks(settings: &Settings, certificates: &Certificates) -> anyhow::Result<Networks> {
+        tls::inside_only(certificates.inside.as_ref(), settings.tls.as_ref())
     }
 
     fn configure(settings: &Settings) -> Option<Call> {

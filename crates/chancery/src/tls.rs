@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use net::{Network, Networks, TlsServer};
-use node::Anchors;
-use pki::{CertificateFacts, Trust};
+use node::{Anchors, Side};
+use pki::{CertificateFacts, Trust, TrustBuilder};
 
 use crate::clock;
-use crate::config::TlsSettings;
+use crate::config::{Settings, TlsSettings};
 use crate::metrics::CertificateEnd;
 
 /// How often the files are looked at. Renewed certificates come weeks before the old ones end; seconds are for the
@@ -44,7 +44,7 @@ pub(crate) struct Pair {
 
 /// What tells that a file was replaced. Contents are read only then.
 #[derive(Clone, PartialEq, Eq)]
-struct Stamp([Option<(SystemTime, u64, u64)>; 2]);
+pub(crate) struct Stamp(Vec<Option<(SystemTime, u64, u64)>>);
 
 impl Certificate {
     pub(crate) fn load(files: &TlsSettings) -> anyhow::Result<Certificate> {
@@ -98,7 +98,7 @@ impl Certificate {
     /// Looks at the files, and takes over what changed. A half-written pair is refused and looked at again when it
     /// changes again.
     pub(crate) fn poll(&mut self) {
-        let stamp = Stamp::of(&self.files);
+        let stamp = Stamp::of([&self.files.certificate_file, &self.files.key_file]);
         if stamp != self.stamp {
             self.stamp = stamp;
             if let Err(error) = Pair::read(&self.files).and_then(|pair| self.take_over(pair)) {
@@ -131,33 +131,109 @@ impl Certificate {
     }
 }
 
-/// The networks of a server with one side. Without CAs nobody is believed.
-pub(crate) fn networks(certificate: Option<&Certificate>, trust: Trust) -> Networks {
-    let network = Network::new(Arc::new(trust));
-    Networks::inside_only(match certificate {
-        Some(certificate) => network.with_credentials(Arc::clone(certificate.server.credentials())),
-        None => network,
-    })
+/// What a server shows, on each side.
+#[derive(Default)]
+pub(crate) struct Certificates {
+    pub(crate) inside: Option<Certificate>,
+    pub(crate) outside: Option<Certificate>,
 }
 
-/// Whom our servers and those that they reach are believed by.
-pub(crate) fn trust(authority_file: Option<&Path>, revocation_files: &[PathBuf]) -> anyhow::Result<Trust> {
+/// What is to be taken over, on each side.
+#[derive(Default)]
+pub(crate) struct Pairs {
+    inside: Option<Pair>,
+    outside: Option<Pair>,
+}
+
+impl Certificates {
+    pub(crate) fn load(
+        inside: Option<&TlsSettings>,
+        outside: Option<&TlsSettings>,
+    ) -> anyhow::Result<Certificates> {
+        let load = |files: Option<&TlsSettings>| files.map(Certificate::load).transpose();
+        Ok(Certificates { inside: load(inside)?, outside: load(outside)? })
+    }
+
+    pub(crate) fn of(&self, side: Side) -> Option<&Certificate> {
+        match side {
+            Side::Inside => self.inside.as_ref(),
+            Side::Outside => self.outside.as_ref(),
+        }
+    }
+
+    /// See [`Certificate::prove`].
+    pub(crate) fn prove(&self, settings: &Settings) -> anyhow::Result<Pairs> {
+        let prove =
+            |certificate: &Option<Certificate>, files: &Option<TlsSettings>| match (certificate, files) {
+                (Some(certificate), Some(files)) => certificate.prove(files),
+                _ => Ok(None),
+            };
+        Ok(Pairs {
+            inside: prove(&self.inside, &settings.tls)?,
+            outside: prove(&self.outside, &settings.tls_outside)?,
+        })
+    }
+
+    /// See [`Certificate::take_over`].
+    pub(crate) fn take_over(&mut self, pairs: Pairs) -> anyhow::Result<()> {
+        for (certificate, pair) in [(&mut self.inside, pairs.inside), (&mut self.outside, pairs.outside)] {
+            if let (Some(certificate), Some(pair)) = (certificate, pair) {
+                certificate.take_over(pair)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Certificate::poll`].
+    pub(crate) fn poll(&mut self) {
+        for certificate in self.inside.iter_mut().chain(&mut self.outside) {
+            certificate.poll();
+        }
+    }
+}
+
+impl Pairs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inside.is_none() && self.outside.is_none()
+    }
+}
+
+/// Who a server is on a side, and whom it believes there.
+pub(crate) fn network(certificate: Option<&Certificate>, trust: Trust) -> Network {
+    let network = Network::new(Arc::new(trust));
+    match certificate {
+        Some(certificate) => network.with_credentials(Arc::clone(certificate.server.credentials())),
+        None => network,
+    }
+}
+
+/// The networks of a server with one side. Without CAs nobody is believed.
+pub(crate) fn inside_only(
+    certificate: Option<&Certificate>,
+    files: Option<&TlsSettings>,
+) -> anyhow::Result<Networks> {
+    Ok(Networks::inside_only(network(certificate, trust(Anchors::Servers, files)?.build())))
+}
+
+/// The CAs and revocation lists of a section.
+pub(crate) fn trust(anchors: Anchors, files: Option<&TlsSettings>) -> anyhow::Result<TrustBuilder> {
     let mut builder = Trust::builder();
-    if let Some(file) = authority_file {
+    let Some(files) = files else { return Ok(builder) };
+    if let Some(file) = &files.authority_file {
         let roots =
             std::fs::read(file).with_context(|| format!("cannot read the CA file {}", file.display()))?;
         builder = builder
-            .anchors(Anchors::Servers, &roots)
+            .anchors(anchors, &roots)
             .with_context(|| format!("the CA file {} cannot be used", file.display()))?;
     }
-    for file in revocation_files {
+    for file in &files.revocation_files {
         let list = std::fs::read(file)
             .with_context(|| format!("cannot read the revocation list {}", file.display()))?;
         builder = builder
             .crls(&list)
             .with_context(|| format!("the revocation list {} cannot be used", file.display()))?;
     }
-    Ok(builder.build())
+    Ok(builder)
 }
 
 /// The facts of the first certificate in a file.
@@ -168,20 +244,20 @@ pub(crate) fn facts(file: &Path) -> anyhow::Result<CertificateFacts> {
 }
 
 impl Stamp {
-    fn of(files: &TlsSettings) -> Stamp {
+    pub(crate) fn of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Stamp {
         // An absent file is a state like others: its return is a change.
-        let of = |path: &Path| {
+        let of = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         };
-        Stamp([of(&files.certificate_file), of(&files.key_file)])
+        Stamp(files.into_iter().map(of).collect())
     }
 }
 
 impl Pair {
     fn read(files: &TlsSettings) -> anyhow::Result<Pair> {
         // Before reading: a file that changes meanwhile is seen by the next look.
-        let stamp = Stamp::of(files);
+        let stamp = Stamp::of([&files.certificate_file, &files.key_file]);
         let (chain, key) = read(files)?;
         Ok(Pair { files: files.clone(), stamp, chain, key })
     }

@@ -11,8 +11,8 @@ use crate::cli::{
 };
 use crate::control::client::Client;
 use crate::control::protocol::{
-    AnswerLine, CallLine, DeviceLine, PermissionsLine, RefusalKind, RoleWord, StateWord, StatusLine,
-    USERS_PER_PAGE_MAX, UserDetailsLine, UserLine, parse_address,
+    AnswerLine, CallLine, DeviceLine, ListenerLine, PerimeterLine, PermissionsLine, RefusalKind, RoleWord,
+    ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX, UserDetailsLine, UserLine, parse_address,
 };
 use crate::exit::{Exit, Failure};
 use crate::presence::presence_text;
@@ -44,6 +44,8 @@ pub(crate) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
     match ask(&arguments.server, CallLine::Status)? {
         AnswerLine::Status(status) if arguments.server.json => print_json(&*status),
         AnswerLine::Status(status) => print(&status_text(&status)),
+        AnswerLine::Perimeter(status) if arguments.server.json => print_json(&*status),
+        AnswerLine::Perimeter(status) => print(&perimeter_text(&status)),
         other => Err(unexpected(&other)),
     }
 }
@@ -337,7 +339,7 @@ fn user_text(user: &UserDetailsLine) -> String {
 
 fn status_text(status: &StatusLine) -> String {
     let server = &status.server;
-    let mut text = format!(
+    let text = format!(
         "Chancery {}, process {}, up {} seconds\ndomains:       {}\nusers:         {}\nregistrations: {}\n\
          connections:   {}\ntransactions:  {}\nstorage:       {}\n",
         server.version,
@@ -350,9 +352,33 @@ fn status_text(status: &StatusLine) -> String {
         status.transactions,
         if status.storage_healthy { "healthy" } else { "FAILING (see the log)" }
     );
-    for listener in &server.listeners {
-        text +=
-            &format!("{:14} {} {}\n", format!("{}:", listener.role), listener.transport, listener.address);
+    text + &listeners_text(server)
+}
+
+fn listeners_text(server: &ServerFacts) -> String {
+    let line = |listener: &ListenerLine| {
+        format!("{:14} {} {}\n", format!("{}:", listener.role), listener.transport, listener.address)
+    };
+    server.listeners.iter().map(line).collect()
+}
+
+fn perimeter_text(status: &PerimeterLine) -> String {
+    let server = &status.server;
+    let mut text = format!(
+        "Chancery {}, process {}\ndomains:       {}\n",
+        server.version,
+        server.pid,
+        server.domains.join(", ")
+    );
+    text += &listeners_text(server);
+    text += &format!("connections:   {}\n", status.connections.len());
+    for connection in &status.connections {
+        let opened = if connection.is_ours { "to" } else { "from" };
+        let names = connection.names.join(", ");
+        text += &format!("  {:9} {opened:4} {:24} {names}\n", connection.kind, connection.remote);
+    }
+    for watched in &status.watch_list {
+        text += &format!("watch list:    {} ({})\n", watched.domain, watched.why);
     }
     text
 }

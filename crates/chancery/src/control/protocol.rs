@@ -91,6 +91,8 @@ pub(crate) enum AnswerLine {
         more: bool,
     },
     Status(Box<StatusLine>),
+    /// Answer to the same call, of a server in the perimeter.
+    Perimeter(Box<PerimeterLine>),
     Contacts {
         groups: Vec<GroupLine>,
     },
@@ -221,6 +223,33 @@ pub(crate) struct StatusLine {
     pub(crate) storage_healthy: bool,
     pub(crate) uptime_seconds: u64,
     pub(crate) server: ServerFacts,
+}
+
+/// How a server in the perimeter does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PerimeterLine {
+    /// By age; the oldest ones where there are many.
+    pub(crate) connections: Vec<ConnectionLine>,
+    /// Discovered partners that behaved as nobody does who means well.
+    pub(crate) watch_list: Vec<WatchedLine>,
+    pub(crate) server: ServerFacts,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectionLine {
+    /// `server`, `partner`, `client` or `stranger`.
+    pub(crate) kind: String,
+    /// Of a server its host, of a partner what it proves.
+    pub(crate) names: Vec<String>,
+    pub(crate) remote: String,
+    /// Whether we opened it.
+    pub(crate) is_ours: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WatchedLine {
+    pub(crate) domain: String,
+    pub(crate) why: String,
 }
 
 /// What the process adds to the node's own status.

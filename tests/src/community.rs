@@ -1,0 +1,175 @@
+//! Three organisations that federate, as `chancery demo-federation` makes them: each server a process.
+
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Account, Device, Link, Own, PATIENCE, Transport, chancery};
+
+/// Everybody. Dropping it ends all servers.
+pub struct Community {
+    child: Child,
+    ready: Value,
+    folder: TempDir,
+}
+
+/// An organisation, or the hub.
+pub struct Member<'a> {
+    community: &'a Community,
+    facts: &'a Value,
+}
+
+impl Community {
+    /// Starts them all on addresses of this test alone, and waits until they answer.
+    pub fn start() -> Community {
+        let folder = TempDir::with_prefix("chancery-").expect("a temporary folder");
+        // Processes that run at one time have numbers that are close to each other.
+        let network = format!("127.{}", 64 + std::process::id() % 190);
+        let mut child = Command::new(chancery())
+            .args(["demo-federation", "--json", "--network", &network, "--dir"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("chancery runs");
+        let output = child.stdout.take().expect("it is piped");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+        // Nine servers begin at once.
+        let line = lines.recv_timeout(PATIENCE * 3).expect("all servers answer in time");
+        let ready = serde_json::from_str(&line).expect("the line is JSON");
+        Community { child, ready, folder }
+    }
+
+    /// The organisation of this name: the first label of its domain.
+    pub fn member(&self, name: &str) -> Member<'_> {
+        let all = self.ready["organisations"].as_array().expect("a list");
+        let facts = all.iter().find(|o| o["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        Member { community: self, facts }
+    }
+
+    /// Where everything stands.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        self.ready["ports"][name].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port")
+    }
+}
+
+impl Drop for Community {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for organisation in self.ready["organisations"].as_array().into_iter().flatten() {
+                for server in organisation["servers"].as_array().into_iter().flatten() {
+                    let text = server["log"].as_str().and_then(|log| std::fs::read_to_string(log).ok());
+                    eprintln!(
+                        "--- {} {}\n{}",
+                        organisation["name"],
+                        server["name"],
+                        text.unwrap_or_default()
+                    );
+                }
+            }
+        }
+        // In order, so that the servers are gone before their folders are. Whatever fails here, there is nothing left to do.
+        let pid = self.child.id().to_string();
+        if !Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success()) {
+            drop(self.child.kill());
+        }
+        drop(self.child.wait());
+    }
+}
+
+impl Member<'_> {
+    /// Its SIP domain.
+    pub fn domain(&self) -> &str {
+        self.facts["domain"].as_str().expect("a domain")
+    }
+
+    /// The CA that its certificates lead to.
+    pub fn ca(&self) -> PathBuf {
+        PathBuf::from(self.facts["ca"].as_str().expect("a file"))
+    }
+
+    /// Everything about a server: `front-end`, `director`, `access-edge`, `clearinghouse`.
+    pub fn server(&self, name: &str) -> &Value {
+        let servers = self.facts["servers"].as_array().expect("a list");
+        servers.iter().find(|s| s["name"] == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// A server's folder.
+    pub fn dir(&self, name: &str) -> PathBuf {
+        PathBuf::from(self.server(name)["dir"].as_str().expect("a folder"))
+    }
+
+    /// A server's log so far.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.server(name)["log"].as_str().expect("a file")).expect("the log is there")
+    }
+
+    /// Her account.
+    pub fn account(&self, user: &str) -> Account {
+        Account {
+            user: user.to_owned(),
+            password: format!("{user}-demo-secret"),
+            domain: self.domain().to_owned(),
+        }
+    }
+
+    /// Her address.
+    pub fn uri(&self, user: &str) -> String {
+        self.account(user).uri()
+    }
+
+    /// A device of hers inside, registered.
+    pub fn inside(&self, user: &str) -> Device {
+        let address = self.address("front-end", "address", "tcp");
+        let device = Device::connect(self.account(user), Transport::Tcp, address, &self.ca());
+        device.register("");
+        device
+    }
+
+    /// A device of hers outside, connected to the edge as remote users are, not registered.
+    pub fn outside(&self, user: &str) -> Device {
+        let address = self.address("access-edge", "outside_address", "remote");
+        let host = self.outside_host("access-edge");
+        let link = Link::open_tls(address, &self.ca(), host, None).expect("remote users are let in");
+        Device::over(self.account(user), link)
+    }
+
+    /// A connection to its border as `other`'s edge would make, for `account`'s requests.
+    pub fn as_partner(&self, border: &str, own: &Own, account: Account) -> Device {
+        let address = self.address(border, "outside_address", "tls");
+        let link = Link::open_tls(address, &self.ca(), self.outside_host(border), Some(own));
+        Device::over(account, link.expect("partners are let in"))
+    }
+
+    /// The certificate that its border shows outside.
+    pub fn own(&self, border: &str) -> Own {
+        let dir = self.dir(border);
+        Own { certificate: dir.join("outside.pem"), key: dir.join("outside.key") }
+    }
+
+    /// The host name of a border outside.
+    pub fn outside_host(&self, border: &str) -> &str {
+        self.server(border)["outside_host"].as_str().expect("a border has an outside")
+    }
+
+    /// Where a server listens.
+    pub fn address(&self, server: &str, side: &str, port: &str) -> SocketAddr {
+        let address: IpAddr =
+            self.server(server)[side].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        SocketAddr::new(address, self.community.port(port))
+    }
+}
