@@ -208,12 +208,7 @@ pub fn pidf(octets: &[u8]) {
     let device = published.into_state(1_795_334_400_000);
     let note_octets = device.note.as_deref().map_or(0, str::len);
     assert!(note_octets <= presence::TEXT_OCTETS_MAX);
-    let inputs = Inputs {
-        devices: std::slice::from_ref(&device),
-        manual: &Manual::default(),
-        calls: 0,
-        now_unix_ms: 0,
-    };
+    let inputs = Inputs { devices: &[&device], manual: &Manual::default(), calls: 0, now_unix_ms: 0 };
     let state = compose(&inputs);
     for level in Level::ALL {
         let view = View::of(&state, &card, *level);

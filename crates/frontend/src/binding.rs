@@ -1,6 +1,7 @@
 //! Bindings: where a user's devices are (RFC 3261 §10, RFC 5626 §6, RFC 5627).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use directory::UserId;
 use node::{Flow, Instant, Transport, UnixMillis};
@@ -10,6 +11,10 @@ use sip_stack::timer::TimerId;
 use smallvec::SmallVec;
 
 use crate::messaging::mailbox::DeviceId;
+
+/// What part of its time a restart may take from a binding: devices that refresh much more often than they need to, to keep their NATs
+/// open, then cost no writing. It is two minutes of an hour, and devices refresh as long before the end.
+const FORGOTTEN_DIVISOR: u32 = 32;
 
 /// Names a binding within this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +71,10 @@ pub(crate) enum Durability {
     Volatile,
     /// To be written within a second.
     Unwritten,
-    Written,
+    Written {
+        /// When it ends by what is written.
+        until: UnixMillis,
+    },
 }
 
 /// A user's bindings, in order of registration.
@@ -100,6 +108,17 @@ impl Binding {
     /// Whether it is of use without the connection that made it.
     pub(crate) fn outlives_connection(&self) -> bool {
         self.reach != Reach::Flow || !self.transport.is_reliable()
+    }
+
+    /// Whether what is written of it will do: a restart must not forget it long before it ends.
+    pub(crate) fn is_well_written(&self, expires: Duration) -> bool {
+        match self.durability {
+            Durability::Volatile | Durability::Unwritten => true,
+            Durability::Written { until } => {
+                until <= self.expires_wall
+                    && self.expires_wall.saturating_since(until) <= expires / FORGOTTEN_DIVISOR
+            }
+        }
     }
 
     /// The record that storage keeps.

@@ -89,7 +89,7 @@ impl FrontEnd {
                     self.registration_changed(user, request);
                 } else {
                     self.counters.registrations += 1;
-                    self.bindings_changed(user);
+                    self.event_changed(Package::Registration, user);
                 }
             }
         }
@@ -139,7 +139,7 @@ impl FrontEnd {
         self.timers.cancel(binding.timer);
         binding.timer = self.timers.insert(binding.expires_at, Due::BindingExpires(user, binding.id));
         let (id, device) = (binding.id, binding.device);
-        let is_unwritten = binding.durability == Durability::Written;
+        let is_unwritten = !binding.is_well_written(new.expires);
         if is_unwritten {
             binding.durability = Durability::Unwritten;
         }
@@ -193,7 +193,9 @@ impl FrontEnd {
                 if gone.flow != binding.flow {
                     self.leave_flow(user, gone.flow);
                 }
-                if gone.durability == Durability::Written && binding.durability == Durability::Volatile {
+                if matches!(gone.durability, Durability::Written { .. })
+                    && binding.durability == Durability::Volatile
+                {
                     self.persist_soon(Change::RemoveBinding { user, key: gone.key.to_string() });
                 }
             }
@@ -384,7 +386,7 @@ impl FrontEnd {
             // It may be gone by now, need no writing any more, or stand here twice.
             let is_unwritten = |b: &&mut Binding| b.id == id && b.durability == Durability::Unwritten;
             let Some(binding) = account.bindings.0.iter_mut().find(is_unwritten) else { continue };
-            binding.durability = Durability::Written;
+            binding.durability = Durability::Written { until: binding.expires_wall };
             let record = binding.record(user);
             self.persist_soon_as(Change::PutBinding(record), Persisting::Binding(user, id));
         }
@@ -495,7 +497,7 @@ impl FrontEnd {
             expires_at,
             expires_wall,
             timer,
-            durability: Durability::Written,
+            durability: Durability::Written { until: expires_wall },
             device,
         };
         self.binding_owners.insert(id, user);

@@ -9,7 +9,7 @@ use crate::{Activities, Activity, Availability, Capabilities, Class, DeviceState
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// The devices that are there, in an order that does not change by itself.
-    pub devices: &'a [DeviceState],
+    pub devices: &'a [&'a DeviceState],
     /// What the person chose.
     pub manual: &'a Manual,
     /// Calls that are up through this server.

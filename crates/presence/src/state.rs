@@ -259,14 +259,14 @@ pub struct DeviceState {
 
 impl DeviceState {
     /// A device that is registered and published nothing.
-    pub fn registered() -> DeviceState {
+    pub const fn registered() -> DeviceState {
         DeviceState {
             availability: Availability::AVAILABLE,
-            activities: Activities::default(),
+            activities: Activities(0),
             idle_since_unix_ms: None,
             note: None,
             place: None,
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities { audio: false, video: false, message: false, application: false },
         }
     }
 }

@@ -120,7 +120,7 @@ fn answers_in_json() {
     let presence = PresenceDetails {
         address: alice().address,
         state: compose(&Inputs {
-            devices: &[DeviceState::registered()],
+            devices: &[&DeviceState::registered()],
             manual: &Manual::default(),
             calls: 0,
             now_unix_ms: 0,

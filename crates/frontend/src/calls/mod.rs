@@ -358,28 +358,30 @@ impl FrontEnd {
 
     fn end_call(&mut self, id: CallId, ending: Ending) {
         let Some(call) = self.calls.end(id) else { return };
-        self.parties_changed(&parties(&call));
+        // Ringing is not being in a call.
+        if call.up().is_some() {
+            self.parties_changed(parties(&call));
+        }
         self.dialogs_ended(&call, ending);
         self.log_call(&call, ending);
     }
 
     /// Somebody is in a call, or in none any more.
-    fn parties_changed(&mut self, parties: &[Someone]) {
-        for user in parties.iter().filter_map(Someone::user) {
+    fn parties_changed(&mut self, parties: [Option<UserId>; 2]) {
+        for user in parties.into_iter().flatten() {
             self.presence_changed(user);
         }
     }
 
     fn calls_changed(&mut self, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
-        let parties = parties(call);
-        self.parties_changed(&parties);
+        self.parties_changed(parties(call));
     }
 }
 
-/// Who calls, and who answered or else was called.
-fn parties(call: &Call) -> [Someone; 2] {
-    [call.caller.who.clone(), call.up().map_or(&call.called, |up| &up.callee.who).clone()]
+/// Who calls, and who answered or else was called, as far as they are ours.
+fn parties(call: &Call) -> [Option<UserId>; 2] {
+    [call.caller.who.user(), call.up().map_or(&call.called, |up| &up.callee.who).user()]
 }
 
 /// How long a session lasts without a refresh (RFC 4028 §4).

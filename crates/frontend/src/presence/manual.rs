@@ -55,7 +55,7 @@ impl FrontEnd {
         let devices = self.devices_at(account).into_iter().map(|device| DevicePresence {
             contact: contact_of(device.id).map(|binding| binding.uri.to_string()),
             is_published: device.publication.is_some(),
-            state: device.state.into_owned(),
+            state: device.state.clone(),
         });
         let person = &account.person;
         PresenceDetails {

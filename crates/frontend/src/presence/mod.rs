@@ -32,22 +32,24 @@ impl FrontEnd {
     /// Something that a user's state is composed of may have changed: devices, publications, choices, calls.
     pub(crate) fn presence_changed(&mut self, user: UserId) {
         let Some(account) = self.users.get(user) else { return };
-        let devices: SmallVec<[DeviceState; DEVICES_INLINE]> =
-            self.devices_at(account).into_iter().map(|device| device.state.into_owned()).collect();
-        let state = compose(&Inputs {
-            devices: &devices,
-            manual: &account.person.manual,
-            calls: self.calls_up(user),
-            now_unix_ms: self.now.wall.0,
-        });
-        let account = self.users.get_mut(user).expect("it was just found");
-        if account.person.state != state {
-            let quiet_ends = account.person.state.is_do_not_disturb() && !state.is_do_not_disturb();
-            account.person.state = state;
-            self.watchers_owed(user);
-            if quiet_ends {
-                self.deliver_to_devices(user);
-            }
+        let state = {
+            let devices: SmallVec<[&DeviceState; DEVICES_INLINE]> =
+                self.devices_at(account).iter().map(|device| device.state).collect();
+            compose(&Inputs {
+                devices: &devices,
+                manual: &account.person.manual,
+                calls: self.calls_up(user),
+                now_unix_ms: self.now.wall.0,
+            })
+        };
+        if account.person.state == state {
+            return;
+        }
+        let quiet_ends = account.person.state.is_do_not_disturb() && !state.is_do_not_disturb();
+        self.users.get_mut(user).expect("it was just found").person.state = state;
+        self.watchers_owed(user);
+        if quiet_ends {
+            self.deliver_to_devices(user);
         }
     }
 

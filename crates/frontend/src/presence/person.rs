@@ -1,6 +1,5 @@
 //! What a home keeps of a person.
 
-use std::borrow::Cow;
 use std::hash::Hasher;
 
 use bytes::Bytes;
@@ -97,8 +96,11 @@ pub(crate) struct Device<'a> {
     pub(crate) id: Option<DeviceId>,
     /// Where its state is from; `None` where it published nothing.
     pub(crate) publication: Option<PublicationId>,
-    pub(crate) state: Cow<'a, DeviceState>,
+    pub(crate) state: &'a DeviceState,
 }
+
+/// Of a device that published nothing.
+static REGISTERED: DeviceState = DeviceState::registered();
 
 impl Person {
     pub(crate) fn new(manual: Manual) -> Person {
@@ -201,14 +203,13 @@ impl FrontEnd {
         let mut devices: SmallVec<[Device<'a>; DEVICES_INLINE]> = SmallVec::new();
         for binding in account.bindings.iter() {
             if !devices.iter().any(|device| device.id == Some(binding.device)) {
-                let state = Cow::Owned(DeviceState::registered());
-                devices.push(Device { id: Some(binding.device), publication: None, state });
+                devices.push(Device { id: Some(binding.device), publication: None, state: &REGISTERED });
             }
         }
         for (id, publication) in self.publications.of_resource(account.user.address.as_str()) {
             let of = publication.device.or_else(|| device_on_flow(account, publication.flow));
             let known = devices.iter_mut().find(|device| device.id.is_some() && device.id == of);
-            let state = Cow::Borrowed(&publication.state);
+            let state = &publication.state;
             match known {
                 Some(device) => (device.publication, device.state) = (Some(id), state),
                 None => devices.push(Device { id: None, publication: Some(id), state }),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use directory::{SipAddress, UserState};
+use directory::{SipAddress, UserId, UserState};
 use node::{Flow, ListenerId, Transport};
+use records::{Query, Rows};
 use sip_message::{HeaderId, Message};
 
 use super::world::{PASSWORD, World, credentials};
@@ -46,6 +47,28 @@ fn several_devices_are_listed_and_leave_one_by_one() {
     assert_eq!(contacts(&answer), ["<sip:a@phone.invalid>;expires=3600"]);
     let answer = world.register(pc, "alice", "Contact: *\nExpires: 0");
     assert_eq!(contacts(&answer), [""; 0]);
+}
+
+/// Many devices refresh each half a minute, only to keep their NATs open.
+#[test]
+fn a_refresh_that_moves_the_end_by_little_costs_no_writing() {
+    let mut world = World::new();
+    let contact = "Contact: <sip:a@198.51.100.1>;expires=3200";
+    // How long it would still last after a restart.
+    let left_after = |world: &mut World, seconds: u64| {
+        world.pass(Duration::from_secs(seconds));
+        assert_eq!(world.register(udp(1), "alice", contact).status(), Some(200));
+        let now = world.wall_unix_ms();
+        world.pass(Duration::from_secs(2));
+        let Rows::LoadedUser(Some(alice)) = world.query(&Query::LoadUser(UserId(1))) else {
+            panic!("no Alice")
+        };
+        (alice.bindings[0].expires_unix_ms - now) / 1000
+    };
+    assert_eq!(left_after(&mut world, 0), 3200);
+    assert_eq!(left_after(&mut world, 58), 3200 - 60);
+    assert_eq!(left_after(&mut world, 37), 3200 - 99);
+    assert_eq!(left_after(&mut world, 0), 3200, "more than a part in 32 would be forgotten");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use crate::testing::{device, manual};
 use crate::{Activity, Availability, Capabilities, Class, DeviceState, Manual, ManualState};
 
 fn of(devices: &[DeviceState], manual: &Manual, calls: usize, now_unix_ms: u64) -> State {
-    compose(&Inputs { devices, manual, calls, now_unix_ms })
+    let devices: Vec<&DeviceState> = devices.iter().collect();
+    compose(&Inputs { devices: &devices, manual, calls, now_unix_ms })
 }
 
 fn at(availability: Availability) -> DeviceState {

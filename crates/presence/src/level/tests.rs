@@ -9,6 +9,7 @@ use crate::{Activities, Availability, Class, Inputs, Manual, State, compose, pid
 fn state() -> impl Strategy<Value = State> {
     (prop::collection::vec(device(), 0..3), manual(), 0usize..2, 0u64..100).prop_map(
         |(devices, manual, calls, now_unix_ms)| {
+            let devices: Vec<_> = devices.iter().collect();
             compose(&Inputs { devices: &devices, manual: &manual, calls, now_unix_ms })
         },
     )

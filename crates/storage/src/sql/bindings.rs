@@ -17,6 +17,7 @@ const PUT: &str = "INSERT INTO bindings (owner, binding_key, contact, call_id, c
         cseq = excluded.cseq, q_thousandths = excluded.q_thousandths, expires_unix_ms = excluded.expires_unix_ms,
         udp_listener = excluded.udp_listener, udp_peer = excluded.udp_peer, user_agent = excluded.user_agent";
 const REMOVE_PATHS: &str = "DELETE FROM binding_paths WHERE owner = $1 AND binding_key = $2";
+const HAS_PATHS: &str = "SELECT 1 FROM binding_paths";
 const PUT_PATH: &str = "INSERT INTO binding_paths (owner, binding_key, place, value) VALUES ($1, $2, $3, $4)";
 const REMOVE: &str = "DELETE FROM bindings WHERE owner = $1 AND binding_key = $2";
 const REMOVE_ALL: &str = "DELETE FROM bindings WHERE owner = $1";
@@ -34,6 +35,8 @@ pub(super) struct Bindings<'c> {
     remove_all: Statement<'c>,
     load: Statement<'c>,
     load_paths: Statement<'c>,
+    /// Whether some binding may have a path: few homes stand behind proxies that write one.
+    has_paths: bool,
 }
 
 impl<'c> Bindings<'c> {
@@ -46,6 +49,7 @@ impl<'c> Bindings<'c> {
             remove_all: connection.prepare(REMOVE_ALL)?,
             load: connection.prepare(LOAD)?,
             load_paths: connection.prepare(LOAD_PATHS)?,
+            has_paths: connection.prepare(HAS_PATHS)?.exists([])?,
         })
     }
 
@@ -67,7 +71,10 @@ impl<'c> Bindings<'c> {
         if unless_gone(put)?.is_none() {
             return Ok(());
         }
-        self.remove_paths.execute(params![owner, binding.key])?;
+        if self.has_paths {
+            self.remove_paths.execute(params![owner, binding.key])?;
+        }
+        self.has_paths |= !binding.path.is_empty();
         for (place, value) in (0i64..).zip(&binding.path) {
             self.put_path.execute(params![owner, binding.key, place, value])?;
         }
