@@ -1,5 +1,7 @@
 //! The targets. Each takes octets, returns where all is well and panics where something does not hold.
 
+mod edge;
+
 use bytes::Bytes;
 use directory::SipAddress;
 use federation::policy::Standing;
@@ -31,6 +33,7 @@ pub const ALL: &[Target] = &[
     ("rules", self::rules),
     ("origin", origin),
     ("policy", policy),
+    ("edge", edge::edge),
 ];
 
 /// Parsing a message, reading all of it, and answering it.

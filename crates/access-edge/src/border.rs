@@ -4,12 +4,13 @@
 //! names the peer: a sealed partner, or the flow of a remote user. The one that faces outside stands for all routes of the inside.
 //! A response carries the entries of the other side back, and is translated on its way: [`ToInside`] and [`ToOutside`].
 
+use std::sync::Arc;
+
 use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
 use node::{Flow, Listener, Side, Transport};
-use sip_message::{Edit, HeaderId, Message, Method, NameAddr};
+use sip_message::{Edit, HeaderId, Message, Method, NameAddr, ResponseBuilder};
 use sip_stack::route::Names;
 use sip_stack::stack::{Border, Stack};
-use std::sync::Arc;
 
 use crate::token::{Party, Purpose, Sealed, Sealer, dialog_of};
 
@@ -156,6 +157,8 @@ pub(crate) struct ToInside {
     pub(crate) mark: String,
     /// Our entry on the inside, and below it what the request came with.
     pub(crate) ours: Vec<String>,
+    /// What is said inside where nobody outside could be reached.
+    pub(crate) unreachable: String,
 }
 
 impl Border for ToInside {
@@ -176,6 +179,10 @@ impl Border for ToInside {
         for route in &self.ours {
             edit.insert_first(HeaderId::RecordRoute, route.as_str());
         }
+    }
+
+    fn own_answer(&self, response: &mut ResponseBuilder<'_>) {
+        response.header(HeaderId::Warning, &self.unreachable);
     }
 }
 

@@ -168,7 +168,7 @@ impl AccessEdge {
         self.counters.connected(&who);
         self.stack.handle_connected(now, connection, peer, token);
         let is_accepted = token.is_none();
-        let crowd = self.links.from_source(peer.remote.ip());
+        let crowd = self.links.count_from(peer.remote.ip());
         let must_sign_in = is_accepted && who == Who::Client;
         let deadline = must_sign_in
             .then(|| self.timers.insert(now + self.config.limits.sign_in_within, Due::SignIn(connection)));
@@ -333,7 +333,7 @@ impl AccessEdge {
 impl Connection {
     fn of(link: &Link) -> Connection {
         Connection {
-            kind: link.who.name(),
+            kind: link.who.kind().name(),
             names: match &link.who {
                 Who::Server(host) => vec![host.clone()],
                 Who::Partner(names) => names.clone(),

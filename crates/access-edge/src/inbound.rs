@@ -18,7 +18,7 @@ use crate::token::{Party, Purpose, Sealed, TokenError, dialog_of};
 impl AccessEdge {
     pub(crate) fn inbound(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
         self.check_trust_headers(request, &[ORIGIN_HEADER])?;
-        let domain = request.from_domain().unwrap_or_default();
+        let domain = request.sender_domain().unwrap_or_default();
         let way = self.way_from_partner(request, &domain)?;
         self.check_no_other_routes(request)?;
         let member = said_member(request)?;

@@ -47,16 +47,36 @@ impl Who {
         if names.is_empty() { Who::Client } else { Who::Partner(names) }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Who::Server(_) => "server",
-            Who::StrangerInside => "stranger",
-            Who::Partner(_) => "partner",
-            Who::Client => "client",
+            Who::Server(_) => Kind::Server,
+            Who::StrangerInside => Kind::Stranger,
+            Who::Partner(_) => Kind::Partner,
+            Who::Client => Kind::Client,
         }
     }
+}
 
-    pub(crate) const NAMES: [&'static str; 4] = ["server", "stranger", "partner", "client"];
+/// [`Who`] without names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Server,
+    Stranger,
+    Partner,
+    Client,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 4] = [Kind::Server, Kind::Stranger, Kind::Partner, Kind::Client];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Server => "server",
+            Kind::Stranger => "stranger",
+            Kind::Partner => "partner",
+            Kind::Client => "client",
+        }
+    }
 }
 
 /// A connection that is up.
@@ -79,7 +99,7 @@ impl Links {
     }
 
     /// How many connections there are from a source.
-    pub(crate) fn from_source(&self, ip: IpAddr) -> usize {
+    pub(crate) fn count_from(&self, ip: IpAddr) -> usize {
         self.sources.get(&source(ip)).copied().unwrap_or(0)
     }
 

@@ -6,7 +6,7 @@ use node::{Metric, MetricKind};
 use sip_message::Method;
 
 use crate::edge::AccessEdge;
-use crate::links::Who;
+use crate::links::{Kind, Who};
 
 /// Statuses of answers are counted by class.
 const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
@@ -57,7 +57,7 @@ impl Counters {
     }
 
     pub(crate) fn connected(&mut self, who: &Who) {
-        *self.connected.entry(who.name()).or_default() += 1;
+        *self.connected.entry(who.kind().name()).or_default() += 1;
     }
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(Metric<'_>)) {
@@ -118,14 +118,10 @@ impl AccessEdge {
             #[allow(clippy::cast_precision_loss, reason = "a metric is a float by its format")]
             visit(Metric { name, help, kind: MetricKind::Gauge, labels, value: value as f64 });
         };
-        for kind in Who::NAMES {
-            let count = self.links.iter().filter(|(_, link)| link.who.name() == kind).count();
-            gauge(
-                "chancery_edge_connections",
-                "Connections that are up, by who is there",
-                &[("peer", kind)],
-                count,
-            );
+        for kind in Kind::ALL {
+            let count = self.links.iter().filter(|(_, link)| link.who.kind() == kind).count();
+            let labels = [("peer", kind.name())];
+            gauge("chancery_edge_connections", "Connections that are up, by who is there", &labels, count);
         }
         gauge("chancery_sip_transactions", "Transactions under way", &[], self.stack.pending());
         let partners = self.config.policy.partners().len();

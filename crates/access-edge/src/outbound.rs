@@ -19,7 +19,7 @@ use crate::token::{Party, Purpose, TokenError};
 impl AccessEdge {
     pub(crate) fn outbound(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
         match &request.own.leads {
-            Leads::Flow(Ok(flow)) => self.to_client(request, *flow),
+            Leads::Flow(Ok(flow)) => self.go_to_client(request, *flow),
             // RFC 5626 §5.3: the binding is worth nothing any more, and the client comes back by itself.
             Leads::Flow(Err(FlowError::Stale)) => {
                 Err(Refused::new(430, "flow-gone", "the flow is of an earlier start"))
@@ -29,26 +29,26 @@ impl AccessEdge {
                 let sealed = sealed.clone()?;
                 sealed.check(&[Purpose::FromInside], request.call_id())?;
                 match sealed.party {
-                    Party::Partner(domain) => self.to_partner(request, &domain, true),
+                    Party::Partner(domain) => self.go_to_partner(request, &domain, true),
                     Party::User(_) | Party::Members(..) => Err(TokenError::OtherParty.into()),
                 }
             }
             Leads::Nowhere => {
                 self.check_no_other_routes(request)?;
                 let domain = request.uri.and_then(|uri| domain_of(&uri)).unwrap_or_default();
-                self.to_partner(request, &domain, false)
+                self.go_to_partner(request, &domain, false)
             }
         }
     }
 
     /// To the one server that the policy names for the domain, whatever else the request says.
-    fn to_partner(
+    fn go_to_partner(
         &mut self,
         request: &Request<'_>,
         domain: &str,
         within_dialog: bool,
     ) -> Result<Plan, Refused> {
-        let from = request.from_domain().unwrap_or_default();
+        let from = request.sender_domain().unwrap_or_default();
         let facts = Facts {
             direction: Direction::Outbound,
             local: &from,
@@ -75,19 +75,24 @@ impl AccessEdge {
             uri: request.message.request_uri_text().to_owned(),
             // What follows our entry in a dialog is the partner's own way, and data.
             routes: Vec::new(),
-            hop: NextHop::Peer(road.hop),
+            hop: NextHop::Peer(Arc::clone(&road.hop)),
             q: 1000,
             cookie: cookie::PARTNER,
             alternatives: Vec::new(),
             changes: Vec::new(),
         };
-        let mut forwarding = forwarding_out(request, outside, inside);
+        let what = match &road.hub {
+            Some(hub) => format!("The clearinghouse {hub}, through which {} is reached,", road.domain),
+            None => format!("The server of {}", road.domain),
+        };
+        let unreachable = self.warning(&format!("{what} cannot be reached or does not prove who it is"));
+        let mut forwarding = forwarding_out(request, unreachable, outside, inside);
         forwarding.own_routes = request.own.count;
         Ok(Plan::new(target, forwarding))
     }
 
     /// To the connection that a remote user registered on (RFC 5626 §5.3), and to no other.
-    fn to_client(&mut self, request: &Request<'_>, flow: Flow) -> Result<Plan, Refused> {
+    fn go_to_client(&mut self, request: &Request<'_>, flow: Flow) -> Result<Plan, Refused> {
         let gone = || Refused::new(430, "flow-gone", "the remote user's connection is gone");
         let Flow::Connection(connection) = flow else { return Err(TokenError::Forged.into()) };
         let link = self.links.get(connection).ok_or_else(gone)?;
@@ -114,7 +119,8 @@ impl AccessEdge {
             alternatives: Vec::new(),
             changes: Vec::new(),
         };
-        let mut forwarding = forwarding_out(request, outside, inside);
+        let unreachable = self.warning("The remote user's connection is gone");
+        let mut forwarding = forwarding_out(request, unreachable, outside, inside);
         // Behind a client stands nobody: further routes are what is left of an older way, and inside.
         forwarding.changes.push(HeaderChange::Remove(HeaderId::Route));
         Ok(Plan::new(target, forwarding))
@@ -124,12 +130,13 @@ impl AccessEdge {
 /// What leaves: nothing of the way that it came, but one entry of ours for all of it.
 fn forwarding_out(
     request: &Request<'_>,
+    unreachable: String,
     outside: impl FnOnce(Vec<String>) -> String,
     inside: impl FnOnce() -> String,
 ) -> Forwarding {
     let mut changes = without_identities();
     changes.push(HeaderChange::Remove(HeaderId::RecordRoute));
-    let mut border = ToInside { mark: String::new(), ours: Vec::new() };
+    let mut border = ToInside { mark: String::new(), ours: Vec::new(), unreachable };
     if records(request.method) {
         let recorded = routes_of(request.message, HeaderId::RecordRoute);
         border.mark = outside(recorded.clone());

@@ -15,7 +15,7 @@ use sip_stack::transaction::{Arrival, Incoming, ServerId};
 use crate::border::{NEVER_CROSS, NEVER_CROSS_NAMED};
 use crate::config::Mode;
 use crate::edge::{AccessEdge, Telling};
-use crate::links::{Link, Who};
+use crate::links::{Kind, Link};
 use crate::refused::Refused;
 use crate::routes::{Leads, OwnRoutes};
 use crate::strict;
@@ -38,7 +38,7 @@ pub(crate) struct Request<'m> {
 
 impl Request<'_> {
     /// The domain of From, in lower case; `None` where it has none.
-    pub(crate) fn from_domain(&self) -> Option<String> {
+    pub(crate) fn sender_domain(&self) -> Option<String> {
         domain_of(&self.message.from().ok()?.uri)
     }
 
@@ -178,24 +178,23 @@ impl AccessEdge {
         check_scheme(request.uri.as_ref())?;
         check_max_forwards(request.message, || self.is_for_this_server(request))?;
         check_proxy_require(request.message, &[])?;
-        let who = self.links.get(request.connection).map(|link| link.who.clone());
-        let who = who.expect("a request came on a connection that is up");
-        if !matches!(who, Who::Server(_)) {
+        let kind = self.link(request).who.kind();
+        if kind != Kind::Server {
             // What comes from inside may have been here before, on its way in.
             check_loop(request.message, &self.stack)?;
         }
-        if who == Who::StrangerInside {
+        if kind == Kind::Stranger {
             return Err(Refused::new(403, "stranger", "the sender inside is no listed server of ours"));
         }
         if request.method == Method::Options && self.is_for_this_server(request) {
             self.options(request);
             return Ok(None);
         }
-        let plan = match (self.config.mode, who) {
+        let plan = match (self.config.mode, kind) {
             (Mode::Clearinghouse, _) => self.transit(request),
-            (Mode::Edge, Who::Server(_)) => self.outbound(request),
+            (Mode::Edge, Kind::Server) => self.outbound(request),
             // Who claims one of our domains and proves nothing may be a user of ours; everybody else is judged.
-            (Mode::Edge, Who::Client) if self.claims_our_domain(request) => self.remote(request),
+            (Mode::Edge, Kind::Client) if self.claims_our_domain(request) => self.remote(request),
             (Mode::Edge, _) => self.inbound(request),
         };
         plan.map(Some)
@@ -213,7 +212,7 @@ impl AccessEdge {
             return Ok(());
         }
         self.budgets.take_of_connection(now, request.connection, limits.requests_per_connection)?;
-        if link.who == Who::Client {
+        if link.who.kind() == Kind::Client {
             self.budgets.take_of_source(now, request.arrival.remote.ip(), limits.requests_per_source)?;
         }
         Ok(())
@@ -233,7 +232,7 @@ impl AccessEdge {
     }
 
     pub(crate) fn claims_our_domain(&self, request: &Request<'_>) -> bool {
-        request.from_domain().is_some_and(|domain| self.is_our_domain(&domain))
+        request.sender_domain().is_some_and(|domain| self.is_our_domain(&domain))
     }
 
     pub(crate) fn link(&self, request: &Request<'_>) -> &Link {
@@ -242,8 +241,7 @@ impl AccessEdge {
 
     /// Trust headers that this sender may not say: whoever writes them means to be taken for somebody else.
     pub(crate) fn check_trust_headers(&self, request: &Request<'_>, names: &[&str]) -> Result<(), Refused> {
-        let is_there = |name: &&str| request.message.header_named(name).is_some();
-        match names.iter().any(|name| is_there(name)) {
+        match names.iter().any(|name| request.message.header_named(name).is_some()) {
             true => Err(Refused::new(
                 403,
                 "trust-header",
@@ -316,11 +314,15 @@ impl AccessEdge {
         for (id, value) in &refused.headers {
             response.header(*id, value);
         }
-        if self.links.get(request.connection).is_some_and(|link| matches!(link.who, Who::Server(_))) {
-            // RFC 3261 §20.43: 399 is whatever may be shown to a person.
-            response.header(HeaderId::Warning, format!("399 {} \"{}\"", self.name(), refused.warning()));
+        if self.links.get(request.connection).is_some_and(|link| link.who.kind() == Kind::Server) {
+            response.header(HeaderId::Warning, self.warning(refused.warning()));
         }
         self.stack.respond_stateless(request.server, &mut response, request.arrival, request.message);
+    }
+
+    /// A Warning for our own servers and users (RFC 3261 §20.43: 399 is whatever may be shown to a person).
+    pub(crate) fn warning(&self, text: &str) -> String {
+        format!("399 {} \"{text}\"", self.name())
     }
 
     /// What is used up when somebody outside begins something; of a discovered partner its name, to see what comes of it.

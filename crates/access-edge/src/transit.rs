@@ -19,7 +19,7 @@ use crate::token::{Party, Purpose, TokenError};
 impl AccessEdge {
     pub(crate) fn transit(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
         self.check_trust_headers(request, &[ORIGIN_HEADER])?;
-        let from = request.from_domain().unwrap_or_default();
+        let from = request.sender_domain().unwrap_or_default();
         let other = self.other_member(request, &from)?;
         let within_dialog = other.is_some();
         if !within_dialog {

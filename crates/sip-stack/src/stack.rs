@@ -124,6 +124,9 @@ pub struct Forwarding {
 pub trait Border: fmt::Debug + Send + Sync {
     /// Changes a response that is about to go upstream, our Via still on it. Via is left to the stack.
     fn response<'m>(&'m self, response: &'m Message, edit: &mut Edit<'m>);
+
+    /// Adds to an answer that is made here because nobody could be reached, or what was said is not for upstream.
+    fn own_answer(&self, _response: &mut ResponseBuilder<'_>) {}
 }
 
 /// A change to a header on its way.
@@ -1210,6 +1213,9 @@ impl Stack {
                 let Some(arrival) = self.transactions.arrival(server) else { return status };
                 let mut builder = ResponseBuilder::new(request, status);
                 builder.to_tag(&self.local_tag(request));
+                if let Some(border) = back.and_then(|back| back.border.as_ref()) {
+                    border.own_answer(&mut builder);
+                }
                 self.respond(now, server, status, &mut builder, arrival, request);
             }
         }

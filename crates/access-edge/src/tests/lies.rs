@@ -42,7 +42,7 @@ impl Direct {
 
     /// A call from contoso to fabrikam that is up: the entry of the edge that fabrikam saw.
     fn call(&mut self) -> (String, Wire) {
-        let inside = self.from_director();
+        let inside = self.wire_of_director();
         let to = "sip:bob@fabrikam.example";
         let head = self.w.head("INVITE", to, "sip:alice@contoso.example", to);
         let head = format!("{head}\nRecord-Route: <sip:dir.contoso.example;transport=tls;lr>");
@@ -69,7 +69,7 @@ fn from_of_a_domain_that_the_connection_does_not_prove_is_refused_on_every_metho
     let mut d = Direct::with(&format!(
         "{FABRIKAM}[[partner]]\ndomain = \"northwind.example\"\nmode = \"direct\"\nnext_hop = \"edge.northwind.example\"\n"
     ));
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     for method in METHODS {
         let head = d.head(method, "sip:eve@northwind.example");
         d.refuses(d.fabrikam, wire, &head, 403, "not-proved");
@@ -85,12 +85,12 @@ fn from_of_a_domain_that_the_connection_does_not_prove_is_refused_on_every_metho
 #[test]
 fn from_is_asked_again_on_a_connection_that_was_good_and_on_one_that_we_opened() {
     let mut d = Direct::new();
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let to = "sip:bob@fabrikam.example";
     let head = d.w.head("MESSAGE", to, "sip:alice@contoso.example", to);
     d.w.send(inside, &head, "");
     let (opened_by_us, _) = d.w.got(d.fabrikam);
-    for wire in [opened_by_us, d.from_fabrikam()] {
+    for wire in [opened_by_us, d.wire_of_fabrikam()] {
         let head = d.head("MESSAGE", to);
         d.w.send(wire, &head, "");
         assert_eq!(d.w.got(d.director).1.method().as_str(), "MESSAGE");
@@ -102,7 +102,7 @@ fn from_is_asked_again_on_a_connection_that_was_good_and_on_one_that_we_opened()
 #[test]
 fn an_asserted_identity_of_another_domain_is_refused() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     for lie in [
         "<sip:alice@contoso.example>",
         "<sip:bob@fabrikam.example>, <sip:eve@northwind.example>",
@@ -116,7 +116,7 @@ fn an_asserted_identity_of_another_domain_is_refused() {
 #[test]
 fn provenance_is_said_by_nobody_outside() {
     let mut d = Direct::new();
-    let partner = d.from_fabrikam();
+    let partner = d.wire_of_fabrikam();
     let client = d.w.hand("client", "client.invalid", Side::Outside, None);
     let anonymous = d.w.connect(client, d.edge, Side::Outside);
     let origin = "Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge-in.contoso.example";
@@ -141,7 +141,7 @@ fn provenance_is_said_by_nobody_outside() {
 #[test]
 fn provenance_and_identities_do_not_leave() {
     let mut d = Direct::new();
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let to = "sip:bob@fabrikam.example";
     let head = d.w.head("MESSAGE", to, "sip:alice@contoso.example", to);
     let more = "Chancery-Origin: remote;flow=x;edge=y\nChancery-Member: a.example\nP-Asserted-Identity: <sip:alice@contoso.example>\n\
@@ -203,7 +203,13 @@ fn a_partner_whose_server_proves_something_else_gets_nothing() {
     let to = "sip:bob@fabrikam.example";
     let head = w.head("MESSAGE", to, "sip:alice@contoso.example", to);
     w.send(wire, &head, "secret");
-    assert_eq!(w.status(director), 480);
+    let answer = w.got(director).1;
+    assert_eq!(answer.status(), Some(480));
+    let warning = answer.header(HeaderId::Warning).expect("the caller is told why");
+    assert_eq!(
+        str::from_utf8(warning).unwrap(),
+        "399 edge-in.contoso.example \"The server of fabrikam.example cannot be reached or does not prove who it is\""
+    );
     assert!(w.next(impostor).is_none());
     assert!(
         w.reports.iter().any(|r| r.event == "connect-failed" && r.reason.contains("does not bear")),
@@ -232,7 +238,7 @@ fn inside_only_listed_servers_are_heard() {
 #[test]
 fn our_servers_speak_for_our_domains_alone() {
     let mut d = Direct::new();
-    let wire = d.from_director();
+    let wire = d.wire_of_director();
     let to = "sip:bob@fabrikam.example";
     let head = d.w.head("MESSAGE", to, "sip:eve@northwind.example", to);
     d.refuses(d.director, wire, &head, 403, "relay");
@@ -248,7 +254,7 @@ fn our_servers_speak_for_our_domains_alone() {
 #[test]
 fn a_partner_is_not_relayed() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     for uri in ["sip:carol@northwind.example", "sip:carol@10.0.0.1", "sip:carol@dir.contoso.example"] {
         let head = d.w.head("MESSAGE", uri, "sip:bob@fabrikam.example", uri);
         d.refuses(d.fabrikam, wire, &head, 403, "relay");
@@ -261,7 +267,7 @@ fn a_partner_is_not_relayed() {
 fn a_route_that_points_inward_is_refused() {
     let mut d = Direct::new();
     let (entry, _) = d.call();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     for route in [
         "<sip:dir.contoso.example;lr>",
         "<sip:10.0.0.101;lr>",
@@ -289,7 +295,7 @@ fn a_forged_replayed_foreign_or_misplaced_token_is_refused() {
         "{FABRIKAM}[[partner]]\ndomain = \"northwind.example\"\nmode = \"direct\"\nnext_hop = \"edge.northwind.example\"\n"
     ));
     let (entry, inside) = d.call();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let forged = entry.replace("sip:r.", "sip:r.A");
     d.refuses(d.fabrikam, wire, &bye(&forged, "call-1", 3), 403, "token-forged");
     d.refuses(d.fabrikam, wire, &bye(&entry, "another-call", 4), 403, "token-replayed");
@@ -312,7 +318,7 @@ fn a_forged_replayed_foreign_or_misplaced_token_is_refused() {
 fn a_contact_or_record_route_of_a_partner_never_chooses_our_next_hop() {
     let mut d = Direct::new();
     let trap = d.w.hand("trap", "trap.example", Side::Outside, None);
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let to = "sip:bob@fabrikam.example";
     let head = d.w.head("INVITE", to, "sip:alice@contoso.example", to);
     d.w.send(inside, &head, "");
@@ -346,7 +352,7 @@ fn a_contact_or_record_route_of_a_partner_never_chooses_our_next_hop() {
 #[test]
 fn used_up_hops_and_loops_end() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.head("MESSAGE", "sip:bob@fabrikam.example").replace("Max-Forwards: 70", "Max-Forwards: 0");
     d.refuses(d.fabrikam, wire, &head, 483, "max-forwards");
     let head = d.head("MESSAGE", "sip:bob@fabrikam.example");
@@ -364,7 +370,7 @@ fn used_up_hops_and_loops_end() {
 #[test]
 fn smuggled_headers_reach_nobody() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     for lines in [
         "P-Asserted-Identity : <sip:alice@contoso.example>",
         "Chancery-Origin\t: remote;flow=x;edge=y",
@@ -403,7 +409,7 @@ fn smuggled_headers_reach_nobody() {
 #[test]
 fn an_answer_that_says_too_much_is_cut_down() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.w.head(
         "INVITE",
         "sip:alice@contoso.example",

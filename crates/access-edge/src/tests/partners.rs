@@ -32,11 +32,11 @@ impl Direct {
         Direct { w, edge, director, fabrikam }
     }
 
-    pub(super) fn from_fabrikam(&mut self) -> Wire {
+    pub(super) fn wire_of_fabrikam(&mut self) -> Wire {
         self.w.connect(self.fabrikam, self.edge, Side::Outside)
     }
 
-    pub(super) fn from_director(&mut self) -> Wire {
+    pub(super) fn wire_of_director(&mut self) -> Wire {
         self.w.connect(self.director, self.edge, Side::Inside)
     }
 
@@ -48,7 +48,7 @@ impl Direct {
 #[test]
 fn a_partners_message_comes_in_with_its_provenance() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.w.head(
         "MESSAGE",
         "sip:alice@contoso.example",
@@ -82,7 +82,7 @@ fn a_partners_message_comes_in_with_its_provenance() {
 #[test]
 fn a_message_to_a_partner_shows_nothing_of_the_inside() {
     let mut d = Direct::new();
-    let wire = d.from_director();
+    let wire = d.wire_of_director();
     let head = d.w.head(
         "MESSAGE",
         "sip:bob@fabrikam.example",
@@ -114,7 +114,7 @@ fn a_message_to_a_partner_shows_nothing_of_the_inside() {
 #[test]
 fn a_call_to_a_partner_and_back_within_it() {
     let mut d = Direct::new();
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head(
         "INVITE",
         "sip:bob@fabrikam.example",
@@ -154,7 +154,7 @@ fn a_call_to_a_partner_and_back_within_it() {
     d.w.send(inside, &line("ACK", 1, alice, bob, "sip:bob@dev.fabrikam.example", &way), "");
     assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "ACK");
     // Bob hangs up.
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     d.w.send(wire, &line("BYE", 9, bob, alice, "sip:alice@pc.invalid", &recorded), "");
     let bye = d.w.got(d.director);
     d.w.answer(&bye, 200, &[]);

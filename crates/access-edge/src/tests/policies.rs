@@ -23,11 +23,11 @@ fn set_policy(d: &mut Direct, text: &str) -> usize {
 fn an_empty_policy_allows_nobody_and_says_so() {
     let mut d = Direct::with("");
     assert!(d.w.reports.iter().any(|report| report.event == "policy-empty"), "{:?}", d.w.reports);
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
     d.w.send(wire, &head, "");
     assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "unlisted"));
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head("MESSAGE", TO, ALICE, TO);
     d.w.send(inside, &head, "");
     let answer = d.w.got(d.director).1;
@@ -44,7 +44,7 @@ fn an_empty_policy_allows_nobody_and_says_so() {
 #[test]
 fn what_is_not_allowed_is_refused_both_ways_and_explained_inside() {
     let mut d = Direct::with(&format!("{FABRIKAM}modalities = [\"im\", \"audio\"]\n"));
-    let (inside, outside) = (d.from_director(), d.from_fabrikam());
+    let (inside, outside) = (d.wire_of_director(), d.wire_of_fabrikam());
     let head = d.w.head("SUBSCRIBE", ALICE, TO, ALICE);
     d.w.send(outside, &format!("{head}\nEvent: presence"), "");
     assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "modality"));
@@ -60,7 +60,7 @@ fn what_is_not_allowed_is_refused_both_ways_and_explained_inside() {
 #[test]
 fn a_partner_that_may_not_begin_may_go_on() {
     let mut d = Direct::with(&format!("{FABRIKAM}direction = \"out\"\n"));
-    let (inside, outside) = (d.from_director(), d.from_fabrikam());
+    let (inside, outside) = (d.wire_of_director(), d.wire_of_fabrikam());
     let head = d.w.head("INVITE", ALICE, TO, ALICE);
     d.w.send(outside, &head, "");
     assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "one-way"));
@@ -86,7 +86,7 @@ fn a_partner_that_may_not_begin_may_go_on() {
 #[test]
 fn a_blocked_partner_gets_nothing_after_the_change_and_its_connection_ends() {
     let mut d = Direct::new();
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
     d.w.send(wire, &head, "");
     let message = d.w.got(d.director);
@@ -94,11 +94,11 @@ fn a_blocked_partner_gets_nothing_after_the_change_and_its_connection_ends() {
     assert!(!d.w.is_up(wire));
     d.w.answer(&message, 200, &[]);
     assert!(d.w.next(d.fabrikam).is_none(), "not even the answer to what it asked before");
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
     d.w.send(wire, &head, "");
     assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "blocked"));
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head("MESSAGE", TO, ALICE, TO);
     d.w.send(inside, &head, "");
     assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "blocked"));
@@ -108,7 +108,7 @@ fn a_blocked_partner_gets_nothing_after_the_change_and_its_connection_ends() {
 #[test]
 fn a_connection_that_we_opened_ends_with_the_relationship_too() {
     let mut d = Direct::new();
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head("MESSAGE", TO, ALICE, TO);
     d.w.send(inside, &head, "");
     let message = d.w.got(d.fabrikam);
@@ -125,7 +125,7 @@ fn a_road_moves_with_one_line_of_policy() {
     let mut d = Direct::with(&format!("{hub}{FABRIKAM}"));
     let hub_certificate = certificate(&["hub.trade.example"], &[], Anchors::Partners);
     let trade = d.w.hand("hub", "hub.trade.example", Side::Outside, Some(hub_certificate));
-    let (inside, direct) = (d.from_director(), d.from_fabrikam());
+    let (inside, direct) = (d.wire_of_director(), d.wire_of_fabrikam());
     let through = d.w.connect(trade, d.edge, Side::Outside);
     let head = |d: &mut Direct, member| {
         format!("{}\nChancery-Member: {member}", d.w.head("MESSAGE", ALICE, TO, ALICE))
@@ -146,7 +146,7 @@ fn a_road_moves_with_one_line_of_policy() {
         origin,
         "partner;domain=fabrikam.example;mode=clearinghouse;hub=hub.trade.example;edge=edge-in.contoso.example"
     );
-    let direct = d.from_fabrikam();
+    let direct = d.wire_of_fabrikam();
     let message = d.w.head("MESSAGE", ALICE, TO, ALICE);
     d.w.send(direct, &message, "");
     assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "wrong-road"));
@@ -189,7 +189,7 @@ fn a_hub_speaks_for_its_listed_members_alone() {
 fn a_partner_that_floods_is_slowed_and_harms_only_itself() {
     let mut d = Direct::with(&format!("{FABRIKAM}rate = 5\n"));
     d.w.tells = false;
-    let wire = d.from_fabrikam();
+    let wire = d.wire_of_fabrikam();
     let (mut passed, mut slowed) = (0, 0);
     for _ in 0..100 {
         let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
@@ -232,7 +232,7 @@ fn a_discovered_partner_is_found_by_dns_and_watched_when_it_collects_addresses()
     let litware_certificate = certificate(&["sip.litware.example"], &["litware.example"], Anchors::Partners);
     let litware = d.w.hand("litware", "sip.litware.example", Side::Outside, Some(litware_certificate));
     d.w.service("_sipfederationtls._tcp.litware.example", "sip.litware.example", 5061);
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let to = "sip:lee@litware.example";
     let head = d.w.head("MESSAGE", to, ALICE, to);
     d.w.send(inside, &head, "");
@@ -267,7 +267,7 @@ fn hostile_dns_leads_nowhere() {
     let impostor = d.w.hand("impostor", "sip.evil.example", Side::Outside, Some(impostor_certificate));
     d.w.service("_sipfederationtls._tcp.litware.example", "sip.evil.example", 5061);
     d.w.service("_sipfederationtls._tcp.inward.example", "dir.contoso.example", 5061);
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     for to in ["sip:lee@litware.example", "sip:lee@inward.example", "sip:lee@missing.example"] {
         let head = d.w.head("MESSAGE", to, ALICE, to);
         d.w.send(inside, &head, "secret");

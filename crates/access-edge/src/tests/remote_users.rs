@@ -56,7 +56,7 @@ fn a_user_outside_registers_and_is_reached_over_that_connection() {
     d.w.answer(&message, 407, &[(HeaderId::Warning, "399 fe.contoso.example \"x\"")]);
     assert_eq!(d.w.status(client), 407);
     // And somebody calls her.
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head("INVITE", "sip:alice@client.invalid;ob", "sip:bob@contoso.example", ALICE);
     let head =
         format!("{head}\nRoute: {path}\nRecord-Route: <sip:dir.contoso.example:5061;transport=tls;lr>");
@@ -143,7 +143,7 @@ fn a_flow_that_is_gone_is_answered_430_inside() {
     let mut d = Direct::new();
     let (client, wire) = client(&mut d, Transport::Tls);
     let (path, _) = register(&mut d, client, wire, "alice");
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     d.w.close(wire);
     let mut calls = |route: &str| {
         let head = d.w.head("MESSAGE", "sip:alice@client.invalid", "sip:bob@contoso.example", ALICE);
@@ -165,7 +165,7 @@ fn a_flow_that_is_gone_is_answered_430_inside() {
         after.w.edge("edge", "contoso.example", super::world::policy("", &["contoso.example"]), |config| {
             config.secret = [100; 32];
         });
-    let inside = after.from_director();
+    let inside = after.wire_of_director();
     let head = after.w.head("MESSAGE", "sip:alice@client.invalid", "sip:bob@contoso.example", ALICE);
     after.w.send(inside, &format!("{head}\nRoute: {path}"), "");
     assert_eq!((after.w.status(after.director), after.w.refusal()), (430, "flow-gone"));
@@ -227,7 +227,7 @@ fn remote_access_can_be_switched_off() {
     let head = d.w.head("REGISTER", "sip:contoso.example", ALICE, ALICE);
     d.w.send(wire, &head, "");
     assert_eq!((d.w.status(hand), d.w.refusal()), (403, "remote-access"));
-    let inside = d.from_director();
+    let inside = d.wire_of_director();
     let head = d.w.head("MESSAGE", "sip:alice@client.invalid", "sip:bob@contoso.example", ALICE);
     d.w.send(inside, &format!("{head}\nRoute: {path}"), "");
     assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "remote-access"));

@@ -327,6 +327,10 @@ impl Border for NoWarnings {
     fn response<'m>(&'m self, _response: &'m Message, edit: &mut Edit<'m>) {
         edit.remove(HeaderId::Warning).insert_first(HeaderId::RecordRoute, "<sip:border.example;lr>");
     }
+
+    fn own_answer(&self, response: &mut sip_message::ResponseBuilder<'_>) {
+        response.header(HeaderId::Warning, "399 border.example \"nobody there\"");
+    }
 }
 
 impl Crossing {
@@ -420,4 +424,5 @@ fn an_answer_made_here_shows_the_vias_that_came() {
     let back = String::from_utf8(bytes.to_vec()).unwrap();
     assert!(back.starts_with("SIP/2.0 480"), "{back}");
     assert_eq!(lines(&back, &["Via"]).len(), 2, "{back}");
+    assert_eq!(lines(&back, &["Warning"]), ["Warning: 399 border.example \"nobody there\""]);
 }
