@@ -1,5 +1,6 @@
 //! Real sockets on loopback around a probe.
 
+mod certificates;
 mod https;
 mod rest;
 mod streams;

@@ -19,7 +19,10 @@ use node::{
     Transport,
 };
 use pki::Trust;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
+    KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -368,10 +371,41 @@ impl Authority {
 
     /// Chain and key, PEM.
     pub(crate) fn issue(&self, names: &[&str]) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        self.issue_with(names, |_| {})
+    }
+
+    /// Like [`Authority::issue`]; names with a colon are URIs.
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains(':'));
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let key = KeyPair::generate().expect("keys are made");
-        let params = CertificateParams::new(names).expect("the names are legal");
+        let mut params = CertificateParams::new(names).expect("the names are legal");
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("it is ASCII")));
+        params.subject_alt_names.extend(uris);
+        change(&mut params);
         (params.signed_by(&key, &self.issuer).expect("it signs").pem(), key.serialize_pem())
+    }
+
+    /// A list that revokes a serial number.
+    pub(crate) fn crl(&self, serial: u64) -> String {
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2400, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("it signs").pem().expect("it is written")
     }
 
     pub(crate) fn server(&self, names: &[&str]) -> Arc<TlsServer> {

@@ -143,9 +143,10 @@ impl Distrust {
         let whose = |is_leaf: bool| (!is_leaf).then(|| "of its chain".to_owned());
         match error {
             Error::UnknownIssuer => Distrust::unknown_authority(leaf),
-            Error::InvalidSignatureForPublicKey => {
-                Distrust::WrongSignature { issuer: leaf.issuer().to_string() }
-            }
+            Error::InvalidSignatureForPublicKey => match Distrust::unknown_authority(leaf) {
+                Distrust::UnknownAuthority { issuer } => Distrust::WrongSignature { issuer },
+                self_signed => self_signed,
+            },
             Error::CertExpired { not_after, .. } => {
                 let since = seconds(not_after);
                 let authority = whose(leaf.validity().not_after.timestamp() == since);
