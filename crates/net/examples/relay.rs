@@ -32,7 +32,7 @@ fn main() {
     let addresses = bound.each_ref().map(|b| b.listener().address);
     let (sender, started) = mpsc::channel();
     let driver = std::thread::spawn(move || {
-        let thread = thread_id();
+        let thread = common::thread_id();
         common::run(bound.into(), |handle| sender.send((handle, thread)).expect("the measurement waits"));
     });
     let (handle, thread) = started.recv().expect("the driver starts");
@@ -42,9 +42,9 @@ fn main() {
             (0..connections).map(|_| Client::connect(transport, address, &root)).collect();
         let rounds = messages.div_ceil(connections);
         exchange(&mut clients, rounds.min(20));
-        let (begun, before) = (Instant::now(), cpu_time(&thread));
+        let (begun, before) = (Instant::now(), common::cpu_time(&thread));
         exchange(&mut clients, rounds);
-        let (spent, count) = (cpu_time(&thread) - before, rounds * connections);
+        let (spent, count) = (common::cpu_time(&thread) - before, rounds * connections);
         println!(
             "{:>4}: {connections} connections, {count} messages: {:.2} µs CPU each (in and out), {:.0} a second",
             transport.name(),
@@ -127,17 +127,4 @@ fn message() -> Vec<u8> {
     message[header - 7..header - 4].copy_from_slice(length.as_bytes());
     message.resize(MESSAGE_OCTETS, b'x');
     message
-}
-
-/// Of the calling thread, as `/proc` names it.
-fn thread_id() -> String {
-    let link = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
-    format!("/proc/{}", link.display())
-}
-
-/// User and system time of a thread: the kernel's scheduler counts it in nanoseconds.
-fn cpu_time(thread: &str) -> Duration {
-    let text = std::fs::read_to_string(format!("{thread}/schedstat")).expect("/proc is mounted");
-    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok()).expect("it begins with a number");
-    Duration::from_nanos(nanoseconds)
 }

@@ -1,11 +1,12 @@
-//! What both measurements share: a node that answers, a store that is never asked, a certificate.
+//! What the measurements share: a node that answers, a store that is never asked, a certificate.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use net::{
-    Bound, Driver, Handle, ListenerConfig, Network, Networks, Options, Resolver, TlsServer,
-    completion_channel,
+    Bound, ClientCertificates, Driver, Handle, ListenerConfig, Network, Networks, Options, Resolver,
+    TlsServer, completion_channel,
 };
 use node::store::{Store, Submission};
 use node::{Input, Instant, Metric, Node, Now, Output, Transport};
@@ -60,6 +61,15 @@ pub(crate) fn certificate() -> (Arc<TlsServer>, String) {
 
 /// A listener on a free port of loopback.
 pub(crate) fn bind(transport: Transport, tls: Option<Arc<TlsServer>>) -> Bound {
+    bind_asking(transport, tls, ClientCertificates::Never)
+}
+
+/// One that may ask for certificates.
+pub(crate) fn bind_asking(
+    transport: Transport,
+    tls: Option<Arc<TlsServer>>,
+    client_certificates: ClientCertificates,
+) -> Bound {
     let address = ([127, 0, 0, 1], 0).into();
     let config = ListenerConfig {
         transport,
@@ -67,7 +77,7 @@ pub(crate) fn bind(transport: Transport, tls: Option<Arc<TlsServer>>) -> Bound {
         advertised_host: "localhost".to_owned(),
         side: node::Side::Inside,
         tls,
-        client_certificates: net::ClientCertificates::Never,
+        client_certificates,
         origins: Vec::new(),
     };
     Bound::bind(&config).expect("loopback has free ports")
@@ -75,13 +85,30 @@ pub(crate) fn bind(transport: Transport, tls: Option<Arc<TlsServer>>) -> Bound {
 
 /// Runs a driver on this thread until it is stopped. `started` gets the handle.
 pub(crate) fn run(listeners: Vec<Bound>, started: impl FnOnce(Handle<Echo>)) {
+    run_with(listeners, Networks::inside_only(Network::of_strangers()), started);
+}
+
+/// Like [`run`], with somebody to believe.
+pub(crate) fn run_with(listeners: Vec<Bound>, networks: Networks, started: impl FnOnce(Handle<Echo>)) {
     let runtime = net::runtime().expect("a runtime starts");
     let (_, completions) = completion_channel();
     let resolver = Resolver::with_servers(&[]).expect("a resolver is made");
     let node = Echo::default();
-    let networks = Networks::inside_only(Network::of_strangers());
     let driver =
         Driver::new(node, listeners, Box::new(NoStore), completions, resolver, networks, Options::standard());
     started(driver.handle());
     runtime.block_on(driver.run()).expect("the driver runs");
+}
+
+/// Of the calling thread, as `/proc` names it.
+pub(crate) fn thread_id() -> String {
+    let link = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
+    format!("/proc/{}", link.display())
+}
+
+/// User and system time of a thread: the kernel's scheduler counts it in nanoseconds.
+pub(crate) fn cpu_time(thread: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("{thread}/schedstat")).expect("/proc is mounted");
+    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok()).expect("it begins with a number");
+    Duration::from_nanos(nanoseconds)
 }
