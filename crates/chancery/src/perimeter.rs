@@ -320,7 +320,10 @@ impl PerimeterClerk {
             remote: c.remote.to_string(),
             is_ours: c.is_ours,
         };
-        let watched = |w: access_edge::admin::Watched| WatchedLine { domain: w.domain, why: w.why };
+        let watched = |w: federation::discovery::WatchEntry| WatchedLine {
+            domain: w.domain.to_string(),
+            why: w.why.text().to_owned(),
+        };
         Some(PerimeterLine {
             connections: connections.into_iter().map(connection).collect(),
             watch_list: list.into_iter().map(watched).collect(),
