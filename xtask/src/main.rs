@@ -69,11 +69,14 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "demo",
-        summary: "build and start a server for contoso.example with sample users",
+        summary: "build and start three organisations that federate, or one server",
         help: "\
 cargo xtask demo [ARGUMENTS...]
+cargo xtask demo single [ARGUMENTS...]
 
-Builds the server (release) and becomes `chancery demo --domain contoso.example ARGUMENTS...`.
+Builds the server (release) and becomes `chancery demo-federation ARGUMENTS...`: contoso.example,
+fabrikam.example and northwind.example, each with servers of its own, and a clearinghouse. With `single`, or with an
+option that only one server has, it becomes `chancery demo --domain contoso.example ARGUMENTS...`.
 Every argument goes to the server; `cargo xtask demo -- --help` lists them. Ctrl-C stops it.
 ",
         run: demo::run,
