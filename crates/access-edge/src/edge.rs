@@ -208,6 +208,8 @@ impl AccessEdge {
         let answer = match call {
             Call::SetPolicy(policy) => {
                 self.config.policy = policy;
+                // What was judged by the old policy and waits for a connection must not leave under the new one.
+                self.stack.give_up_ways(self.now.monotonic, Side::Outside);
                 self.say_who_is_allowed();
                 Answer::Done { closed: self.judge_links() }
             }

@@ -419,6 +419,15 @@ impl Hops {
         self.sent_by.get(index).map(String::as_str)
     }
 
+    /// The searches for servers in a network, by number, each with whether it has reached its hop.
+    pub fn searches_in(&self, side: Side) -> Vec<(SearchId, bool)> {
+        let there = self.searches.iter().filter(|(_, search)| search.side == Some(side));
+        let mut found: Vec<_> =
+            there.map(|(id, search)| (*id, matches!(search.state, State::Reached { .. }))).collect();
+        found.sort_unstable();
+        found
+    }
+
     /// Connections that are up.
     pub fn connections(&self) -> usize {
         self.connections.len()

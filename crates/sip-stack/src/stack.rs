@@ -23,7 +23,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use node::{
     Answers, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Flow, Instant, Listener, Peer,
-    Question, ResolveError, ResolveToken, Transport,
+    Question, ResolveError, ResolveToken, Side, Transport,
 };
 use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder, Uri};
 use siphasher::sip::SipHasher13;
@@ -462,6 +462,20 @@ impl Stack {
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.hops.handle_closed(connection);
         self.transactions.handle_closed(now, connection);
+        self.settle(now);
+    }
+
+    /// Gives up every way to servers of a network that is still being looked for: what waits for one fails as if nobody could be
+    /// reached. What has been sent stays as it is, but is not tried elsewhere any more. For callers whose rules have changed, so that
+    /// what they decided before may not be sent after.
+    pub fn give_up_ways(&mut self, now: Instant, side: Side) {
+        for (search, is_reached) in self.hops.searches_in(side) {
+            let Some(branch) = self.searches.get(&search).copied() else { continue };
+            self.end_search(branch);
+            if !is_reached {
+                self.branch_failed(now, branch, BranchFailure::Unreachable, None);
+            }
+        }
         self.settle(now);
     }
 
