@@ -1,27 +1,28 @@
 //! The servers as processes: started, waited for, stopped together.
 
 use std::fs::File;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::plan::Plan;
-use crate::config::{CONTROL_SOCKET, FILE_NAME};
-use crate::control::client::Client;
-use crate::control::protocol::CallLine;
-use crate::locate::DATA_DIR;
+use crate::config::FILE_NAME;
 
 /// How long a server may take until it answers.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked.
-const START_POLL: Duration = Duration::from_millis(50);
+/// How often it is looked whether a server that says nothing still lives.
+const START_POLL: Duration = Duration::from_millis(200);
+/// Octets of a notification of readiness: a few short lines (sd_notify(3)).
+const NOTIFICATION_OCTETS_MAX: usize = 4096;
 /// How long a server may take to end before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// How often the servers are looked at while they run.
-const WATCH_POLL: Duration = Duration::from_millis(500);
 
 /// Running servers; stopped when dropped.
 pub(super) struct Servers(Vec<Running>);
@@ -31,6 +32,8 @@ pub(super) struct Running {
     pub(super) name: String,
     pub(super) log: PathBuf,
     child: Child,
+    /// Where it says that it is ready, as it does to systemd.
+    notifications: UnixDatagram,
 }
 
 impl Running {
@@ -49,28 +52,28 @@ impl Servers {
                 let folder = plan.server_folder(organisation, server);
                 let log = folder.join("log");
                 let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+                let notify = format!("chancery-{}-{}", std::process::id(), servers.0.len());
+                let address = SocketAddr::from_abstract_name(&notify).context("a name for a socket")?;
+                let notifications =
+                    UnixDatagram::bind_addr(&address).context("a socket for notifications")?;
+                notifications.set_read_timeout(Some(START_POLL)).context("a socket for notifications")?;
                 // Its end of standard input tells it when we are gone, however we went.
                 let child = Command::new(&program)
                     .args(["serve", "--until-input-ends", "--config"])
                     .arg(folder.join(FILE_NAME))
+                    .env("NOTIFY_SOCKET", format!("@{notify}"))
                     .stdin(Stdio::piped())
                     .stdout(output.try_clone().context("a descriptor")?)
                     .stderr(output)
                     .spawn()
                     .context("a server cannot be started")?;
-                servers.0.push(Running {
-                    name: format!("{}/{}", organisation.name, server.name),
-                    log,
-                    child,
-                });
+                let name = format!("{}/{}", organisation.name, server.name);
+                servers.0.push(Running { name, log, child, notifications });
             }
         }
         let until = Instant::now() + START_PATIENCE;
-        let folders = plan.organisations.iter().flat_map(|organisation| {
-            organisation.servers.iter().map(|server| plan.server_folder(organisation, server))
-        });
-        for (server, folder) in servers.0.iter_mut().zip(folders) {
-            server.await_answer(&folder.join(DATA_DIR).join(CONTROL_SOCKET), until)?;
+        for server in &mut servers.0 {
+            server.await_readiness(until)?;
         }
         Ok(servers)
     }
@@ -85,17 +88,17 @@ impl Servers {
         let ended = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut child = signal(SignalKind::child())?;
             loop {
+                for server in &mut self.0 {
+                    if server.child.try_wait()?.is_some() {
+                        return Ok(Some(server.ended()));
+                    }
+                }
                 tokio::select! {
                     _ = terminate.recv() => return Ok(None),
                     _ = interrupt.recv() => return Ok(None),
-                    () = tokio::time::sleep(WATCH_POLL) => {
-                        for server in &mut self.0 {
-                            if server.child.try_wait()?.is_some() {
-                                return Ok(Some(server.ended()));
-                            }
-                        }
-                    }
+                    _ = child.recv() => {}
                 }
             }
         });
@@ -108,18 +111,23 @@ impl Servers {
 }
 
 impl Running {
-    fn await_answer(&mut self, socket: &std::path::Path, until: Instant) -> anyhow::Result<()> {
+    fn await_readiness(&mut self, until: Instant) -> anyhow::Result<()> {
+        let mut octets = [0; NOTIFICATION_OCTETS_MAX];
         loop {
+            match self.notifications.recv(&mut octets) {
+                Ok(length) if octets[..length].split(|b| *b == b'\n').any(|line| line == b"READY=1") => {
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error).context("no notification can be received"),
+            }
             if self.child.try_wait().context("a server cannot be watched")?.is_some() {
                 bail!("{}", self.ended());
             }
-            if Client::connect(socket).is_ok_and(|mut client| client.ask(CallLine::Status).is_ok()) {
-                return Ok(());
-            }
             if Instant::now() > until {
-                bail!("{} does not answer; its log is {}", self.name, self.log.display());
+                bail!("{} is not ready in time; its log is {}", self.name, self.log.display());
             }
-            std::thread::sleep(START_POLL);
         }
     }
 
@@ -132,20 +140,31 @@ impl Running {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for server in &mut self.0 {
+        let (ended, all_ended) = channel();
+        let mut running = Vec::new();
+        for mut server in self.0.drain(..) {
             // The end of its standard input stops it.
             drop(server.child.stdin.take());
+            let ended = ended.clone();
+            running.push((server.child.id(), server.name));
+            std::thread::spawn(move || {
+                // Whatever became of it, it is not there any more; and whoever asked may be gone.
+                drop(server.child.wait());
+                let _gone = ended.send(server.child.id());
+            });
         }
         let until = Instant::now() + STOP_PATIENCE;
-        for server in &mut self.0 {
-            while matches!(server.child.try_wait(), Ok(None)) && Instant::now() < until {
-                std::thread::sleep(START_POLL);
-            }
-            if matches!(server.child.try_wait(), Ok(None)) {
-                tracing::warn!(event = "killed", server = server.name, "it did not end in time");
-                // Whatever fails here, there is nothing left to do.
-                drop(server.child.kill());
-                drop(server.child.wait());
+        while !running.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(pid) = all_ended.recv_timeout(left) else { break };
+            running.retain(|(running, _)| *running != pid);
+        }
+        for (pid, name) in running {
+            tracing::warn!(event = "killed", server = name, "it did not end in time");
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid {
+                // It may have ended this moment.
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
     }

@@ -319,7 +319,7 @@ fn random() -> String {
     hex::encode(octets)
 }
 
-/// The shape of RFC 4122, for +sip.instance.
+/// The shape of a UUID, for +sip.instance (RFC 5626 §4.1).
 fn uuid(tag: &str) -> String {
     let digits = format!("{tag:0<32}");
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..32]].join("-")
