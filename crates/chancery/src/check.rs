@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use node::{Answers, Question, ResolveError};
@@ -48,22 +48,48 @@ enum Verdict {
     Fail,
 }
 
+/// What was found, in the order of the looks.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn ok(&mut self, subject: &'static str, message: impl Into<String>) {
+    pub(crate) fn ok(&mut self, subject: &'static str, message: impl Into<String>) {
         self.0.push(Finding { result: Verdict::Ok, subject, message: message.into(), mend: None });
     }
 
-    fn warn(&mut self, subject: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn warn(
+        &mut self,
+        subject: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let mend = Some(mend.into());
         self.0.push(Finding { result: Verdict::Warn, subject, message: message.into(), mend });
     }
 
-    fn fail(&mut self, subject: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn fail(
+        &mut self,
+        subject: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let mend = Some(mend.into());
         self.0.push(Finding { result: Verdict::Fail, subject, message: message.into(), mend });
+    }
+
+    pub(crate) fn failed(&self) -> usize {
+        self.0.iter().filter(|finding| finding.result == Verdict::Fail).count()
+    }
+
+    /// For people: a line for each, and its mend below.
+    pub(crate) fn lines(&self) -> String {
+        lines(self)
+    }
+
+    /// For scripts; `key` says what was looked at.
+    pub(crate) fn json(&self, key: &str, value: impl Serialize) -> serde_json::Value {
+        let worst = self.0.iter().map(|finding| finding.result).max().unwrap_or(Verdict::Ok);
+        serde_json::json!({ key: value, "result": worst, "checks": self.0 })
     }
 }
 
@@ -88,19 +114,17 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     if let Some(settings) = &settings {
         look(settings, arguments.offline, &mut findings);
     }
-    let text = match arguments.json {
-        true => json(&file, &findings),
-        false => lines(&findings),
-    };
-    user::print(&text)?;
-    let failed = findings.0.iter().filter(|finding| finding.result == Verdict::Fail).count();
-    match (failed, settings) {
+    match arguments.json {
+        true => user::print_json(&findings.json("config", &file))?,
+        false => user::print(&findings.lines())?,
+    }
+    match (findings.failed(), settings) {
         (0, _) => Ok(()),
         (_, None) => {
             Err(Failure::text(Exit::Configuration, "the configuration is wrong, the rest was not looked at"))
         }
         (1, _) => Err(Failure::text(Exit::Failed, "1 check failed")),
-        (_, _) => Err(Failure::text(Exit::Failed, format!("{failed} checks failed"))),
+        (failed, _) => Err(Failure::text(Exit::Failed, format!("{failed} checks failed"))),
     }
 }
 
@@ -474,10 +498,4 @@ fn lines(findings: &Findings) -> String {
         }
     }
     text
-}
-
-fn json(file: &PathBuf, findings: &Findings) -> String {
-    let worst = findings.0.iter().map(|finding| finding.result).max().unwrap_or(Verdict::Ok);
-    let value = serde_json::json!({ "config": file, "result": worst, "checks": findings.0 });
-    format!("{value:#}\n")
 }

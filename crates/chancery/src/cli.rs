@@ -9,6 +9,7 @@ use presence::ManualState;
 use crate::ca::arguments::CaCommand;
 use crate::config::LogFormat;
 use crate::exit::EXIT_CODES;
+use crate::federation::arguments::FederationCommand;
 
 /// Chancery: presence, instant messages, voice and video signalling for an organisation, over SIP.
 #[derive(Parser)]
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// Run the organisation's private certificate authority, and look at certificates of any.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Manage whom the organisation talks with, and try it.
+    #[command(subcommand)]
+    Federation(FederationCommand),
     /// Try Chancery: a server with sample users that needs no configuration.
     Demo(DemoArguments),
     /// Try federation: three organisations with edges of their own, and a clearinghouse, on this machine.

@@ -38,6 +38,17 @@ pub(crate) fn write(path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()
     sync_folder(path)
 }
 
+/// Writes a file in the place of another, for the same readers.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let before = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    write(path, before.mode() & 0o7777, content)?;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::lchown(path, Some(before.uid()), Some(before.gid()))
+            .with_context(|| format!("cannot give {} back to its owner", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Makes a folder (and those above it) for the server's account only, where it is not there yet.
 pub(crate) fn create_secret_dir(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()

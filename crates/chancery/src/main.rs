@@ -19,6 +19,7 @@ mod control;
 mod demo;
 mod exit;
 mod explain;
+mod federation;
 mod files;
 mod https;
 mod init;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Access(command) => access::run(command),
         Command::Probe(command) => probe::run(command),
         Command::Ca(command) => ca::run(command),
+        Command::Federation(command) => federation::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoFederation(arguments) => community::run(&arguments),
     };

@@ -3,6 +3,8 @@
 
 #[path = "commands/ca.rs"]
 mod ca;
+#[path = "commands/federation.rs"]
+mod federation;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};

@@ -201,12 +201,12 @@ fn renew(arguments: &RenewArguments) -> Result<(), Failure> {
             let issued = folder.issue(&request, &kind, kept, file)?;
             // A server that looks between the two writes finds files that do not fit, keeps what it has, and looks again.
             if !arguments.keep_key {
-                replace(&key, &issued.key_pem)?;
+                files::replace(&key, issued.key_pem.as_bytes())?;
             }
             issued.certificate_pem
         }
     };
-    replace(file, &chain)?;
+    files::replace(file, chain.as_bytes())?;
     user::print(&format!(
         "Wrote {}. The certificate before it stays valid until {}:\n  \
          chancery ca revoke {} --reason superseded    ends that now\n\n{}",
@@ -253,7 +253,7 @@ fn told(folder: &Folder, serial: &str, is_new: bool) -> Result<(), Failure> {
     let done = if is_new { "is revoked" } else { "was revoked before" };
     user::print(&format!(
         "{serial} {done}; {} is list number {}.\n\
-         Bring it to every server that is to know (`crl_file`), and to partners that trust this CA.\n",
+         Bring it to every server that is to know (`revocation_files`), and to partners that trust this CA.\n",
         folder.list_file().display(),
         folder.index.crl_number
     ))
@@ -355,18 +355,6 @@ fn explained(error: anyhow::Error, kind: Kind) -> anyhow::Error {
         Ok(error) => with_help(error, kind),
         Err(error) => error,
     }
-}
-
-/// Writes a file in the place of another, for the same reader.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let before = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    files::write(path, before.mode() & 0o7777, text.as_bytes())?;
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::lchown(path, Some(before.uid()), Some(before.gid()))
-            .with_context(|| format!("cannot give {} back to its owner", path.display()))?;
-    }
-    Ok(())
 }
 
 fn end_of(pem: &str) -> anyhow::Result<String> {

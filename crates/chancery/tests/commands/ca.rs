@@ -504,9 +504,9 @@ fn show_explains_a_public_cas_certificate() {
     assert!(good, "{text}");
     let (code, out, _) = run(&["ca", "show", &file]);
     assert_eq!(code, 0);
-    let parts = out.split_once("  server  ").map_or(out.as_str(), |(_, parts)| parts);
+    let (_, parts) = out.split_once("\n  server ").expect("it tells of each part");
     expect![[r#"
-              fits, but
+        server        fits, but
                         it signed itself: no CA stands behind it
                           help: use a CA; until then peers can only pin it (sha256 above)
                         it may not connect (no extended key usage clientAuth); our own servers take it where it connects
@@ -535,7 +535,7 @@ fn show_explains_a_public_cas_certificate() {
           anchor        no
                         it is no CA's certificate
                           help: use it as a pin (sha256 above), or take its CA's certificate
-    "#]].assert_eq(parts);
+    "#]].assert_eq(&format!("server {parts}"));
 }
 
 /// A folder of before `chancery ca`: ca.pem and ca.key stand in it.

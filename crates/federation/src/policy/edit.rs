@@ -120,6 +120,12 @@ pub struct Edited {
 pub fn edit(text: &str, change: &Change, local: &[impl AsRef<str>]) -> Result<Edited, EditError> {
     Policy::parse(text, local).map_err(EditError::WrongBefore)?;
     let mut document: DocumentMut = text.parse().expect("what was read as a policy is TOML");
+    // A file of comments alone: they are its head, and stay in front of what comes.
+    let mut head = String::new();
+    if document.is_empty() {
+        head.push_str(text);
+        document = DocumentMut::new();
+    }
     match change {
         Change::Allow { domain, entry } => {
             let domain = checked(domain)?;
@@ -138,8 +144,15 @@ pub fn edit(text: &str, change: &Change, local: &[impl AsRef<str>]) -> Result<Ed
         }
         Change::Remove { domain } => {
             let domain = checked(domain)?;
-            if !remove_entry(&mut document, &domain) {
+            let Some(above) = remove_entry(&mut document, &domain) else {
                 return Err(EditError::NotThere { domain, place: "any [[partner]]".to_owned() });
+            };
+            match text.starts_with(&above) {
+                true => head = above,
+                false => {
+                    let trailing = document.trailing().as_str().unwrap_or("");
+                    document.set_trailing(format!("{trailing}{above}"));
+                }
             }
         }
         Change::AddMember { hub, domain } => {
@@ -154,7 +167,10 @@ pub fn edit(text: &str, change: &Change, local: &[impl AsRef<str>]) -> Result<Ed
         }
         Change::Discovery { enabled } => set(section(&mut document, "discovery"), "enabled", *enabled),
     }
-    let text = document.to_string();
+    let text = match head.trim_end() {
+        "" => document.to_string(),
+        head => format!("{head}\n\n{}", document.to_string().trim_start_matches('\n')),
+    };
     let policy = Policy::parse(&text, local).map_err(EditError::WrongAfter)?;
     Ok(Edited { text, policy })
 }
@@ -204,12 +220,12 @@ fn entry_of<'d>(document: &'d mut DocumentMut, domain: &str) -> &'d mut dyn Tabl
     }
 }
 
-fn remove_entry(document: &mut DocumentMut, domain: &str) -> bool {
+/// Gives the comments above the last entry that are not about it and have no entry behind them to stand above; `None`
+/// where there is no such entry.
+fn remove_entry(document: &mut DocumentMut, domain: &str) -> Option<String> {
     match document.get_mut("partner") {
         Some(Item::ArrayOfTables(tables)) => {
-            let Some(at) = tables.iter().position(|table| is_named(table, "domain", domain)) else {
-                return false;
-            };
+            let at = tables.iter().position(|table| is_named(table, "domain", domain))?;
             let removed = tables.remove(at);
             // What stands above it with a blank line between is not about it, such as the head of the file.
             let above = removed.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or("");
@@ -219,20 +235,17 @@ fn remove_entry(document: &mut DocumentMut, domain: &str) -> bool {
                     let prefix = next.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or("");
                     let prefix = format!("{kept}{prefix}");
                     next.decor_mut().set_prefix(prefix);
+                    Some(String::new())
                 }
-                None => {
-                    let trailing = format!("{}{kept}", document.trailing().as_str().unwrap_or(""));
-                    document.set_trailing(trailing);
-                }
+                None => Some(kept),
             }
-            true
         }
         Some(Item::Value(Value::Array(array))) => {
             let before = array.len();
             array.retain(|value| !value.as_inline_table().is_some_and(|t| is_named(t, "domain", domain)));
-            array.len() < before
+            (array.len() < before).then(String::new)
         }
-        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => false,
+        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => None,
     }
 }
 

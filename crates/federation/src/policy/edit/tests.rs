@@ -233,7 +233,17 @@ fn the_head_of_the_file_stays() {
     let text = edit(TEXT, &remove("fabrikam.example"), &["contoso.example"]).unwrap().text;
     assert!(text.starts_with("# Contoso's partners."), "{text}");
     let text = edit(&text, &remove("litware.example"), &["contoso.example"]).unwrap().text;
-    assert!(text.contains("# Contoso's partners.") && text.contains("[[clearinghouse]]"), "{text}");
+    assert!(text.starts_with("# Contoso's partners.") && text.contains("[[clearinghouse]]"), "{text}");
+}
+
+#[test]
+fn comments_alone_are_the_head_of_what_comes() {
+    let edited = edit("# Ask erin.\n", &Change::Discovery { enabled: true }, &[] as &[&str]).unwrap();
+    assert_eq!(edited.text, "# Ask erin.\n\n[discovery]\nenabled = true\n");
+    let entry = EntryChange { certificate: Some("domain".to_owned()), ..EntryChange::default() };
+    let text = edit("# Ask erin.\n", &allow("a.example", entry), &[] as &[&str]).unwrap().text;
+    let text = edit(&text, &Change::Remove { domain: "a.example".into() }, &[] as &[&str]).unwrap().text;
+    assert_eq!(text.trim_end(), "# Ask erin.");
 }
 
 #[test]
