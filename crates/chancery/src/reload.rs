@@ -17,7 +17,7 @@ use crate::control::protocol::{AnswerLine, CallLine};
 use crate::exit::Failure;
 use crate::logging::{self, LevelHandle};
 use crate::server::{self, Operated};
-use crate::tls::{Certificates, Pairs};
+use crate::tls::{self, Certificates, Pairs, Stamp};
 use crate::user;
 
 /// What a reload is made of, and what it came to.
@@ -26,6 +26,8 @@ pub(crate) struct Reloader {
     /// What the server does; sections that need a restart are as it was started with.
     in_force: Settings,
     level: LevelHandle,
+    /// Of the CAs and revocation lists, when they were last looked at.
+    trust: Stamp,
 }
 
 /// Whether a reload changes anything.
@@ -58,7 +60,30 @@ pub(crate) enum ReloadError {
 
 impl Reloader {
     pub(crate) fn new(file: PathBuf, started_with: Settings, level: LevelHandle) -> Reloader {
-        Reloader { file, in_force: started_with, level }
+        let trust = Stamp::of(tls::trust_files(&started_with));
+        Reloader { file, in_force: started_with, level, trust }
+    }
+
+    /// Looks at the CAs and revocation lists, and takes over what changed. What is wrong changes nothing, and is looked at
+    /// again when it changes again.
+    pub(crate) async fn look<R: Operated>(&mut self, certificates: &Certificates, handle: &Handle<R>) {
+        let stamp = Stamp::of(tls::trust_files(&self.in_force));
+        if stamp == self.trust {
+            return;
+        }
+        self.trust = stamp;
+        match R::networks(&self.in_force, certificates) {
+            Ok(networks) => {
+                let adjustment = Adjustment { networks: Some(networks), ..Adjustment::default() };
+                if matches!(handle.adjust(adjustment).await, Ok(Ok(()))) {
+                    tracing::info!(event = "trust-reloaded", "changed CAs or revocation lists are in force");
+                }
+            }
+            Err(error) => tracing::warn!(
+                event = "trust-refused",
+                "the changed CAs or revocation lists are not used: {error:#}"
+            ),
+        }
     }
 
     /// Reads the file and takes it over. Every way it ends is in the log, unless it is a dry run.

@@ -290,6 +290,9 @@ async fn attend<R: Operated>(
             }
             _ = certificate_ticks.tick() => {
                 files.certificates.poll();
+                if let Some(reloader) = &mut files.reloader {
+                    reloader.look(&files.certificates, handle).await;
+                }
                 for watched in &mut watched {
                     watched.look(handle, &files.certificates).await;
                 }

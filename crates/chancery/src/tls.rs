@@ -236,6 +236,12 @@ pub(crate) fn trust(anchors: Anchors, files: Option<&TlsSettings>) -> anyhow::Re
     Ok(builder)
 }
 
+/// The files that say whom a server believes, on both sides.
+pub(crate) fn trust_files(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
+    let sections = settings.tls.iter().chain(&settings.tls_outside);
+    sections.flat_map(|section| section.authority_file.iter().chain(&section.revocation_files))
+}
+
 /// The facts of the first certificate in a file.
 pub(crate) fn facts(file: &Path) -> anyhow::Result<CertificateFacts> {
     let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -218,9 +218,14 @@ impl Settings {
     /// What a running server can take over from `new` and what is not the same there, by section; the certificate's
     /// files stand for themselves.
     pub(crate) fn changed_at_run_time(&self, new: &Settings) -> Vec<&'static str> {
-        let authority = |s: &Settings| s.tls.as_ref().map(|tls| tls.authority_file.clone());
+        let authority = |tls: &Option<TlsSettings>| tls.as_ref().map(|tls| tls.authority_file.clone());
+        let revocation = |tls: &Option<TlsSettings>| tls.as_ref().map(|tls| tls.revocation_files.clone());
+        let (inside, outside) = ((&self.tls, &new.tls), (&self.tls_outside, &new.tls_outside));
         let sections = [
-            ("[tls] authority_file", authority(self) == authority(new)),
+            ("[tls] authority_file", authority(inside.0) == authority(inside.1)),
+            ("[tls] revocation_files", revocation(inside.0) == revocation(inside.1)),
+            ("[tls_outside] authority_file", authority(outside.0) == authority(outside.1)),
+            ("[tls_outside] revocation_files", revocation(outside.0) == revocation(outside.1)),
             ("[registration]", self.registration == new.registration),
             ("[authentication]", self.authentication == new.authentication),
             ("[messaging]", self.messaging == new.messaging),
@@ -236,6 +241,7 @@ impl Settings {
     /// Takes over from `new` what [`Settings::changed_at_run_time`] names.
     pub(crate) fn take_over(&mut self, new: Settings) {
         self.tls = new.tls;
+        self.tls_outside = new.tls_outside;
         self.registration = new.registration;
         self.authentication = new.authentication;
         self.messaging = new.messaging;
