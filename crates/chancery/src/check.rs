@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use net::ClientCertificates;
 use node::{Answers, Question, ResolveError};
 use pki::CertificateFacts;
 use serde::Serialize;
@@ -387,7 +388,11 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
             advertised_host: advertised_host.clone(),
             origins: Vec::new(),
         };
-        note(transport.name(), *address, server::bind(&listener, None).map(|bound| open.push(bound)));
+        note(
+            transport.name(),
+            *address,
+            server::bind(&listener, None, ClientCertificates::Never).map(|bound| open.push(bound)),
+        );
     }
     let mut open_http = Vec::new();
     for address in &settings.http_addresses {

@@ -49,7 +49,7 @@ fn operator<R>(certificates: Certificates, reloader: Reloader) -> Operator<R> {
 fn bind(settings: &Settings, certificates: &Certificates) -> anyhow::Result<Sockets> {
     let sip = settings.listeners.iter().map(|listener| {
         let tls = certificates.of(listener.side).map(Certificate::server);
-        Ok(server::bind(listener, tls.as_ref())?)
+        Ok(server::bind(listener, tls.as_ref(), server::client_certificates(settings, listener))?)
     });
     let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http("http", *address)?));
     let https = settings.https_addresses.iter().map(|address| Ok(server::bind_http("https", *address)?));

@@ -16,7 +16,7 @@ use net::{
     Bound, ClientCertificates, Driver, Handle, ListenerConfig, Networks, Options, Resolver, ResolverError,
     TlsServer,
 };
-use node::{Node, Transport};
+use node::{Node, Side, Transport};
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,10 +102,26 @@ pub(crate) type OnReady = Box<dyn FnOnce(&ServerFacts) -> anyhow::Result<()> + S
 /// Reloads that wait to be done; administrators are few.
 const RELOADS_MAX: usize = 4;
 
+/// The port of HTTPS, where some clients speak SIP over TLS because no firewall is in its way.
+const HTTPS_PORT: u16 = 443;
+
+/// Whether a listener asks: where partners or our own servers may come. Over WebSockets and on the port of HTTPS browsers
+/// would prompt their users.
+///
+/// COMPAT: linphonec 5 asks for a password when it is asked for a certificate, and takes its next command for the answer.
+pub(crate) fn client_certificates(settings: &Settings, listener: &ListenerSettings) -> ClientCertificates {
+    let servers_come = listener.side == Side::Outside || !settings.trusted_servers.is_empty();
+    match listener.transport {
+        Transport::Tls if servers_come && listener.address.port() != HTTPS_PORT => ClientCertificates::Ask,
+        _ => ClientCertificates::Never,
+    }
+}
+
 /// Binds a configured listener, and says what to do where it cannot.
 pub(crate) fn bind(
     listener: &ListenerSettings,
     certificate: Option<&Arc<TlsServer>>,
+    client_certificates: ClientCertificates,
 ) -> Result<Bound, BindError> {
     Bound::bind(&ListenerConfig {
         transport: listener.transport,
@@ -113,11 +129,7 @@ pub(crate) fn bind(
         advertised_host: listener.advertised_host.clone(),
         side: listener.side,
         tls: certificate.cloned(),
-        // Partners and our own servers have one. Over WebSockets browsers would prompt their users.
-        client_certificates: match listener.transport {
-            Transport::Tls => ClientCertificates::Ask,
-            _ => ClientCertificates::Never,
-        },
+        client_certificates,
         origins: listener.origins.clone(),
     })
     .map_err(|error| BindError::new(listener.transport.name(), listener.address, error))

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use net::TlsServer;
+use net::{ClientCertificates, TlsServer};
 use node::{Side, Transport};
 
 use crate::cli::DemoArguments;
@@ -168,7 +168,8 @@ impl Binder<'_> {
                             advertised_host,
                             origins: Vec::new(),
                         };
-                        let bound = server::bind(&listener, Some(self.certificate))?;
+                        let bound =
+                            server::bind(&listener, Some(self.certificate), ClientCertificates::Never)?;
                         let address = bound.listener().address;
                         sockets.sip.push(bound);
                         address
