@@ -240,7 +240,9 @@ impl FrontEnd {
             Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value),
             None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
         });
-        let record_route = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
+        // RFC 6665 §4.3: NOTIFY too, since it may make the subscriber's dialog, with its route set.
+        let record_route =
+            matches!(request.method, Method::Invite | Method::Subscribe | Method::Notify | Method::Refer);
         Forwarding { own_routes: request.own_routes.count, record_route, changes, ..Forwarding::default() }
     }
 
