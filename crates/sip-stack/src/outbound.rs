@@ -1,6 +1,6 @@
 //! Flow tokens (RFC 5626 §5.2) and GRUUs (RFC 5627): texts that we hand out and believe only with our own signature.
 //!
-//! A flow token names a flow in the user part of our own Path or Record-Route URI. It is signed, not hidden: the client
+//! A flow token names a flow, or a server of ours, in the user part of our own Path or Record-Route URI. It is signed, not hidden: the client
 //! knows its own address. A temporary GRUU hides who it means from everybody but us (RFC 5627 §3.1.2), so it is
 //! encrypted; two of one registration have nothing in common.
 //!
@@ -18,6 +18,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use node::{ConnectionId, Flow, ListenerId};
 use sha2::Sha256;
+
+use crate::route::{Facing, ServerMark};
 
 pub use gruu::{PublicGruu, TemporaryGruu, public_gruu, read_public_gruu};
 
@@ -58,6 +60,7 @@ mod kind {
     pub(super) const DATAGRAM_V4: u8 = 2;
     pub(super) const DATAGRAM_V6: u8 = 3;
     pub(super) const DATAGRAM_V6_SCOPED: u8 = 4;
+    pub(super) const SERVER: u8 = 5;
 }
 
 impl Tokens {
@@ -83,15 +86,39 @@ impl Tokens {
 
     /// A token for a flow: characters of a SIP user part, at most 80.
     pub fn flow_token(&self, flow: Flow) -> String {
-        let mut token = self.flow_content(flow);
+        self.signed(self.flow_content(flow))
+    }
+
+    /// The flow of a token.
+    pub fn read_flow_token(&self, token: &str) -> Result<Flow, TokenError> {
+        match self.read_route_token(token)? {
+            Facing::Flow(flow) => Ok(flow),
+            Facing::Server(_) => Err(TokenError::Forged),
+        }
+    }
+
+    /// As [`Tokens::flow_token`], also for a server, whose token is good over restarts.
+    pub fn route_token(&self, facing: Facing) -> String {
+        match facing {
+            Facing::Flow(flow) => self.flow_token(flow),
+            Facing::Server(ServerMark(mark)) => {
+                let mut content = Vec::with_capacity(1 + 8 + SIGNATURE_OCTETS);
+                content.push(kind::SERVER);
+                content.extend_from_slice(&mark.to_be_bytes());
+                self.signed(content)
+            }
+        }
+    }
+
+    fn signed(&self, mut token: Vec<u8>) -> String {
         let mut mac = self.flow.clone();
         mac.update(&token);
         token.extend_from_slice(&mac.finalize().into_bytes()[..SIGNATURE_OCTETS]);
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// The flow of a token.
-    pub fn read_flow_token(&self, token: &str) -> Result<Flow, TokenError> {
+    /// The flow or server of a token.
+    pub fn read_route_token(&self, token: &str) -> Result<Facing, TokenError> {
         if token.len() > FLOW_TOKEN_CHARACTERS_MAX {
             return Err(TokenError::Forged);
         }
@@ -100,7 +127,13 @@ impl Tokens {
         let mut mac = self.flow.clone();
         mac.update(content);
         mac.verify_truncated_left(signature).map_err(|_| TokenError::Forged)?;
-        self.read_flow_content(content)
+        match content.split_first() {
+            Some((&kind::SERVER, mark)) => {
+                let mark = mark.try_into().map_err(|_| TokenError::Forged)?;
+                Ok(Facing::Server(ServerMark(u64::from_be_bytes(mark))))
+            }
+            _ => self.read_flow_content(content).map(Facing::Flow),
+        }
     }
 
     /// The user part and `gr` value of a temporary GRUU (RFC 5627 §3.1.2) for an address (`user@domain`), an instance and the Call-ID of its registration: unlinkable, and void

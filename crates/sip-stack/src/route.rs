@@ -3,6 +3,9 @@
 //! A proxied dialog gets two Record-Route entries, one for each side (RFC 5658): the upper one faces the callee, the lower one the caller. Each bears the
 //! flow token of the device that it faces (RFC 5626 §5.3) and a keyed digest of the address that this device speaks for. A request within the
 //! dialog that comes back through them so proves, without any state here, where it must go and that it was sent by a party of the dialog.
+//!
+//! An entry that faces another server of ours names that server and no connection: many dialogs share one connection, and outlive it.
+//! Such a request goes on to the next Route entry, which is that server's own.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -57,14 +60,27 @@ impl Names {
     }
 }
 
+/// Where a dialog goes on at one of its two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facing {
+    /// Over this flow.
+    Flow(Flow),
+    /// To this server of ours, over whatever connection leads there.
+    Server(ServerMark),
+}
+
+/// Stands for the name of a server of ours in a token; see [`Routes::server_mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerMark(pub u64);
+
 /// What the topmost Route entries of a request, as far as they are ours, say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRoutes {
     /// How many entries are ours and to be taken off.
     pub count: usize,
-    /// Where the request must go, if the last of them bears a token: a device's flow, or why the token is not believed.
-    pub destination: Option<Result<Flow, TokenError>>,
-    /// Whether the first of them faces the very flow that the request came on, and was made for the address in its From: the sender is a party of the dialog.
+    /// Where the request must go, if the last of them bears a token; or why the token is not believed.
+    pub destination: Option<Result<Facing, TokenError>>,
+    /// Whether the first of them faces the very flow (or server) that the request came from, and was made for the address in its From: the sender is a party of the dialog.
     pub sender_is_party: bool,
 }
 
@@ -92,27 +108,41 @@ impl Routes {
         &self.names
     }
 
-    /// A Record-Route entry that faces the device on `flow`, which speaks for `party` (the From or To of the dialog).
-    pub fn record_route(&self, flow: Flow, transport: Transport, sent_by: &str, party: &Uri<'_>) -> String {
-        let token = self.tokens.flow_token(flow);
+    /// What stands for a server in tokens: the same for the same host name in any case, over restarts too.
+    pub fn server_mark(&self, host: &str) -> ServerMark {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(b"server ");
+        host.bytes().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+        ServerMark(hasher.finish())
+    }
+
+    /// A Record-Route entry that faces the device on a flow or behind a server, which speaks for `party` (the From or To of the dialog).
+    pub fn record_route(
+        &self,
+        facing: Facing,
+        transport: Transport,
+        sent_by: &str,
+        party: &Uri<'_>,
+    ) -> String {
+        let token = self.tokens.route_token(facing);
         let id = self.party_digest(&token, party);
         format!("<sip:{token}@{sent_by};transport={};lr;id={id:016x}>", transport.uri_parameter())
     }
 
-    /// Looks at the topmost Route entries of a request that came in on `arrival`.
-    pub fn own_routes(&self, message: &Message, arrival: Flow) -> OwnRoutes {
+    /// Looks at the topmost Route entries of a request that came in from `arrival`.
+    pub fn own_routes(&self, message: &Message, arrival: Facing) -> OwnRoutes {
         let mut own = OwnRoutes { count: 0, destination: None, sender_is_party: false };
         for route in message.name_addrs(HeaderId::Route).take(OWN_ROUTES_MAX) {
             let Ok(route) = route else { break };
             if !self.names.is_self(&route.uri) {
                 break;
             }
-            let flow = route.uri.user().map(|token| self.tokens.read_flow_token(token));
+            let facing = route.uri.user().map(|token| self.tokens.read_route_token(token));
             if own.count == 0 {
-                own.sender_is_party = flow == Some(Ok(arrival)) && self.names_sender(&route, message);
+                own.sender_is_party = facing == Some(Ok(arrival)) && self.names_sender(&route, message);
             }
             own.count += 1;
-            own.destination = flow;
+            own.destination = facing;
         }
         own
     }

@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use smallvec::SmallVec;
 use crate::digits::hex;
 use crate::hop::{HopError, HopEvent, HopOutput, Hops, PeerHop, Reached, SearchId};
 use crate::proxy::{Verdict, is_better, upstream_status};
-use crate::route::{Names, Routes};
+use crate::route::{Facing, Names, OwnRoutes, Routes, ServerMark};
 use crate::timer::{TimerId, Timers};
 use crate::transaction::{
     self, Arrival, ClientId, Failure, Incoming, Limits, Outgoing, Owner, ServerId, TimerValues, Transactions,
@@ -240,6 +240,8 @@ pub struct Stack {
     transactions: Transactions,
     hops: Hops,
     routes: Routes,
+    /// Connections with servers of ours.
+    servers: BTreeMap<ConnectionId, ServerMark>,
     timers: Timers<Due>,
     contexts: Slab<Slot>,
     generation: u32,
@@ -385,6 +387,7 @@ impl Stack {
             transactions: Transactions::new(derive(&config.seed, b't'), config.timers, config.limits),
             hops: Hops::new(&config.listeners, derive(&config.seed, b'h')),
             routes: Routes::new(names, config.secret, config.seed),
+            servers: BTreeMap::new(),
             timers: Timers::new(),
             contexts: Slab::new(),
             generation: 0,
@@ -452,6 +455,11 @@ impl Stack {
         self.settle(now);
     }
 
+    /// A connection that is up proved to be with this server of ours: dialogs over it outlive it.
+    pub fn name_server(&mut self, connection: ConnectionId, host: &str) {
+        self.servers.insert(connection, self.routes.server_mark(host));
+    }
+
     /// A connection of ours did not come up.
     pub fn handle_connect_failed(&mut self, now: Instant, token: ConnectToken, error: &ConnectError) {
         self.hops.handle_connect_failed(now, token, error);
@@ -461,6 +469,7 @@ impl Stack {
     /// A connection is gone.
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.hops.handle_closed(connection);
+        self.servers.remove(&connection);
         self.transactions.handle_closed(now, connection);
         self.settle(now);
     }
@@ -696,6 +705,21 @@ impl Stack {
         &self.routes
     }
 
+    /// What the topmost Route entries of a request that came in on `flow` say, as far as they are ours.
+    pub fn own_routes(&self, message: &Message, flow: Flow) -> OwnRoutes {
+        self.routes.own_routes(message, self.facing(flow))
+    }
+
+    /// What an entry of ours says that faces who is on `flow`.
+    fn facing(&self, flow: Flow) -> Facing {
+        match flow {
+            Flow::Connection(connection) => {
+                self.servers.get(&connection).map_or(Facing::Flow(flow), |mark| Facing::Server(*mark))
+            }
+            Flow::Datagram { .. } => Facing::Flow(flow),
+        }
+    }
+
     /// From now on so many requests may wait for an answer, theirs and ours each; those that wait stay.
     pub fn limit_pending(&mut self, pending_max: usize) {
         self.transactions.limit_pending(pending_max);
@@ -911,10 +935,10 @@ impl Stack {
             return;
         }
         let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
-        let upper = self.routes.record_route(reached.flow, reached.transport, sent_by, &to.uri);
+        let upper = self.routes.record_route(self.facing(reached.flow), reached.transport, sent_by, &to.uri);
         edit.insert_first(HeaderId::RecordRoute, upper);
         if let Some(sent_by) = self.hops.sent_by(arrival.flow) {
-            let lower = self.routes.record_route(arrival.flow, arrival.transport, sent_by, &from.uri);
+            let lower = self.routes.record_route(self.facing(arrival.flow), arrival.transport, sent_by, &from.uri);
             edit.insert_first(HeaderId::RecordRoute, lower);
         }
     }
