@@ -156,7 +156,7 @@ impl FrontEnd {
             return self.refuse(&request, Refusal::new(rejection.status, rejection.reason));
         }
         request.uri = message.request_uri().ok();
-        request.own_routes = self.stack.routes().own_routes(&message, arrival.flow);
+        request.own_routes = self.stack.own_routes(&message, arrival.flow);
         // A REGISTER changes nothing when it comes twice, so that it needs no transaction.
         if method != Method::Register {
             match self.stack.handle_request(self.now.monotonic, &message, arrival) {
