@@ -73,6 +73,8 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) ->
         presence: plan.presence,
         calls: plan.calls,
         federation: plan.federation,
+        servers: Vec::new(),
+        remote_access: true,
         transactions_max: plan.limits.transactions_max,
         secret,
         seed: secrets::random()?,
@@ -143,6 +145,7 @@ impl Operated for FrontEnd {
             presence: settings.presence.clone(),
             calls: settings.calls.clone(),
             federation: settings.federation_policy(),
+            remote_access: true,
             transactions_max: settings.limits.transactions_max,
         })))
     }

@@ -45,6 +45,8 @@ impl World {
             presence: Default::default(),
             calls: Default::default(),
             federation: Default::default(),
+            servers: Vec::new(),
+            remote_access: true,
             transactions_max: frontend::TRANSACTIONS_MAX,
             secret: [1; 32],
             seed: [2; 32],

@@ -1,16 +1,20 @@
 //! Bindings: where a user's devices are (RFC 3261 §10, RFC 5626 §6, RFC 5627).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use directory::UserId;
 use node::{Flow, Instant, Transport, UnixMillis};
 use sip_message::Uri;
+use sip_stack::hop::PeerHop;
 use sip_stack::stack::{NextHop, Target};
 use sip_stack::timer::TimerId;
 use smallvec::SmallVec;
 
 use crate::messaging::mailbox::DeviceId;
+use crate::pipeline::Request;
+use crate::provenance::RemoteFlow;
 
 /// What part of its time a restart may take from a binding: devices that refresh much more often than they need to, to keep their NATs
 /// open, then cost no writing. It is two minutes of an hour, and devices refresh as long before the end.
@@ -38,6 +42,10 @@ pub(crate) struct Binding {
     pub(crate) reach: Reach,
     /// Route values to the device, topmost first (RFC 3327).
     pub(crate) path: Vec<Box<str>>,
+    /// The server of ours that the path begins with.
+    pub(crate) through: Option<Arc<PeerHop>>,
+    /// The flow at an edge that it was made over; `None` also for one that outlived our last start.
+    pub(crate) remote_flow: Option<Arc<RemoteFlow>>,
     /// `+sip.instance` without its brackets.
     pub(crate) instance: Option<Box<str>>,
     /// `reg-id`, where the client does outbound.
@@ -84,10 +92,11 @@ pub(crate) struct Bindings(pub(crate) Vec<Binding>);
 impl Binding {
     /// How to forward to it. `cookie` carries its user and its own name back.
     pub(crate) fn target(&self) -> Target {
-        let hop = match self.reach {
-            Reach::Flow => NextHop::Flow(self.flow),
-            Reach::FlowElseContact => NextHop::FlowElseUri(self.flow),
-            Reach::Contact => NextHop::Uri,
+        let hop = match (&self.through, self.reach) {
+            (Some(server), _) => NextHop::Peer(Arc::clone(server)),
+            (None, Reach::Flow) => NextHop::Flow(self.flow),
+            (None, Reach::FlowElseContact) => NextHop::FlowElseUri(self.flow),
+            (None, Reach::Contact) => NextHop::Uri,
         };
         Target {
             uri: String::from(&*self.uri),
@@ -97,6 +106,14 @@ impl Binding {
             cookie: self.id.0,
             alternatives: Vec::new(),
             changes: Vec::new(),
+        }
+    }
+
+    /// Whether a request came over the flow that the binding was made over. Many people share a server's connection.
+    pub(crate) fn is_from(&self, request: &Request<'_>) -> bool {
+        match request.provenance.remote() {
+            Some(remote) => self.remote_flow.as_ref() == Some(remote),
+            None => self.remote_flow.is_none() && self.flow == request.arrival.flow,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use directory::{DomainName, Permissions};
-use federation::HostPort;
+use federation::{HostPort, TrustedServer};
 use node::Listener;
 use presence::rules::Defaults;
 
@@ -36,6 +36,10 @@ pub struct Config {
     pub calls: CallPolicy,
     /// How other organisations are reached.
     pub federation: FederationPolicy,
+    /// Our other servers, each by the name that its certificate bears.
+    pub servers: Vec<TrustedServer>,
+    /// Whether our users may sign in from outside, through an Access Edge. Each may be forbidden it besides.
+    pub remote_access: bool,
     /// Requests that may wait for an answer at once, theirs to us and ours to others; see [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
     /// Key of nonces, GRUUs and flow tokens. Kept over restarts.
@@ -61,6 +65,8 @@ pub struct Adjustable {
     pub calls: CallPolicy,
     /// See [`Config::federation`].
     pub federation: FederationPolicy,
+    /// See [`Config::remote_access`].
+    pub remote_access: bool,
     /// See [`Config::transactions_max`].
     pub transactions_max: usize,
 }

@@ -42,6 +42,7 @@ use crate::messaging::{AcceptId, Accepting, MessageOut, Own, SentCopy};
 use crate::metrics::Counters;
 use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
+use crate::provenance::{RemoteFlow, Servers};
 use crate::registration::http_date;
 use crate::trace::{TraceId, Traces};
 use crate::users::Users;
@@ -89,6 +90,9 @@ pub struct FrontEnd {
     pub(crate) federation_hop: Option<Arc<PeerHop>>,
     /// Messages of our users that are on their way to other organisations.
     pub(crate) messages_out: HashMap<ServerId, Box<MessageOut>, foldhash::fast::FixedState>,
+    pub(crate) servers: Servers,
+    /// Users who registered through an edge, by the flow there, while they are registered over it.
+    pub(crate) remote_users: BTreeMap<Arc<RemoteFlow>, SmallVec<[UserId; 1]>>,
     /// Users who registered from a datagram's source, while they are registered from there.
     pub(crate) datagram_users: HashMap<Flow, SmallVec<[UserId; 1]>, foldhash::quality::FixedState>,
     pub(crate) binding_owners: HashMap<BindingId, UserId, foldhash::fast::FixedState>,
@@ -239,6 +243,8 @@ impl FrontEnd {
             connections: BTreeMap::new(),
             federation_hop: config.federation.route.as_ref().map(hop_to),
             messages_out: HashMap::with_hasher(fast.clone()),
+            servers: Servers::new(&config.servers),
+            remote_users: BTreeMap::new(),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             binding_owners: HashMap::with_hasher(fast.clone()),
             contacts: Contacts::new(seed),
@@ -392,8 +398,13 @@ impl FrontEnd {
 
     fn connected(&mut self, connection: ConnectionId, peer: &Peer, token: Option<node::ConnectToken>) {
         self.stack.handle_connected(self.now.monotonic, connection, peer, token);
-        let deadline = token
-            .is_none()
+        let server = federation::server_of(&self.config.servers, peer);
+        if let Some(server) = server {
+            self.stack.name_server(connection, &server.host);
+            self.servers.connected(connection, server);
+        }
+        let must_sign_in = token.is_none() && server.is_none();
+        let deadline = must_sign_in
             .then(|| self.timers.insert(self.now.monotonic + SIGN_IN_DEADLINE, Due::SignIn(connection)));
         self.connections.insert(connection, Connection { users: SmallVec::new(), deadline });
     }
@@ -402,6 +413,7 @@ impl FrontEnd {
         let flow = Flow::Connection(connection);
         let transport = self.stack.hops().flow_facts(flow).map_or(Transport::Tcp, |(transport, _)| transport);
         self.stack.handle_closed(self.now.monotonic, connection);
+        self.servers.closed(connection);
         let Some(gone) = self.connections.remove(&connection) else { return };
         if let Some(timer) = gone.deadline {
             self.timers.cancel(timer);

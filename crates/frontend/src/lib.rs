@@ -4,6 +4,7 @@
 //! it is the list of steps in `pipeline`; what a step decides stands in the module of its name:
 //!
 //! - `pipeline`: from octets to a service, step by step, and every refusal;
+//! - `provenance`: which of our servers a request came through, and what that proves;
 //! - `users`, `binding`: live state of the users of this home;
 //! - `registrar`, `registration`: what a REGISTER asks for, and doing it;
 //! - `router`: where a request goes, calls and everything else that is forwarded;
@@ -33,6 +34,7 @@ mod operator;
 mod people;
 mod pipeline;
 mod presence;
+mod provenance;
 mod reg_event;
 mod registrar;
 mod registration;

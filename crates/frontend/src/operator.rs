@@ -54,6 +54,7 @@ impl FrontEnd {
             presence,
             calls,
             federation,
+            remote_access,
             transactions_max,
         } = adjustable.clone();
         let levels_change = self.config.presence.levels != presence.levels;
@@ -66,6 +67,7 @@ impl FrontEnd {
         self.config.calls = calls;
         self.federation_hop = federation.route.as_ref().map(hop_to);
         self.config.federation = federation;
+        self.config.remote_access = remote_access;
         self.config.transactions_max = transactions_max;
         if levels_change {
             let mut users: Vec<UserId> = self.users.iter().map(|account| account.user.id).collect();
@@ -262,6 +264,7 @@ impl FrontEnd {
             contact: b.uri.to_string(),
             transport: b.transport.name(),
             remote: match b.flow {
+                _ if let Some(remote) = &b.remote_flow => remote.edge.to_string(),
                 Flow::Connection(node::ConnectionId(u64::MAX)) => String::new(),
                 _ => b.remote.to_string(),
             },

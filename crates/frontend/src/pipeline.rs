@@ -14,7 +14,7 @@ use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, 
 pub(crate) use sip_stack::request::Refusal;
 use sip_stack::request::{
     RETRY_AFTER_SECONDS, Tag, check_loop, check_max_forwards, check_proxy_require, check_require,
-    check_scheme, to_tag,
+    check_scheme, client_address, to_tag,
 };
 use sip_stack::route::OwnRoutes;
 use sip_stack::stack::ResponseFate;
@@ -24,6 +24,7 @@ use crate::admission::{self, PutOff};
 use crate::config::Challenge;
 use crate::events::ALLOW_EVENTS;
 use crate::frontend::{Due, FrontEnd, State};
+use crate::provenance::Provenance;
 use crate::users::AddressKey;
 
 /// What we answer to OPTIONS and 405 (RFC 3261 §20.5): what is taken or passed on here.
@@ -41,6 +42,7 @@ pub(crate) struct Request<'m> {
     /// Its Request-URI; `None` until the request was found valid.
     pub(crate) uri: Option<Uri<'m>>,
     pub(crate) arrival: Arrival,
+    pub(crate) provenance: Provenance,
     /// Its transaction; `None` for those that are answered without one.
     pub(crate) server: Option<ServerId>,
     pub(crate) own_routes: OwnRoutes,
@@ -149,6 +151,7 @@ impl FrontEnd {
             method,
             uri: None,
             arrival,
+            provenance: Provenance::Client,
             server: None,
             own_routes: OwnRoutes { count: 0, destination: None, sender_is_party: false },
         };
@@ -156,6 +159,10 @@ impl FrontEnd {
             return self.refuse(&request, Refusal::new(rejection.status, rejection.reason));
         }
         request.uri = message.request_uri().ok();
+        match self.provenance(&message, arrival.flow) {
+            Ok(provenance) => request.provenance = provenance,
+            Err(refusal) => return self.refuse(&request, refusal),
+        }
         request.own_routes = self.stack.own_routes(&message, arrival.flow);
         // A REGISTER changes nothing when it comes twice, so that it needs no transaction.
         if method != Method::Register {
@@ -185,8 +192,10 @@ impl FrontEnd {
             self.options(request);
             return Ok(());
         }
+        self.check_remote_access(request)?;
         let claimed = request.claimed();
         let sender = self.authenticate(request, claimed.as_ref())?;
+        self.check_remote_user(request, sender)?;
         self.check_identity(request, sender, claimed.as_ref())?;
         match request.method {
             Method::Register => self.register(request, sender, claimed.as_ref()),
@@ -235,7 +244,24 @@ impl FrontEnd {
         Ok(())
     }
 
-    /// Who sent it: by our own Route entry, by its flow, or by its credentials (RFC 3261 §22).
+    /// Whether anybody may come from outside.
+    fn check_remote_access(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if request.provenance.remote().is_some() && !self.config.remote_access {
+            return Err(Refusal::new(403, "remote access is switched off"));
+        }
+        Ok(())
+    }
+
+    /// Whether this user may come from outside.
+    fn check_remote_user(&self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        let (Some(_), Sender::User(user)) = (request.provenance.remote(), sender) else { return Ok(()) };
+        match self.users.get(user).is_some_and(|account| account.user.permissions.remote_access) {
+            true => Ok(()),
+            false => Err(Refusal::new(403, "the user may not sign in from outside")),
+        }
+    }
+
+    /// Who sent it: by our own Route entry, by what a server of ours asserts, by its flow, or by its credentials (RFC 3261 §22).
     fn authenticate(
         &mut self,
         request: &Request<'_>,
@@ -243,13 +269,26 @@ impl FrontEnd {
     ) -> Result<Sender, Refusal> {
         let message = request.message;
         let is_register = request.method == Method::Register;
-        if !is_register {
-            if request.own_routes.sender_is_party {
-                return Ok(Sender::Party);
+        if !is_register && request.own_routes.sender_is_party {
+            return Ok(Sender::Party);
+        }
+        match &request.provenance {
+            Provenance::Server { asserted: Some(user), .. }
+            | Provenance::Remote { asserted: Some(user), .. } => {
+                let account = self.users.find_enabled(user);
+                let nobody = Refusal::new(403, "a server of ours asserts a user who may not sign in");
+                return account.map(|account| Sender::User(account.user.id)).ok_or(nobody);
             }
-            if let Some(user) = self.signed_in(request.arrival.flow, claimed) {
-                return Ok(Sender::User(user));
+            Provenance::Server { asserted: None, .. } => {
+                return Err(Refusal::new(403, "a server of ours speaks for nobody"));
             }
+            Provenance::Partner(_) => {
+                return Err(Refusal::new(403, "the domain is not federated with us"));
+            }
+            Provenance::Client | Provenance::Remote { asserted: None, .. } => {}
+        }
+        if !is_register && let Some(user) = self.signed_in(request, claimed) {
+            return Ok(Sender::User(user));
         }
         let realm = self.realm(claimed)?;
         // Outside of REGISTER, Proxy-Authorization first: a client may send along an older answer in Authorization.
@@ -267,7 +306,7 @@ impl FrontEnd {
             method: request.method.as_str(),
             credentials,
             body: message.body(),
-            source: request.arrival.remote.ip(),
+            source: source_of(request),
             identity: (
                 message.header(HeaderId::CallId).unwrap_or(b""),
                 message.cseq().map_or(0, |c| c.number),
@@ -276,7 +315,9 @@ impl FrontEnd {
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) => {
                 self.counters.sign_ins += 1;
-                self.sign_in(request.arrival.flow, user);
+                if !request.provenance.is_through_server() {
+                    self.sign_in(request.arrival.flow, user);
+                }
                 Ok(Sender::User(user))
             }
             Proof::Stale => {
@@ -285,7 +326,7 @@ impl FrontEnd {
             }
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
-                let fields = vec![("source", request.arrival.remote.ip().to_string())];
+                let fields = vec![("source", source_of(request).to_string())];
                 self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
                 if message.header(HeaderId::UserAgent).is_some_and(sign_in::is_old_libre) {
                     return Err(Refusal::new(403, reason));
@@ -294,7 +335,7 @@ impl FrontEnd {
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
-                Err(self.slow_down(wait, request.arrival.remote.ip(), request.id))
+                Err(self.slow_down(wait, source_of(request), request.id))
             }
         }
     }
@@ -349,12 +390,16 @@ impl FrontEnd {
 
     /// A user who signed in on this flow, has a registration on it, and is who the request claims to come from. With several on one flow the claim
     /// chooses; a claim that is nobody's of them proves nothing about them, and is asked for credentials.
-    fn signed_in(&self, flow: Flow, claimed: Option<&AddressKey>) -> Option<UserId> {
-        let (policy, users) = match flow {
-            Flow::Connection(connection) => {
+    fn signed_in(&self, request: &Request<'_>, claimed: Option<&AddressKey>) -> Option<UserId> {
+        let flow = request.arrival.flow;
+        let (policy, users) = match (request.provenance.remote(), flow) {
+            (Some(remote), _) => (self.config.authentication.connections, self.remote_users.get(remote)),
+            (None, Flow::Connection(connection)) => {
                 (self.config.authentication.connections, self.connections.get(&connection).map(|c| &c.users))
             }
-            Flow::Datagram { .. } => (self.config.authentication.datagrams, self.datagram_users.get(&flow)),
+            (None, Flow::Datagram { .. }) => {
+                (self.config.authentication.datagrams, self.datagram_users.get(&flow))
+            }
         };
         if policy == Challenge::EveryRequest {
             return None;
@@ -366,7 +411,7 @@ impl FrontEnd {
         };
         let user = users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))?;
         // COMPAT: SIPp 3.6.1 sends many requests over one connection without registering on it, and its scenarios wait for each challenge.
-        let is_registered = self.users.get(user)?.bindings.iter().any(|binding| binding.flow == flow);
+        let is_registered = self.users.get(user)?.bindings.iter().any(|binding| binding.is_from(request));
         is_registered.then_some(user)
     }
 
@@ -410,7 +455,7 @@ impl FrontEnd {
 
     /// Puts a REGISTER off that would begin a sign-in, where too many come back at once; see [`crate::admission`].
     fn admit(&mut self, request: &Request<'_>, claimed: Option<&AddressKey>) -> Result<(), Refusal> {
-        let is_in = self.signed_in(request.arrival.flow, claimed).is_some();
+        let is_in = self.signed_in(request, claimed).is_some();
         if is_in || request.method != Method::Register {
             return Ok(());
         }
@@ -457,6 +502,13 @@ impl FrontEnd {
     }
 }
 
+/// Where the sender of a request is: what a guesser of passwords cannot choose. An edge writes it into the Via of its client
+/// (RFC 3581 §4); for all others it is the flow's other end.
+fn source_of(request: &Request<'_>) -> IpAddr {
+    let behind = request.provenance.remote().and_then(|_| client_address(request.message));
+    behind.unwrap_or(request.arrival.remote.ip())
+}
+
 // Answers.
 impl FrontEnd {
     /// A response with our tag in its To.
@@ -496,7 +548,7 @@ impl FrontEnd {
                 ("status", status.to_string()),
                 ("method", request.method.as_str().to_owned()),
                 ("transport", request.arrival.transport.name().to_owned()),
-                ("source", request.arrival.remote.ip().to_string()),
+                ("source", source_of(request).to_string()),
             ];
             self.report(Level::Warn, "refused", Some(request.id), reason, fields);
         }

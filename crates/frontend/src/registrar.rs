@@ -120,7 +120,10 @@ pub(crate) fn plan<'m>(
 }
 
 /// Path of a REGISTER, topmost first (RFC 3327 §5.3).
-pub(crate) fn path(request: &Message) -> Result<Vec<Box<str>>, Refusal> {
+///
+/// A client that says nothing of `path` is refused, but where a server of ours wrote it: what stands between us and remote
+/// clients is no surprise to anybody, and few of them know the extension.
+pub(crate) fn path(request: &Message, is_ours: bool) -> Result<Vec<Box<str>>, Refusal> {
     let mut path = Vec::new();
     for entry in request.name_addrs(HeaderId::Path) {
         let Ok(entry) = entry else { return refuse(400, "Path is malformed") };
@@ -132,7 +135,7 @@ pub(crate) fn path(request: &Message) -> Result<Vec<Box<str>>, Refusal> {
     if path.len() > PATH_ENTRIES_MAX {
         return refuse(400, "Path is too long");
     }
-    if !path.is_empty() && !request.has_option(HeaderId::Supported, "path") {
+    if !path.is_empty() && !is_ours && !request.has_option(HeaderId::Supported, "path") {
         return refuse(421, "a path was recorded for a client that does not know it");
     }
     Ok(path)
@@ -199,9 +202,15 @@ impl<'m> NewBinding<'m> {
             request.has_option(HeaderId::Supported, "outbound")
                 || request.has_option(HeaderId::Require, "outbound")
         };
+        // RFC 5626 §6: the edge that the client's flow ends at says whether it keeps flows; it wrote the first entry, the last one.
+        let edge = request.name_addrs(HeaderId::Path).last();
+        let edge_does_outbound = edge.is_none_or(|edge| edge.is_ok_and(|e| e.uri.params().has("ob")));
         let reg_id = match addr.params.get("reg-id").map(str::parse::<u32>) {
             // Without an instance it is ignored (RFC 5626 §6).
-            Some(Ok(id)) if instance.is_some() && id > 0 && does_outbound() => Some(id),
+            Some(Ok(id)) if instance.is_some() && id > 0 && does_outbound() => match edge_does_outbound {
+                true => Some(id),
+                false => return refuse(439, "the first hop does not keep flows (outbound)"),
+            },
             _ => None,
         };
         let key = match (&instance, reg_id) {

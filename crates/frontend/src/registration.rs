@@ -1,6 +1,7 @@
 //! Doing what a REGISTER asks for, and what ends a binding.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use directory::{UserId, UserState};
 use node::{CloseReason, Flow, Level, Transport, UnixMillis};
@@ -15,6 +16,7 @@ use crate::messaging::mailbox::{DeviceId, Mailbox};
 use crate::pipeline::{Refusal, Request, Sender};
 use crate::presence::Person;
 use crate::presence::publish::Publication;
+use crate::provenance::RemoteFlow;
 use crate::registrar::{self, NewBinding, Plan, Wish};
 use crate::users::{Account, AddressKey};
 
@@ -60,7 +62,10 @@ impl FrontEnd {
             }
             other => other.map_err(to_refusal)?,
         };
-        let path = registrar::path(message).map_err(to_refusal)?;
+        let path = registrar::path(message, request.provenance.is_through_server()).map_err(to_refusal)?;
+        if path.is_empty() && request.provenance.is_through_server() {
+            return Err(Refusal::new(400, "a server of ours passed a REGISTER on without a Path"));
+        }
         match plan {
             Plan::Fetch | Plan::Repeated => {}
             Plan::RemoveAll => {
@@ -120,7 +125,8 @@ impl FrontEnd {
     ) -> bool {
         let account = self.users.get_mut(user).expect("who signed in exists");
         let Some(binding) = account.bindings.0.iter_mut().find(|b| *b.key == *new.key) else { return false };
-        let is_the_same = binding.flow == request.arrival.flow
+        let is_the_same = binding.is_from(request)
+            && binding.flow == request.arrival.flow
             && *binding.uri == *new.uri
             && *binding.params == *new.params
             && binding.q == new.q
@@ -158,6 +164,7 @@ impl FrontEnd {
         let expires_at = self.now.monotonic + new.expires;
         let timer = self.timers.insert(expires_at, Due::BindingExpires(user, id));
         let device = self.device_of(user, &new, old.map(|(_, device, _)| device));
+        let through = path.first().and_then(|first| self.servers.hop_of_route(first));
         let mut binding = Binding {
             id,
             key: new.key.into(),
@@ -169,6 +176,8 @@ impl FrontEnd {
             remote: request.arrival.remote,
             reach: new.reach,
             path: path.to_vec(),
+            through,
+            remote_flow: request.provenance.remote().cloned(),
             instance: new.instance.map(Into::into),
             reg_id: new.reg_id,
             call_id: message.call_id().unwrap_or("").into(),
@@ -190,8 +199,12 @@ impl FrontEnd {
             Some(gone) => {
                 self.timers.cancel(gone.timer);
                 self.contacts.remove(&gone.uri, id);
+                // It stands in its old place no more.
                 if gone.flow != binding.flow {
                     self.leave_flow(user, gone.flow);
+                }
+                if gone.remote_flow != binding.remote_flow {
+                    self.leave_remote_flow(user, gone.remote_flow.as_ref());
                 }
                 if matches!(gone.durability, Durability::Written { .. })
                     && binding.durability == Durability::Volatile
@@ -201,6 +214,12 @@ impl FrontEnd {
             }
             None => {
                 self.binding_owners.insert(id, user);
+            }
+        }
+        if let Some(remote) = &binding.remote_flow {
+            let users = self.remote_users.entry(Arc::clone(remote)).or_default();
+            if !users.contains(&user) {
+                users.push(user);
             }
         }
         if matches!(binding.flow, Flow::Datagram { .. }) {
@@ -239,16 +258,24 @@ impl FrontEnd {
             self.write_contact(&mut value, account, binding, wants_gruu);
             response.header(HeaderId::Contact, &value);
         }
-        let does_outbound =
-            account.bindings.iter().any(|b| b.reg_id.is_some() && b.flow == request.arrival.flow);
+        let does_outbound = account.bindings.iter().any(|b| b.reg_id.is_some() && b.is_from(request));
         if does_outbound {
             response.header(HeaderId::Require, "outbound");
             response.header(HeaderId::FlowTimer, FLOW_TIMER_SECONDS.to_string());
         }
-        for entry in message.elements(HeaderId::Path) {
-            response.header(HeaderId::Path, entry);
+        // RFC 3327 §5.3: not to a client that would not know what it is.
+        if message.has_option(HeaderId::Supported, "path") {
+            for entry in message.elements(HeaderId::Path) {
+                response.header(HeaderId::Path, entry);
+            }
         }
-        if let Some(sent_by) = self.stack.hops().sent_by(request.arrival.flow) {
+        if request.provenance.is_through_server() {
+            // RFC 3608 §5.1: from the client outwards in, the way that the REGISTER came.
+            let path: Vec<&[u8]> = message.elements(HeaderId::Path).collect();
+            for entry in path.into_iter().rev() {
+                response.header(HeaderId::ServiceRoute, entry);
+            }
+        } else if let Some(sent_by) = self.stack.hops().sent_by(request.arrival.flow) {
             let transport = request.arrival.transport.uri_parameter();
             value.clear();
             for part in ["<sip:", sent_by, ";transport=", transport, ";lr>"] {
@@ -310,6 +337,25 @@ impl FrontEnd {
             self.drop_publications(user, |publication| is_alone || is_of_device(publication));
         }
         self.leave_flow(user, gone.flow);
+        self.leave_remote_flow(user, gone.remote_flow.as_ref());
+    }
+
+    /// Forgets who came over an edge's flow once nobody is registered over it.
+    fn leave_remote_flow(&mut self, user: UserId, flow: Option<&Arc<RemoteFlow>>) {
+        let Some(flow) = flow else { return };
+        if self
+            .users
+            .get(user)
+            .is_some_and(|a| a.bindings.iter().any(|b| b.remote_flow.as_ref() == Some(flow)))
+        {
+            return;
+        }
+        if let Some(users) = self.remote_users.get_mut(flow) {
+            users.retain(|u| *u != user);
+            if users.is_empty() {
+                self.remote_users.remove(flow);
+            }
+        }
     }
 
     /// Forgets a datagram's source once nobody is registered from there.
@@ -478,6 +524,8 @@ impl FrontEnd {
         let expires_at = self.now.monotonic + left;
         let timer = self.timers.insert(expires_at, Due::BindingExpires(user, id));
         let instance: Option<Box<str>> = instance_text.map(Into::into);
+        let path: Vec<Box<str>> = stored.path.iter().map(|p| String::from_utf8_lossy(p).into()).collect();
+        let through = path.first().and_then(|first| self.servers.hop_of_route(first));
         let binding = Binding {
             id,
             key: stored.key.into(),
@@ -488,7 +536,9 @@ impl FrontEnd {
             transport,
             remote,
             reach,
-            path: stored.path.iter().map(|p| String::from_utf8_lossy(p).into()).collect(),
+            path,
+            through,
+            remote_flow: None,
             instance: instance.clone(),
             reg_id,
             call_id: String::from_utf8_lossy(&stored.call_id).into(),
@@ -541,9 +591,14 @@ pub(crate) fn http_date(at: UnixMillis) -> String {
     )
 }
 
-/// The device that a flow belongs to.
+/// The device that a flow belongs to; none where many people share it.
 pub(crate) fn device_on_flow(account: &Account, flow: Flow) -> Option<DeviceId> {
-    account.bindings.iter().find(|b| b.flow == flow).map(|b| b.device)
+    account.bindings.iter().find(|b| b.flow == flow && b.remote_flow.is_none()).map(|b| b.device)
+}
+
+/// The device that sent a request.
+pub(crate) fn device_of(account: &Account, request: &Request<'_>) -> Option<DeviceId> {
+    account.bindings.iter().find(|b| b.is_from(request)).map(|b| b.device)
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Where a request goes: to the other party of a dialog, to a user's devices, or nowhere (RFC 3261 §16.4, §16.5).
 
+use std::sync::Arc;
+
 use directory::{SipAddress, UserId};
 use sip_message::{AuthParams, HeaderError, HeaderId, Host, Message, Method, Uri};
+use sip_stack::hop::PeerHop;
 use sip_stack::outbound::TokenError;
+use sip_stack::route::{Facing, ServerMark};
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
 use crate::calls::Devices;
@@ -52,11 +56,10 @@ impl FrontEnd {
     pub(crate) fn route(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
         if let Some(destination) = &request.own_routes.destination {
             self.within_call(request, sender);
-            let flow = destination.ok();
             if *destination == Err(TokenError::Forged) {
                 return Err(Refusal::new(403, "a Route entry bears no signature of ours"));
             }
-            let target = self.dialog_target(request.message, flow);
+            let target = self.dialog_target(request);
             let target = target.ok_or(Refusal::new(430, "the flow of the other party is gone"))?;
             self.forward(request, sender, vec![target]);
             return Ok(());
@@ -181,7 +184,8 @@ impl FrontEnd {
     }
 
     /// The other party of a dialog: on its flow, or where its device is registered now if that flow is gone.
-    fn dialog_target(&self, message: &Message, flow: Option<node::Flow>) -> Option<Target> {
+    fn dialog_target(&mut self, request: &Request<'_>) -> Option<Target> {
+        let message = request.message;
         let target = |hop, routes| Target {
             uri: message.request_uri_text().to_owned(),
             routes,
@@ -191,8 +195,16 @@ impl FrontEnd {
             alternatives: Vec::new(),
             changes: Vec::new(),
         };
-        if let Some(flow) = flow.filter(|f| self.stack.hops().flow_facts(*f).is_some()) {
-            return Some(target(NextHop::Flow(flow), Vec::new()));
+        match request.own_routes.destination {
+            Some(Ok(Facing::Flow(flow))) if self.stack.hops().flow_facts(flow).is_some() => {
+                return Some(target(NextHop::Flow(flow), Vec::new()));
+            }
+            Some(Ok(Facing::Server(mark))) => {
+                if let Some(server) = self.next_server(request, mark) {
+                    return Some(target(NextHop::Peer(server), Vec::new()));
+                }
+            }
+            _ => {}
         }
         let to = message.to().ok()?;
         let account = self.users.find_enabled(&AddressKey::from_uri(&to.uri)?)?;
@@ -200,6 +212,13 @@ impl FrontEnd {
         let binding = account.bindings.by_contact(&uri).or_else(|| self.by_gruu(account, &uri))?;
         let now = binding.target();
         Some(target(now.hop, now.routes))
+    }
+
+    /// The way to the server that our own Route entry faces: the next entry is its own.
+    fn next_server(&mut self, request: &Request<'_>, mark: ServerMark) -> Option<Arc<PeerHop>> {
+        let next = request.message.name_addrs(HeaderId::Route).nth(request.own_routes.count)?.ok()?;
+        let is_the_same = self.stack.routes().server_mark(next.uri.host_text()) == mark;
+        self.servers.hop(&next.uri).filter(|_| is_the_same)
     }
 
     fn by_gruu<'a>(
@@ -256,8 +275,10 @@ impl FrontEnd {
         if !request.own_routes.sender_is_party {
             return;
         }
-        let Some(Ok(flow)) = request.own_routes.destination else { return };
-        let Some(target) = self.dialog_target(request.message, Some(flow)) else { return };
+        if !matches!(request.own_routes.destination, Some(Ok(_))) {
+            return;
+        }
+        let Some(target) = self.dialog_target(request) else { return };
         let forwarding = self.forwarding(request, Sender::Party);
         self.stack.forward_ack(self.now.monotonic, request.message, target, forwarding);
     }

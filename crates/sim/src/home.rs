@@ -27,6 +27,8 @@ pub fn config(domain: &DomainName, boot: &Boot) -> Config {
         presence: PresencePolicy::default(),
         calls: frontend::CallPolicy::default(),
         federation: frontend::FederationPolicy::default(),
+        servers: Vec::new(),
+        remote_access: true,
         transactions_max: TRANSACTIONS_MAX,
         secret: boot.secret,
         seed: boot.seed,

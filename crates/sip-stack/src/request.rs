@@ -4,8 +4,9 @@
 //! why, and the stranger no more than its status.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
-use sip_message::{HeaderId, Message, ResponseBuilder, Scheme, Uri};
+use sip_message::{HeaderId, Host, Message, ResponseBuilder, Scheme, Uri, Via};
 use siphasher::sip::SipHasher13;
 
 use crate::dialog;
@@ -120,6 +121,19 @@ fn check_tags(request: &Message, id: HeaderId, known: &[&str], reason: &'static 
         return Ok(());
     }
     Err(Refusal::new(420, reason).with(HeaderId::Unsupported, unknown.join(", ")))
+}
+
+/// The address of the client whose request another server passed on: that server saw it and wrote it into the client's Via
+/// (RFC 3261 §18.2.1, RFC 3581 §4). To be asked where that server is believed.
+pub fn client_address(request: &Message) -> Option<IpAddr> {
+    let via = Via::parse(request.elements(HeaderId::Via).nth(1)?).ok()?;
+    match via.params.get("received") {
+        Some(received) => received.trim_matches(['[', ']']).parse().ok(),
+        None => match via.host {
+            Host::Address(address) => Some(address),
+            Host::Name(_) => None,
+        },
+    }
 }
 
 /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).

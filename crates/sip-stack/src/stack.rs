@@ -938,7 +938,8 @@ impl Stack {
         let upper = self.routes.record_route(self.facing(reached.flow), reached.transport, sent_by, &to.uri);
         edit.insert_first(HeaderId::RecordRoute, upper);
         if let Some(sent_by) = self.hops.sent_by(arrival.flow) {
-            let lower = self.routes.record_route(self.facing(arrival.flow), arrival.transport, sent_by, &from.uri);
+            let lower =
+                self.routes.record_route(self.facing(arrival.flow), arrival.transport, sent_by, &from.uri);
             edit.insert_first(HeaderId::RecordRoute, lower);
         }
     }

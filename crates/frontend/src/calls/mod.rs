@@ -31,7 +31,7 @@ use crate::frontend::{Due, FrontEnd};
 use crate::messaging::mailbox::DeviceId;
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
-use crate::registration::device_on_flow;
+use crate::registration::device_of;
 
 /// How often a part of the table is gone through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -216,7 +216,7 @@ impl FrontEnd {
         called: Someone,
     ) -> Result<CallId, Refusal> {
         let account = caller.user().and_then(|user| self.users.get(user));
-        let device = account.and_then(|account| device_on_flow(account, request.arrival.flow));
+        let device = account.and_then(|account| device_of(account, request));
         let server = request.server.expect("an INVITE has a transaction");
         let new = NewCall { caller: Party { who: caller.clone(), device }, called, server };
         let begun = self.calls.begin(self.now, request.message, new);

@@ -26,7 +26,7 @@ use self::mailbox::{DeviceId, Next, PAGE, Superseded};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
-use crate::registration::device_on_flow;
+use crate::registration::device_of;
 use crate::router::{Recipient, asserted, trust_headers};
 
 /// How long a device that did not answer is left alone, unless it registers before.
@@ -249,7 +249,7 @@ impl FrontEnd {
         message: Message,
     ) {
         let account = self.users.get(from).expect("who signed in exists");
-        let origin = device_on_flow(account, request.arrival.flow);
+        let origin = device_of(account, request);
         self.copy_to_devices(from, origin, to, identity, message);
     }
 

@@ -12,7 +12,6 @@ use crate::events::{Package, unknown_package};
 use crate::frontend::FrontEnd;
 use crate::messaging::mailbox::DeviceId;
 use crate::pipeline::{Refusal, Request};
-use crate::registration::device_on_flow;
 use crate::router::Recipient;
 use crate::users::Account;
 
@@ -59,7 +58,7 @@ impl FrontEnd {
             Ok::<_, Refusal>(Publication {
                 user,
                 flow,
-                device: device_of(account, flow, &read),
+                device: device_of(account, request, &read),
                 card: read.card.clone(),
                 state: read.into_state(now_unix_ms),
             })
@@ -71,7 +70,7 @@ impl FrontEnd {
             && let Some(publication) = self.publications.get_mut(published.id)
         {
             publication.flow = flow;
-            publication.device = device_on_flow(account, flow).or(publication.device);
+            publication.device = crate::registration::device_of(account, request).or(publication.device);
         }
         self.counters.published(published.step);
         let mut response = ResponseBuilder::new(request.message, 200);
@@ -134,13 +133,13 @@ fn read(publish: &Publish<'_>) -> Result<Published, Refusal> {
 
 /// The device that a publication is of: the one that is registered over the same flow, else the one with an instance or a
 /// contact that the document names.
-fn device_of(account: &Account, flow: Flow, read: &Published) -> Option<DeviceId> {
+fn device_of(account: &Account, request: &Request<'_>, read: &Published) -> Option<DeviceId> {
     let names_instance = |instance: &str| read.device_ids.iter().any(|id| id.eq_ignore_ascii_case(instance));
     let names_contact = |contact: &str| {
         let Ok(contact) = Uri::parse(contact) else { return false };
         read.contacts.iter().any(|named| Uri::parse(named).is_ok_and(|named| named.is_equivalent(&contact)))
     };
-    device_on_flow(account, flow).or_else(|| {
+    crate::registration::device_of(account, request).or_else(|| {
         let named = account.bindings.iter().find(|binding| {
             binding.instance.as_deref().is_some_and(names_instance) || names_contact(&binding.uri)
         });

@@ -13,6 +13,7 @@ mod messages_quiet;
 mod presence;
 mod presence_access;
 mod presence_lists;
+mod provenance;
 mod registration;
 mod trace;
 mod world;

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use directory::{DomainName, Role, SipAddress, User, UserId, UserState};
 use node::{
-    CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Listener, ListenerId, Node, Now, Outcome,
-    Output, Peer, PeerIdentity, PersistToken, Side, StoreError, Transport, UnixMillis,
+    Anchors, Answers, CallToken, CloseReason, ConnectTarget, ConnectToken, ConnectionId, Flow, Input,
+    Instant, Listener, ListenerId, Node, Now, Outcome, Output, Peer, PeerCertificate, PeerIdentity,
+    PersistToken, Question, ResolveError, Side, StoreError, Transport, UnixMillis,
 };
 use records::memory::Tables;
 use records::{Change, Query};
@@ -30,6 +32,8 @@ pub(super) struct World {
     sent: VecDeque<(Flow, Message)>,
     pub(super) closed: Vec<ConnectionId>,
     answers: VecDeque<Answer>,
+    /// Connections that the node wants opened.
+    pub(super) connects: VecDeque<(ConnectToken, ConnectTarget)>,
     pub(super) reports: Vec<node::Report>,
     /// Changes are held back until [`World::commit`].
     pub(super) holds_commits: bool,
@@ -88,6 +92,8 @@ impl World {
             presence: Default::default(),
             calls: Default::default(),
             federation: Default::default(),
+            servers: Vec::new(),
+            remote_access: true,
             transactions_max: crate::TRANSACTIONS_MAX,
             secret: [3; 32],
             seed: [boot; 32],
@@ -101,6 +107,7 @@ impl World {
             sent: VecDeque::new(),
             closed: Vec::new(),
             answers: VecDeque::new(),
+            connects: VecDeque::new(),
             reports: Vec::new(),
             holds_commits: false,
             held: VecDeque::new(),
@@ -160,7 +167,15 @@ impl World {
                     }
                     Output::Answer { answer, .. } => self.answers.push_back(answer),
                     Output::Report(report) => self.reports.push(report),
-                    Output::Connect { .. } | Output::Resolve { .. } => {}
+                    Output::Connect { token, target } => self.connects.push_back((token, target)),
+                    Output::Resolve { token, question } => {
+                        // Every host is known to DNS.
+                        let answer = match question {
+                            Question::Addresses(_) => Ok(Answers::Addresses(vec![[203, 0, 113, 9].into()])),
+                            Question::Naptr(_) | Question::Srv(_) => Err(ResolveError::NotFound),
+                        };
+                        inputs.push_back(Input::Resolved { token, answer });
+                    }
                 }
             }
         }
@@ -192,6 +207,16 @@ impl World {
 
     /// A connection is accepted.
     pub(super) fn connect(&mut self, transport: Transport) -> Flow {
+        self.connect_with(transport, PeerIdentity::Anonymous)
+    }
+
+    /// Another server connects and shows a certificate of ours with this name.
+    pub(super) fn connect_server(&mut self, host: &str) -> Flow {
+        self.connect_with(Transport::Tls, certificate(host, vec![Anchors::Servers]))
+    }
+
+    /// A connection is accepted whose peer has proved something.
+    pub(super) fn connect_with(&mut self, transport: Transport, identity: PeerIdentity) -> Flow {
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
         let listener = match transport {
@@ -207,9 +232,30 @@ impl World {
             local: SocketAddr::from(([192, 0, 2, 1], 5061)),
             remote: SocketAddr::from(([198, 51, 100, 7], port)),
             side: Side::Inside,
-            identity: PeerIdentity::Anonymous,
+            identity,
         };
         self.handle(Input::Connected { connection, peer, token: None });
+        Flow::Connection(connection)
+    }
+
+    /// A connection that the node wanted is up.
+    pub(super) fn connected_to(
+        &mut self,
+        token: ConnectToken,
+        target: &ConnectTarget,
+        identity: PeerIdentity,
+    ) -> Flow {
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let peer = Peer {
+            transport: target.transport,
+            listener: None,
+            local: SocketAddr::from(([192, 0, 2, 1], 40_000)),
+            remote: target.address,
+            side: target.side,
+            identity,
+        };
+        self.handle(Input::Connected { connection, peer, token: Some(token) });
         Flow::Connection(connection)
     }
 
@@ -338,6 +384,19 @@ impl World {
     pub(super) fn query(&self, query: &Query) -> records::Rows {
         self.tables.query(query)
     }
+}
+
+/// A certificate with one name.
+pub(super) fn certificate(host: &str, trusted_by: Vec<Anchors>) -> PeerIdentity {
+    PeerIdentity::Certificate(Arc::new(PeerCertificate {
+        sip_domains: vec![host.to_owned()],
+        dns_names: vec![host.to_owned()],
+        ip_addresses: Vec::new(),
+        sha256: [7; 32],
+        not_after: UnixMillis(u64::MAX),
+        trusted_by,
+        distrust: String::new(),
+    }))
 }
 
 /// What a client answers to a challenge: MD5, with a count.
