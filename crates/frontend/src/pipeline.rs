@@ -269,6 +269,12 @@ impl FrontEnd {
     ) -> Result<Sender, Refusal> {
         let message = request.message;
         let is_register = request.method == Method::Register;
+        // On every method, within dialogs too.
+        if let Provenance::Partner(origin) = &request.provenance
+            && !message.from().is_ok_and(|from| origin.is_domain_of(&from.uri))
+        {
+            return Err(Refusal::new(403, "From is not of the domain that the partner proved"));
+        }
         if !is_register && request.own_routes.sender_is_party {
             return Ok(Sender::Party);
         }
@@ -282,9 +288,7 @@ impl FrontEnd {
             Provenance::Server { asserted: None, .. } => {
                 return Err(Refusal::new(403, "a server of ours speaks for nobody"));
             }
-            Provenance::Partner(_) => {
-                return Err(Refusal::new(403, "the domain is not federated with us"));
-            }
+            Provenance::Partner(_) => return Ok(Sender::Partner),
             Provenance::Client | Provenance::Remote { asserted: None, .. } => {}
         }
         if !is_register && let Some(user) = self.signed_in(request, claimed) {

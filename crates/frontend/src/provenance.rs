@@ -71,6 +71,13 @@ pub(crate) struct PartnerOrigin {
     pub(crate) edge: String,
 }
 
+impl PartnerOrigin {
+    /// Whether an address is of the domain that was proved.
+    pub(crate) fn is_domain_of(&self, uri: &Uri<'_>) -> bool {
+        AddressKey::from_uri(uri).is_some_and(|address| address.domain() == self.domain)
+    }
+}
+
 impl Provenance {
     /// The remote client's flow.
     pub(crate) fn remote(&self) -> Option<&Arc<RemoteFlow>> {

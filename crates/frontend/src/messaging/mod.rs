@@ -171,7 +171,7 @@ impl FrontEnd {
         };
         let (to, target) = self.target_elsewhere(request, user)?;
         let account = self.users.get(user).expect("who signed in exists");
-        let origin = device_on_flow(account, request.arrival.flow);
+        let origin = device_of(account, request);
         if account.mailbox.has_other_devices(origin) {
             let address = &account.user.address;
             let identity = identity::identity(request.message, wrapping, address.as_str());

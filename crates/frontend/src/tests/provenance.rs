@@ -200,6 +200,21 @@ fn a_remote_sign_in_belongs_to_its_flow_at_the_edge() {
 }
 
 #[test]
+fn a_partner_speaks_for_the_domain_that_it_proved_alone() {
+    let mut world = world();
+    let edge = world.connect_server(EDGE);
+    let origin = "Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example";
+    for method in ["MESSAGE", "INVITE", "SUBSCRIBE", "BYE", "OPTIONS", "REGISTER"] {
+        assert_eq!(status(&ask(&mut world, edge, method, "alice", "bob", &[origin])), 403, "{method}");
+    }
+    let head = world
+        .head("MESSAGE", "dana", "sip:bob@contoso.example", "sip:bob@contoso.example")
+        .replace("dana@contoso.example", "dana@fabrikam.example");
+    world.receive(edge, &format!("{head}\n{origin}\nContent-Type: text/plain"), "Hello");
+    assert_eq!(world.status_to(edge), 202);
+}
+
+#[test]
 fn remote_access_can_be_forbidden() {
     let mut world = world();
     let director = world.connect_server(DIRECTOR);
