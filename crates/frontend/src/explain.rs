@@ -3,13 +3,18 @@
 //! Each step looks at one thing that a request of `from` to `to` meets here, in the order in which it meets them, and says what
 //! it found. The first step that stops is the answer; its mend says what an administrator can do about it.
 
-use directory::{SipAddress, UserState};
+use std::sync::Arc;
+
+use directory::{SipAddress, UserId, UserState};
+use federation::HostPort;
 use node::Flow;
 use presence::{Level, View, Why};
 use sip_stack::dialog::Standing;
 
 use crate::admin::{Explanation, Step, Verdict};
+use crate::calls::forwarding::may_talk;
 use crate::frontend::FrontEnd;
+use crate::people::Someone;
 use crate::users::Account;
 
 impl FrontEnd {
@@ -17,39 +22,84 @@ impl FrontEnd {
     pub(crate) fn explain(&self, from: &SipAddress, to: &SipAddress) -> Explanation {
         let mut walk = Walk { steps: Vec::new() };
         let sender = self.explain_sender(&mut walk, from);
+        if self.is_domain_of_ours(from) && !self.is_domain_of_ours(to) {
+            if let Some(Someone::Home(user)) = sender {
+                self.explain_elsewhere(&mut walk, user, to);
+            }
+            return Explanation { from: from.clone(), to: to.clone(), steps: walk.steps };
+        }
         let recipient = self.explain_recipient(&mut walk, to);
         if let (Some(sender), Some(recipient)) = (sender, recipient) {
-            self.explain_devices(&mut walk, recipient);
-            self.explain_presence(&mut walk, sender, recipient);
-            self.explain_messages(&mut walk, sender, recipient);
-            self.explain_call(&mut walk, sender, recipient);
+            if !may_talk(recipient, &sender) {
+                walk.stops("permission", no_permission(to), PERMISSION_MEND);
+            } else {
+                self.explain_devices(&mut walk, recipient);
+                self.explain_presence(&mut walk, from, recipient);
+                self.explain_messages(&mut walk, &sender, recipient);
+                self.explain_call(&mut walk, &sender, recipient);
+            }
         }
         Explanation { from: from.clone(), to: to.clone(), steps: walk.steps }
     }
 
-    fn explain_sender(&self, walk: &mut Walk, from: &SipAddress) -> Option<&Account> {
+    fn explain_sender(&self, walk: &mut Walk, from: &SipAddress) -> Option<Someone> {
         if !self.is_domain_of_ours(from) {
-            walk.stops(
-                "sender",
-                format!("{} is not a domain of this server", from.domain()),
-                "there is no federation yet: only people of this server's domains are heard",
-            );
-            return None;
+            let finding =
+                format!("{from} is of another organisation; our Access Edge decides whether it is heard");
+            walk.notes("sender", finding);
+            self.explain_route(walk)?;
+            return Some(Someone::Elsewhere(Arc::new(from.clone())));
         }
         let account = self.explain_account(walk, "sender", from)?;
         match account.bindings.iter().count() {
             0 => walk.notes("sender's devices", "none is registered: nothing comes from them now".to_owned()),
             count => walk.passes("sender's devices", devices(count)),
         }
-        Some(account)
+        Some(Someone::Home(account.user.id))
+    }
+
+    /// The way to other organisations.
+    fn explain_route(&self, walk: &mut Walk) -> Option<()> {
+        match &self.config.federation.route {
+            Some(HostPort { host, port }) => {
+                walk.passes("route", format!("other organisations are reached through {host}:{port}"));
+                Some(())
+            }
+            None => {
+                walk.stops(
+                    "route",
+                    "this server has no way to other organisations: requests to them are answered 403"
+                        .to_owned(),
+                    "name the Access Edge in [federation] route of the configuration",
+                );
+                None
+            }
+        }
+    }
+
+    /// What a user meets on the way to somebody of another organisation, as far as this server decides.
+    fn explain_elsewhere(&self, walk: &mut Walk, user: UserId, to: &SipAddress) {
+        let Some(account) = self.users.get(user) else { return };
+        if !account.user.permissions.federation {
+            return walk.stops("permission", no_permission(&account.user.address), PERMISSION_MEND);
+        }
+        walk.passes("permission", format!("{} may talk with other organisations", account.user.address));
+        if self.explain_route(walk).is_some() {
+            let finding = format!(
+                "{} is of another organisation: the Access Edge decides by its policy, and {} answers",
+                to,
+                to.domain()
+            );
+            walk.notes("recipient", finding);
+        }
     }
 
     fn explain_recipient(&self, walk: &mut Walk, to: &SipAddress) -> Option<&Account> {
         if !self.is_domain_of_ours(to) {
             walk.stops(
-                "policy",
-                format!("{} is not a domain of this server, and no partner", to.domain()),
-                "there is no federation yet: requests to other domains are answered 403",
+                "recipient",
+                format!("neither is of a domain of this server, and {} is not passed on to", to.domain()),
+                "other organisations reach people of this server's domains, and nobody else through it",
             );
             return None;
         }
@@ -108,8 +158,8 @@ impl FrontEnd {
     }
 
     /// What the sender sees, and what it is behind that.
-    fn explain_presence(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
-        let access = self.access_of(recipient, &sender.user.address);
+    fn explain_presence(&self, walk: &mut Walk, from: &SipAddress, recipient: &Account) {
+        let access = self.access_of(recipient, from);
         let level = access.level.name();
         match (access.level, access.standing) {
             (_, Standing::Pending) => {
@@ -137,11 +187,11 @@ impl FrontEnd {
         }
     }
 
-    fn explain_messages(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
+    fn explain_messages(&self, walk: &mut Walk, sender: &Someone, recipient: &Account) {
         let waiting = recipient.mailbox.waiting();
         let is_away = recipient.bindings.iter().next().is_none();
         match (is_away, waiting) {
-            (false, waiting) if self.is_not_to_be_disturbed(recipient, &sender.user.id.into()) => walk.notes(
+            (false, waiting) if self.is_not_to_be_disturbed(recipient, sender) => walk.notes(
                 "messages",
                 format!("are kept (202) until do-not-disturb ends, or somebody writes who may interrupt it; {waiting} are waiting"),
             ),
@@ -152,8 +202,8 @@ impl FrontEnd {
         }
     }
 
-    fn explain_call(&self, walk: &mut Walk, sender: &Account, recipient: &Account) {
-        match self.where_a_call_goes(&sender.user.id.into(), recipient.user.id) {
+    fn explain_call(&self, walk: &mut Walk, sender: &Someone, recipient: &Account) {
+        match self.where_a_call_goes(sender, recipient.user.id) {
             Ok((forwarded, rings)) if forwarded.is_empty() => {
                 walk.passes("calls", format!("ring on {}", devices(rings)))
             }
@@ -180,6 +230,12 @@ impl FrontEnd {
     fn is_domain_of_ours(&self, address: &SipAddress) -> bool {
         self.config.domains.iter().any(|domain| domain.as_str() == address.domain())
     }
+}
+
+const PERMISSION_MEND: &str = "chancery user set-permission ADDRESS --federation on lets it";
+
+fn no_permission(address: &SipAddress) -> String {
+    format!("{address} may not talk with other organisations: for them there is no such account (404)")
 }
 
 struct Walk {

@@ -40,6 +40,7 @@ use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, MessageOut, Own, SentCopy};
 use crate::metrics::Counters;
+use crate::presence::abroad::{Abroad, AbroadId};
 use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
 use crate::provenance::{RemoteFlow, Servers};
@@ -113,6 +114,7 @@ pub struct FrontEnd {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) publications: Publications<Publication>,
     pub(crate) lists: Lists,
+    pub(crate) abroad: Abroad,
     /// The key of the tags of what is told.
     pub(crate) tag_key: u64,
     /// What the subscriptions are about.
@@ -206,6 +208,10 @@ pub(crate) enum Due {
     ProbeBacklog,
     PresenceWindow(UserId),
     ManualExpires(UserId),
+    /// A subscription abroad is to be refreshed, asked for anew, or waited for no longer.
+    Abroad(AbroadId),
+    /// No row has named somebody abroad for a while.
+    AbroadIdle(AbroadId),
     RulesChange(UserId),
 }
 
@@ -260,6 +266,7 @@ impl FrontEnd {
                 SUBSCRIPTION_LIMITS,
             ),
             lists: Lists::new(seed),
+            abroad: Abroad::default(),
             tag_key: seed,
             publications: Publications::new(derived_seed(&config.seed, b"publications"), publish::LIMITS),
             calls: Calls::new(seed),
@@ -546,6 +553,8 @@ impl FrontEnd {
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),
                 Due::ManualExpires(user) => self.manual_changed(user),
+                Due::Abroad(id) => self.abroad_due(id),
+                Due::AbroadIdle(id) => self.abroad_idle(id),
                 Due::RulesChange(user) => self.rules_changed(user),
             }
         }

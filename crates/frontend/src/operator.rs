@@ -192,9 +192,13 @@ impl FrontEnd {
             }
             Change::SetUserPermissions { user, permissions } => {
                 if let Some(account) = self.users.get_mut(user) {
-                    account.user.permissions = permissions.apply(account.user.permissions);
+                    let before = account.user.permissions;
+                    account.user.permissions = permissions.apply(before);
+                    if account.user.permissions.federation != before.federation {
+                        self.access_changed(user);
+                        self.abroad_changed(user);
+                    }
                 }
-                self.access_changed(user);
             }
             Change::SetUserSecrets { user, secrets } => {
                 if let Some(account) = self.users.get_mut(user) {

@@ -71,6 +71,9 @@ impl FrontEnd {
             self.check_partner(request, &recipient)?;
         }
         match (&who, &recipient) {
+            (Someone::Elsewhere(_), _) if method == Method::Notify => {
+                return self.notified_from_abroad(request, &who);
+            }
             (Someone::Home(user), Recipient::Foreign) => return self.route_elsewhere(request, *user),
             _ if matches!(method, Method::Subscribe | Method::Publish) => {
                 return self.event_request(request, &who, &recipient);

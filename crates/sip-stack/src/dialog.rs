@@ -1,4 +1,4 @@
-//! Dialogs of event subscriptions, the notifier's side (RFC 3261 §12, RFC 6665).
+//! Dialogs of event subscriptions (RFC 3261 §12, RFC 6665): a table for the notifier's side, [`Watching`] for the other.
 //!
 //! [`Subscriptions`] is the table of a notifier: it knows who watches what, for how long, and which NOTIFY is due. It knows
 //! no event package: what a resource is, who may watch it and what a NOTIFY's body says are its caller's.
@@ -37,6 +37,7 @@ mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use sip_message::{Contacts, HeaderId, Message};
 
@@ -49,6 +50,7 @@ pub use subscriptions::{
     Accepted, Due, EndReason, Ended, Limits, Policy, Standing, SubscriptionId, Subscriptions, Termination,
     Watch,
 };
+pub use watching::{Ask, Told, ToldState, Watching};
 
 /// A dialog's state as one end keeps it (RFC 3261 §12). Texts are whole header values or elements, unfolded.
 #[derive(Clone, Debug, PartialEq, Eq)]

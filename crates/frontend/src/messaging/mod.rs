@@ -26,6 +26,7 @@ use self::mailbox::{DeviceId, Next, PAGE, Superseded};
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
+use crate::presence::abroad::AbroadId;
 use crate::registration::device_of;
 use crate::router::{Recipient, asserted, trust_headers};
 
@@ -63,6 +64,8 @@ struct Waiter {
 pub(crate) enum Own {
     Delivery(Delivery),
     Notify(SubscriptionId),
+    /// A SUBSCRIBE for a list's owner.
+    Abroad(AbroadId),
 }
 
 /// A sent message, for the sender's other devices.
@@ -424,6 +427,7 @@ impl FrontEnd {
         match self.own_requests.try_remove(index) {
             Some(Own::Delivery(delivery)) => self.delivery_completed(delivery, outcome),
             Some(Own::Notify(id)) => self.notify_completed(id, outcome),
+            Some(Own::Abroad(id)) => self.abroad_completed(id, outcome),
             None => {}
         }
     }

@@ -4,8 +4,8 @@
 //! watch the same person. A person who changes marks the rows that see a difference; the next NOTIFY of the list tells the
 //! marked ones. A row takes a few dozen octets, where a dialog takes a KiB and a half.
 //!
-//! Members who have no account here are rows as well ([`Who::Elsewhere`]): without federation nobody can be asked about them, and they are
-//! told as RFC 4662 §5.5 tells resources that there is no subscription to. Federation will put its subscriptions there.
+//! Members who have no account here are rows as well ([`Who::Elsewhere`]). What is told of them a subscription of the server's own says
+//! ([`super::abroad`]); where there is none they are told as RFC 4662 §5.5 tells resources that there is no subscription to.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use sip_message::HeaderId;
 use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
 use slab::Slab;
 
+use super::abroad::MemberState;
 use super::recipients::{given_list, uris};
 use super::watch::{self, admits};
 use crate::documents::services::SERVER_LIST_USER;
@@ -347,6 +348,7 @@ impl FrontEnd {
                 rows.len()
             }
             Who::Elsewhere(uri) => {
+                self.watch_abroad(owner, &uri);
                 let rows = self.lists.elsewhere.entry(uri).or_default();
                 rows.push(of);
                 rows.len()
@@ -368,6 +370,8 @@ impl FrontEnd {
                 moved
             }
             Who::Elsewhere(uri) => {
+                let owner = self.lists.get(of.list).owner;
+                self.unwatch_abroad(owner, uri);
                 let rows = self.lists.elsewhere.get_mut(uri).expect("every row is listed");
                 rows.swap_remove(at);
                 let moved = rows.get(at).copied();
@@ -405,6 +409,40 @@ impl FrontEnd {
             self.lists.row(of).who = to.clone();
             let owner = self.lists.get(of.list).owner;
             self.attach(of, owner);
+            self.row_changed(of);
+        }
+    }
+
+    /// Somebody elsewhere stands otherwise for an owner of lists.
+    pub(crate) fn row_elsewhere_changed(&mut self, owner: UserId, uri: &str) {
+        let rows = self.lists.elsewhere.get(uri).cloned().unwrap_or_default();
+        for of in rows {
+            if self.lists.get(of.list).owner == owner {
+                self.row_changed(of);
+            }
+        }
+    }
+
+    /// Whether anybody elsewhere may be asked about changed for an owner of lists.
+    pub(crate) fn rows_abroad_changed(&mut self, owner: UserId) {
+        let of_owner: Vec<(RowRef, Box<str>)> = self
+            .lists
+            .lists
+            .iter()
+            .filter(|(_, list)| list.owner == owner)
+            .flat_map(|(list, of)| of.rows.iter().enumerate().map(move |(row, what)| (list, row, what)))
+            .filter_map(|(list, row, what)| match &what.who {
+                Who::Elsewhere(uri) => {
+                    let index = |n: usize| u32::try_from(n).expect("subscriptions and lists are bounded");
+                    Some((RowRef { list: ListId(index(list)), row: index(row) }, uri.clone()))
+                }
+                Who::Home(_) => None,
+            })
+            .collect();
+        for (of, uri) in of_owner {
+            if self.may_federate(owner) {
+                self.watch_abroad(owner, &uri);
+            }
             self.row_changed(of);
         }
     }
@@ -513,7 +551,9 @@ impl FrontEnd {
             let Row { who, level, is_pending, .. } = &self.lists.get(id).rows[at as usize];
             let member = match who {
                 Who::Elsewhere(uri) => {
-                    Told { uri: uri.clone(), name: None, document: None, is_pending: false }
+                    let known = self.abroad.known(self.lists.get(id).owner, uri);
+                    let (state, document) = known.unwrap_or((MemberState::Terminated("noresource"), None));
+                    Told { uri: uri.clone(), name: None, document, state }
                 }
                 Who::Home(user) => {
                     let (user, level, is_pending) = (*user, *level, *is_pending);
@@ -525,7 +565,7 @@ impl FrontEnd {
                         uri: uri_of_address(address).into(),
                         name: name.map(Box::from),
                         document: Some(told.face(level, address, key).body.clone()),
-                        is_pending,
+                        state: if is_pending { MemberState::Pending } else { MemberState::Active },
                     }
                 }
             };
@@ -540,18 +580,20 @@ struct Told {
     uri: Box<str>,
     name: Option<Box<str>>,
     document: Option<Bytes>,
-    is_pending: bool,
+    state: MemberState,
 }
 
 impl Told {
     fn resource(&self, with_instance: bool) -> rlmi::Resource<'_> {
-        let state = match &self.document {
-            None => rlmi::InstanceState::Terminated("noresource"),
-            Some(_) if self.is_pending => rlmi::InstanceState::Pending,
-            Some(_) => rlmi::InstanceState::Active,
+        let state = match self.state {
+            MemberState::Unknown => None,
+            MemberState::Active => Some(rlmi::InstanceState::Active),
+            MemberState::Pending => Some(rlmi::InstanceState::Pending),
+            MemberState::Terminated(reason) => Some(rlmi::InstanceState::Terminated(reason)),
         };
         let document = self.document.as_ref().map(|document| (pidf::CONTENT_TYPE, document));
-        let instance = with_instance.then_some(rlmi::Instance { id: "1", state, document });
+        let instance = state.filter(|_| with_instance);
+        let instance = instance.map(|state| rlmi::Instance { id: "1", state, document });
         rlmi::Resource { uri: &self.uri, name: self.name.as_deref(), instance }
     }
 }

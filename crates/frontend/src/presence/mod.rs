@@ -4,6 +4,7 @@
 //! - `publish`: PUBLISH, and which device a publication belongs to;
 //! - `watch`: who may see how much, and the body that all watchers of one level share;
 //! - `lists`: one dialog for many people, whose members are rows; `recipients`: the list that a client brings along;
+//! - `abroad`: what lists learn of people of other organisations;
 //! - `winfo`: who watches;
 //! - `manual`: what a person chose, and when that ends by itself.
 //!
@@ -12,6 +13,7 @@
 //! ends, what was kept quietly is delivered.
 //! What this module is not: composition, levels and documents are the crate `presence`, dialogs are `sip_stack`.
 
+pub(crate) mod abroad;
 pub(crate) mod lists;
 pub(crate) mod manual;
 pub(crate) mod person;

@@ -123,7 +123,8 @@ fn accounts_and_domains_are_looked_at_first() {
         expect![[r#"
         Passes sender: alice@contoso.example exists and is enabled
         Notes sender's devices: none is registered: nothing comes from them now
-        Stops policy: fabrikam.example is not a domain of this server, and no partner
+        Passes permission: alice@contoso.example may talk with other organisations
+        Stops route: this server has no way to other organisations: requests to them are answered 403
     "#]],
     );
     check(
@@ -131,7 +132,8 @@ fn accounts_and_domains_are_looked_at_first() {
         "erin@fabrikam.example",
         "alice@contoso.example",
         expect![[r#"
-        Stops sender: fabrikam.example is not a domain of this server
+        Notes sender: erin@fabrikam.example is of another organisation; our Access Edge decides whether it is heard
+        Stops route: this server has no way to other organisations: requests to them are answered 403
         Passes recipient: alice@contoso.example exists and is enabled
     "#]],
     );
