@@ -18,7 +18,7 @@ use directory::{SipAddress, UserId};
 use federation::HostPort;
 use node::{Expected, Side};
 use presence::address_of_uri;
-use sip_message::{HeaderId, Method};
+use sip_message::{HeaderId, Host, Method, Uri};
 use sip_stack::hop::{PeerHop, Place};
 use sip_stack::stack::{NextHop, Target};
 
@@ -31,6 +31,9 @@ use crate::router::Recipient;
 /// Tells a user of ours that somebody vouches for who writes or calls: the clearinghouse that the other organisation is a member
 /// of. Our own servers alone say it.
 pub(crate) const VOUCHED_BY: &str = "Chancery-Vouched-By";
+
+/// Subscriptions that people of one other organisation may have: a quarter of the table, so that nobody fills it alone.
+const WATCHERS_OF_DOMAIN_MAX: usize = 50_000;
 
 /// Why a user's request goes no further. The user is told, in a Warning (RFC 3261 §20.43).
 struct Barred {
@@ -68,17 +71,12 @@ impl FrontEnd {
     pub(crate) fn someone(&self, request: &Request<'_>, sender: Sender) -> Result<Someone, Refusal> {
         match sender {
             Sender::User(user) => Ok(Someone::Home(user)),
-            Sender::Partner => match self.from_of(request) {
+            Sender::Partner => match address_in_from(request) {
                 Some(address) => Ok(Someone::Elsewhere(Arc::new(address))),
                 None => Err(Refusal::new(403, "From is no address of a person")),
             },
             Sender::Party => Err(Refusal::new(403, "a party of a dialog may not leave it")),
         }
-    }
-
-    /// The address in From.
-    pub(crate) fn from_of(&self, request: &Request<'_>) -> Option<SipAddress> {
-        address_of_uri(request.message.from().ok()?.uri.as_str())
     }
 
     /// What somebody elsewhere may ask of whom, outside of calls that are up.
@@ -122,8 +120,9 @@ impl FrontEnd {
         user: UserId,
     ) -> Result<(SipAddress, Target), Refusal> {
         let uri = request.message.request_uri_text();
-        // An address of IP, or one that is no person's, is nobody's that a partner could have.
-        let Some(address) = address_of_uri(uri) else { return Err(Refusal::new(403, NO_ROUTE.reason)) };
+        // An IP address, or a name that no domain can have (RFC 6761 §6.4), is a device's and no person's.
+        let address = request.uri.filter(names_a_domain).and_then(|_| address_of_uri(uri));
+        let Some(address) = address else { return Err(Refusal::new(403, NO_ROUTE.reason)) };
         if !self.may_federate(user) {
             return Err(self.barred(&NO_PERMISSION));
         }
@@ -148,11 +147,48 @@ impl FrontEnd {
         Ok((address, target))
     }
 
+    /// Whether people of an organisation have as many subscriptions as they may.
+    pub(crate) fn check_watchers_from(&self, who: &Someone) -> Result<(), Refusal> {
+        let Someone::Elsewhere(address) = who else { return Ok(()) };
+        match self.watchers_from.get(address.domain()) {
+            Some(count) if *count >= WATCHERS_OF_DOMAIN_MAX => {
+                Err(Refusal::later("people of one other organisation have too many subscriptions"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn watcher_begins(&mut self, who: &Someone) {
+        if let Someone::Elsewhere(address) = who {
+            *self.watchers_from.entry(address.domain().into()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn watcher_ends(&mut self, who: &Someone) {
+        if let Someone::Elsewhere(address) = who
+            && let Some(count) = self.watchers_from.get_mut(address.domain())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.watchers_from.remove(address.domain());
+            }
+        }
+    }
+
     fn barred(&self, why: &Barred) -> Refusal {
         let host = &self.config.listeners[0].advertised_host;
         let warning = format!("{WARNING_MISCELLANEOUS} {host} \"{}\"", why.told);
         Refusal::new(403, why.reason).with(HeaderId::Warning, warning)
     }
+}
+
+/// The address in From.
+pub(crate) fn address_in_from(request: &Request<'_>) -> Option<SipAddress> {
+    address_of_uri(request.message.from().ok()?.uri.as_str())
+}
+
+fn names_a_domain(uri: &Uri<'_>) -> bool {
+    matches!(uri.host(), Host::Name(name) if !name.to_ascii_lowercase().ends_with(".invalid"))
 }
 
 /// Whether a SUBSCRIBE is to presence: nothing else is watched across organisations.

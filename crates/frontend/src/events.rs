@@ -315,6 +315,7 @@ impl FrontEnd {
             }
         };
         let flow = request.arrival.flow;
+        self.watcher_begins(who);
         self.watchers.insert(accepted.id, Watcher { who: who.clone(), flow, watched });
         self.watchers_on.entry(flow).or_default().push(accepted.id);
         Ok(accepted)
@@ -354,7 +355,10 @@ impl FrontEnd {
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
         match package {
-            Package::Presence => self.permit_presence(subscribe, who, recipient),
+            Package::Presence => {
+                self.check_watchers_from(who)?;
+                self.permit_presence(subscribe, who, recipient)
+            }
             _ => Err(Refusal::new(489, "another organisation watches presence alone")
                 .with(HeaderId::AllowEvents, Package::Presence.name())),
         }
@@ -428,6 +432,7 @@ impl FrontEnd {
 
     fn subscription_ended(&mut self, id: SubscriptionId) {
         let Some(watcher) = self.watchers.remove(&id) else { return };
+        self.watcher_ends(&watcher.who);
         self.leaves_flow(id, watcher.flow);
         match watcher.watched {
             Watched::Registrations(_) | Watched::Watchers(_) => {}

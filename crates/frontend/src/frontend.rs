@@ -119,6 +119,8 @@ pub struct FrontEnd {
     pub(crate) tag_key: u64,
     /// What the subscriptions are about.
     pub(crate) watchers: HashMap<SubscriptionId, Watcher, foldhash::fast::FixedState>,
+    /// How many of them people of each other organisation have, by domain.
+    pub(crate) watchers_from: BTreeMap<Box<str>, usize>,
     /// The same by the flow that leads to the watcher.
     pub(crate) watchers_on: HashMap<Flow, SmallVec<[SubscriptionId; 1]>, foldhash::quality::FixedState>,
     pub(crate) document_queues: Queues,
@@ -273,6 +275,7 @@ impl FrontEnd {
             sweeps_calls: false,
             log_waiting: 0,
             watchers: HashMap::with_hasher(fast.clone()),
+            watchers_from: BTreeMap::new(),
             watchers_on: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             document_queues: Queues::default(),
             document_watches: BTreeMap::new(),
@@ -404,12 +407,13 @@ impl FrontEnd {
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: &Peer, token: Option<node::ConnectToken>) {
-        self.stack.handle_connected(self.now.monotonic, connection, peer, token);
         let server = federation::server_of(&self.config.servers, peer);
         if let Some(server) = server {
             self.stack.name_server(connection, &server.host);
             self.servers.connected(connection, server);
         }
+        // What waits for the connection leaves at once, and says whom it faces.
+        self.stack.handle_connected(self.now.monotonic, connection, peer, token);
         let must_sign_in = token.is_none() && server.is_none();
         let deadline = must_sign_in
             .then(|| self.timers.insert(self.now.monotonic + SIGN_IN_DEADLINE, Due::SignIn(connection)));

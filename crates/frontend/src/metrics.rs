@@ -212,6 +212,11 @@ impl FrontEnd {
             ("chancery_presence_publications", "Publications in force", self.publications.len() as f64),
             ("chancery_presence_lists", "Subscriptions to lists in force", lists as f64),
             ("chancery_presence_list_members", "Members of all lists that are watched", rows as f64),
+            (
+                "chancery_presence_watched_elsewhere",
+                "People of other organisations whom the server watches for lists",
+                self.abroad.len() as f64,
+            ),
             ("chancery_sip_transactions", "Transactions under way", self.stack.pending() as f64),
             (
                 "chancery_sip_contexts",

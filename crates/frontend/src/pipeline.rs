@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use directory::UserId;
+use federation::ServerRole;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
 use sign_in::{Attempt, Authenticator, Proof, credentials_for};
@@ -269,12 +270,7 @@ impl FrontEnd {
     ) -> Result<Sender, Refusal> {
         let message = request.message;
         let is_register = request.method == Method::Register;
-        // On every method, within dialogs too.
-        if let Provenance::Partner(origin) = &request.provenance
-            && !message.from().is_ok_and(|from| origin.is_domain_of(&from.uri))
-        {
-            return Err(Refusal::new(403, "From is not of the domain that the partner proved"));
-        }
+        check_origin(request)?;
         if !is_register && request.own_routes.sender_is_party {
             return Ok(Sender::Party);
         }
@@ -287,6 +283,12 @@ impl FrontEnd {
             }
             Provenance::Server { asserted: None, .. } => {
                 return Err(Refusal::new(403, "a server of ours speaks for nobody"));
+            }
+            Provenance::Partner(_) if is_register => {
+                return Err(Refusal::new(
+                    403,
+                    "a person of another organisation registers and publishes nothing",
+                ));
             }
             Provenance::Partner(_) => return Ok(Sender::Partner),
             Provenance::Client | Provenance::Remote { asserted: None, .. } => {}
@@ -503,6 +505,23 @@ impl FrontEnd {
             .header(HeaderId::AllowEvents, ALLOW_EVENTS)
             .header(HeaderId::Accept, "*/*");
         self.answer(request, 200, response);
+    }
+}
+
+/// What came through an edge speaks for the domain that the edge proved, on every method, within dialogs too.
+pub(crate) fn check_origin(request: &Request<'_>) -> Result<(), Refusal> {
+    match &request.provenance {
+        Provenance::Partner(origin) => {
+            match request.message.from().is_ok_and(|from| origin.is_domain_of(&from.uri)) {
+                true => Ok(()),
+                false => Err(Refusal::new(403, "From is not of the domain that the partner proved")),
+            }
+        }
+        // An edge asks nothing for itself.
+        Provenance::Server { server, .. } if server.role == ServerRole::AccessEdge => {
+            Err(Refusal::new(403, "an edge does not say where a request comes from"))
+        }
+        Provenance::Client | Provenance::Server { .. } | Provenance::Remote { .. } => Ok(()),
     }
 }
 

@@ -79,6 +79,14 @@ impl PartnerOrigin {
 }
 
 impl Provenance {
+    /// The clearinghouse that vouches for the other organisation.
+    pub(crate) fn hub(&self) -> Option<&str> {
+        match self {
+            Provenance::Partner(origin) => origin.hub.as_deref(),
+            Provenance::Client | Provenance::Server { .. } | Provenance::Remote { .. } => None,
+        }
+    }
+
     /// The remote client's flow.
     pub(crate) fn remote(&self) -> Option<&Arc<RemoteFlow>> {
         match self {

@@ -10,17 +10,17 @@ use sip_stack::route::{Facing, ServerMark};
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
 use crate::calls::Devices;
-use crate::elsewhere::VOUCHED_BY;
+use crate::elsewhere::{VOUCHED_BY, address_in_from};
 use crate::frontend::FrontEnd;
 use crate::people::Someone;
-use crate::pipeline::{Refusal, Request, Sender};
+use crate::pipeline::{Refusal, Request, Sender, check_origin};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
 const TRUST_HEADERS: [&str; 3] = ["Chancery-Origin", "Chancery-Member", VOUCHED_BY];
 
-/// The changes that [`FrontEnd::forwarding`] makes at the most: the trust headers and four others.
-const CHANGES_MAX: usize = TRUST_HEADERS.len() + 4;
+/// The changes that [`FrontEnd::forwarding`] makes at the most: the trust headers and five others.
+const CHANGES_MAX: usize = TRUST_HEADERS.len() + 5;
 
 /// Whom a Request-URI means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,9 @@ pub(crate) fn asserted(address: &SipAddress) -> String {
 impl FrontEnd {
     /// Forwards a request, or does for it what only this server can.
     pub(crate) fn route(&mut self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
+        if request.own_routes.destination.is_some() && sender == Sender::Partner {
+            return Err(Refusal::new(403, "another organisation follows a dialog that it is no party of"));
+        }
         if let Some(destination) = &request.own_routes.destination {
             self.within_call(request, sender);
             if *destination == Err(TokenError::Forged) {
@@ -107,10 +110,11 @@ impl FrontEnd {
     /// A request of a user of ours that names nobody of ours: a device by its contact, or somebody of another organisation.
     fn route_elsewhere(&mut self, request: &Request<'_>, user: UserId) -> Result<(), Refusal> {
         let begins = request.message.to_tag().is_none();
-        if begins && matches!(request.method, Method::Invite | Method::Refer) {
-            if let Some(done) = self.route_to_device(request, user) {
-                return done;
-            }
+        if begins
+            && matches!(request.method, Method::Invite | Method::Refer)
+            && let Some(done) = self.route_to_device(request, user)
+        {
+            return done;
         }
         let (address, target) = self.target_elsewhere(request, user)?;
         match request.method {
@@ -255,9 +259,17 @@ impl FrontEnd {
         }
         let identity = match sender {
             Sender::User(user) => self.users.get(user).map(|a| asserted(&a.user.address)),
-            Sender::Partner => self.from_of(request).map(|address| asserted(&address)),
+            Sender::Partner => address_in_from(request).map(|address| asserted(&address)),
+            // A server of ours at the other side of the dialog is told, too; the Route entry has proved From.
+            Sender::Party if matches!(request.own_routes.destination, Some(Ok(Facing::Server(_)))) => {
+                let from = address_in_from(request).filter(|from| self.users.find_address(from).is_some());
+                from.map(|address| asserted(&address))
+            }
             Sender::Party => None,
         };
+        if let Some(hub) = request.provenance.hub() {
+            changes.push(HeaderChange::AppendNamed(VOUCHED_BY, hub.to_owned()));
+        }
         changes.push(match identity {
             Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value),
             None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
@@ -275,7 +287,7 @@ impl FrontEnd {
 
     /// An ACK of a 2xx follows its dialog; any other belongs to a refusal that nobody remembers (RFC 3261 §16.11).
     pub(crate) fn forward_ack(&mut self, request: &Request<'_>) {
-        if !request.own_routes.sender_is_party {
+        if !request.own_routes.sender_is_party || check_origin(request).is_err() {
             return;
         }
         if !matches!(request.own_routes.destination, Some(Ok(_))) {

@@ -23,6 +23,7 @@ use smallvec::{SmallVec, smallvec};
 
 use self::identity::{Kind, Wrapping};
 use self::mailbox::{DeviceId, Next, PAGE, Superseded};
+use crate::elsewhere::VOUCHED_BY;
 use crate::frontend::{Due, FrontEnd, Persisting, Querying, describe};
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender};
@@ -130,8 +131,7 @@ impl FrontEnd {
             return Err(Refusal::new(480, "the mailbox of the user is full"));
         }
         let recipient_address = account.user.address.clone();
-        let kept =
-            self.as_kept(request.message, request.own_routes.count, &recipient_address, &sender_address)?;
+        let kept = self.as_kept(request, &recipient_address, &sender_address)?;
         let sequence = self.users.get_mut(to).expect("the recipient was just found").mailbox.allot();
         let stored = StoredMessage {
             owner: to,
@@ -178,7 +178,7 @@ impl FrontEnd {
         if account.mailbox.has_other_devices(origin) {
             let address = &account.user.address;
             let identity = identity::identity(request.message, wrapping, address.as_str());
-            let message = self.as_kept(request.message, request.own_routes.count, &to, address)?;
+            let message = self.as_kept(request, &to, address)?;
             let out = MessageOut { from: user, origin, to, identity, message };
             let server = request.server.expect("a MESSAGE has a transaction");
             self.messages_out.insert(server, Box::new(out));
@@ -213,13 +213,8 @@ impl FrontEnd {
     }
 
     /// The MESSAGE as every device will see it: without the way it came, with a date and its proven sender.
-    fn as_kept(
-        &self,
-        message: &Message,
-        own_routes: usize,
-        to: &SipAddress,
-        from: &SipAddress,
-    ) -> Result<Message, Refusal> {
+    fn as_kept(&self, request: &Request<'_>, to: &SipAddress, from: &SipAddress) -> Result<Message, Refusal> {
+        let message = request.message;
         let uri = ["sip:", to.as_str()].concat();
         let mut edit = Edit::new(message);
         edit.request_uri(&uri)
@@ -230,7 +225,10 @@ impl FrontEnd {
         for name in trust_headers(message) {
             edit.remove_named(name);
         }
-        if own_routes > 0 {
+        if let Some(hub) = request.provenance.hub() {
+            edit.append_named(VOUCHED_BY, hub);
+        }
+        if request.own_routes.count > 0 {
             edit.remove(HeaderId::Route);
         }
         edit.set(HeaderId::PAssertedIdentity, asserted(from));

@@ -7,6 +7,7 @@ mod calls_forwarding;
 mod calls_log;
 mod calls_transfer;
 mod documents;
+mod elsewhere;
 mod explain;
 mod messages;
 mod messages_quiet;
