@@ -62,6 +62,7 @@ fn another_policy_is_seen_at_once_by_whom_no_rule_names() {
             presence: policy.clone(),
             calls: Default::default(),
             federation: Default::default(),
+            remote_access: true,
             transactions_max: crate::TRANSACTIONS_MAX,
         };
         assert_eq!(world.call(Call::Configure(Box::new(adjustable))), Answer::Done);
