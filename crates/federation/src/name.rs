@@ -35,23 +35,57 @@ pub(crate) struct Normal(SmallVec<[u8; NAME_OCTETS_MAX + 3]>);
 
 impl Normal {
     pub(crate) fn of(text: &str) -> Option<Normal> {
-        let text = text.strip_suffix('.').unwrap_or(text);
-        let label_fits = |label: &[u8]| {
-            (1..=LABEL_OCTETS_MAX).contains(&label.len())
-                && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-                && label.first() != Some(&b'-')
-                && label.last() != Some(&b'-')
-        };
-        let labels = || text.as_bytes().split(|b| *b == b'.');
-        let is_numeric = |label: &[u8]| label.iter().all(u8::is_ascii_digit);
-        let fits = text.len() <= NAME_OCTETS_MAX
-            && labels().all(label_fits)
-            && !labels().next_back().is_some_and(is_numeric);
-        fits.then(|| Normal(text.bytes().map(|b| b.to_ascii_lowercase()).collect()))
+        let text = text.strip_suffix('.').unwrap_or(text).as_bytes();
+        if text.len() > NAME_OCTETS_MAX {
+            return None;
+        }
+        let mut normal = SmallVec::new();
+        let mut label = Label::default();
+        for octet in text {
+            match octet {
+                b'.' => std::mem::take(&mut label).end()?,
+                b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => label.push(*octet),
+                _ => return None,
+            }
+            normal.push(octet.to_ascii_lowercase());
+        }
+        let is_numeric = label.is_numeric;
+        label.end()?;
+        // A last label of digits is the end of an address.
+        if is_numeric { None } else { Some(Normal(normal)) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("labels are ASCII")
+    }
+}
+
+/// A label as far as it was read.
+struct Label {
+    octets: usize,
+    starts_with_hyphen: bool,
+    last: u8,
+    is_numeric: bool,
+}
+
+impl Default for Label {
+    fn default() -> Label {
+        Label { octets: 0, starts_with_hyphen: false, last: 0, is_numeric: true }
+    }
+}
+
+impl Label {
+    fn push(&mut self, octet: u8) {
+        self.starts_with_hyphen |= self.octets == 0 && octet == b'-';
+        self.octets += 1;
+        self.last = octet;
+        self.is_numeric &= octet.is_ascii_digit();
+    }
+
+    /// `None` where it is no label.
+    fn end(self) -> Option<()> {
+        let fits = (1..=LABEL_OCTETS_MAX).contains(&self.octets);
+        (fits && !self.starts_with_hyphen && self.last != b'-').then_some(())
     }
 }
 
@@ -126,6 +160,8 @@ mod tests {
             "192.0.2.1",
             "a.b.1",
             "-a.example",
+            "a-.example",
+            "a.example-",
             "a b",
             "a\0.example",
             "ä.example",
