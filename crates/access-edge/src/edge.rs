@@ -20,7 +20,7 @@ use crate::admin::{Answer, Call, Connection};
 use crate::border::Entries;
 use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
-use crate::links::{Link, Links, Who};
+use crate::links::{Kind, Link, Links, Who};
 use crate::metrics::Counters;
 use crate::token::Sealer;
 
@@ -234,7 +234,7 @@ impl AccessEdge {
 
     /// Asks of every connection again who it is, and closes those that have lost their standing.
     fn judge_links(&mut self) -> usize {
-        let mut lost = Vec::new();
+        let (mut lost, mut settled) = (Vec::new(), Vec::new());
         for (connection, link) in self.links.iter_mut() {
             let who = Who::of(&link.peer, self.config.mode, &self.config.servers, &self.config.policy);
             let has_lost = matches!(
@@ -243,9 +243,15 @@ impl AccessEdge {
             );
             // Whoever is of another name now, or of fewer, is judged by the next request.
             link.who = who;
+            if link.who.kind() == Kind::Partner {
+                settled.extend(link.deadline.take());
+            }
             if has_lost {
                 lost.push(connection);
             }
+        }
+        for timer in settled {
+            self.timers.cancel(timer);
         }
         for connection in &lost {
             self.cut(*connection, "it proves nobody any more whom the policy lets in");
@@ -264,6 +270,20 @@ impl AccessEdge {
                 Vec::new(),
             );
         }
+    }
+
+    /// A discovered partner that comes on the watch list calls the operator, once.
+    pub(crate) fn say_who_is_watched(&mut self, domain: &str, was_watched: bool) {
+        if was_watched || !self.budgets.discovered.is_watched(domain) {
+            return;
+        }
+        self.report(
+            Level::Warn,
+            "partner-watched",
+            None,
+            "a discovered partner asks for addresses as if it were collecting them",
+            vec![("domain", domain.to_owned())],
+        );
     }
 
     /// Works off what the stack has to tell.
@@ -296,7 +316,9 @@ impl AccessEdge {
                         self.signed_in(connection);
                     }
                     Some(Telling::Discovered(domain)) => {
+                        let was_watched = self.budgets.discovered.is_watched(&domain);
                         self.budgets.discovered.answered(self.now, &domain, status);
+                        self.say_who_is_watched(&domain, was_watched);
                     }
                     Some(Telling::Client(_)) | None => {}
                 }

@@ -20,6 +20,9 @@ use crate::refused::Refused;
 use crate::routes::{Leads, OwnRoutes};
 use crate::strict;
 
+/// What crosses the border with other organisations (RFC 3261 §21.4.6).
+const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, INFO, PRACK, UPDATE";
 /// What an edge answers to OPTIONS that ask itself.
 const SUPPORTED: &str = "path, outbound";
 
@@ -314,6 +317,9 @@ impl AccessEdge {
         for (id, value) in &refused.headers {
             response.header(*id, value);
         }
+        if refused.status == 405 {
+            response.header(HeaderId::Allow, ALLOW);
+        }
         if self.links.get(request.connection).is_some_and(|link| link.who.kind() == Kind::Server) {
             response.header(HeaderId::Warning, self.warning(refused.warning()));
         }
@@ -332,7 +338,11 @@ impl AccessEdge {
         road: &federation::Road,
     ) -> Result<Option<Arc<str>>, Refused> {
         let user = request.uri.and_then(|uri| uri.user_unescaped()).unwrap_or_default().to_ascii_lowercase();
+        let was_watched = self.budgets.discovered.is_watched(&road.domain);
         self.budgets.take_of_road(self.now, road, &user)?;
+        if road.mode == RoadMode::Discovered {
+            self.say_who_is_watched(&road.domain, was_watched);
+        }
         Ok((road.mode == RoadMode::Discovered).then(|| road.domain.clone()))
     }
 }

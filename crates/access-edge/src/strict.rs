@@ -10,14 +10,12 @@
 use sip_message::{Header, HeaderId, Message};
 
 /// Headers that stand once, besides those that `validate` counts: a second one would be for the reader who looks at the last.
-const ONCE: [HeaderId; 18] = [
+const ONCE: [HeaderId; 16] = [
     HeaderId::ContentType,
     HeaderId::ContentDisposition,
     HeaderId::Date,
     HeaderId::Event,
     HeaderId::Expires,
-    HeaderId::Identity,
-    HeaderId::IdentityInfo,
     HeaderId::MaxBreadth,
     HeaderId::MimeVersion,
     HeaderId::MinExpires,

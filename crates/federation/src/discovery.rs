@@ -153,6 +153,13 @@ impl Budgets {
         lookup(domain).is_some_and(|domain| self.partners.remove(domain.as_str()).is_some())
     }
 
+    /// Whether a partner stands on the watch list.
+    pub fn is_watched(&self, domain: &str) -> bool {
+        lookup(domain)
+            .and_then(|domain| self.partners.get(domain.as_str()))
+            .is_some_and(|partner| partner.watched.is_some())
+    }
+
     /// The watch list, by domain.
     pub fn watch_list(&self) -> impl Iterator<Item = WatchEntry> {
         self.partners.iter().filter_map(|(domain, partner)| {

@@ -58,6 +58,34 @@ fn what_is_not_allowed_is_refused_both_ways_and_explained_inside() {
 }
 
 #[test]
+fn registrations_and_publications_stay_within_an_organisation() {
+    let mut d = Direct::new();
+    let (inside, outside) = (d.wire_of_director(), d.wire_of_fabrikam());
+    for method in ["REGISTER", "PUBLISH"] {
+        let head = d.w.head(method, ALICE, TO, ALICE);
+        d.w.send(outside, &head, "");
+        let answer = d.w.got(d.fabrikam).1;
+        assert_eq!((answer.status(), d.w.refusal()), (Some(405), "method"));
+        assert!(answer.header(HeaderId::Allow).is_some());
+        let head = d.w.head(method, TO, ALICE, TO);
+        d.w.send(inside, &head, "");
+        assert_eq!((d.w.status(d.director), d.w.refusal()), (405, "method"));
+    }
+}
+
+#[test]
+fn whoever_becomes_a_partner_need_not_sign_in() {
+    let mut d = Direct::with("");
+    let wire = d.wire_of_fabrikam();
+    assert_eq!(set_policy(&mut d, FABRIKAM), 0);
+    d.w.pass_time(Duration::from_secs(120));
+    assert!(d.w.is_up(wire));
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    assert_eq!(d.w.got(d.director).1.method().as_str(), "MESSAGE");
+}
+
+#[test]
 fn a_partner_that_may_not_begin_may_go_on() {
     let mut d = Direct::with(&format!("{FABRIKAM}direction = \"out\"\n"));
     let (inside, outside) = (d.wire_of_director(), d.wire_of_fabrikam());
@@ -254,6 +282,7 @@ fn a_discovered_partner_is_found_by_dns_and_watched_when_it_collects_addresses()
         d.w.answer(&guess, 404, &[]);
         assert_eq!(d.w.status(litware), 404);
     }
+    assert_eq!(d.w.reports.iter().filter(|report| report.event == "partner-watched").count(), 1);
     let Answer::WatchList(watched) = d.w.call(d.edge, Call::WatchList) else { panic!("a list") };
     assert_eq!(watched.iter().map(|entry| &*entry.domain).collect::<Vec<_>>(), ["litware.example"]);
     let domain = "litware.example".to_owned();
