@@ -1,9 +1,9 @@
 //! The strict reading: what two parsers could read differently does not pass.
 //!
 //! Whoever stands behind an edge acts on what the edge believed to have checked. So every message that an honest reader might
-//! cut, join or choose differently is refused here, though RFC 3261 allows some of it: blanks before a colon, folded lines (a
-//! reader that does not join them finds headers where we find text), a header twice that stands once, octets that end a text
-//! elsewhere.
+//! cut, join or choose differently is refused here, though RFC 3261 allows some of it: blanks before a colon, folded lines of
+//! headers that say who sends, where to or how long, or that look like headers themselves; a header twice that stands once;
+//! octets that end a text elsewhere. COMPAT: other headers may be folded, as Cisco and Cirpack do with theirs.
 //! `Message::parse` and `Message::validate` have refused before what no reader may accept: a CR or LF alone, two
 //! Content-Lengths, a body that is shorter than stated, doubled From, To, Call-ID, CSeq and Max-Forwards.
 
@@ -27,6 +27,30 @@ const ONCE: [HeaderId; 16] = [
     HeaderId::SessionExpires,
     HeaderId::SipIfMatch,
     HeaderId::SubscriptionState,
+];
+
+/// Headers that are not folded: who sends, where to, which dialog, how long.
+const UNFOLDED: [HeaderId; 20] = [
+    HeaderId::CSeq,
+    HeaderId::CallId,
+    HeaderId::Contact,
+    HeaderId::ContentLength,
+    HeaderId::ContentType,
+    HeaderId::Event,
+    HeaderId::From,
+    HeaderId::Identity,
+    HeaderId::MaxForwards,
+    HeaderId::PAssertedIdentity,
+    HeaderId::PPreferredIdentity,
+    HeaderId::Path,
+    HeaderId::RecordRoute,
+    HeaderId::ReferTo,
+    HeaderId::ReferredBy,
+    HeaderId::Replaces,
+    HeaderId::Route,
+    HeaderId::ServiceRoute,
+    HeaderId::To,
+    HeaderId::Via,
 ];
 
 /// Looks at a message and at the octets that it was parsed from; says what could be read in two ways.
@@ -64,10 +88,27 @@ fn check_line(bytes: &[u8], header: &Header<'_>) -> Result<(), &'static str> {
     }
     // A fold may stand before the value too.
     let end = header.value.as_ptr().addr() - bytes.as_ptr().addr() + header.value.len();
-    if memchr::memchr2(b'\r', b'\n', &bytes[behind..end]).is_some() {
-        return Err("a header is folded");
+    let value = &bytes[behind + 1..end];
+    let mut continuations = value.split(|byte| matches!(byte, b'\r' | b'\n')).skip(1).peekable();
+    if continuations.peek().is_none() {
+        return Ok(());
+    }
+    let is_ours = || header.name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"Chancery-"));
+    if UNFOLDED.contains(&header.id) || is_ours() {
+        return Err("a header is folded that says who, where to or how long");
+    }
+    if continuations.any(looks_like_header) {
+        return Err("the continuation of a folded header could be taken for a header");
     }
     Ok(())
+}
+
+/// Whether a reader that does not join lines would find a header here.
+fn looks_like_header(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    let name = line[..colon].trim_ascii();
+    // RFC 3261 §25.1, `token`.
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
 }
 
 /// What no text holds: everything below the blank but tabs and line ends (RFC 3261 §25.1 lets them be quoted).
@@ -101,6 +142,11 @@ mod tests {
     fn an_honest_message_passes() {
         assert_eq!(reading("", ""), Ok(()));
         assert_eq!(
+            reading("Subject: a\n b\nX-Thing:\n a=\"sip:x\",\n\tc d: e\n", ""),
+            Ok(()),
+            "folds of others"
+        );
+        assert_eq!(
             reading("P-Asserted-Identity: <sip:b@b.example>\nP-Asserted-Identity: <tel:+1>\n", ""),
             Ok(())
         );
@@ -111,8 +157,10 @@ mod tests {
         let blank = Err("a blank stands before the colon of a header");
         assert_eq!(reading("P-Asserted-Identity : <sip:x@x.example>\n", ""), blank);
         assert_eq!(reading("Subject\t: x\n", ""), blank);
-        let folded = Err("a header is folded");
-        assert_eq!(reading("X-Thing: a\n From: <sip:x@x.example>\n", ""), folded);
+        let folded = Err("a header is folded that says who, where to or how long");
+        let hidden = Err("the continuation of a folded header could be taken for a header");
+        assert_eq!(reading("X-Thing: a\n From: <sip:x@x.example>\n", ""), hidden);
+        assert_eq!(reading("Subject: a\n b\n\tRoute : <sip:x;lr>\n", ""), hidden);
         assert_eq!(reading("P-Asserted-Identity:\n <sip:x@x.example>\n", ""), folded);
         assert_eq!(reading("Route: <sip:x.example;lr>,\n <sip:y.example;lr>\n", ""), folded);
         assert_eq!(reading("Chancery-origin: partner;\n domain=x\n", ""), folded);
