@@ -12,6 +12,7 @@ mod people;
 mod presence;
 mod procstat;
 mod register;
+mod relay;
 mod sip;
 mod turn;
 
@@ -34,6 +35,7 @@ commands
   call        W5  INVITE/180/200/ACK/BYE/200
   turn-alloc  W6  TURN allocate and delete
   turn-relay  W6  TURN channel data, echoed by the peer
+  relay       W8  MESSAGE across an Access Edge, whose servers on both sides we are
   limits          what system calls and cryptography cost on this machine
   procstat        CPU and memory of --pid and its descendants
 
@@ -48,6 +50,10 @@ how much
   --timeout S (an operation, default 10)  --limit S (a phase, default 300)
   --people N --devices N --contacts N  --compress X  --sign-in-secs S  --secs S  --storm-secs S
   --size BYTES  --outbound  --preauth  --no-ring  --ping S  --settle S  --hold S
+relay
+  --inside A:P  --outside A:P (the edge's listeners)  --front A:P  --partner A:P (where we listen)
+  --certs DIR (ca.pem, front.pem, partner.pem and their keys)  --partner-domain partner.test
+  --from both|inside|outside  --inside-conns N (default 4)  --outside-conns N (default 250)
 measured
   --pid P[,P]  the server's root process(es): descendants are included
   --label TEXT  copied into the output
@@ -288,6 +294,70 @@ fn main() {
             );
             unregister(&mut c, users);
         }
+        "relay" => {
+            let mut c = core_for(&a, 0);
+            let address = |name: &str| -> SocketAddrV4 {
+                let at: SocketAddrV4 = a
+                    .str(name, "")
+                    .parse()
+                    .unwrap_or_else(|_| die(&format!("--{name}: an address and a port are needed")));
+                if !at.ip().is_loopback() {
+                    die(&format!("--{name} must be a loopback address"));
+                }
+                at
+            };
+            let parties = [
+                relay::Party {
+                    edge: address("inside"),
+                    own: address("front"),
+                    certificate: "front",
+                    domain: c.cfg.domain.clone(),
+                    conns: a.num("inside-conns", 4),
+                },
+                relay::Party {
+                    edge: address("outside"),
+                    own: address("partner"),
+                    certificate: "partner",
+                    domain: a.str("partner-domain", "partner.test"),
+                    conns: a.num("outside-conns", 250),
+                },
+            ];
+            let from = match a.str("from", "both").as_str() {
+                "both" => &relay::Side::BOTH[..],
+                "inside" => &[relay::Side::Inside],
+                "outside" => &[relay::Side::Outside],
+                _ => die("--from: both, inside or outside"),
+            };
+            let certs = a.str("certs", "");
+            let ends = relay::connect(&mut c, parties, &certs, window.min(20)).unwrap_or_else(|e| die(&e));
+            let size = a.num("size", 100usize);
+            let mut w = relay::Relay::new(warm(window), &ends, from, size);
+            run(&mut c, &mut w, Some(limit));
+            if w.pacer.done == 0 {
+                die(&format!("nothing came through, failures {:?}, {}", w.bad_status, stats(&c)));
+            }
+            c.stats = Default::default();
+            let mut w = relay::Relay::new(main(window), &ends, from, size);
+            let m = Meter::start(&c.cfg.pids);
+            run(&mut c, &mut w, Some(limit));
+            let body = m.json(&c.cfg.pids, w.pacer.done);
+            out.line(
+                "run",
+                &format!(
+                    "\"conns\":{},\"window\":{window},\"rate\":{rate},\"size\":{size},{body},\"failed\":{},\"to_inside\":{},\"to_outside\":{},\"duplicates\":{},\"misrouted\":{},\"bad_status\":{:?},{},\"latency\":{},\"one_way\":{}",
+                    c.net.conns.len(),
+                    w.pacer.failed,
+                    w.delivered[0],
+                    w.delivered[1],
+                    w.duplicates,
+                    w.misrouted,
+                    w.bad_status,
+                    stats(&c),
+                    w.rtt.json(),
+                    w.one_way.json()
+                ),
+            );
+        }
         "call" => {
             let mut c = core_for(&a, users);
             c.connect_all(a.num("conns", users), 50).unwrap_or_else(|e| die(&e));
@@ -422,7 +492,10 @@ fn main() {
                 let m = Meter::start(&c.cfg.pids);
                 w.storm_phase(&mut c, a.num("storm-secs", 60.0f64), model().messages_per_s / compress);
                 run(&mut c, &mut w, Some(limit));
-                out.line("storm", &format!("{shape},{},{}", m.json(&c.cfg.pids, devices as u64), seen(&w, &c)));
+                out.line(
+                    "storm",
+                    &format!("{shape},{},{}", m.json(&c.cfg.pids, devices as u64), seen(&w, &c)),
+                );
             }
         }
         "tls-idle" => {
@@ -437,6 +510,7 @@ fn main() {
                 h
             };
             let base = procstat::mem(&c.cfg.pids);
+            let base_of: Vec<_> = c.cfg.pids.iter().map(|pid| procstat::mem(&[*pid])).collect();
             out.line("base", &format!("\"conns\":0,\"mem\":{}", base.json()));
             let mut have = 0;
             for n in steps {
@@ -472,10 +546,18 @@ fn main() {
                 let h = idle(&mut c, hold, ping);
                 let mem = procstat::mem(&c.cfg.pids);
                 let per = (mem.pss_kb as f64 - base.pss_kb as f64) / n as f64;
+                // In the order of --pid.
+                let per_server: Vec<f64> = c
+                    .cfg
+                    .pids
+                    .iter()
+                    .zip(&base_of)
+                    .map(|(pid, base)| (procstat::mem(&[*pid]).pss_kb as f64 - base.pss_kb as f64) / n as f64)
+                    .collect();
                 out.line(
                     "hold",
                     &format!(
-                        "\"conns\":{n},\"open\":{},\"mem\":{},\"pss_kb_per_conn\":{per:.2},\"tcp_mem_kb_both_ends\":{},\"pings\":{},\"closed\":{},{}",
+                        "\"conns\":{n},\"open\":{},\"mem\":{},\"pss_kb_per_conn\":{per:.2},\"pss_kb_per_conn_by_server\":{per_server:.2?},\"tcp_mem_kb_both_ends\":{},\"pings\":{},\"closed\":{},{}",
                         idle::open_count(&c),
                         mem.json(),
                         procstat::tcp_mem_kb(),

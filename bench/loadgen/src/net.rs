@@ -1,11 +1,16 @@
-//! Non-blocking UDP, TCP and TLS sockets on one epoll instance.
+//! Non-blocking UDP, TCP and TLS sockets on one epoll instance; TLS ones are opened, or accepted where another server calls.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme,
+};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +48,8 @@ impl Proto {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
+    /// No connection: others are accepted on it.
+    Listening,
     Connecting,
     Handshaking,
     Up,
@@ -54,11 +61,32 @@ pub struct Conn {
     pub proto: Proto,
     pub state: State,
     pub local: SocketAddrV4,
-    tls: Option<Box<ClientConnection>>,
+    tls: Option<Box<Connection>>,
+    /// Of a listening socket: how it shakes hands.
+    accepts: Option<Arc<ServerConfig>>,
+    /// The listening socket that it was accepted on.
+    pub listener: Option<usize>,
     /// Bytes received and not yet framed (stream transports).
     pub inbuf: Vec<u8>,
     outbuf: Vec<u8>,
     polling_out: bool,
+}
+
+impl Conn {
+    fn new(fd: i32, proto: Proto, state: State, local: SocketAddrV4, tls: Option<Box<Connection>>) -> Conn {
+        Conn {
+            fd,
+            proto,
+            state,
+            local,
+            tls,
+            accepts: None,
+            listener: None,
+            inbuf: Vec::new(),
+            outbuf: Vec::new(),
+            polling_out: false,
+        }
+    }
 }
 
 pub struct Net {
@@ -144,6 +172,24 @@ pub fn tls_config(o: &TlsOptions) -> Arc<ClientConfig> {
     Arc::new(c)
 }
 
+/// A server that asks for a certificate under these CAs, and takes nobody without one.
+pub fn tls_server_config(cert: &str, key: &str, authorities: &str) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_file_iter(authorities).expect("read the CAs") {
+        roots.add(authority.expect("a CA")).expect("a CA");
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let chain = CertificateDer::pem_file_iter(cert).expect("read a chain").map(|c| c.expect("a chain"));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("tls versions")
+        .with_client_cert_verifier(clients.build().expect("CAs"))
+        .with_single_cert(chain.collect(), PrivateKeyDer::from_pem_file(key).expect("read a key"))
+        .expect("a certificate with its key");
+    Arc::new(config)
+}
+
 fn last_err() -> io::Error {
     io::Error::last_os_error()
 }
@@ -202,6 +248,18 @@ impl Net {
 
     /// Opens a socket from `src` to `dst`. UDP is up at once; others report `Event::Up`.
     pub fn open(&mut self, proto: Proto, src: Ipv4Addr, dst: SocketAddrV4) -> io::Result<usize> {
+        let tls = (proto == Proto::Tls).then(|| self.tls_config.clone().expect("tls config"));
+        self.open_as(proto, src, dst, tls)
+    }
+
+    /// Opens a connection with a TLS configuration of its own.
+    pub fn open_as(
+        &mut self,
+        proto: Proto,
+        src: Ipv4Addr,
+        dst: SocketAddrV4,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> io::Result<usize> {
         let ty = if proto == Proto::Udp { libc::SOCK_DGRAM } else { libc::SOCK_STREAM };
         let fd = unsafe { libc::socket(libc::AF_INET, ty | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -240,27 +298,47 @@ impl Net {
             libc::getsockname(fd, (&mut s as *mut libc::sockaddr_in).cast(), &mut l);
             SocketAddrV4::new(Ipv4Addr::from(s.sin_addr.s_addr.to_ne_bytes()), u16::from_be(s.sin_port))
         };
-        let tls = match proto {
-            Proto::Tls => {
-                let cfg = self.tls_config.clone().expect("tls config");
-                Some(Box::new(ClientConnection::new(cfg, self.tls_name.clone()).expect("tls client")))
-            }
-            _ => None,
-        };
-        let id = self.conns.len();
-        let up = proto == Proto::Udp;
-        self.conns.push(Conn {
-            fd,
-            proto,
-            state: if up { State::Up } else { State::Connecting },
-            local,
-            tls,
-            inbuf: Vec::new(),
-            outbuf: Vec::new(),
-            polling_out: !up,
+        let tls = tls.map(|config| {
+            let client = ClientConnection::new(config, self.tls_name.clone()).expect("tls client");
+            Box::new(Connection::from(client))
         });
+        let up = proto == Proto::Udp;
+        let state = if up { State::Up } else { State::Connecting };
+        Ok(self.add(Conn { polling_out: !up, ..Conn::new(fd, proto, state, local, tls) }))
+    }
+
+    /// Listens for TLS connections. They come up as connections of their own, which say where they were accepted.
+    pub fn listen(&mut self, at: SocketAddrV4, tls: Arc<ServerConfig>) -> io::Result<usize> {
+        let listener = TcpListener::bind(at)?;
+        listener.set_nonblocking(true)?;
+        let conn = Conn::new(listener.into_raw_fd(), Proto::Tls, State::Listening, at, None);
+        Ok(self.add(Conn { accepts: Some(tls), ..conn }))
+    }
+
+    /// Accepts one connection of those that wait; the others are told of anew.
+    fn accept(&mut self, id: usize) {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let fd =
+            unsafe { libc::accept4(self.conns[id].fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+        if fd < 0 {
+            // Gone again, or taken in an earlier round.
+            return;
+        }
+        unsafe {
+            let on = 1i32;
+            libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&on as *const i32).cast(), 4);
+        }
+        let config = self.conns[id].accepts.clone().expect("a listening socket shakes hands");
+        let tls = Box::new(Connection::from(ServerConnection::new(config).expect("tls server")));
+        let conn = Conn::new(fd, Proto::Tls, State::Handshaking, self.conns[id].local, Some(tls));
+        self.add(Conn { listener: Some(id), ..conn });
+    }
+
+    fn add(&mut self, conn: Conn) -> usize {
+        let id = self.conns.len();
+        self.conns.push(conn);
         self.ctl(id, libc::EPOLL_CTL_ADD);
-        Ok(id)
+        id
     }
 
     fn ctl(&self, id: usize, op: i32) {
@@ -314,6 +392,10 @@ impl Net {
         let flags = ev.events as i32;
         match self.conns[id].state {
             State::Closed => None,
+            State::Listening => {
+                self.accept(id);
+                None
+            }
             State::Connecting => {
                 let mut err: i32 = 0;
                 let mut l = 4u32;

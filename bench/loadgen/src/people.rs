@@ -178,7 +178,8 @@ impl People {
             c.net.close(conn);
         }
         for device in &mut self.devices {
-            *device = Device { seat: Seat::Out, begun: 0, etag: String::new(), missing: 0, cseq: device.cseq };
+            *device =
+                Device { seat: Seat::Out, begun: 0, etag: String::new(), missing: 0, cseq: device.cseq };
         }
         self.sign_in_phase(c, seconds);
         self.messages = Some(Rate::new(messages_per_s, c.now()));
