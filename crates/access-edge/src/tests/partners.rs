@@ -199,3 +199,71 @@ fn a_call_to_a_partner_and_back_within_it() {
             Via: SIP/2.0/TLS dir.contoso.example
     "#]]);
 }
+
+/// Edges of one name share the key of sealed routes and nothing else; a restart is another edge.
+#[test]
+fn a_dialog_goes_on_through_another_edge_of_the_name() {
+    let mut d = Direct::new();
+    let inside = d.wire_of_director();
+    let to = "sip:bob@fabrikam.example";
+    let head = d.w.head("INVITE", to, "sip:alice@contoso.example", to);
+    d.w.send(inside, &format!("{head}\nRecord-Route: <sip:dir.contoso.example;lr>"), "");
+    let invite = d.w.got(d.fabrikam);
+    let outside_entry = String::from_utf8(invite.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    d.w.answer(&invite, 200, &[]);
+    let answered = d.w.got(d.director).1;
+    let inside_entry = String::from_utf8(answered.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+
+    let other = |key: [u8; 32], name: &'static str, d: &mut Direct| {
+        d.w.edge(name, "contoso.example", policy(FABRIKAM, &["contoso.example"]), |config| {
+            config.token_keys = vec![[1; 32], key];
+        })
+    };
+    let sibling = other([9; 32], "sibling", &mut d);
+    let stranger = other([8; 32], "stranger", &mut d);
+    let request = |method: &str, from: &str, to: &str, route: &str, number: u32| {
+        format!(
+            "{method} sip:x@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS x.invalid;branch=z9hG4bKx{number}\nMax-Forwards: 70\n\
+             From: {from}\nTo: {to}\nCall-ID: call-1\nCSeq: {number} {method}\nRoute: {route}"
+        )
+    };
+    let (alice, bob) = ("<sip:alice@contoso.example>;tag=f1", "<sip:bob@fabrikam.example>;tag=there");
+    let theirs = d.w.connect(d.fabrikam, stranger, Side::Outside);
+    d.w.send(theirs, &request("INFO", bob, alice, &outside_entry, 1), "");
+    assert_eq!(
+        (d.w.status(d.fabrikam), d.w.refusal()),
+        (403, "token-forged"),
+        "without the key nothing can be read"
+    );
+    let theirs = d.w.connect(d.fabrikam, sibling, Side::Outside);
+    d.w.send(theirs, &request("INFO", bob, alice, &outside_entry, 2), "");
+    assert_eq!(d.w.got(d.director).1.header(HeaderId::Route), Some(&b"<sip:dir.contoso.example;lr>"[..]));
+    let ours = d.w.connect(d.director, sibling, Side::Inside);
+    d.w.send(ours, &request("BYE", alice, bob, &inside_entry, 3), "");
+    assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "BYE");
+}
+
+/// What comes in goes to the first server inside that takes it.
+#[test]
+fn a_server_inside_that_is_down_is_stepped_over() {
+    let mut w = World::empty();
+    let edge = w.edge("edge", "contoso.example", policy(FABRIKAM, &["contoso.example"]), |config| {
+        config.next_hops.insert(0, "gone.contoso.example".parse().unwrap());
+        config.next_hops.insert(1, "impostor.contoso.example".parse().unwrap());
+    });
+    let certificate_of = |host: &str| certificate(&[host], &[], Anchors::Servers);
+    let director =
+        w.hand("director", "dir.contoso.example", Side::Inside, Some(certificate_of("dir.contoso.example")));
+    let wrong = certificate_of("printer.contoso.example");
+    let impostor = w.hand("impostor", "impostor.contoso.example", Side::Inside, Some(wrong));
+    let theirs = certificate(&["edge.fabrikam.example"], &["fabrikam.example"], Anchors::Partners);
+    let fabrikam = w.hand("fabrikam", "edge.fabrikam.example", Side::Outside, Some(theirs));
+    let wire = w.connect(fabrikam, edge, Side::Outside);
+    let to = "sip:alice@contoso.example";
+    let head = w.head("MESSAGE", to, "sip:bob@fabrikam.example", to);
+    w.send(wire, &head, "hi");
+    let got = w.got(director);
+    w.answer(&got, 200, &[]);
+    assert_eq!(w.status(fabrikam), 200);
+    assert!(w.next(impostor).is_none());
+}

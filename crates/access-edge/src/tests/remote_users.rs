@@ -280,3 +280,47 @@ fn a_client_that_floods_is_slowed() {
     assert_eq!(codes, [(200, 400), (503, 200)].into());
     assert_eq!(d.w.refusal(), "connection-budget");
 }
+
+/// In through the edge, to be asked who she is, and out through the same edge: no loop.
+#[test]
+fn a_user_outside_reaches_a_partner_through_the_inside() {
+    let mut d = Direct::new();
+    let (hand, wire) = client(&mut d, Transport::Tls);
+    let to = "sip:bob@fabrikam.example";
+    let head = d.w.head("INVITE", to, ALICE, to);
+    d.w.send(wire, &head, "");
+    let (came_on, invite) = d.w.got(d.director);
+    // The Director passes it on as a proxy does.
+    let text_of = |message: &Message| String::from_utf8(message.bytes().to_vec()).unwrap();
+    let lines = "Via: SIP/2.0/TLS dir.contoso.example;branch=z9hG4bKdir\r\nRecord-Route: <sip:dir.contoso.example;lr>\r\nVia: ";
+    let inside = d.wire_of_director();
+    d.w.send_octets(inside, text_of(&invite).replacen("Via: ", lines, 1));
+    let received = d.w.got(d.fabrikam);
+    let shown = text_of(&received.1);
+    for never in ["dir.contoso", "edge-in", "client.invalid", "Chancery"] {
+        assert!(!shown.contains(never), "{never} in {shown}");
+    }
+    d.w.answer(&received, 200, &[(HeaderId::Contact, "<sip:bob@dev.fabrikam.example>")]);
+    let answered = text_of(&d.w.got(d.director).1);
+    let back: Vec<&str> = answered
+        .split("\r\n")
+        .filter(|line| !line.starts_with("Via: SIP/2.0/TLS dir.contoso.example"))
+        .collect();
+    d.w.send_octets(came_on, back.join("\r\n"));
+    let answered = d.w.got(hand).1;
+    assert_eq!(answered.status(), Some(200));
+    // Both ends go on along one entry of the edge, through the Director.
+    let entry = text(&answered, HeaderId::RecordRoute);
+    assert_eq!(answered.elements(HeaderId::RecordRoute).count(), 1);
+    let ack = format!(
+        "ACK sip:bob@dev.fabrikam.example SIP/2.0\nVia: SIP/2.0/TLS c.invalid;branch=z9hG4bKack\nMax-Forwards: 70\n\
+         From: <{ALICE}>;tag=f1\nTo: <{to}>;tag=there\nCall-ID: call-1\nCSeq: 1 ACK\nRoute: {entry}"
+    );
+    d.w.send(wire, &ack, "");
+    let ack = d.w.got(d.director).1;
+    let routes: Vec<String> =
+        ack.elements(HeaderId::Route).map(|route| String::from_utf8(route.to_vec()).unwrap()).collect();
+    assert_eq!((routes.len(), routes[0].as_str()), (2, "<sip:dir.contoso.example;lr>"));
+    d.w.send_octets(inside, text_of(&ack).replacen("Route: <sip:dir.contoso.example;lr>\r\n", "", 1));
+    assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "ACK");
+}
