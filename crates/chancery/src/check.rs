@@ -164,7 +164,7 @@ fn clock(settings: &Settings, findings: &mut Findings) {
 }
 
 fn certificate(settings: &Settings, files: &TlsSettings, findings: &mut Findings) {
-    let reissue = "`chancery init --force` makes new ones, or let your CA issue one with these names";
+    let reissue = "`chancery ca issue` makes one, or let your CA issue one with these names";
     let file = files.certificate_file.display().to_string();
     let pem = match std::fs::read(&files.certificate_file) {
         Ok(pem) => pem,

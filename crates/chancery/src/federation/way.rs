@@ -238,7 +238,9 @@ fn live(
     let is_proved = their_certificate(settings, policy, road, &peer, now, findings);
     // Whoever did not prove itself is asked nothing.
     if is_proved {
-        answer(settings, domain, &mut peer, findings)?;
+        // As far as the other side's edge, and one hop further: its policy decides, and nothing goes round.
+        let hops = if road.hub.is_some() { 2 } else { 1 };
+        answer(settings, domain, hops, &mut peer, findings)?;
     }
     Ok(())
 }
@@ -522,15 +524,16 @@ fn trust(settings: &Settings, policy: &Policy) -> anyhow::Result<Trust> {
 fn answer(
     settings: &Settings,
     domain: &str,
+    hops: u32,
     peer: &mut Peer,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let local = settings.domains[0].as_str();
     let token = hex::encode(secrets::random::<12>()?);
     let host = &settings.host;
-    // No Record-Route and no body: nothing is kept of it at either end. One hop, which is the edge itself.
+    // No Record-Route and no body: nothing is kept of it at either end.
     let request = format!(
-        "OPTIONS sip:{domain} SIP/2.0\r\nVia: SIP/2.0/TLS {host};branch=z9hG4bK{token};alias\r\nMax-Forwards: 0\r\n\
+        "OPTIONS sip:{domain} SIP/2.0\r\nVia: SIP/2.0/TLS {host};branch=z9hG4bK{token};alias\r\nMax-Forwards: {hops}\r\n\
          From: <sip:{local}>;tag={token}\r\nTo: <sip:{domain}>\r\nCall-ID: {token}@{host}\r\nCSeq: 1 OPTIONS\r\n\
          Contact: <sip:{host};transport=tls>\r\nUser-Agent: chancery/{}\r\nContent-Length: 0\r\n\r\n",
         env!("CARGO_PKG_VERSION")
@@ -557,11 +560,24 @@ fn answer(
         return Ok(());
     };
     match message.status() {
+        // A member talks with members, not with the hub itself.
+        Some(403) if settings.role == Role::Clearinghouse => {
+            findings.ok("sip", "OPTIONS is answered 403, as it should be: the hub is no member");
+        }
         Some(403) => findings.warn(
             "sip",
             "OPTIONS is answered 403: the other side knows who we are, and does not talk with us",
             "ask its operator to allow our domain",
         ),
+        // Told by whatever is behind the edge, which is reached.
+        Some(status @ 500..) => findings.warn(
+            "sip",
+            format!(
+                "OPTIONS is answered {status}: the other side's edge is reached, what is behind it is not"
+            ),
+            "ask its operator whether the servers behind the edge run",
+        ),
+        Some(483) => findings.ok("sip", "OPTIONS is answered 483, behind the other side's edge"),
         Some(status) => findings.ok("sip", format!("OPTIONS is answered {status}")),
         None => findings.fail("sip", "OPTIONS is answered by a request", "the other side is no SIP server"),
     }
