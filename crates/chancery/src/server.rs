@@ -437,9 +437,23 @@ pub(crate) fn facts(
 
 /// Tells systemd; without it nothing happens.
 pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let abstract_name = std::env::var("NOTIFY_SOCKET").ok().filter(|name| name.starts_with('@'));
+    let told = match abstract_name {
+        Some(name) => notify_abstract(&name[1..], states),
+        None => sd_notify::notify(states),
+    };
+    if let Err(error) = told {
         tracing::warn!(event = "systemd-not-told", %error, "the service manager was not reached");
     }
+}
+
+/// The library connects to paths only; managers in containers, and our demo, name sockets without one (sd_notify(3)).
+fn notify_abstract(name: &str, states: &[NotifyState<'_>]) -> std::io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
 }
 
 /// `Type=notify-reload` wants the moment of the reload too (sd_notify(3)).
