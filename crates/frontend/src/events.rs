@@ -364,7 +364,7 @@ impl FrontEnd {
         }
     }
 
-    fn contact_on(&self, flow: Flow) -> String {
+    pub(crate) fn contact_on(&self, flow: Flow) -> String {
         let sent_by = self.stack.hops().sent_by(flow).unwrap_or_default();
         let transport = self.stack.hops().flow_facts(flow).map_or("udp", |(t, _)| t.uri_parameter());
         format!("<sip:{sent_by};transport={transport}>")

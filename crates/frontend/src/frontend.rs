@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use directory::{SipAddress, UserId};
+use federation::ServerRole;
 use hashbrown::HashMap;
 use node::{
     CallToken, CloseReason, ConnectionId, Flow, Input, Instant, Level, Metric, Node, Now, Outcome, Output,
@@ -45,6 +46,7 @@ use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
 use crate::provenance::{RemoteFlow, Servers};
 use crate::registration::http_date;
+use crate::replica::Replica;
 use crate::trace::{TraceId, Traces};
 use crate::users::Users;
 
@@ -92,6 +94,7 @@ pub struct FrontEnd {
     /// Messages of our users that are on their way to other organisations.
     pub(crate) messages_out: HashMap<ServerId, Box<MessageOut>, foldhash::fast::FixedState>,
     pub(crate) servers: Servers,
+    pub(crate) replica: Replica,
     /// Users who registered through an edge, by the flow there, while they are registered over it.
     pub(crate) remote_users: BTreeMap<Arc<RemoteFlow>, SmallVec<[UserId; 1]>>,
     /// Users who registered from a datagram's source, while they are registered from there.
@@ -241,6 +244,7 @@ impl FrontEnd {
         let seed = u64::from_le_bytes(config.seed[..8].try_into().expect("a seed has 32 octets"));
         let fast = foldhash::fast::FixedState::with_seed(seed);
         let now = Now { monotonic: Instant(0), wall: UnixMillis(0) };
+        let has_director = config.servers.iter().any(|server| server.role == ServerRole::Director);
         let mut front_end = FrontEnd {
             stack,
             users: Users::new(seed),
@@ -252,6 +256,7 @@ impl FrontEnd {
             federation_hop: config.federation.route.as_ref().map(hop_to),
             messages_out: HashMap::with_hasher(fast.clone()),
             servers: Servers::new(&config.servers),
+            replica: Replica::new(has_director, derived_seed(&config.seed, b"replica")),
             remote_users: BTreeMap::new(),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             binding_owners: HashMap::with_hasher(fast.clone()),
@@ -425,6 +430,7 @@ impl FrontEnd {
         let transport = self.stack.hops().flow_facts(flow).map_or(Transport::Tcp, |(transport, _)| transport);
         self.stack.handle_closed(self.now.monotonic, connection);
         self.servers.closed(connection);
+        self.replica.closed(flow);
         let Some(gone) = self.connections.remove(&connection) else { return };
         if let Some(timer) = gone.deadline {
             self.timers.cancel(timer);
@@ -535,6 +541,7 @@ impl FrontEnd {
     fn timer(&mut self) {
         self.stack.handle_timer(self.now.monotonic);
         self.subscriptions.handle_timer(self.now.monotonic);
+        self.replica.handle_timer(self.now.monotonic);
         self.publications.handle_timer(self.now.monotonic);
         self.end_publications();
         while let Some(due) = self.timers.pop(self.now.monotonic) {
@@ -591,9 +598,11 @@ impl FrontEnd {
     fn settle(&mut self) {
         // What an event changes may owe NOTIFYs, and a NOTIFY that cannot be sent is an event.
         self.send_notifies();
+        self.send_replica();
         while let Some(event) = self.stack.poll_event() {
             self.happened(event);
             self.send_notifies();
+            self.send_replica();
         }
         while let Some(output) = self.stack.poll_output() {
             let output = match output {
@@ -671,6 +680,7 @@ impl Node for FrontEnd {
             self.timers.next_deadline(),
             self.subscriptions.next_deadline(),
             self.publications.next_deadline(),
+            self.replica.next_deadline(),
         ];
         tables.into_iter().flatten().min()
     }

@@ -11,6 +11,7 @@
 //! - `people`, `elsewhere`: who takes part, and what passes between people of other organisations and ours;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
+//! - `replica`: what Directors may know of our accounts;
 //! - `http`: requests of clients over HTTP; `documents`: contact lists and rules that users keep here, XCAP;
 //! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
@@ -38,6 +39,7 @@ mod provenance;
 mod reg_event;
 mod registrar;
 mod registration;
+mod replica;
 mod router;
 pub mod trace;
 mod users;

@@ -185,6 +185,7 @@ impl FrontEnd {
             Change::SetUserState { user, state } => {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.state = state;
+                    self.replica.changed(self.now.monotonic, user);
                 }
                 if state == UserState::Disabled {
                     self.cut_off(user);
@@ -198,11 +199,13 @@ impl FrontEnd {
                         self.access_changed(user);
                         self.abroad_changed(user);
                     }
+                    self.replica.changed(self.now.monotonic, user);
                 }
             }
             Change::SetUserSecrets { user, secrets } => {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.secrets = Some(secrets);
+                    self.replica.changed(self.now.monotonic, user);
                 }
                 self.cut_off(user);
             }
@@ -212,6 +215,7 @@ impl FrontEnd {
                 self.rows_leave_home(user);
                 self.stop_being_watched(user);
                 self.send_notifies();
+                self.replica.gone(self.now.monotonic, user);
                 if let Some(gone) = self.users.remove(user) {
                     self.release_services(user, gone.documents.services());
                 }

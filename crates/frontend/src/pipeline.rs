@@ -194,6 +194,9 @@ impl FrontEnd {
             return Ok(());
         }
         self.check_remote_access(request)?;
+        if self.is_for_replica(request) {
+            return self.replica_subscribe(request);
+        }
         let claimed = request.claimed();
         let sender = self.authenticate(request, claimed.as_ref())?;
         self.check_remote_user(request, sender)?;

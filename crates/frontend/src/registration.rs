@@ -479,6 +479,7 @@ impl FrontEnd {
             documents: Default::default(),
             call_settings: None,
         });
+        self.replica.changed(self.now.monotonic, user);
         self.load_documents(user, record.documents);
         self.set_call_settings(user, record.calls);
         for stored in record.bindings.into_iter().filter(|_| is_enabled) {

@@ -3,6 +3,7 @@
 //!
 //! - [`Authenticator`]: challenges, and judges what answers them, over the [`Accounts`] of its caller;
 //! - [`credentials_for`], [`offer`]: what a request brings, and what its client can do;
+//! - [`replica`]: what a home lets a Director know of its accounts, as text;
 //! - [`AddressKey`]: an address as a request writes it, for a lookup.
 //!
 //! What this crate is not: it keeps no accounts and no sessions. Who has signed in where, and for how long that is worth
@@ -11,6 +12,7 @@
 mod address;
 mod digest;
 mod nonce;
+pub mod replica;
 mod throttle;
 
 use directory::{DigestSecrets, UserId};
@@ -26,6 +28,12 @@ pub trait Accounts {
     /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
     /// read takes time too, and tells who is there. `None` while there is nobody.
     fn stand_in(&self, key: &AddressKey) -> Option<Account<'_>>;
+
+    /// The account that a client certificate with this SHA-256 signs in without a password. Nobody's, unless the role keeps
+    /// such certificates; this is the one place that decides on them.
+    fn account_of_certificate(&self, _sha256: &[u8; 32]) -> Option<Account<'_>> {
+        None
+    }
 }
 
 /// What is asked of an account.

@@ -67,6 +67,7 @@ pub(crate) enum Own {
     Notify(SubscriptionId),
     /// A SUBSCRIBE for a list's owner.
     Abroad(AbroadId),
+    Replica(SubscriptionId),
 }
 
 /// A sent message, for the sender's other devices.
@@ -426,6 +427,7 @@ impl FrontEnd {
             Some(Own::Delivery(delivery)) => self.delivery_completed(delivery, outcome),
             Some(Own::Notify(id)) => self.notify_completed(id, outcome),
             Some(Own::Abroad(id)) => self.abroad_completed(id, outcome),
+            Some(Own::Replica(id)) => self.replica_notified(id, outcome),
             None => {}
         }
     }

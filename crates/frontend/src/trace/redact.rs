@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use sign_in::replica;
 use sip_message::{AuthParams, Header, HeaderId, Message};
 
 use super::Bodies;
@@ -29,11 +30,12 @@ pub(super) fn shown(message: &Message, bodies: Bodies) -> String {
     text.push_str("\r\n");
     match (message.body(), bodies) {
         ([], _) => {}
-        (body, Bodies::Hidden) => {
+        // What Directors are told of accounts is shown to nobody.
+        (body, bodies) if bodies == Bodies::Hidden || message.content_type() == replica::CONTENT_TYPE => {
             let kind = clean(message.content_type());
             let _ = write!(text, "[{} octets of {kind} hidden]", body.len());
         }
-        (body, Bodies::Shown) => text.push_str(&clean(&String::from_utf8_lossy(body))),
+        (body, _) => text.push_str(&clean(&String::from_utf8_lossy(body))),
     }
     text
 }
