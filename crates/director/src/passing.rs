@@ -1,0 +1,138 @@
+//! Passing on: where a request goes when it is known whose it is, and what is written into it on the way.
+//!
+//! Only configuration, the copies of the homes' accounts and Route entries of listed servers choose a next hop, and it must
+//! always prove its name.
+
+use std::sync::Arc;
+
+use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER, Origin};
+use federation::{HostPort, ServerRole};
+use node::{Expected, Side};
+use sign_in::AddressKey;
+use sip_message::{HeaderId, Method, Uri};
+use sip_stack::hop::{PeerHop, Place};
+use sip_stack::request::Refusal;
+use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
+
+use crate::director::Director;
+use crate::homes::HomeId;
+use crate::pipeline::{Plan, Request};
+
+/// Port of SIP over TLS where a URI names none (RFC 3261 §19.1.2).
+const TLS_PORT: u16 = 5061;
+
+/// The way to a server of ours.
+pub(crate) fn hop_to(server: &HostPort) -> Arc<PeerHop> {
+    Arc::new(PeerHop {
+        side: Side::Inside,
+        place: Place::Host { name: server.host.clone(), port: server.port },
+        expected: Expected::host(server.host.clone()),
+    })
+}
+
+impl Director {
+    /// A partner's request: to the home of whom it asks for. Who does not exist is told so here.
+    pub(crate) fn partner(&mut self, request: &Request<'_>) -> Result<Plan, Refusal> {
+        let Origin::Partner { domain, mode, hub, edge } = self.origin(request)? else {
+            unreachable!("the caller looked")
+        };
+        let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
+        if !from.is_some_and(|from| from.domain() == domain) {
+            return Err(Refusal::new(403, "From is not of the domain that the partner proved"));
+        }
+        let hop = match self.next_server(request, ServerRole::FrontEnd)? {
+            Some(hop) => hop,
+            None => self.home_of_recipient(request)?,
+        };
+        let origin = Origin::Partner { domain, mode, hub, edge };
+        let identity = HeaderChange::Remove(HeaderId::PAssertedIdentity);
+        Ok(self.plan(request, hop, Some(&origin), identity))
+    }
+
+    /// What a Front End sends out: to a device behind an edge, or to another organisation.
+    pub(crate) fn outward(&mut self, request: &Request<'_>) -> Result<Plan, Refusal> {
+        let hop = match self.next_server(request, ServerRole::AccessEdge)? {
+            Some(hop) => hop,
+            None => {
+                let is_ours = request.uri.is_some_and(|uri| self.is_our_domain(uri.host()));
+                let route = self.config.route.as_ref().filter(|_| !is_ours);
+                hop_to(route.ok_or(Refusal::new(404, "a Front End names no edge, and none is configured"))?)
+            }
+        };
+        let asserted = request.message.header(HeaderId::PAssertedIdentity);
+        let identity = match asserted.and_then(|value| std::str::from_utf8(value).ok()) {
+            Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value.to_owned()),
+            None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
+        };
+        Ok(self.plan(request, hop, None, identity))
+    }
+
+    /// The server that the Route entry behind ours names, which must be a listed one of the role that comes next.
+    pub(crate) fn next_server(
+        &self,
+        request: &Request<'_>,
+        role: ServerRole,
+    ) -> Result<Option<Arc<PeerHop>>, Refusal> {
+        let Some(next) = request.next_route() else { return Ok(None) };
+        let next: Uri<'_> = next?;
+        if !next.is_sip() || !self.is_listed(next.host_text(), role) {
+            return Err(Refusal::new(403, "a Route leads to a server that is not ours"));
+        }
+        let host = next.host_text().to_ascii_lowercase();
+        Ok(Some(hop_to(&HostPort { host, port: next.port().unwrap_or(TLS_PORT) })))
+    }
+
+    pub(crate) fn hop_to_home(&self, home: HomeId) -> Arc<PeerHop> {
+        Arc::clone(&self.feeds[home.0].hop)
+    }
+
+    fn home_of_recipient(&self, request: &Request<'_>) -> Result<Arc<PeerHop>, Refusal> {
+        if !self.homes.is_complete() {
+            return Err(Refusal::later("the homes' accounts are not known yet"));
+        }
+        let key = request.uri.as_ref().and_then(AddressKey::from_uri);
+        let known = key.and_then(|key| self.homes.find(&key)).filter(|known| known.copied.is_enabled);
+        match known {
+            Some(known) => Ok(self.hop_to_home(known.home)),
+            None => Err(Refusal::new(404, "no such user")),
+        }
+    }
+
+    /// A request on its way: what others may not say goes, what was proved is said, and our entries are made.
+    pub(crate) fn plan(
+        &self,
+        request: &Request<'_>,
+        hop: Arc<PeerHop>,
+        origin: Option<&Origin>,
+        identity: HeaderChange,
+    ) -> Plan {
+        let mut changes = vec![
+            HeaderChange::Remove(HeaderId::PPreferredIdentity),
+            HeaderChange::RemoveNamed(ORIGIN_HEADER),
+            HeaderChange::RemoveNamed(MEMBER_HEADER),
+            identity,
+        ];
+        changes.extend(origin.map(|origin| HeaderChange::AppendNamed(ORIGIN_HEADER, origin.to_string())));
+        match request.method {
+            // RFC 3327 §5.2.
+            Method::Register => changes.push(HeaderChange::Prepend(HeaderId::Path, self.entry.clone())),
+            Method::Invite | Method::Subscribe | Method::Refer => {
+                changes.push(HeaderChange::Prepend(HeaderId::RecordRoute, self.entry.clone()));
+            }
+            _ => {}
+        }
+        let target = Target {
+            uri: request.message.request_uri_text().to_owned(),
+            routes: Vec::new(),
+            hop: NextHop::Peer(hop),
+            q: 1000,
+            cookie: 0,
+            alternatives: Vec::new(),
+            changes: Vec::new(),
+        };
+        Plan {
+            target,
+            forwarding: Forwarding { own_routes: request.own_routes, changes, ..Forwarding::default() },
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A remote user's request: who sent it, and then on to the user's home with what was proved.
+//!
+//! A REGISTER is always asked for credentials. Every other request passes on the flow (as its edge names it) of a REGISTER
+//! whose sender proved who it is, as long as that registration was to last and the account is as it was; without that it is
+//! asked too. Every request's From must be who signed in, within dialogs too.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use federation::{Origin, ServerRole};
+use node::Level;
+use sign_in::{Accounts as _, AddressKey};
+use sign_in::{Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer};
+use sip_message::{Contacts, HeaderId, Host, Method};
+use sip_stack::request::{Refusal, client_address};
+use sip_stack::stack::HeaderChange;
+
+use crate::config::Mode;
+use crate::director::Director;
+use crate::homes::{HomeId, Known};
+use crate::pipeline::{Plan, Request};
+use crate::sign_ins::RemoteFlow;
+
+/// Registered for so long where nobody says for how long (RFC 3261 §10.2.1.1 leaves it to the registrar; ours grant this).
+const EXPIRES_SECONDS_DEFAULT: u32 = 3600;
+/// A refresh may be on its way when the registration ends.
+const SLACK: Duration = Duration::from_secs(60);
+
+impl Director {
+    pub(crate) fn remote(
+        &mut self,
+        request: &Request<'_>,
+        flow: String,
+        edge: String,
+        certificate: Option<[u8; 32]>,
+    ) -> Result<Plan, Refusal> {
+        if !self.config.remote_access {
+            return Err(Refusal::new(403, "remote access is switched off"));
+        }
+        let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
+        let claimed = match request.method {
+            Method::Register => request.message.to().ok().and_then(|to| AddressKey::from_uri(&to.uri)),
+            _ => from.clone(),
+        };
+        let claimed = claimed.filter(|claimed| self.is_our_domain(Host::Name(claimed.domain())));
+        let claimed =
+            claimed.ok_or(Refusal::new(403, "the sender claims an address that is not of our domains"))?;
+        if from.as_ref() != Some(&claimed) {
+            return Err(Refusal::new(403, "From and To of a REGISTER are not the same"));
+        }
+        let remote = RemoteFlow { edge: edge.to_ascii_lowercase().into(), token: flow.clone().into() };
+        let (home, identity) = match self.config.mode {
+            Mode::Authenticate => {
+                let (home, address) = self.authenticate(request, &claimed, &remote, certificate)?;
+                (home, HeaderChange::Set(HeaderId::PAssertedIdentity, format!("<sip:{address}>")))
+            }
+            // The home asks; a user whom no copy names is one that the home will not know either.
+            Mode::Route => {
+                let home = self.homes.find(&claimed).map_or(HomeId(0), |known| known.home);
+                (home, HeaderChange::Remove(HeaderId::PAssertedIdentity))
+            }
+        };
+        let hop = match self.next_server(request, ServerRole::FrontEnd)? {
+            Some(hop) => hop,
+            None => self.hop_to_home(home),
+        };
+        let origin = Origin::Remote { flow, edge, certificate };
+        let mut plan = self.plan(request, hop, Some(&origin), identity);
+        if self.config.mode == Mode::Authenticate {
+            // What answered our challenge is nobody else's business (RFC 3261 §22.3).
+            plan.forwarding.changes.push(HeaderChange::Remove(HeaderId::ProxyAuthorization));
+            plan.forwarding.changes.push(HeaderChange::Remove(HeaderId::Authorization));
+        }
+        Ok(plan)
+    }
+
+    /// Who sent it: the home, and the address to assert.
+    fn authenticate(
+        &mut self,
+        request: &Request<'_>,
+        claimed: &AddressKey,
+        flow: &RemoteFlow,
+        certificate: Option<[u8; 32]>,
+    ) -> Result<(HomeId, String), Refusal> {
+        if !self.homes.is_complete() {
+            return Err(Refusal::later("the homes' accounts are not known yet"));
+        }
+        let now = self.now.monotonic;
+        if request.method != Method::Register
+            && let Some(known) = self.homes.find(claimed)
+            && self.sign_ins.has(now, flow, (known.home, known.copied.user), known.version)
+        {
+            return admitted(known);
+        }
+        let by_certificate = certificate.and_then(|sha256| self.homes.account_of_certificate(&sha256));
+        let by_certificate = by_certificate.map(|account| account.user);
+        let known = self.homes.find(claimed).filter(|known| known.copied.is_enabled);
+        let is_proved = known.is_some_and(|known| by_certificate == Some(known.copied.user));
+        if !is_proved {
+            // Nobody can answer a challenge of an ACK (RFC 3261 §22.1).
+            if request.method == Method::Ack {
+                return Err(Refusal::new(403, "an ACK of somebody who has not signed in"));
+            }
+            self.check_credentials(request, claimed)?;
+        }
+        let known = self.homes.find(claimed).expect("who signed in exists");
+        let admitted = admitted(known)?;
+        let (who, version) = ((known.home, known.copied.user), known.version);
+        if request.method == Method::Register {
+            self.sign_ins.insert(now, flow.clone(), who, version, lifetime(request));
+        }
+        Ok(admitted)
+    }
+
+    /// Digest (RFC 3261 §22), with the copies of the accounts.
+    fn check_credentials(&mut self, request: &Request<'_>, claimed: &AddressKey) -> Result<(), Refusal> {
+        let message = request.message;
+        let realm = claimed.domain();
+        let is_register = request.method == Method::Register;
+        // Outside of REGISTER, Proxy-Authorization first: a client may send along an older answer in Authorization.
+        let (first, second) = match is_register {
+            true => (HeaderId::Authorization, None),
+            false => (HeaderId::ProxyAuthorization, Some(HeaderId::Authorization)),
+        };
+        let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
+        let Some(credentials) = credentials_for(values, realm) else {
+            return Err(self.challenge(request, realm, false, "no credentials yet"));
+        };
+        let source = source_of(request);
+        let attempt = Attempt {
+            realm,
+            method: request.method.as_str(),
+            credentials,
+            body: message.body(),
+            source,
+            identity: (
+                message.header(HeaderId::CallId).unwrap_or(b""),
+                message.cseq().map_or(0, |cseq| cseq.number),
+            ),
+        };
+        match self.auth.judge(self.now.monotonic, &self.homes, &attempt) {
+            Proof::User(user) => {
+                self.counters.sign_ins += 1;
+                let is_claimed = self.homes.find(claimed).is_some_and(|known| known.copied.user == user);
+                match is_claimed {
+                    true => Ok(()),
+                    false => Err(Refusal::new(403, "From is not the identity that signed in")),
+                }
+            }
+            Proof::Stale => Err(self.challenge(request, realm, true, "the nonce is stale")),
+            Proof::Wrong(reason) => {
+                self.counters.sign_ins_refused += 1;
+                let fields = vec![("source", source.to_string())];
+                self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
+                match message.header(HeaderId::UserAgent).is_some_and(is_old_libre) {
+                    true => Err(Refusal::new(403, reason)),
+                    false => Err(self.challenge(request, realm, false, reason)),
+                }
+            }
+            Proof::Wait(wait) => {
+                self.counters.sign_ins_slowed += 1;
+                let reason = "too many wrong passwords";
+                let fields = vec![("source", source.to_string())];
+                self.report(Level::Warn, "sign-in-slowed", Some(request.id), reason, fields);
+                let seconds = Authenticator::retry_after(wait).to_string();
+                Err(Refusal::new(503, reason).with(HeaderId::RetryAfter, seconds))
+            }
+        }
+    }
+
+    fn challenge(
+        &mut self,
+        request: &Request<'_>,
+        realm: &str,
+        stale: bool,
+        reason: &'static str,
+    ) -> Refusal {
+        self.counters.challenges += 1;
+        let (status, header) = match request.method {
+            Method::Register => (401, HeaderId::WwwAuthenticate),
+            _ => (407, HeaderId::ProxyAuthenticate),
+        };
+        let offered = offer(request.message.header(HeaderId::UserAgent));
+        let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offered);
+        challenges.fold(Refusal::new(status, reason), |refusal, value| refusal.with(header, value))
+    }
+}
+
+/// Whether somebody who is proved may come from outside.
+fn admitted(known: &Known) -> Result<(HomeId, String), Refusal> {
+    if !known.copied.permissions.remote_access {
+        return Err(Refusal::new(403, "the user may not sign in from outside"));
+    }
+    Ok((known.home, known.copied.addresses[0].to_string()))
+}
+
+/// How long a REGISTER wants its sign-in to be good: as long as the longest of its registrations; nothing where all end.
+fn lifetime(request: &Request<'_>) -> Duration {
+    let asked = request.message.number(HeaderId::Expires).ok().flatten();
+    let longest = match request.message.contacts() {
+        Ok(Contacts::List(list)) => {
+            let each =
+                list.iter().map(|contact| contact.expires.or(asked).unwrap_or(EXPIRES_SECONDS_DEFAULT));
+            // Without a Contact it only asks what is registered.
+            each.max().unwrap_or(EXPIRES_SECONDS_DEFAULT)
+        }
+        Ok(Contacts::Star) | Err(_) => 0,
+    };
+    match longest {
+        0 => Duration::ZERO,
+        seconds => Duration::from_secs(seconds.into()) + SLACK,
+    }
+}
+
+/// Where the client is, whom the edge wrote into its Via: what a guesser of passwords cannot choose.
+fn source_of(request: &Request<'_>) -> IpAddr {
+    client_address(request.message).unwrap_or(request.arrival.remote.ip())
+}

@@ -1,0 +1,4 @@
+//! Conversations: a Director with a real home, and hands in place of edges and clients.
+
+mod conversations;
+mod world;
