@@ -8,6 +8,7 @@ mod crash;
 mod documents;
 mod domains;
 mod failover;
+mod federation;
 mod hostile;
 mod https;
 mod identity;

@@ -344,6 +344,7 @@ fn running(socket: &Path) -> Option<ServerFacts> {
     match Client::connect(socket).ok()?.ask(CallLine::Status).ok()? {
         AnswerLine::Status(status) => Some(status.server),
         AnswerLine::Perimeter(status) => Some(status.server),
+        AnswerLine::Director(status) => Some(status.server),
         _ => None,
     }
 }

@@ -57,6 +57,8 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         presence: frontend::PresencePolicy::default(),
         calls: frontend::CallPolicy::default(),
         federation: FederationPolicy::default(),
+        servers: Vec::new(),
+        remote_access: true,
         // Load generators, too, come from one address.
         dns: DnsSettings::default(),
         limits: ProcessLimits {

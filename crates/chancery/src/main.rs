@@ -17,6 +17,7 @@ mod config;
 mod contact;
 mod control;
 mod demo;
+mod director;
 mod exit;
 mod explain;
 mod federation;

@@ -8,7 +8,7 @@ use crate::reload::Reloader;
 use crate::server::{self, Operator, Sockets};
 use crate::standard_edition::{self, Plan};
 use crate::tls::{Certificate, Certificates};
-use crate::{locate, logging, perimeter};
+use crate::{director, locate, logging, perimeter};
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let file = locate::config_file(arguments.config.config.as_deref())?;
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         Role::AccessEdge | Role::Clearinghouse => {
             perimeter::run(&settings, sockets, operator(certificates, reloader))?;
         }
-        Role::Director => return Err(anyhow::anyhow!("this build has no director").into()),
+        Role::Director => director::run(&settings, sockets, operator(certificates, reloader))?,
     }
     tracing::info!(event = "stopped", "bye");
     Ok(())
@@ -72,6 +72,8 @@ fn plan(settings: &Settings) -> Plan {
         presence: settings.presence.clone(),
         calls: settings.calls.clone(),
         federation: settings.federation_policy(),
+        servers: settings.trusted_servers.clone(),
+        remote_access: settings.remote_access.is_enabled,
         limits: settings.limits.clone(),
         dns: settings.dns.clone(),
         data_dir: settings.data_dir.clone(),

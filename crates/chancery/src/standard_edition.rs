@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use directory::DomainName;
+use federation::TrustedServer;
 use frontend::admin::{Answer, Call, Refusal};
 use frontend::{
     Adjustable, AuthenticationPolicy, Config, FederationPolicy, FrontEnd, MessagingLimits, RegistrationLimits,
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) presence: frontend::PresencePolicy,
     pub(crate) calls: frontend::CallPolicy,
     pub(crate) federation: FederationPolicy,
+    pub(crate) servers: Vec<TrustedServer>,
+    pub(crate) remote_access: bool,
     pub(crate) limits: ProcessLimits,
     pub(crate) dns: DnsSettings,
     pub(crate) data_dir: PathBuf,
@@ -73,8 +76,8 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) ->
         presence: plan.presence,
         calls: plan.calls,
         federation: plan.federation,
-        servers: Vec::new(),
-        remote_access: true,
+        servers: plan.servers,
+        remote_access: plan.remote_access,
         transactions_max: plan.limits.transactions_max,
         secret,
         seed: secrets::random()?,
@@ -145,7 +148,7 @@ impl Operated for FrontEnd {
             presence: settings.presence.clone(),
             calls: settings.calls.clone(),
             federation: settings.federation_policy(),
-            remote_access: true,
+            remote_access: settings.remote_access.is_enabled,
             transactions_max: settings.limits.transactions_max,
         })))
     }

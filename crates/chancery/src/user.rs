@@ -11,8 +11,9 @@ use crate::cli::{
 };
 use crate::control::client::Client;
 use crate::control::protocol::{
-    AnswerLine, CallLine, DeviceLine, ListenerLine, PerimeterLine, PermissionsLine, RefusalKind, RoleWord,
-    ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX, UserDetailsLine, UserLine, parse_address,
+    AnswerLine, CallLine, DeviceLine, DirectorLine, ListenerLine, PerimeterLine, PermissionsLine,
+    RefusalKind, RoleWord, ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX, UserDetailsLine, UserLine,
+    parse_address,
 };
 use crate::exit::{Exit, Failure};
 use crate::presence::presence_text;
@@ -46,6 +47,8 @@ pub(crate) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
         AnswerLine::Status(status) => print(&status_text(&status)),
         AnswerLine::Perimeter(status) if arguments.server.json => print_json(&*status),
         AnswerLine::Perimeter(status) => print(&perimeter_text(&status)),
+        AnswerLine::Director(status) if arguments.server.json => print_json(&*status),
+        AnswerLine::Director(status) => print(&director_text(&status)),
         other => Err(unexpected(&other)),
     }
 }
@@ -360,6 +363,23 @@ fn listeners_text(server: &ServerFacts) -> String {
         format!("{:14} {} {}\n", format!("{}:", listener.role), listener.transport, listener.address)
     };
     server.listeners.iter().map(line).collect()
+}
+
+fn director_text(status: &DirectorLine) -> String {
+    let server = &status.server;
+    format!(
+        "Chancery {}, process {}\ndomains:       {}\n{}accounts:      {}{}\nsigned in:     {}\n\
+         transactions:  {}\nservers:       {}\n",
+        server.version,
+        server.pid,
+        server.domains.join(", "),
+        listeners_text(server),
+        status.users,
+        if status.is_complete { "" } else { " (a home has not told its accounts yet)" },
+        status.signed_in,
+        status.transactions,
+        status.servers.join(", ")
+    )
 }
 
 fn perimeter_text(status: &PerimeterLine) -> String {

@@ -90,6 +90,13 @@ impl Director {
         if !self.homes.is_complete() {
             return Err(Refusal::later("the homes' accounts are not known yet"));
         }
+        // Within a dialog with a home itself (a subscription, RFC 6665 §4.4) the Request-URI is the home's Contact.
+        if request.message.to_tag().is_some()
+            && let Some(uri) = &request.uri
+            && let Some(feed) = self.feeds.iter().find(|feed| feed.host.eq_ignore_ascii_case(uri.host_text()))
+        {
+            return Ok(Arc::clone(&feed.hop));
+        }
         let key = request.uri.as_ref().and_then(AddressKey::from_uri);
         let known = key.and_then(|key| self.homes.find(&key)).filter(|known| known.copied.is_enabled);
         match known {

@@ -93,6 +93,8 @@ pub(crate) enum AnswerLine {
     Status(Box<StatusLine>),
     /// Answer to the same call, of a server in the perimeter.
     Perimeter(Box<PerimeterLine>),
+    /// Answer to the same call, of a director.
+    Director(Box<DirectorLine>),
     Contacts {
         groups: Vec<GroupLine>,
     },
@@ -222,6 +224,19 @@ pub(crate) struct StatusLine {
     pub(crate) transactions: usize,
     pub(crate) storage_healthy: bool,
     pub(crate) uptime_seconds: u64,
+    pub(crate) server: ServerFacts,
+}
+
+/// How a director does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DirectorLine {
+    /// Whether every home has told its accounts.
+    pub(crate) is_complete: bool,
+    pub(crate) users: usize,
+    pub(crate) signed_in: usize,
+    pub(crate) transactions: usize,
+    /// Our servers that are connected.
+    pub(crate) servers: Vec<String>,
     pub(crate) server: ServerFacts,
 }
 

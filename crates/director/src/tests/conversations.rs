@@ -10,7 +10,8 @@ use sip_message::{HeaderId, Message};
 use super::world::{EDGE, PASSWORD, Who, World, credentials, origin};
 use crate::Mode;
 
-const PARTNER: &str = "Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example";
+const PARTNER: &str =
+    "Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example";
 
 fn check(world: &World, expected: &Expect) {
     expected.assert_eq(&world.ladder);

@@ -12,9 +12,9 @@ use directory::{DomainName, Permissions, Role, SipAddress, User, UserId, UserSta
 use federation::{ServerRole, TrustedServer};
 use frontend::FrontEnd;
 use node::{
-    Anchors, Answers, CallToken, CloseReason, ConnectTarget, ConnectToken, ConnectionId, Flow, Input, Instant,
-    Listener, ListenerId, Node, Now, Output, Peer, PeerCertificate, PeerIdentity, Question, Report, ResolveError,
-    ResolveToken, Side, Transport, UnixMillis,
+    Anchors, Answers, CallToken, CloseReason, ConnectTarget, ConnectToken, ConnectionId, Flow, Input,
+    Instant, Listener, ListenerId, Node, Now, Output, Peer, PeerCertificate, PeerIdentity, Question, Report,
+    ResolveError, ResolveToken, Side, Transport, UnixMillis,
 };
 use records::Change;
 use records::memory::Tables;
@@ -521,10 +521,17 @@ pub(super) fn origin(user: &str) -> String {
 }
 
 /// What a client answers to a challenge: MD5.
-pub(super) fn credentials(challenge: &Message, user: &str, method: &str, uri: &str, password: &str) -> String {
+pub(super) fn credentials(
+    challenge: &Message,
+    user: &str,
+    method: &str,
+    uri: &str,
+    password: &str,
+) -> String {
     let is_challenge = |id| matches!(id, HeaderId::WwwAuthenticate | HeaderId::ProxyAuthenticate);
     let values = challenge.headers().filter(|h| is_challenge(h.id));
-    let md5 = values.map(|h| AuthParams::parse(h.value).unwrap()).find(|v| v.get("algorithm").unwrap() == "MD5");
+    let md5 =
+        values.map(|h| AuthParams::parse(h.value).unwrap()).find(|v| v.get("algorithm").unwrap() == "MD5");
     let md5 = md5.expect("MD5 is offered");
     let (realm, nonce) = (md5.get("realm").unwrap(), md5.get("nonce").unwrap());
     let input = ResponseInput {

@@ -2,7 +2,6 @@
 
 mod call_settings;
 mod dishonest;
-mod federated;
 mod framework;
 mod planted;
 mod presence;
