@@ -16,5 +16,6 @@ mod presence_access;
 mod presence_lists;
 mod provenance;
 mod registration;
+mod replica;
 mod trace;
 mod world;
