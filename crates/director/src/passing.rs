@@ -37,7 +37,7 @@ impl Director {
             unreachable!("the caller looked")
         };
         let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
-        if !from.is_some_and(|from| from.domain() == domain) {
+        if from.is_none_or(|from| from.domain() != domain) {
             return Err(Refusal::new(403, "From is not of the domain that the partner proved"));
         }
         let hop = match self.next_server(request, ServerRole::FrontEnd)? {

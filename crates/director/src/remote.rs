@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use federation::{Origin, ServerRole};
 use node::Level;
-use sign_in::{Accounts as _, AddressKey};
-use sign_in::{Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer};
+use sign_in::{
+    Accounts as _, AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer,
+};
 use sip_message::{Contacts, HeaderId, Host, Method};
 use sip_stack::request::{Refusal, client_address};
 use sip_stack::stack::HeaderChange;

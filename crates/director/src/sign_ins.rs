@@ -52,9 +52,7 @@ impl SignIns {
     ) {
         let key = (Arc::new(flow), home, user);
         self.remove(&key);
-        let is_over = |end: &Instant, count: usize| *end <= now || count >= SIGN_INS_MAX;
-        while let Some((end, _)) = self.by_end.first().filter(|(end, _)| is_over(end, self.entries.len())) {
-            let _ = end;
+        while self.by_end.first().is_some_and(|(end, _)| *end <= now || self.entries.len() >= SIGN_INS_MAX) {
             let (_, key) = self.by_end.pop_first().expect("it was just seen");
             self.entries.remove(&key);
         }
