@@ -41,6 +41,7 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("web-edge", USER_STORES, "the edge cannot leak what it cannot name"),
     ("av-edge", USER_STORES, "the edge cannot leak what it cannot name"),
     ("sim", &["net", "storage"], "the simulated world stands in their place"),
+    ("director", &["records", "storage"], "what it knows it was told, and keeps in memory alone"),
     ("sip-stack", &["directory", "records"], "transactions and dialogs know no users"),
     ("sign-in", &["records", "storage", "sip-stack"], "it asks its caller for accounts"),
     ("turn", &["directory", "records", "sip-message", "sip-stack"], "a relay knows neither users nor SIP"),
