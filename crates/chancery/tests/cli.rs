@@ -985,6 +985,25 @@ fn a_reload_is_asked_for_tried_first_and_refused_as_a_whole() {
     demo.stop();
 }
 
+/// A service manager's socket without a path (sd_notify(3)).
+#[test]
+fn a_manager_with_an_abstract_socket_is_told() {
+    use std::os::linux::net::SocketAddrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = initialised(dir.path());
+    let name = format!("chancery-cli-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = chancery(&["serve", "--config", file.to_str().unwrap()]);
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let running = Running::start(command);
+    let mut state = [0; 256];
+    let length = manager.recv(&mut state).unwrap();
+    assert_eq!(std::str::from_utf8(&state[..length]).unwrap(), "READY=1\n");
+    running.stop();
+}
+
 #[test]
 fn systemd_is_told() {
     let dir = tempfile::tempdir().unwrap();

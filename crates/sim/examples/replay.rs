@@ -1,4 +1,6 @@
-//! Replays a random world: `cargo run -p sim --example replay -- SEED [--ladder] [--about TEXT] [--device NAME] [--notices NAME]`.
+//! Replays a random world: `cargo run -p sim --example replay -- SEED [--federated] [--ladder] [--about TEXT] [--device NAME] [--notices NAME]`.
+//!
+//! `--federated` runs the world of several organisations of that seed instead of that of one home.
 //!
 //! `--ladder` prints everything that crossed the world, `--about TEXT` only messages that contain the text (a user, a
 //! Call-ID, a mark such as `mark:alice>bob#3.`) among all faults, `--device NAME` only what one device sent and got, `--notices NAME` what presence it was notified of. With two seeds, all from the first to the second
@@ -6,40 +8,49 @@
 
 use std::process::ExitCode;
 
+use sim::federated::{honest, random};
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seeds: Vec<u64> = arguments.iter().map_while(|a| a.parse().ok()).collect();
     let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    let has = |name: &str| arguments.iter().any(|a| a == name);
     let (about, device) = (value("--about"), value("--device"));
     let (first, last) = match seeds[..] {
         [one] => (one, one),
         [first, last] => (first, last),
         _ => {
             eprintln!(
-                "usage: replay SEED [LAST-SEED] [--ladder] [--about TEXT] [--device NAME] [--notices NAME]"
+                "usage: replay SEED [LAST-SEED] [--federated] [--ladder] [--about TEXT] [--device NAME] [--notices NAME]"
             );
             return ExitCode::from(2);
         }
     };
     let mut failed = 0;
     for seed in first..=last {
-        let report = sim::run_seed(seed);
-        if arguments.iter().any(|a| a == "--ladder") {
-            print!("{}", report.world.ladder(0));
+        let (text, is_sound, world) = if has("--federated") {
+            let outcome = random::run_seed(seed, honest);
+            (outcome.to_string(), outcome.violations.is_empty(), outcome.federated.world)
+        } else {
+            let report = sim::run_seed(seed);
+            (report.to_string(), report.violations.is_empty(), report.world)
+        };
+        if has("--ladder") {
+            print!("{}", world.ladder(0));
         }
         if let Some(text) = about {
-            print!("{}", report.world.ladder_about(text));
+            print!("{}", world.ladder_about(text));
         }
         if let Some(name) = device {
-            print!("{}", report.world.ladder_of(name));
+            print!("{}", world.ladder_of(name));
         }
         if let Some(name) = value("--notices") {
-            print!("{}", report.world.notices_to(name));
+            print!("{}", world.notices_to(name));
         }
-        if !report.violations.is_empty() || first == last {
-            print!("{report}");
+        if !is_sound || first == last {
+            print!("{text}");
         }
-        failed += u64::from(!report.violations.is_empty());
+        failed += u64::from(!is_sound);
     }
     println!("{failed} of {} seeds failed", last - first + 1);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -19,6 +19,15 @@ impl Zone {
         self.answers.insert(Question::Addresses(host.into()), Answers::Addresses(addresses.to_vec()));
     }
 
+    /// One more address of a host.
+    pub fn add_address(&mut self, host: &str, address: IpAddr) {
+        let question = Question::Addresses(host.into());
+        match self.answers.entry(question).or_insert_with(|| Answers::Addresses(Vec::new())) {
+            Answers::Addresses(addresses) => addresses.push(address),
+            Answers::Srv(_) | Answers::Naptr(_) => unreachable!("the answer fits the question"),
+        }
+    }
+
     /// SRV records of a service name.
     pub fn srv(&mut self, name: &str, records: Vec<Srv>) {
         self.answers.insert(Question::Srv(name.into()), Answers::Srv(records));

@@ -9,6 +9,7 @@
 //! - [`event`]: the record of all that happened.
 //! - [`check`]: the checkers, one promise each.
 //! - [`random`]: whole worlds from a seed.
+//! - [`federated`]: several organisations with edges, and a clearinghouse between them.
 //! - [`documents`]: contact lists and access rules, and how a client puts them onto its server.
 //! - [`notice`]: what a NOTIFY tells a watcher.
 //! - [`ladder`]: that record as text, for scenario tests.
@@ -21,6 +22,7 @@ pub mod disk;
 mod dns;
 pub mod documents;
 pub mod event;
+pub mod federated;
 mod home;
 pub mod ladder;
 mod link;

@@ -1,10 +1,14 @@
 //! What runs on a machine: a home's node behind an object-safe trait, so that a test can put a dishonest wrapper
-//! around the honest one.
+//! around the honest one. Nodes of other roles speak the home's vocabulary as far as they have one.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use access_edge::AccessEdge;
+use access_edge::admin::Call;
+use director::Director;
 use federation::Policy;
-use node::{Input, Instant, Node, Now, Output};
+use node::{CallToken, Input, Instant, Node, Now, Output};
 
 /// The node whose vocabulary (changes, queries, calls) the machines of this world speak.
 pub type Home = frontend::FrontEnd;
@@ -33,4 +37,78 @@ impl Role for Home {
     fn next_deadline(&self) -> Option<Instant> {
         Node::next_deadline(self)
     }
+}
+
+impl Role for AccessEdge {
+    fn handle(&mut self, now: Now, input: Input<Home>) {
+        // An edge has no storage, and its calls are not the home's: what answers those never comes.
+        if let Some(input) = in_words_of(input) {
+            Node::handle(self, now, input);
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Home>> {
+        std::iter::from_fn(|| Node::poll_output(self)).find_map(in_words_of_home)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Node::next_deadline(self)
+    }
+
+    fn set_policy(&mut self, now: Now, policy: Arc<Policy>) {
+        let call = Call::SetPolicy(policy);
+        Node::handle(self, now, Input::Called { token: CallToken(0), call });
+    }
+}
+
+impl Role for Director {
+    fn handle(&mut self, now: Now, input: Input<Home>) {
+        if let Some(input) = in_words_of(input) {
+            Node::handle(self, now, input);
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Home>> {
+        std::iter::from_fn(|| Node::poll_output(self)).find_map(in_words_of_home)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Node::next_deadline(self)
+    }
+}
+
+/// What a node without storage wants; its answers to calls are nobody's here.
+fn in_words_of_home<N>(output: Output<N>) -> Option<Output<Home>>
+where
+    N: Node<Change = Infallible, Query = Infallible>,
+{
+    Some(match output {
+        Output::Send { flow, bytes } => Output::Send { flow, bytes },
+        Output::Connect { token, target } => Output::Connect { token, target },
+        Output::Close { connection } => Output::Close { connection },
+        Output::Resolve { token, question } => Output::Resolve { token, question },
+        Output::Report(report) => Output::Report(report),
+        Output::Persist { change, .. } => match change {},
+        Output::Query { query, .. } => match query {},
+        Output::Answer { .. } => return None,
+    })
+}
+
+/// What any node can be told.
+fn in_words_of<N: Node>(input: Input<Home>) -> Option<Input<N>> {
+    Some(match input {
+        Input::Connected { connection, peer, token } => Input::Connected { connection, peer, token },
+        Input::ConnectFailed { token, error } => Input::ConnectFailed { token, error },
+        Input::Closed { connection, reason } => Input::Closed { connection, reason },
+        Input::Received { flow, bytes } => Input::Received { flow, bytes },
+        Input::Unframed { connection, bytes, status, reason } => {
+            Input::Unframed { connection, bytes, status, reason }
+        }
+        Input::Ping { connection } => Input::Ping { connection },
+        Input::Resolved { token, answer } => Input::Resolved { token, answer },
+        Input::Timer => Input::Timer,
+        Input::Persisted { .. } | Input::PersistFailed { .. } | Input::Rows { .. } | Input::Called { .. } => {
+            return None;
+        }
+    })
 }

@@ -242,7 +242,7 @@ impl World {
                 side: network.side(),
             }));
             if host.parse::<IpAddr>().is_err() {
-                self.dns.addresses(&host, &[address]);
+                self.dns.add_address(&host, address);
             }
             places.insert(network, (address, Arc::new(certificate)));
         }
@@ -307,6 +307,13 @@ impl World {
     pub fn server_address(&self, machine: usize, transport: Transport) -> SocketAddr {
         let listeners = &self.machines[machine].listeners;
         listeners.iter().find(|l| l.transport == transport).expect("machines listen on it").address
+    }
+
+    /// The same in one of the machine's networks.
+    pub fn address_in(&self, machine: usize, network: Network, transport: Transport) -> SocketAddr {
+        let mut listeners = self.machines[machine].listeners.iter();
+        let is_it = |l: &&Listener| l.transport == transport && Network::of(l.address.ip()) == network;
+        listeners.find(is_it).expect("it listens there").address
     }
 
     /// Puts an account onto a machine's disk.
@@ -681,6 +688,14 @@ impl World {
         };
         let events: Vec<Event> = self.events.iter().filter(about).cloned().collect();
         ladder::print(&events, &self.columns(), ladder::Detail::Shown)
+    }
+
+    /// The ladder of the events from `from` on among these machines and devices, with columns in their order.
+    pub fn ladder_between(&self, from: usize, names: &[&str]) -> String {
+        let columns = self.columns();
+        let column = |name: &&str| columns.iter().find(|(_, own)| own == name).cloned();
+        let columns: Vec<_> = names.iter().filter_map(column).collect();
+        ladder::print(&self.events[from.min(self.events.len())..], &columns, ladder::Detail::Hidden)
     }
 
     /// The ladder of one device and the machines, with what disks did.

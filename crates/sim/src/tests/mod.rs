@@ -2,6 +2,7 @@
 
 mod call_settings;
 mod dishonest;
+mod federated;
 mod framework;
 mod planted;
 mod presence;
