@@ -133,7 +133,10 @@ impl World {
                         self.next_connection += 1;
                         inputs.push_back(Input::Connected {
                             connection: ConnectionId(self.next_connection),
-                            peer: peer(target.side, None, last, certificate(host, anchors)),
+                            peer: Peer {
+                                remote: target.address,
+                                ..peer(target.side, None, last, certificate(host, anchors))
+                            },
                             token: Some(token),
                         });
                     }

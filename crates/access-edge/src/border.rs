@@ -97,7 +97,8 @@ pub(crate) struct ToOutside {
     /// Our entry on the inside, as the request carried it; empty where it carried none.
     pub(crate) mark: String,
     pub(crate) party: Party,
-    pub(crate) dialog: [u8; 16],
+    /// What tells the dialog: a digest of it is made where an entry is.
+    pub(crate) call_id: String,
     /// What entries for this peer show; a partner's where there is none.
     pub(crate) client: Option<(String, Transport)>,
     /// Whether the request was a REGISTER: its answer says how to come back (RFC 3608).
@@ -106,7 +107,7 @@ pub(crate) struct ToOutside {
 
 impl ToOutside {
     fn entry(&self, purpose: Purpose, routes: Vec<String>) -> String {
-        let dialog = if purpose == Purpose::Service { [0; 16] } else { self.dialog };
+        let dialog = if purpose == Purpose::Service { [0; 16] } else { dialog_of(&self.call_id) };
         let sealed = Sealed { purpose, party: self.party.clone(), dialog, routes };
         let token = self.entries.sealer.seal(&sealed);
         match &self.client {

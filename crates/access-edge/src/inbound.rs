@@ -13,7 +13,7 @@ use crate::edge::{AccessEdge, cookie};
 use crate::pipeline::{Plan, Request, domain_of, without_identities};
 use crate::refused::Refused;
 use crate::routes::Leads;
-use crate::token::{Party, Purpose, Sealed, TokenError, dialog_of};
+use crate::token::{Party, Purpose, Sealed, TokenError};
 
 impl AccessEdge {
     pub(crate) fn inbound(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
@@ -49,7 +49,7 @@ impl AccessEdge {
             entries: Arc::clone(&self.entries),
             mark,
             party,
-            dialog: dialog_of(request.call_id()),
+            call_id: request.call_id().to_owned(),
             client: None,
             is_register: false,
         };

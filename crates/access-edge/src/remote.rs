@@ -13,7 +13,7 @@ use crate::edge::AccessEdge;
 use crate::pipeline::{Plan, Request, address_of, without_identities};
 use crate::refused::Refused;
 use crate::routes::Leads;
-use crate::token::{Party, Purpose, TokenError, dialog_of};
+use crate::token::{Party, Purpose, TokenError};
 
 impl AccessEdge {
     pub(crate) fn remote(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
@@ -47,7 +47,7 @@ impl AccessEdge {
             entries: Arc::clone(&self.entries),
             mark: if is_recorded { entry } else { String::new() },
             party: Party::User(user),
-            dialog: dialog_of(request.call_id()),
+            call_id: request.call_id().to_owned(),
             client: Entries::client_face(&self.stack, flow),
             is_register,
         };

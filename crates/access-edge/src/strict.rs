@@ -75,7 +75,7 @@ pub(crate) fn check(octets: &[u8], message: &Message) -> Result<(), &'static str
         seen_once |= bit;
     }
     let head = &message.bytes()[..message.bytes().len() - message.body().len()];
-    if head.iter().any(|byte| is_control(*byte)) {
+    if holds_control(head) {
         return Err("a header holds a control character");
     }
     Ok(())
@@ -111,9 +111,15 @@ fn looks_like_header(line: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
 }
 
+/// Whether there is a control character among the octets. Many are looked at together: without a way out between them the
+/// compiler compares them at once.
+fn holds_control(octets: &[u8]) -> bool {
+    octets.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | is_control(*byte)))
+}
+
 /// What no text holds: everything below the blank but tabs and line ends (RFC 3261 §25.1 lets them be quoted).
 fn is_control(byte: u8) -> bool {
-    byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n') || byte == 0x7f
+    (byte < b' ') & (byte != b'\t') & (byte != b'\r') & (byte != b'\n') | (byte == 0x7f)
 }
 
 #[cfg(test)]
