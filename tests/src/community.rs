@@ -118,6 +118,13 @@ impl Member<'_> {
         std::fs::read_to_string(self.server(name)["log"].as_str().expect("a file")).expect("the log is there")
     }
 
+    /// Has a server read its configuration again, and what it names. Whether all of that is right shows in its log.
+    pub fn reload(&self, server: &str) {
+        let config = self.dir(server).join("chancery.toml");
+        let asked = Command::new(chancery()).args(["reload", "--config"]).arg(config).output();
+        asked.expect("chancery runs");
+    }
+
     /// Her account.
     pub fn account(&self, user: &str) -> Account {
         Account {

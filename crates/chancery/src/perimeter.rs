@@ -162,7 +162,8 @@ impl Store for NoStore {
 struct PolicyFile {
     settings: Settings,
     domains: Vec<String>,
-    stamp: Option<Stamp>,
+    /// Of what was read last.
+    stamp: Stamp,
 }
 
 impl PolicyFile {
@@ -172,7 +173,9 @@ impl PolicyFile {
             Role::Clearinghouse => Vec::new(),
             _ => settings.domains.iter().map(|domain| domain.as_str().to_ascii_lowercase()).collect(),
         };
-        PolicyFile { settings: settings.clone(), domains, stamp: None }
+        // Before it is read: a file that changes meanwhile is seen by the next look.
+        let stamp = Stamp::of([&settings.federation.policy_file]);
+        PolicyFile { settings: settings.clone(), domains, stamp }
     }
 
     fn path(&self) -> &PathBuf {
@@ -223,11 +226,10 @@ impl Watched<AccessEdge> for PolicyFile {
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         Box::pin(async move {
             let stamp = Stamp::of([self.path()]);
-            let before = self.stamp.replace(stamp.clone());
-            // What was read at the start is in force; its stamp is taken at the first look.
-            if before.is_none_or(|before| before == stamp) {
+            if stamp == self.stamp {
                 return;
             }
+            self.stamp = stamp;
             let read = self.read().and_then(|policy| {
                 let networks = networks(&self.settings, certificates, &policy)?;
                 Ok((policy, networks))

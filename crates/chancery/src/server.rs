@@ -276,9 +276,9 @@ async fn attend<R: Operated>(
             return Ok(());
         }
     }
-    let Operator { certificates, mut watched, on_ready, reloader } = operator;
+    let Operator { certificates, watched, on_ready, reloader } = operator;
     on_ready(facts)?;
-    let mut files = Files { certificates, reloader };
+    let mut files = Files { certificates, reloader, watched };
     notify(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled();
     // Half of what systemd waits, as sd_watchdog_enabled(3) asks.
@@ -294,9 +294,13 @@ async fn attend<R: Operated>(
             Some(()) = signals.hangup.recv() => {
                 // The log says what it came to.
                 drop(files.reload(Mode::Apply, handle).await);
+                files.look_at_watched(handle).await;
             }
             Some(request) = reloads.recv() => {
                 let reloaded = files.reload(request.mode, handle).await;
+                if request.mode == Mode::Apply {
+                    files.look_at_watched(handle).await;
+                }
                 // Whoever went away finds it in the log.
                 drop(request.answer.send(reloaded));
             }
@@ -305,9 +309,7 @@ async fn attend<R: Operated>(
                 if let Some(reloader) = &mut files.reloader {
                     reloader.look(&files.certificates, handle).await;
                 }
-                for watched in &mut watched {
-                    watched.look(handle, &files.certificates).await;
-                }
+                files.look_at_watched(handle).await;
             }
             _ = watchdog_ticks.tick(), if watchdog.is_some() => {
                 // The driver itself must answer, or systemd restarts us.
@@ -320,13 +322,20 @@ async fn attend<R: Operated>(
 }
 
 /// What can be read again while the server runs.
-struct Files {
+struct Files<R> {
     certificates: Certificates,
     reloader: Option<Reloader>,
+    watched: Vec<Box<dyn Watched<R> + Send>>,
 }
 
-impl Files {
-    async fn reload<R: Operated>(&mut self, mode: Mode, handle: &Handle<R>) -> Result<Reloaded, ReloadError> {
+impl<R: Operated> Files<R> {
+    async fn look_at_watched(&mut self, handle: &Handle<R>) {
+        for watched in &mut self.watched {
+            watched.look(handle, &self.certificates).await;
+        }
+    }
+
+    async fn reload(&mut self, mode: Mode, handle: &Handle<R>) -> Result<Reloaded, ReloadError> {
         let Some(reloader) = &mut self.reloader else {
             if mode == Mode::Apply {
                 self.certificates.poll();
