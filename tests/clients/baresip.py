@@ -33,7 +33,7 @@ class Baresip:
         write_tone(os.path.join(self.folder, "tone.wav"), hertz)
         self.log = open(os.path.join(self.folder, "log"), "wb")
         self.process = subprocess.Popen(
-            ["baresip", "-4", "-n", "127.0.0.1", "-f", self.folder, "-s"],
+            ["baresip", "-4", "-n", options.local, "-f", self.folder, "-s"],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
@@ -98,11 +98,12 @@ class Baresip:
             f'outbound="{server}";regint={seconds_registered};pubint=60;answermode=manual;'
             "audio_codecs=PCMU,PCMA" + (";mediaenc=srtp-mand" if options.srtp else "")
         )
-        contact = f'"{peer}" <sip:{peer}@{options.domain}>;presence=p2p' if peer else ""
+        address = peer if peer and "@" in peer else f"{peer}@{options.domain}"
+        contact = f'"{peer}" <sip:{address}>;presence=p2p' if peer else ""
         media = free_ports()
         config = [
             "poll_method epoll",
-            f"sip_listen 127.0.0.1:{free_ports()}",
+            f"sip_listen {options.local}:{free_ports()}",
             f"sip_cafile {options.ca}" if options.ca else "",
             "sip_verify_server " + ("yes" if options.ca else "no"),
             "call_local_timeout 30",

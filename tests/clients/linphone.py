@@ -43,7 +43,7 @@ class Linphone:
             TERM="dumb",
         )
         self.process = subprocess.Popen(
-            ["linphonec", "-c", settings, "-d", "6", "-l", self.logged],
+            [*options.within, "linphonec", "-c", settings, "-d", "6", "-l", self.logged],
             stdin=subprocess.PIPE,
             stdout=self.output,
             stderr=subprocess.STDOUT,
@@ -143,6 +143,7 @@ class Linphone:
         ]
         friends = list_of or ([peer] if peer and "presence" not in options.skip else [])
         for number, name in enumerate(friends):
-            friend = f'"{name}" <sip:{name}@{options.domain}>'
+            address = name if "@" in name else f"{name}@{options.domain}"
+            friend = f'"{name}" <sip:{address}>'
             settings += [f"[friend_{number}]", f"url={friend}", "pol=accept", "subscribe=1"]
         return settings

@@ -1,8 +1,8 @@
 //! Three organisations that federate, as `chancery demo-federation` makes them: each server a process.
 
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
@@ -15,7 +15,11 @@ use crate::{Account, Device, Link, Own, PATIENCE, Transport, chancery};
 pub struct Community {
     child: Child,
     ready: Value,
-    folder: TempDir,
+    /// Taken by whoever stops it and keeps the folder.
+    folder: Option<TempDir>,
+    network: String,
+    /// Kept for its drop, which lets others have the network.
+    _network: TcpListener,
 }
 
 /// An organisation, or the hub.
@@ -28,8 +32,7 @@ impl Community {
     /// Starts them all on addresses of this test alone, and waits until they answer.
     pub fn start() -> Community {
         let folder = TempDir::with_prefix("chancery-").expect("a temporary folder");
-        // Processes that run at one time have numbers that are close to each other.
-        let network = format!("127.{}", 64 + std::process::id() % 190);
+        let (network, reservation) = free_network();
         let mut child = Command::new(chancery())
             .args(["demo-federation", "--json", "--network", &network, "--dir"])
             .arg(folder.path())
@@ -47,7 +50,7 @@ impl Community {
         // Nine servers begin at once.
         let line = lines.recv_timeout(PATIENCE * 3).expect("all servers answer in time");
         let ready = serde_json::from_str(&line).expect("the line is JSON");
-        Community { child, ready, folder }
+        Community { child, ready, folder: Some(folder), network, _network: reservation }
     }
 
     /// The organisation of this name: the first label of its domain.
@@ -57,14 +60,27 @@ impl Community {
         Member { community: self, facts }
     }
 
-    /// Where everything stands.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Ends all servers, and gives the folder that they may be started from again, by others, with the first octets of
+    /// their addresses.
+    pub fn stop(mut self) -> (TempDir, String) {
+        (self.folder.take().expect("it is stopped once"), self.network.clone())
     }
 
     fn port(&self, name: &str) -> u16 {
         self.ready["ports"][name].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port")
     }
+}
+
+/// Two octets of addresses that no other community has for as long as the socket is open.
+fn free_network() -> (String, TcpListener) {
+    /// Nobody listens here: holding it says that the network is in use.
+    const RESERVATION_PORT: u16 = 5999;
+    (64..=253)
+        .find_map(|octet| {
+            let address = (Ipv4Addr::new(127, octet, 255, 254), RESERVATION_PORT);
+            Some((format!("127.{octet}"), TcpListener::bind(address).ok()?))
+        })
+        .expect("fewer communities than networks run at one time")
 }
 
 impl Drop for Community {

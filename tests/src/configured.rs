@@ -59,10 +59,10 @@ impl Configuration {
     }
 }
 
-/// Two addresses of 127.0.0.0/8 that belong to this process and call alone, nearly: processes that run at one time have
+/// Addresses of 127.0.0.0/8 that belong to this process and call alone, nearly: processes that run at one time have
 /// numbers that are closer than 60,000.
-fn own_addresses() -> [Ipv4Addr; 2] {
-    static COUNT: AtomicU8 = AtomicU8::new(0);
+pub(crate) fn own_addresses<const COUNT: usize>() -> [Ipv4Addr; COUNT] {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
     let [.., high, low] = std::process::id().to_be_bytes();
-    [(); 2].map(|()| Ipv4Addr::new(127, high.max(1), low, 1 + COUNT.fetch_add(1, Ordering::Relaxed) % 254))
+    [(); COUNT].map(|()| Ipv4Addr::new(127, high.max(1), low, 1 + NEXT.fetch_add(1, Ordering::Relaxed) % 254))
 }

@@ -7,6 +7,8 @@
 //! Nothing here waits for time to pass. A test waits for an event, up to [`PATIENCE`], and to show that something did
 //! *not* happen it sends a later request on the same road and waits for the answer ([`Device::settle`]).
 
+mod authority;
+mod border;
 mod community;
 mod configured;
 mod device;
@@ -25,6 +27,8 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use authority::PrivateCa;
+pub use border::{Border, BorderBuilder, CONNECTIONS_PER_SOURCE_MAX, Crowd};
 pub use community::{Community, Member};
 pub use configured::Configuration;
 pub use device::{Account, Device, Transaction, contacts, sdp};
@@ -34,7 +38,7 @@ pub use dns::{Dns, Record};
 pub use draft::Draft;
 pub use https::{Https, HttpsAnswer};
 pub use presence::{Watch, activity, note, pidf, seen};
-pub use program::{client_script, conformance, have, run_tap, skip};
+pub use program::{client_script, conformance, have, may_mount, run_tap, skip};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};
 pub use server::{Server, ServerBuilder, chancery};
 pub use websocket::{Opcode, WebSocketError, client_frame, upgrade_request};

@@ -14,6 +14,12 @@ pub fn have(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
+/// Whether a program may be given an `/etc/hosts` of its own.
+pub fn may_mount() -> bool {
+    let status = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// Says by name that something was not tested, and why. The log of a run is searched for it.
 pub fn skip(what: &str, why: &str) {
     eprintln!("SKIPPED: {what}: {why}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fmt, mem};
 
 use bytes::Bytes;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sip_message::framing::{self, Frame, Scan};
@@ -117,7 +117,7 @@ impl fmt::Display for Road {
 pub struct Link {
     transport: Transport,
     socket: Socket,
-    tls: Option<Mutex<ClientConnection>>,
+    tls: Option<Mutex<Connection>>,
     local: SocketAddr,
 }
 
@@ -159,6 +159,14 @@ pub enum Incoming {
     TimedOut,
 }
 
+impl Own {
+    fn read(&self) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = CertificateDer::pem_file_iter(&self.certificate).map_err(io::Error::other)?;
+        let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+        Ok((chain, PrivateKeyDer::from_pem_file(&self.key).map_err(io::Error::other)?))
+    }
+}
+
 impl Link {
     /// Connects over TLS to a server that must bear `name`, and shows it a certificate where there is one.
     pub fn open_tls(
@@ -171,15 +179,35 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let tls = Some(Mutex::new(handshake_as(&stream, ca, name, own)?));
+        let tls = handshake_as(&stream, ca, name, own)?;
+        Link::secured(stream, tls.into())
+    }
+
+    /// A server's connection to us, as to the server that `own` proves.
+    pub fn accepted_tls(stream: TcpStream, own: &Own) -> io::Result<(Arc<Link>, LinkReader)> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let (chain, key) = own.read()?;
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+        let config = Arc::new(config.map_err(io::Error::other)?);
+        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut &stream)?;
+        }
+        Link::secured(stream, tls.into())
+    }
+
+    fn secured(stream: TcpStream, mut tls: Connection) -> io::Result<(Arc<Link>, LinkReader)> {
         let local = stream.local_addr()?;
-        let link = Arc::new(Link { transport: Transport::Tls, socket: Socket::Stream(stream), tls, local });
-        let reader = LinkReader {
-            link: link.clone(),
-            plain: Vec::new(),
-            scan: Scan::default(),
-            frames: Decoder::default(),
-        };
+        // What came with the last octets of the handshake.
+        let state = tls.process_new_packets().map_err(io::Error::other)?;
+        let mut plain = vec![0; state.plaintext_bytes_to_read()];
+        tls.reader().read_exact(&mut plain)?;
+        let (socket, tls) = (Socket::Stream(stream), Some(Mutex::new(tls)));
+        let link = Arc::new(Link { transport: Transport::Tls, socket, tls, local });
+        let reader =
+            LinkReader { link: link.clone(), plain, scan: Scan::default(), frames: Decoder::default() };
         link.set_read_timeout(None);
         Ok((link, reader))
     }
@@ -199,7 +227,9 @@ impl Link {
             Socket::Stream(stream)
         };
         let tls = match &socket {
-            Socket::Stream(stream) if transport.is_secure() => Some(Mutex::new(handshake(stream, ca)?)),
+            Socket::Stream(stream) if transport.is_secure() => {
+                Some(Mutex::new(handshake(stream, ca)?.into()))
+            }
             _ => None,
         };
         let local = match &socket {
@@ -447,9 +477,7 @@ fn handshake_as(
     let config = match own {
         None => config.with_no_client_auth(),
         Some(own) => {
-            let chain = CertificateDer::pem_file_iter(&own.certificate).map_err(io::Error::other)?;
-            let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-            let key = PrivateKeyDer::from_pem_file(&own.key).map_err(io::Error::other)?;
+            let (chain, key) = own.read()?;
             config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
         }
     };
@@ -462,7 +490,7 @@ fn handshake_as(
     Ok(tls)
 }
 
-fn flush(tls: &mut ClientConnection, stream: &TcpStream) -> io::Result<()> {
+fn flush(tls: &mut Connection, stream: &TcpStream) -> io::Result<()> {
     let mut stream = stream;
     while tls.wants_write() {
         tls.write_tls(&mut stream)?;

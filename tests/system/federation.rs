@@ -1,8 +1,10 @@
 //! Organisations that talk with each other: two with edges and directors that are federated directly, and a third one
 //! behind a clearinghouse. Every server is a process of its own, with TLS between all of them.
 
+use std::process::Command;
+
 use sip_message::{HeaderId, Message};
-use system_tests::{Community, Device, Draft};
+use system_tests::{Account, Community, Device, Draft, client_script, have, may_mount, run_tap, skip};
 
 /// Sends a message and has it taken; gives what arrived.
 fn cross(from: &Device, to: &Device, text: &str) -> Message {
@@ -220,4 +222,27 @@ fn a_changed_policy_is_in_force_within_seconds() {
     std::fs::write(&file, &before).expect("it is ours");
     contoso.reload("access-edge");
     cross(&alice, &bob, "after");
+}
+
+#[test]
+fn baresip_inside_and_linphonec_outside_talk() {
+    const SCRIPT: &str = "federated_pair.py";
+    let needed = ["python3", "baresip", "linphonec"];
+    if let Some(missing) = needed.iter().find(|program| !have(program)) {
+        return skip(SCRIPT, &format!("{missing} is not installed"));
+    }
+    if !may_mount() {
+        return skip(SCRIPT, "a mount namespace for names of its own needs root");
+    }
+    let community = Community::start();
+    let (contoso, fabrikam) = (community.member("contoso"), community.member("fabrikam"));
+    let address = |account: Account| format!("{}@{}:{}", account.user, account.domain, account.password);
+    let mut driver = Command::new("python3");
+    driver.arg(client_script(SCRIPT));
+    driver.args(["--inside", &contoso.address("front-end", "address", "tcp").to_string()]);
+    driver.args(["--outside", &fabrikam.address("access-edge", "outside_address", "remote").to_string()]);
+    driver.arg("--outside-ca").arg(fabrikam.ca());
+    driver.args(["--outside-name", fabrikam.outside_host("access-edge")]);
+    driver.args(["--a", &address(contoso.account("alice")), "--b", &address(fabrikam.account("bob"))]);
+    run_tap(&mut driver);
 }

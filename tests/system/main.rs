@@ -2,7 +2,9 @@
 
 mod accounts;
 mod backup;
+mod border;
 mod calls;
+mod certificates;
 mod clients;
 mod crash;
 mod documents;
@@ -12,8 +14,10 @@ mod federation;
 mod hostile;
 mod https;
 mod identity;
+mod kamailio;
 mod keep_alive;
 mod messages;
+mod namespaces;
 mod oracle;
 mod outbound;
 mod overload;

@@ -9,6 +9,9 @@ use crate::shell;
 /// Debian packages of the foreign programs that the system tests talk to, and of the tools around them.
 const DEBIAN_PACKAGES: &[&str] = &[
     "baresip-core",
+    "iproute2",
+    "kamailio",
+    "kamailio-tls-modules",
     "libxml2-utils",
     "linphone-cli",
     "openssl",
