@@ -231,9 +231,16 @@ impl Settings {
             ("[messaging]", self.messaging == new.messaging),
             ("[presence]", self.presence == new.presence),
             ("[calls]", self.calls == new.calls),
+            ("[remote_access]", self.remote_access == new.remote_access),
             ("[dns]", self.dns == new.dns),
             ("[limits]", self.limits == new.limits),
             ("[log] level", self.log.level == new.log.level),
+            ("[federation]", !self.takes_over_federation() || same_route(self, new)),
+            ("[[trusted_server]]", !self.takes_over_servers() || self.trusted_servers == new.trusted_servers),
+            (
+                "[access_edge] next_hops",
+                !self.takes_over_servers() || self.access_edge.next_hops == new.access_edge.next_hops,
+            ),
         ];
         sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
@@ -250,6 +257,25 @@ impl Settings {
         self.dns = new.dns;
         self.limits = new.limits;
         self.log.level = new.log.level;
+        self.remote_access = new.remote_access;
+        if self.takes_over_federation() {
+            self.federation.route = new.federation.route;
+            self.federation.new_users = new.federation.new_users;
+        }
+        if self.takes_over_servers() {
+            self.trusted_servers = new.trusted_servers;
+            self.access_edge.next_hops = new.access_edge.next_hops;
+        }
+    }
+
+    /// A Director is made with its route, and where it is policy that counts there is none.
+    fn takes_over_federation(&self) -> bool {
+        self.role == Role::StandardEdition
+    }
+
+    /// Whether another list of servers can be had without a restart.
+    fn takes_over_servers(&self) -> bool {
+        matches!(self.role, Role::AccessEdge | Role::Clearinghouse)
     }
 
     /// What a running server cannot take over from `new`, by section.
@@ -266,16 +292,24 @@ impl Settings {
             |s: &Settings| (s.host.clone(), s.aliases.clone(), s.data_dir.clone(), s.control_socket.clone());
         compare("[server]", server(self) == server(new));
         compare("[[listener]]", self.listeners == new.listeners);
-        compare("[[trusted_server]]", self.trusted_servers == new.trusted_servers);
+        let servers = self.trusted_servers == new.trusted_servers;
+        compare("[[trusted_server]]", servers || self.takes_over_servers());
+        compare("[federation] route", same_route(self, new) || self.takes_over_federation());
         compare("[federation] policy_file", self.federation.policy_file == new.federation.policy_file);
-        compare("[remote_access]", self.remote_access == new.remote_access);
         compare("[director]", self.director == new.director);
-        compare("[access_edge]", self.access_edge == new.access_edge);
+        let keys = |s: &Settings| s.access_edge.token_key_file.clone();
+        compare("[access_edge] token_key_file", keys(self) == keys(new));
         compare("[http]", self.http_addresses == new.http_addresses);
         compare("[https]", self.https_addresses == new.https_addresses);
         compare("[log] format", self.log.format == new.log.format);
         sections
     }
+}
+
+/// Whether other organisations are reached, and reached by new users, as before.
+fn same_route(old: &Settings, new: &Settings) -> bool {
+    let of = |s: &Settings| (s.federation.route.clone(), s.federation.new_users);
+    of(old) == of(new)
 }
 
 #[cfg(test)]

@@ -72,6 +72,23 @@ fn every_key_stands_in_the_template_and_is_read() {
 }
 
 #[test]
+fn the_manual_tells_every_key_in_its_section() {
+    let manual = include_str!("../../../../docs/configuration.md");
+    for section in SECTIONS {
+        let head = match (section.name, section.repeats) {
+            ("", _) => "## The top of the file".to_owned(),
+            (name, true) => format!("## `[[{name}]]`"),
+            (name, false) => format!("## `[{name}]`"),
+        };
+        let told = manual.split("\n## ").find(|told| format!("## {told}").starts_with(&head));
+        let told = told.unwrap_or_else(|| panic!("the manual has no section {head}"));
+        for key in section.keys {
+            assert!(told.contains(&format!("| `{}` |", key.name)), "{head} does not tell {}", key.name);
+        }
+    }
+}
+
+#[test]
 fn paths_count_from_the_folder_of_the_file() {
     let settings = parse(&format!("{MINIMAL}[tls]\nkey_file = \"/run/key.pem\"\n")).unwrap();
     let tls = settings.tls.unwrap();
@@ -264,6 +281,35 @@ fn a_running_server_says_what_needs_a_restart() {
     in_force.take_over(new.clone());
     assert!(in_force.changed_at_run_time(&new).is_empty());
     assert_eq!(in_force.restart_needed_for(&new), ["[http]", "[log] format"]);
+}
+
+#[test]
+fn each_role_says_what_it_takes_over_while_it_runs() {
+    let edge = |next_hop: &str, enabled: &str| {
+        let text = format!(
+            "domains = [\"contoso.example\"]\nrole = \"access-edge\"\n\
+             [[listener]]\ntransport = \"tls\"\naddress = \"10.0.0.1:5061\"\nside = \"inside\"\n\
+             [remote_access]\nenabled = \"{enabled}\"\n[access_edge]\nnext_hops = [\"{next_hop}\"]\n"
+        );
+        parse(&text).unwrap()
+    };
+    let (old, new) = (edge("a.contoso.example", "yes"), edge("b.contoso.example", "no"));
+    assert_eq!(old.changed_at_run_time(&new), ["[remote_access]", "[access_edge] next_hops"]);
+    assert!(old.restart_needed_for(&new).is_empty());
+    let home = |more: &str| parse(&format!("{MINIMAL}{more}")).unwrap();
+    let (old, new) = (
+        home(""),
+        home(
+            "[federation]\nroute = \"edge.contoso.example\"\n\
+             [[trusted_server]]\nhost = \"edge.contoso.example\"\nrole = \"access-edge\"\n",
+        ),
+    );
+    assert_eq!(old.changed_at_run_time(&new), ["[federation]"]);
+    assert_eq!(old.restart_needed_for(&new), ["[[trusted_server]]"]);
+    let mut in_force = old.clone();
+    in_force.take_over(new.clone());
+    assert!(in_force.changed_at_run_time(&new).is_empty());
+    assert_eq!(in_force.restart_needed_for(&new), ["[[trusted_server]]"]);
 }
 
 #[test]
