@@ -134,6 +134,15 @@ impl Member<'_> {
         std::fs::read_to_string(self.server(name)["log"].as_str().expect("a file")).expect("the log is there")
     }
 
+    /// What `chancery check` finds wrong with a server, without asking DNS.
+    pub fn faults(&self, server: &str) -> String {
+        let config = self.dir(server).join("chancery.toml");
+        let checked = Command::new(chancery()).args(["check", "--offline", "--config"]).arg(config).output();
+        let found = String::from_utf8(checked.expect("chancery runs").stdout).expect("it writes UTF-8");
+        assert!(found.lines().count() > 5, "it looks at many things: {found}");
+        found.lines().filter(|line| !line.starts_with("ok ")).collect::<Vec<_>>().join("\n")
+    }
+
     /// Has a server read its configuration again, and what it names. Whether all of that is right shows in its log.
     pub fn reload(&self, server: &str) {
         let config = self.dir(server).join("chancery.toml");

@@ -46,6 +46,14 @@ fn messages_cross_directly_and_through_the_clearinghouse() {
     cross(&bob, &alice, "and back");
     is_clean(&cross(&alice, &nina, "through the hub"), &of_contoso);
     cross(&nina, &alice, "and back");
+    for (member, server) in [
+        (&contoso, "front-end"),
+        (&contoso, "director"),
+        (&contoso, "access-edge"),
+        (&community.member("trade"), "clearinghouse"),
+    ] {
+        assert_eq!(member.faults(server), "", "{server} of {}", member.domain());
+    }
     // Nobody at home: the other home keeps it, and says so.
     let bella = fabrikam.account("bella").uri();
     assert_eq!(alice.ask(alice.message(&bella, "for later")).status(), Some(202));

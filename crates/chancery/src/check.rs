@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use federation::HostPort;
 use net::ClientCertificates;
-use node::{Answers, Question, ResolveError};
+use node::{Answers, Question, ResolveError, Side};
 use pki::CertificateFacts;
 use serde::Serialize;
 
 use crate::cli::CheckArguments;
-use crate::config::{ConfigError, ListenerSettings, Settings, TlsSettings};
+use crate::config::{ConfigError, ListenerSettings, Role, Settings, TlsSettings};
 use crate::control::client::Client;
 use crate::control::protocol::{AnswerLine, CallLine, ServerFacts};
 use crate::exit::{Exit, Failure};
-use crate::{clock, files, locate, server, tls, user};
+use crate::{clock, files, locate, perimeter, server, tls, user};
 
 /// Free space below which the check fails, in octets: SQLite needs room for its log to commit at all.
 const FREE_OCTETS_MIN: u64 = 64 << 20;
@@ -25,6 +26,8 @@ const FREE_OCTETS_WARN: u64 = 1 << 30;
 const EARLIEST_UNIX_SECONDS: u64 = 1_788_220_800;
 /// How far a file of ours may lie in the future: file servers have clocks of their own.
 const FUTURE_SLACK: Duration = Duration::from_secs(300);
+/// Where partners are listened to.
+const FEDERATION_PORT: u16 = 5061;
 /// How long DNS may take for all questions together.
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Written and removed again in the data folder.
@@ -131,9 +134,13 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
 fn look(settings: &Settings, offline: bool, findings: &mut Findings) {
     clock(settings, findings);
-    if let Some(files) = &settings.tls {
-        certificate(settings, files, findings);
+    for (side, files) in [(Side::Inside, &settings.tls), (Side::Outside, &settings.tls_outside)] {
+        if let Some(files) = files {
+            certificate(settings, side, files, findings);
+        }
     }
+    trusted_servers(settings, findings);
+    policy(settings, findings);
     data_dir(&settings.data_dir, findings);
     let running = running(&settings.control_socket);
     ports(settings, running.as_ref(), findings);
@@ -163,7 +170,70 @@ fn clock(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-fn certificate(settings: &Settings, files: &TlsSettings, findings: &mut Findings) {
+/// Whether those whom the role cannot do without are listed as servers of ours.
+fn trusted_servers(settings: &Settings, findings: &mut Findings) {
+    let is_listed = |host: &str| settings.trusted_servers.iter().any(|s| s.host.eq_ignore_ascii_case(host));
+    let needed: Vec<(&str, &HostPort)> = match settings.role {
+        Role::StandardEdition => {
+            settings.federation.route.iter().map(|hop| ("[federation] route", hop)).collect()
+        }
+        Role::Director => {
+            let homes = settings.director.front_ends.iter().map(|hop| ("[director] front_ends", hop));
+            homes.chain(settings.federation.route.iter().map(|hop| ("[federation] route", hop))).collect()
+        }
+        Role::AccessEdge => {
+            settings.access_edge.next_hops.iter().map(|hop| ("[access_edge] next_hops", hop)).collect()
+        }
+        Role::Clearinghouse => Vec::new(),
+    };
+    let count = needed.len();
+    let missing: Vec<_> = needed.into_iter().filter(|(_, hop)| !is_listed(&hop.host)).collect();
+    for (key, hop) in &missing {
+        let mend = format!("add a section [[trusted_server]] with host = \"{}\" and its role", hop.host);
+        findings.fail(
+            "servers",
+            format!("{key} names {}, which is no trusted server: it is not believed", hop.host),
+            mend,
+        );
+    }
+    if missing.is_empty() && count > 0 {
+        findings.ok("servers", "every server that requests go to is a trusted one");
+    }
+    if settings.role != Role::Clearinghouse
+        && !settings.trusted_servers.is_empty()
+        && settings.tls.as_ref().is_none_or(|tls| tls.authority_file.is_none())
+    {
+        let mend = "name the CA of our servers' certificates in [tls] authority_file";
+        findings.fail("servers", "there are trusted servers, but no CA that could prove who they are", mend);
+    }
+}
+
+/// Of a server at the border: whether its policy can be used, and whom it allows.
+fn policy(settings: &Settings, findings: &mut Findings) {
+    if !matches!(settings.role, Role::AccessEdge | Role::Clearinghouse) {
+        return;
+    }
+    let file = settings.federation.policy_file.display();
+    match perimeter::policy(settings) {
+        Err(error) => {
+            findings.fail("policy", format!("{error:#}"), "correct it; until then nobody is talked with")
+        }
+        Ok(policy) if policy.allows_nobody() => {
+            let mend = "`chancery federation allow DOMAIN --next-hop HOST:PORT` allows somebody";
+            findings.warn(
+                "policy",
+                format!("{file} allows nobody: no other organisation is talked with"),
+                mend,
+            );
+        }
+        Ok(policy) => {
+            let (partners, hubs) = (policy.partners().len(), policy.clearinghouses().len());
+            findings.ok("policy", format!("{file} lists {partners} partners and {hubs} clearinghouses"));
+        }
+    }
+}
+
+fn certificate(settings: &Settings, side: Side, files: &TlsSettings, findings: &mut Findings) {
     let reissue = "`chancery ca issue` makes one, or let your CA issue one with these names";
     let file = files.certificate_file.display().to_string();
     let pem = match std::fs::read(&files.certificate_file) {
@@ -180,7 +250,7 @@ fn certificate(settings: &Settings, files: &TlsSettings, findings: &mut Findings
     let (chain, facts) = chain;
     key(files, &chain[0], findings);
     dates(&file, &facts, findings);
-    names(settings, &file, &facts, findings);
+    names(settings, side, &file, &facts, findings);
     issuers(files, &file, &chain, &facts, findings);
 }
 
@@ -223,19 +293,24 @@ fn dates(file: &str, facts: &CertificateFacts, findings: &mut Findings) {
     }
 }
 
-fn names(settings: &Settings, file: &str, facts: &CertificateFacts, findings: &mut Findings) {
+fn names(settings: &Settings, side: Side, file: &str, facts: &CertificateFacts, findings: &mut Findings) {
     let mend = |name: &str| format!("have {name} added to the certificate's subject alternative names");
     let mut missing = false;
-    let hosts = std::iter::once(settings.host.as_str());
-    let advertised = settings.listeners.iter().filter(|l| l.transport.is_secure());
-    let mut hosts: Vec<&str> = hosts.chain(advertised.map(|l| l.advertised_host.as_str())).collect();
+    // A server with two sides has a host of each; what it is called otherwise is the outside's.
+    let is_of_both = matches!(settings.role, Role::StandardEdition | Role::Director);
+    let host = (is_of_both || side == Side::Outside).then_some(settings.host.as_str());
+    let advertised = settings.listeners.iter().filter(|l| l.transport.is_secure() && l.side == side);
+    let mut hosts: Vec<&str> =
+        host.into_iter().chain(advertised.map(|l| l.advertised_host.as_str())).collect();
     hosts.sort_unstable();
     hosts.dedup();
     for host in hosts.into_iter().filter(|host| !facts.covers_host(host)) {
         missing = true;
         findings.fail("names", format!("{file} does not name the host {host}"), mend(host));
     }
-    for domain in settings.domains.iter().filter(|d| !pki::proves_domain(&facts.sip_domains, d.as_str())) {
+    // The inside of an edge speaks for no domain.
+    let domains = settings.domains.iter().filter(|_| is_of_both || side == Side::Outside);
+    for domain in domains.filter(|d| !pki::proves_domain(&facts.sip_domains, d.as_str())) {
         missing = true;
         // Clients that connect to the host by name work all the same; other servers refuse.
         findings.warn(
@@ -250,7 +325,8 @@ fn names(settings: &Settings, file: &str, facts: &CertificateFacts, findings: &m
         findings.fail("names", format!("{file} is not for servers"), mend);
     }
     if !missing {
-        findings.ok("names", "the certificate names the host and every domain");
+        let domains = if is_of_both || side == Side::Outside { " and every domain" } else { "" };
+        findings.ok("names", format!("the certificate names the host{domains}"));
     }
 }
 
@@ -385,7 +461,7 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
         let listener = ListenerSettings {
             transport: plain,
             address: *address,
-            side: node::Side::Inside,
+            side: Side::Inside,
             advertised_host: advertised_host.clone(),
             origins: Vec::new(),
         };
@@ -411,12 +487,23 @@ fn dns(settings: &Settings, findings: &mut Findings) {
         .iter()
         .flat_map(|domain| {
             settings.listeners.iter().filter_map(move |listener| {
-                let service = match listener.transport {
-                    node::Transport::Udp => "_sip._udp",
-                    node::Transport::Tcp => "_sip._tcp",
-                    node::Transport::Tls => "_sips._tcp",
+                let service = match (settings.role, listener.transport) {
+                    // Nobody looks for these but our own servers, which are told where they are.
+                    (Role::Director, _) => return None,
+                    (Role::AccessEdge | Role::Clearinghouse, _) if listener.side == Side::Inside => {
+                        return None;
+                    }
+                    // Where partners look, and nobody else.
+                    (Role::AccessEdge | Role::Clearinghouse, node::Transport::Tls)
+                        if listener.address.port() == FEDERATION_PORT =>
+                    {
+                        "_sipfederationtls._tcp"
+                    }
+                    (_, node::Transport::Udp) => "_sip._udp",
+                    (_, node::Transport::Tcp) => "_sip._tcp",
+                    (_, node::Transport::Tls) => "_sips._tcp",
                     // RFC 7118 leaves WebSocket URIs to configuration.
-                    node::Transport::Ws | node::Transport::Wss => return None,
+                    (_, node::Transport::Ws | node::Transport::Wss) => return None,
                 };
                 Some((format!("{service}.{domain}"), listener.address.port()))
             })

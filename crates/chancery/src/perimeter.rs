@@ -79,6 +79,11 @@ pub(crate) fn run(
     Server { driver, http: sockets.http, facts, places, metrics, runtime }.run(operator)
 }
 
+/// The policy that the settings name, as it stands on disk.
+pub(crate) fn policy(settings: &Settings) -> anyhow::Result<Policy> {
+    PolicyFile::new(settings).read()
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits { transactions_max: settings.limits.transactions_max, ..Limits::default() }
 }
