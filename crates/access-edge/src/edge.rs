@@ -20,7 +20,7 @@ use crate::admin::{Answer, Call, Connection};
 use crate::border::Entries;
 use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
-use crate::links::{Kind, Link, Links, Who};
+use crate::links::{Kind, Link, Links, Who, rate_of};
 use crate::metrics::Counters;
 use crate::token::Sealer;
 
@@ -172,7 +172,8 @@ impl AccessEdge {
         let must_sign_in = is_accepted && who == Who::Client;
         let deadline = must_sign_in
             .then(|| self.timers.insert(now + self.config.limits.sign_in_within, Due::SignIn(connection)));
-        let link = Link { peer: peer.clone(), who, deadline };
+        let rate = rate_of(peer, &self.config.policy);
+        let link = Link { peer: peer.clone(), who, rate, deadline };
         self.links.insert(connection, link);
         if is_accepted && crowd >= self.config.limits.connections_per_source_max {
             self.counters.crowded += 1;
@@ -243,6 +244,7 @@ impl AccessEdge {
             );
             // Whoever is of another name now, or of fewer, is judged by the next request.
             link.who = who;
+            link.rate = rate_of(&link.peer, &self.config.policy);
             if link.who.kind() == Kind::Partner {
                 settled.extend(link.deadline.take());
             }

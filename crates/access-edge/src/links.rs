@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use federation::rate::source;
+use federation::rate::{Allowance, source};
 use federation::{Policy, TrustedServer, identify, server_of};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
@@ -83,8 +83,27 @@ impl Kind {
 pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) who: Who,
+    /// Of another organisation: the requests a second that the policy lets those begin whom the connection proves.
+    pub(crate) rate: u32,
     /// Until a request of a client succeeds.
     pub(crate) deadline: Option<TimerId>,
+}
+
+impl Link {
+    /// What may come on the connection: `least`, or what the policy allows its peers, and as much again in their dialogs.
+    pub(crate) fn allowance(&self, least: Allowance) -> Allowance {
+        let of_peers = Allowance::per_second(self.rate.saturating_mul(2));
+        if of_peers.per_second > least.per_second { of_peers } else { least }
+    }
+}
+
+/// See [`Link::rate`].
+pub(crate) fn rate_of(peer: &Peer, policy: &Policy) -> u32 {
+    let certificate = peer.identity.certificate().filter(|_| peer.transport == Transport::Tls);
+    let Some(proved) = certificate.map(|certificate| identify(policy, certificate)) else { return 0 };
+    let partners = proved.partners.iter().map(|partner| partner.terms.rate_per_second);
+    let hubs = proved.hubs.iter().map(|hub| hub.terms.rate_per_second);
+    partners.chain(hubs).fold(0, u32::saturating_add)
 }
 
 /// All connections that are up.

@@ -214,7 +214,8 @@ impl AccessEdge {
         if link.peer.side == Side::Inside {
             return Ok(());
         }
-        self.budgets.take_of_connection(now, request.connection, limits.requests_per_connection)?;
+        let allowance = link.allowance(limits.requests_per_connection);
+        self.budgets.take_of_connection(now, request.connection, allowance)?;
         if link.who.kind() == Kind::Client {
             self.budgets.take_of_source(now, request.arrival.remote.ip(), limits.requests_per_source)?;
         }

@@ -213,6 +213,35 @@ fn a_hub_speaks_for_its_listed_members_alone() {
     assert!(d.w.next(d.director).is_none());
 }
 
+/// An edge sends all that its users say over one connection: that connection is no narrower than the policy.
+#[test]
+fn a_partner_may_begin_on_one_connection_what_the_policy_allows() {
+    let mut d = Direct::with(&format!("{FABRIKAM}rate = 1000\n"));
+    d.w.tells = false;
+    let wire = d.wire_of_fabrikam();
+    for n in 0..2000 {
+        let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+        d.w.send(wire, &head, "");
+        assert!(d.w.next(d.director).is_some(), "{n}");
+    }
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(wire, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (503, "too-fast"));
+    // A policy that was made narrower holds on the connection too.
+    d.w.pass_time(Duration::from_secs(10));
+    set_policy(&mut d, &format!("{FABRIKAM}rate = 5\n"));
+    let mut codes = std::collections::BTreeMap::new();
+    for _ in 0..600 {
+        let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+        d.w.send(wire, &head, "");
+        if d.w.next(d.director).is_none() {
+            d.w.status(d.fabrikam);
+            *codes.entry(d.w.refusal().to_owned()).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(codes, [("connection-budget".to_owned(), 200), ("too-fast".to_owned(), 390)].into());
+}
+
 #[test]
 fn a_partner_that_floods_is_slowed_and_harms_only_itself() {
     let mut d = Direct::with(&format!("{FABRIKAM}rate = 5\n"));
