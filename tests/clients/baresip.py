@@ -105,6 +105,7 @@ class Baresip:
             "poll_method epoll",
             f"sip_listen {options.local}:{free_ports()}",
             f"sip_cafile {options.ca}" if options.ca else "",
+            f"dns_server {options.dns}" if options.dns else "",
             "sip_verify_server " + ("yes" if options.ca else "no"),
             "call_local_timeout 30",
             "call_max_calls 4",

@@ -90,7 +90,7 @@ def options_of(description):
     parser.add_argument("--skip", default="", help="a list with commas of: message, presence, call")
     parser.add_argument("--work", help="a folder to work in that is kept")
     options = parser.parse_args()
-    options.local, options.within = "127.0.0.1", []
+    options.local, options.dns, options.within = "127.0.0.1", "", []
     options.skip = set(options.skip.split(","))
     options.a = options.a.split(":", 1)
     options.b = options.b.split(":", 1)

@@ -250,6 +250,7 @@ fn baresip_inside_and_linphonec_outside_talk() {
     driver.args(["--inside", &contoso.address("front-end", "address", "tcp").to_string()]);
     driver.args(["--outside", &fabrikam.address("access-edge", "outside_address", "remote").to_string()]);
     driver.arg("--outside-ca").arg(fabrikam.ca());
+    driver.args(["--inside-name", "sip.contoso.example"]);
     driver.args(["--outside-name", fabrikam.outside_host("access-edge")]);
     driver.args(["--a", &address(contoso.account("alice")), "--b", &address(fabrikam.account("bob"))]);
     run_tap(&mut driver);

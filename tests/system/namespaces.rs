@@ -229,6 +229,7 @@ fn organisations_whose_insides_have_no_route_outside_talk() {
     driver.args(["--inside", &format!("{}:{PLAIN_PORT}", inside(1, FRONT_END))]);
     driver.args(["--local", &inside(1, CLIENT_INSIDE)]);
     driver.args(["--outside", &format!("{}:{REMOTE_PORT}", edge_outside(2))]);
+    driver.args(["--inside-name", "sip.contoso.example"]);
     driver.args(["--outside-name", "access.fabrikam.example"]);
     driver.arg("--outside-network").arg(networks.file("abroad"));
     driver.arg("--outside-ca").arg(folder.path().join("fabrikam/ca.pem"));

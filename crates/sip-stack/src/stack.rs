@@ -967,7 +967,11 @@ impl Stack {
             hasher.write_u8(0);
         }
         hasher.write_u32(message.cseq().map_or(0, |c| c.number));
-        hasher.write(message.header(HeaderId::Route).unwrap_or(b""));
+        // All of them: what comes a second time with less of its way left spirals, and does not loop (RFC 5393 §4.2.2).
+        for routes in message.values(HeaderId::Route) {
+            hasher.write(routes);
+            hasher.write_u8(0);
+        }
         hasher.finish()
     }
 }

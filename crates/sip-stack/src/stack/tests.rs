@@ -426,3 +426,40 @@ fn an_answer_made_here_shows_the_vias_that_came() {
     assert_eq!(lines(&back, &["Via"]).len(), 2, "{back}");
     assert_eq!(lines(&back, &["Warning"]), ["Warning: 399 border.example \"nobody there\""]);
 }
+
+/// A dialog's way may lead through a server twice: a call forwarded from one border to another, say. Whether the rest of
+/// the way stands on one line or on several is the same.
+#[test]
+fn what_comes_back_with_less_of_its_way_left_spirals() {
+    let request = |via: &str, routes: &str| {
+        let text = format!(
+            "BYE sip:b@there.example SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 9\r\nFrom: <sip:a@example.com>;tag=a\r\n\
+             To: <sip:b@example.com>;tag=b\r\nCall-ID: call\r\nCSeq: 2 BYE\r\n{routes}Content-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text)).unwrap()
+    };
+    let ours = "<sip:home.example.com;lr>";
+    let whole = format!("Route: {ours}\r\nRoute: <sip:between.example;lr>\r\nRoute: {ours}\r\n");
+    let rest = format!("Route: {ours}\r\n");
+    let mut w = World::new();
+    let came = request("SIP/2.0/UDP inner.example;branch=z9hG4bKa", &whole);
+    let Flow::Datagram { remote, .. } = UDP else { unreachable!("a datagram flow") };
+    let arrival = Arrival { flow: UDP, transport: Transport::Udp, remote };
+    let Incoming::New(server) = w.stack.handle_request(w.now, &came, arrival) else { panic!("it is new") };
+    let target = Target {
+        uri: "sip:b@there.example".to_owned(),
+        routes: Vec::new(),
+        hop: NextHop::Flow(TCP),
+        q: 1000,
+        cookie: 0,
+        alternatives: Vec::new(),
+        changes: Vec::new(),
+    };
+    assert!(!w.stack.is_loop(&came));
+    w.stack.forward(w.now, server, &came, vec![target], Forwarding::default());
+    let Some(StackOutput::Send(TCP, bytes)) = w.stack.poll_output() else { panic!("it is forwarded") };
+    let left = Message::parse(bytes).unwrap();
+    let via = String::from_utf8(left.header(HeaderId::Via).unwrap().to_vec()).unwrap();
+    assert!(w.stack.is_loop(&request(&via, &whole)), "as it was, it loops");
+    assert!(!w.stack.is_loop(&request(&via, &rest)), "with the rest of its way, it goes on");
+}
