@@ -86,7 +86,7 @@ pub enum Proof {
 }
 
 /// A server that is reached over TLS and must prove who it is, wherever DNS leads: one of ours, or a partner's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerHop {
     /// The network that it is reached through.
     pub side: Side,
@@ -97,7 +97,7 @@ pub struct PeerHop {
 }
 
 /// See [`PeerHop::place`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// A host name or address, and a port.
     Host {

@@ -31,6 +31,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
@@ -59,6 +60,8 @@ const CONNECTS_PENDING_MAX: usize = 1024;
 const MARK_TIME: Duration = Duration::from_secs(32);
 /// Most marks; the oldest is forgotten first. At 64 octets each, 64 KiB.
 const MARKS_MAX: usize = 1024;
+/// Most servers whose connection is remembered: the partners of a large organisation. Beyond it all are looked for once more.
+const WAYS_MAX: usize = 16_384;
 /// How long a search waits altogether: as long as a transaction would (64*T1).
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(32);
 /// How long a search waits for one connection while there are other candidates.
@@ -123,6 +126,8 @@ pub struct Hops {
     connects: BTreeMap<ConnectToken, Connect>,
     connect_by_target: HashMap<ConnectTarget, ConnectToken, FixedState>,
     connections: HashMap<ConnectionId, Connection, FixedState>,
+    /// Over which connection a server was reached last that must prove who it is: while that lives, it is not looked for again.
+    ways: HashMap<Arc<PeerHop>, ConnectionId, FixedState>,
     connections_by_remote: HashMap<Address, SmallVec<[ConnectionId; 2]>, FixedState>,
     marks: HashMap<Address, Instant, FixedState>,
     /// Marks by age; an entry whose time is not that of `marks` was renewed.
@@ -157,10 +162,8 @@ struct Connection {
 struct Search {
     /// The host of the URI: the name that errors tell and that TLS verifies (RFC 5922 §7.3: never an SRV target).
     host: Target,
-    /// The network to look in; any where there is none.
-    side: Option<Side>,
-    /// What the peer of a TLS connection must prove; to be `host` where there is none.
-    expected: Option<Expected>,
+    /// The server that is looked for, where it must prove who it is; it says the network to look in.
+    peer: Option<Arc<PeerHop>>,
     /// The URI was `sips:`.
     secure: bool,
     state: State,
@@ -170,6 +173,8 @@ struct Search {
     steps: SmallVec<[Step; 1]>,
     /// Marked candidates, for when there are no others.
     late: VecDeque<Address>,
+    /// The address that failed over a connection that was there: not tried again when the way is looked for.
+    failed: Option<Address>,
     /// What is tried if no SRV record is found (RFC 3263 §4.2).
     fallback: Option<Step>,
     tried: usize,
@@ -232,6 +237,7 @@ impl Hops {
             connects: BTreeMap::new(),
             connect_by_target: HashMap::with_hasher(keyed.clone()),
             connections: HashMap::with_hasher(keyed.clone()),
+            ways: HashMap::with_hasher(keyed.clone()),
             connections_by_remote: HashMap::with_hasher(keyed.clone()),
             marks: HashMap::with_hasher(keyed),
             marks_by_age: VecDeque::new(),
@@ -310,14 +316,46 @@ impl Hops {
     }
 
     /// Begins a search for a server that must prove who it is.
-    pub fn find_peer(&mut self, now: Instant, search: SearchId, peer: &PeerHop) {
+    pub fn find_peer(&mut self, now: Instant, search: SearchId, peer: &Arc<PeerHop>) {
         self.end(search);
         match begin_peer(now, peer) {
-            Ok(begun) => self.run(now, search, begun),
+            Ok(begun) => match self.way_to(peer) {
+                Some(connection) => self.reach(search, begun, connection),
+                None => self.run(now, search, begun),
+            },
             Err(reason) => {
                 self.events.push_back(HopEvent { search, result: Err(HopError::Unsupported(reason)) });
             }
         }
+    }
+
+    /// The connection that leads to a server, if one does already.
+    fn way_to(&mut self, peer: &Arc<PeerHop>) -> Option<ConnectionId> {
+        let connection = *self.ways.get(peer)?;
+        if !self.connections.contains_key(&connection) {
+            self.ways.remove(peer);
+            return None;
+        }
+        Some(connection)
+    }
+
+    /// Ends a search over a connection that is up; what it would have done first is done should the connection fail.
+    fn reach(&mut self, id: SearchId, mut search: Search, connection: ConnectionId) {
+        let (transport, remote) = address_of(&self.connections[&connection].peer);
+        search.tried = 1;
+        search.state = State::Reached { address: (transport, remote), reused: Some(connection) };
+        self.searches.insert(id, search);
+        let reached = Reached { flow: Flow::Connection(connection), transport };
+        self.events.push_back(HopEvent { search: id, result: Ok(reached) });
+    }
+
+    /// Remembers how the server of a search was reached.
+    fn note_way(&mut self, peer: Option<Arc<PeerHop>>, reached: Reached) {
+        let (Some(peer), Flow::Connection(connection)) = (peer, reached.flow) else { return };
+        if self.ways.len() >= WAYS_MAX {
+            self.ways.clear();
+        }
+        self.ways.insert(peer, connection);
     }
 
     /// The hop that `search` gave failed: marks it (RFC 3263 §4.3: not tried again for a while) and gives the next candidate.
@@ -340,7 +378,10 @@ impl Hops {
                 found.tried = found.tried.saturating_sub(1);
                 found.steps.push(Step::Try(address));
             }
-            _ => self.mark(now, address),
+            _ => {
+                found.failed = Some(address);
+                self.mark(now, address);
+            }
         }
         self.run(now, search, found);
     }
@@ -421,7 +462,10 @@ impl Hops {
 
     /// The searches for servers in a network, by number, each with whether it has reached its hop.
     pub fn searches_in(&self, side: Side) -> Vec<(SearchId, bool)> {
-        let there = self.searches.iter().filter(|(_, search)| search.side == Some(side));
+        let there = self
+            .searches
+            .iter()
+            .filter(|(_, search)| search.peer.as_ref().is_some_and(|peer| peer.side == side));
         let mut found: Vec<_> =
             there.map(|(id, search)| (*id, matches!(search.state, State::Reached { .. }))).collect();
         found.sort_unstable();
@@ -484,6 +528,9 @@ impl Hops {
                 Some(Step::Try(address)) => {
                     let address =
                         (address.0, SocketAddr::new(special::plain(address.1.ip()), address.1.port()));
+                    if search.failed == Some(address) {
+                        continue;
+                    }
                     if self.is_marked(now, address) {
                         search.late.push_back(address);
                         continue;
@@ -530,6 +577,7 @@ impl Hops {
         match end {
             None => drop(self.searches.insert(id, search)),
             Some(Ok(reached)) => {
+                self.note_way(search.peer.clone(), reached);
                 self.searches.insert(id, search);
                 self.events.push_back(HopEvent { search: id, result: Ok(reached) });
             }
@@ -628,7 +676,9 @@ impl Hops {
         if !special::is_one_peer(address.ip()) {
             return Attempt::Refused("the address is no single peer's");
         }
-        let Some(listener) = self.listener_for(transport, address.ip(), search.side) else {
+        let Some(listener) =
+            self.listener_for(transport, address.ip(), search.peer.as_ref().map(|peer| peer.side))
+        else {
             return Attempt::Refused("no listener has the transport and family of the address");
         };
         if transport == Transport::Udp {
@@ -637,8 +687,10 @@ impl Hops {
             return Attempt::Reached { reached: Reached { flow, transport }, reused: None };
         }
         let side = self.listeners[listener].side;
-        let expected = (transport == Transport::Tls)
-            .then(|| search.expected.clone().unwrap_or_else(|| Expected::host(search.host.to_string())));
+        let expected = (transport == Transport::Tls).then(|| match &search.peer {
+            Some(peer) => peer.expected.clone(),
+            None => Expected::host(search.host.to_string()),
+        });
         if let Some(connection) = self.connection_to((transport, address), side, expected.as_ref()) {
             let reached = Reached { flow: Flow::Connection(connection), transport };
             return Attempt::Reached { reached, reused: Some(connection) };
@@ -678,6 +730,8 @@ impl Hops {
             self.deadlines.remove(&(deadline, id));
         }
         search.state = State::Reached { address, reused: None };
+        let peer = search.peer.clone();
+        self.note_way(peer, reached);
         self.events.push_back(HopEvent { search: id, result: Ok(reached) });
     }
 
@@ -801,11 +855,10 @@ impl Hops {
 }
 
 /// What is to be done to reach a server that must prove who it is.
-fn begin_peer(now: Instant, peer: &PeerHop) -> Result<Search, &'static str> {
+fn begin_peer(now: Instant, peer: &Arc<PeerHop>) -> Result<Search, &'static str> {
     const NO_NAME: &str = "the host is no name that DNS could know";
     let mut search = Search::new(now, Transport::Tls, true);
-    search.side = Some(peer.side);
-    search.expected = Some(peer.expected.clone());
+    search.peer = Some(Arc::clone(peer));
     let step = match &peer.place {
         Place::Host { port: 0, .. } => return Err("port 0 is no destination"),
         Place::Host { name, port } => match name.parse::<IpAddr>() {
@@ -833,14 +886,14 @@ impl Search {
     fn new(now: Instant, transport: Transport, secure: bool) -> Search {
         Search {
             host: Target::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            side: None,
-            expected: None,
+            peer: None,
             secure,
             state: State::Reached { address: (transport, SocketAddr::from(([0; 4], 0))), reused: None },
             deadline: None,
             give_up: now + SEARCH_TIME_MAX,
             steps: SmallVec::new(),
             late: VecDeque::new(),
+            failed: None,
             fallback: None,
             tried: 0,
             looked_up: 0,

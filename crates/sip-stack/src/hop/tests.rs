@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use node::{
-    Anchors, Answers, ConnectError, ConnectToken, ConnectionId, Flow, Instant, Listener, ListenerId, Naptr,
-    Peer, PeerCertificate, PeerIdentity, Question, ResolveError, ResolveToken, Side, Srv, Transport,
-    UnixMillis,
+    Anchors, Answers, ConnectError, ConnectToken, ConnectionId, Expected, Flow, Instant, Listener,
+    ListenerId, Naptr, Peer, PeerCertificate, PeerIdentity, Question, ResolveError, ResolveToken, Side, Srv,
+    Transport, UnixMillis,
 };
 use proptest::prelude::*;
 use sip_message::Uri;
 
-use super::{HopEvent, HopOutput, Hops, SearchId};
+use super::{HopEvent, HopOutput, Hops, PeerHop, Place, SearchId};
 
 struct World {
     hops: Hops,
@@ -148,6 +148,14 @@ impl World {
     fn find(&mut self, search: u64, uri: &str) -> &mut World {
         writeln!(self.log, "{search} find {uri}").unwrap();
         self.hops.find(self.now, SearchId(search), &Uri::parse(uri).unwrap());
+        self.drain();
+        self
+    }
+
+    fn find_peer(&mut self, search: u64, place: Place, name: &str) -> &mut World {
+        writeln!(self.log, "{search} find server {name}").unwrap();
+        let peer = PeerHop { side: Side::Inside, place, expected: Expected::host(name) };
+        self.hops.find_peer(self.now, SearchId(search), &Arc::new(peer));
         self.drain();
         self
     }
@@ -1092,4 +1100,56 @@ proptest! {
         prop_assert!(w.hops.connects.values().all(|connect| connect.waiting.is_empty()));
         prop_assert_eq!(w.hops.connections(), up.len());
     }
+}
+
+#[test]
+fn a_server_that_is_connected_is_not_looked_for_again() {
+    let zone = "
+        SRV _sipfederationtls._tcp.fabrikam.example 1 0 5061 edge.fabrikam.example
+        A edge.fabrikam.example 192.0.2.1
+        A edge.fabrikam.example 192.0.2.2";
+    let service = || Place::Service("_sipfederationtls._tcp.fabrikam.example".to_owned());
+    let host = || Place::Host { name: "edge.fabrikam.example".to_owned(), port: 5061 };
+    let mut w = World::new().zone(zone);
+    w.find_peer(1, service(), "edge.fabrikam.example").find_peer(2, service(), "edge.fabrikam.example");
+    // Another way to say where it is, and another proof, are another search.
+    w.find_peer(3, host(), "edge.fabrikam.example").find_peer(4, host(), "fabrikam.example");
+    // The connection fails under a request: everything is looked for anew, its address first of all.
+    w.close(1);
+    w.failed(2).find_peer(5, service(), "edge.fabrikam.example");
+    // It lives, but refuses: the others are tried, and then there are none.
+    w.failed(5).failed(5);
+    w.check(expect![[r#"
+        1 find server edge.fabrikam.example
+          dns Srv("_sipfederationtls._tcp.fabrikam.example")
+          dns Addresses("edge.fabrikam.example")
+          connect tls 192.0.2.1:5061 as edge.fabrikam.example
+          up: connection 1
+        1 = tls 192.0.2.1:5061 by connection 1, sent-by tls.here:5061
+        2 find server edge.fabrikam.example
+        2 = tls 192.0.2.1:5061 by connection 1, sent-by tls.here:5061
+        3 find server edge.fabrikam.example
+          dns Addresses("edge.fabrikam.example")
+        3 = tls 192.0.2.1:5061 by connection 1, sent-by tls.here:5061
+        4 find server fabrikam.example
+          dns Addresses("edge.fabrikam.example")
+          connect tls 192.0.2.1:5061 as fabrikam.example
+          up: connection 2
+        4 = tls 192.0.2.1:5061 by connection 2, sent-by tls.here:5061
+        - connection 1 closed
+        2 failed
+          connect tls 192.0.2.1:5061 as edge.fabrikam.example
+          up: connection 3
+        2 = tls 192.0.2.1:5061 by connection 3, sent-by tls.here:5061
+        5 find server edge.fabrikam.example
+        5 = tls 192.0.2.1:5061 by connection 3, sent-by tls.here:5061
+        5 failed
+          dns Srv("_sipfederationtls._tcp.fabrikam.example")
+          dns Addresses("edge.fabrikam.example")
+          connect tls 192.0.2.2:5061 as edge.fabrikam.example
+          up: connection 4
+        5 = tls 192.0.2.2:5061 by connection 4, sent-by tls.here:5061
+        5 failed
+        5 = _sipfederationtls._tcp.fabrikam.example cannot be reached
+    "#]]);
 }

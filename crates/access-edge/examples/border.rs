@@ -1,7 +1,7 @@
 //! What the edge itself costs, without sockets and TLS: CPU nanoseconds for a MESSAGE that leaves, one that a partner sends, and one of
 //! a remote user.
 //!
-//! `cargo run --release -p access-edge --example hot -- [out|in|remote] [ROUNDS]`
+//! `cargo run --release -p access-edge --example border -- [out|in|remote] [ROUNDS]`
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
