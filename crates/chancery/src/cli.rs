@@ -552,6 +552,10 @@ pub(crate) enum UserCommand {
     SetPassword(UserPasswordArguments),
     /// Grant or take what a user may do beyond the own organisation and network.
     SetPermission(UserPermissionArguments),
+    /// Let a client certificate sign a user in from outside, without a password.
+    AddCertificate(UserAddCertificateArguments),
+    /// Take a certificate back: registrations made with it end, and it signs nobody in.
+    RemoveCertificate(UserRemoveCertificateArguments),
     /// Remove an account with everything that it owns here.
     Remove(UserRemoveArguments),
 }
@@ -631,6 +635,33 @@ pub(crate) struct UserPermissionArguments {
     /// Whether it may sign in from outside of the own network.
     #[arg(long, value_name = "SWITCH", group = "permission")]
     pub(crate) remote: Option<SwitchArgument>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user add-certificate erin@contoso.example erin-laptop.pem")]
+pub(crate) struct UserAddCertificateArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// The certificate, PEM; of a chain the first one counts. The key stays with its owner.
+    #[arg(value_name = "FILE")]
+    pub(crate) certificate: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user remove-certificate erin@contoso.example erin-laptop.pem\n  \
+    chancery user remove-certificate erin@contoso.example e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
+pub(crate) struct UserRemoveCertificateArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// The certificate's SHA-256 in 64 hexadecimal digits, as `user show` tells it, or a PEM file.
+    #[arg(value_name = "DIGEST|FILE")]
+    pub(crate) certificate: String,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

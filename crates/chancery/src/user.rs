@@ -1,22 +1,26 @@
 //! `chancery user` and `chancery status`: calls over the control socket, answers for people or as JSON.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use directory::CertificateDigest;
+use pki::CertificateFacts;
 use serde_json::json;
 
 use crate::cli::{
     PasswordArguments, RoleArgument, ServerArguments, StatusArguments, SwitchArgument, UserAddArguments,
-    UserCommand, UserListArguments, UserPasswordArguments, UserPermissionArguments, UserRemoveArguments,
+    UserAddCertificateArguments, UserCommand, UserListArguments, UserPasswordArguments,
+    UserPermissionArguments, UserRemoveArguments, UserRemoveCertificateArguments,
 };
 use crate::control::client::Client;
 use crate::control::protocol::{
-    AnswerLine, CallLine, DeviceLine, DirectorLine, ListenerLine, PerimeterLine, PermissionsLine,
-    RefusalKind, RoleWord, ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX, UserDetailsLine, UserLine,
-    parse_address,
+    AnswerLine, CallLine, CertificateLine, DeviceLine, DirectorLine, ListenerLine, PerimeterLine,
+    PermissionsLine, RefusalKind, RoleWord, ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX,
+    UserDetailsLine, UserLine, parse_address,
 };
 use crate::exit::{Exit, Failure};
-use crate::presence::presence_text;
+use crate::presence::{presence_text, time_text};
 use crate::{locate, secrets};
 
 /// Longest password read from standard input, in octets: more is a wrong file.
@@ -37,6 +41,8 @@ pub(crate) fn run(command: UserCommand) -> Result<(), Failure> {
         }
         UserCommand::SetPassword(arguments) => set_password(arguments),
         UserCommand::SetPermission(arguments) => set_permission(arguments),
+        UserCommand::AddCertificate(arguments) => add_certificate(&arguments),
+        UserCommand::RemoveCertificate(arguments) => remove_certificate(&arguments),
         UserCommand::Remove(arguments) => remove(arguments),
     }
 }
@@ -86,6 +92,36 @@ fn set_permission(arguments: UserPermissionArguments) -> Result<(), Failure> {
     let words = named.into_iter().filter_map(|(name, is_on)| Some(format!("{name} {}", on_or_off(is_on?))));
     let done = format!("{address}: {}", words.collect::<Vec<_>>().join(", "));
     simple(CallLine::UserSetPermission { address, federation, remote_access }, &arguments.server, &done)
+}
+
+fn add_certificate(arguments: &UserAddCertificateArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    let facts = read_certificate(&arguments.certificate)?;
+    let digest = CertificateDigest(facts.sha256);
+    let expires_unix_ms = u64::try_from(facts.not_after_unix_seconds).unwrap_or(0).saturating_mul(1000);
+    let until = time_text(expires_unix_ms);
+    let done = format!("{address} signs in with {digest} until {until}");
+    let call = CallLine::UserAddCertificate { address, sha256: digest.to_string(), expires_unix_ms };
+    simple(call, &arguments.server, &done)
+}
+
+fn remove_certificate(arguments: &UserRemoveCertificateArguments) -> Result<(), Failure> {
+    let address = checked_address(&arguments.address)?;
+    let digest = match arguments.certificate.parse::<CertificateDigest>() {
+        Ok(digest) => digest,
+        Err(_) => CertificateDigest(read_certificate(Path::new(&arguments.certificate))?.sha256),
+    };
+    let done = format!("{address} signs in with {digest} no more");
+    let call = CallLine::UserRemoveCertificate { address, sha256: digest.to_string() };
+    simple(call, &arguments.server, &done)
+}
+
+/// The first certificate of a PEM file.
+fn read_certificate(path: &Path) -> anyhow::Result<CertificateFacts> {
+    let context = || format!("{} holds no certificate that can be read", path.display());
+    let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let chain = pki::certificates_in_pem(&pem).with_context(context)?;
+    CertificateFacts::read(&chain[0]).with_context(context)
 }
 
 fn on_or_off(is_on: bool) -> &'static str {
@@ -232,6 +268,9 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::ForeignDomain => {
                     (Exit::Failed, "add the domain to `domains` in the configuration and restart")
                 }
+                RefusalKind::Certificate => {
+                    (Exit::Failed, "`chancery user show` tells somebody's certificates")
+                }
                 RefusalKind::WeakPassword => (Exit::Failed, "--generate makes a good one up"),
                 RefusalKind::CallSetting => {
                     (Exit::Failed, "`chancery forward show` shows where the person's calls go now")
@@ -322,6 +361,9 @@ fn user_text(user: &UserDetailsLine) -> String {
             on_or_off(federation),
             on_or_off(remote_access)
         );
+    }
+    for CertificateLine { sha256, expires_unix_ms } in user.certificates.iter().flatten() {
+        text += &format!("signs in:  {sha256}\n           until {}\n", time_text(*expires_unix_ms));
     }
     for DeviceLine { contact, transport, remote, user_agent, instance, expires_seconds } in
         &user.registrations

@@ -518,6 +518,88 @@ fn a_probe_does_what_a_client_does() {
     running.stop();
 }
 
+/// Erin's are all taken back; alice has none.
+fn certificates_are_given_and_taken(user: impl Fn(&[&str]) -> (i32, String, String)) {
+    let folder = tempfile::tempdir().unwrap();
+    initialised(folder.path());
+    let file = folder.path().join("server.pem");
+    let (file, folder) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+    let certificate =
+        pki::CertificateFacts::read(&pki::certificates_in_pem(&std::fs::read(file).unwrap()).unwrap()[0]);
+    let digest: String = certificate.unwrap().sha256.iter().map(|octet| format!("{octet:02x}")).collect();
+    let (erin, alice) = ("erin@contoso.example", "alice@contoso.example");
+
+    let (code, out, error) = user(&["add-certificate", erin, file]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    let until = out.trim().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(out, format!("{erin} signs in with {digest} until {until}\n"));
+    assert!(until.ends_with('Z') && until.starts_with("20"), "{until}");
+    check(
+        &user(&["add-certificate", alice, file]),
+        &[(&digest, "DIGEST")],
+        expect![[r#"
+        chancery: the certificate DIGEST is one of erin@contoso.example already
+          help: `chancery user show` tells somebody's certificates
+        exit 1
+    "#]],
+    );
+    let (_, shown, _) = user(&["show", erin]);
+    let told = format!("signs in:  {digest}\n           until {until}\n");
+    assert!(shown.contains(&told), "{shown}");
+    let (_, shown, _) = user(&["show", erin, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["certificates"][0]["sha256"], digest.as_str());
+    assert!(shown["certificates"][0]["expires_unix_ms"].is_u64(), "{shown}");
+
+    let no_file = format!("{folder}/nothing.pem");
+    check(
+        &user(&["add-certificate", alice, &no_file]),
+        &[(folder, "DIR")],
+        expect![[r#"
+        chancery: DIR/nothing.pem cannot be read: No such file or directory (os error 2)
+        exit 1
+    "#]],
+    );
+    let key = format!("{folder}/server.key");
+    check(
+        &user(&["add-certificate", alice, &key]),
+        &[(folder, "DIR")],
+        expect![[r#"
+        chancery: DIR/server.key holds no certificate that can be read: the PEM file cannot be read: it holds no certificate
+        exit 1
+    "#]],
+    );
+    check(
+        &user(&["remove-certificate", alice, &digest]),
+        &[(&digest, "DIGEST")],
+        expect![[r#"
+        chancery: alice@contoso.example has no certificate DIGEST
+          help: `chancery user show` tells somebody's certificates
+        exit 1
+    "#]],
+    );
+    check(
+        &user(&["remove-certificate", erin, file]),
+        &[(&digest, "DIGEST")],
+        expect![[r#"
+        erin@contoso.example signs in with DIGEST no more
+        exit 0
+    "#]],
+    );
+    assert_eq!(user(&["add-certificate", erin, file]).0, 0);
+    let done = user(&["remove-certificate", erin, &digest, "--json"]);
+    check(
+        &done,
+        &[],
+        expect![[r#"
+        {
+          "result": "done"
+        }
+        exit 0
+    "#]],
+    );
+}
+
 #[test]
 fn a_demo_listens_on_every_address_of_both_families() {
     let dir = tempfile::tempdir().unwrap();
@@ -596,6 +678,7 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         exit 1
     "#]],
     );
+    certificates_are_given_and_taken(user);
     check(
         &user(&["disable", "erin@contoso.example"]),
         &[],

@@ -1,11 +1,13 @@
 //! Copies of the homes' accounts: who there is, what proves it, and whose home is where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
+use std::time::Duration;
 
-use directory::UserId;
+use directory::{CertificateDigest, UserId};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
+use node::UnixMillis;
 use sign_in::replica::{Copied, Entry, Part};
 use sign_in::{Account, Accounts, AddressKey};
 
@@ -26,6 +28,8 @@ pub(crate) struct Known {
 pub(crate) struct Homes {
     accounts: HashMap<(HomeId, UserId), Known, FixedState>,
     addresses: HashMap<Box<[u8]>, (HomeId, UserId), FixedState>,
+    /// Whose each is; strangers only ask.
+    certificates: BTreeMap<CertificateDigest, (HomeId, UserId)>,
     /// Everybody, in order of arrival: who stands in for those who do not exist.
     everybody: Vec<(HomeId, UserId)>,
     progress: Vec<Progress>,
@@ -51,6 +55,7 @@ impl Homes {
         Homes {
             accounts: HashMap::with_hasher(hasher.clone()),
             addresses: HashMap::with_hasher(hasher),
+            certificates: BTreeMap::new(),
             everybody: Vec::new(),
             progress: (0..count).map(|_| Progress::default()).collect(),
             versions: 0,
@@ -68,6 +73,20 @@ impl Homes {
 
     pub(crate) fn find(&self, key: &AddressKey) -> Option<&Known> {
         self.addresses.get(key.as_bytes()).and_then(|id| self.accounts.get(id))
+    }
+
+    /// Whom a client certificate signs in without a password, and for how long still: somebody who is enabled, while the
+    /// certificate lasts.
+    pub(crate) fn of_certificate(
+        &self,
+        digest: &CertificateDigest,
+        now: UnixMillis,
+    ) -> Option<(&Known, Duration)> {
+        let known =
+            self.accounts.get(self.certificates.get(digest)?).filter(|known| known.copied.is_enabled)?;
+        let certificate =
+            known.copied.certificates.iter().find(|certificate| certificate.digest == *digest)?;
+        Some((known, certificate.remaining(now.0)?))
     }
 
     /// Takes a part; whether it follows what was taken before. One that begins at the beginning tells everybody.
@@ -112,6 +131,14 @@ impl Homes {
             // Two homes that claim one address: the first one has it.
             self.addresses.entry(address.as_str().as_bytes().into()).or_insert(id);
         }
+        for certificate in &copied.certificates {
+            // Within a home it may be told of the new owner before it is told that the old one has it no more; between homes
+            // the first one has it.
+            let owner = self.certificates.entry(certificate.digest).or_insert(id);
+            if owner.0 == home {
+                *owner = id;
+            }
+        }
         self.everybody.push(id);
         self.accounts.insert(id, Known { home, copied, version: self.versions });
     }
@@ -123,6 +150,11 @@ impl Homes {
             let key = address.as_str().as_bytes();
             if self.addresses.get(key) == Some(&id) {
                 self.addresses.remove(key);
+            }
+        }
+        for certificate in &gone.copied.certificates {
+            if self.certificates.get(&certificate.digest) == Some(&id) {
+                self.certificates.remove(&certificate.digest);
             }
         }
         self.everybody.retain(|other| *other != id);
@@ -154,7 +186,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use directory::{Permissions, SipAddress};
+    use directory::{ClientCertificate, Permissions, SipAddress};
 
     use super::*;
 
@@ -167,7 +199,15 @@ mod tests {
             is_enabled: true,
             permissions: Permissions::default(),
             secrets: None,
+            certificates: Vec::new(),
         })
+    }
+
+    fn with_certificate(entry: Entry, octet: u8) -> Entry {
+        let Entry::Is(mut copied) = entry else { unreachable!() };
+        let digest = CertificateDigest([octet; 32]);
+        copied.certificates.push(ClientCertificate { digest, expires_unix_ms: 10 });
+        Entry::Is(copied)
     }
 
     fn part(from: u64, to: u64, is_last: bool, entries: Vec<Entry>) -> Part {
@@ -204,6 +244,30 @@ mod tests {
         );
         assert!(homes.take(HOME, part(1, 2, true, vec![is(3, "carol")])));
         assert_eq!(names(&homes), ["alice", "carol"]);
+    }
+
+    #[test]
+    fn a_certificate_is_its_last_owners_in_whatever_order_it_is_told() {
+        const OTHER_HOME: HomeId = HomeId(1);
+        let mut homes = Homes::new(2, 1);
+        let owner = |homes: &Homes| {
+            let (known, left) = homes.of_certificate(&CertificateDigest([1; 32]), UnixMillis(9))?;
+            assert_eq!(left, Duration::from_millis(1));
+            Some((known.home, known.copied.user.0))
+        };
+        assert!(homes.take(HOME, part(0, 1, true, vec![with_certificate(is(1, "alice"), 1)])));
+        assert_eq!(owner(&homes), Some((HOME, 1)));
+        assert!(homes.of_certificate(&CertificateDigest([1; 32]), UnixMillis(10)).is_none(), "it is over");
+        assert!(homes.of_certificate(&CertificateDigest([2; 32]), UnixMillis(9)).is_none());
+        let other = with_certificate(is(1, "carol"), 1);
+        assert!(homes.take(OTHER_HOME, part(0, 1, true, vec![other])));
+        assert_eq!(owner(&homes), Some((HOME, 1)), "the first home has it");
+        assert!(homes.take(HOME, part(1, 2, true, vec![with_certificate(is(2, "bob"), 1)])));
+        assert_eq!(owner(&homes), Some((HOME, 2)));
+        assert!(homes.take(HOME, part(2, 3, true, vec![is(1, "alice")])));
+        assert_eq!(owner(&homes), Some((HOME, 2)), "alice's loss is told late");
+        assert!(homes.take(HOME, part(3, 4, true, vec![Entry::Gone(UserId(2))])));
+        assert_eq!(owner(&homes), None);
     }
 
     #[test]

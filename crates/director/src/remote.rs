@@ -2,16 +2,15 @@
 //!
 //! A REGISTER is always asked for credentials. Every other request passes on the flow (as its edge names it) of a REGISTER
 //! whose sender proved who it is, as long as that registration was to last and the account is as it was; without that it is
-//! asked too. Every request's From must be who signed in, within dialogs too.
+//! asked too. Who shows a certificate that is a user's is that user and is not asked. Every request's From must be who signed in, within dialogs too.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use directory::CertificateDigest;
 use federation::{Origin, ServerRole};
 use node::Level;
-use sign_in::{
-    Accounts as _, AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer,
-};
+use sign_in::{AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer};
 use sip_message::{Contacts, HeaderId, Host, Method};
 use sip_stack::request::{Refusal, client_address};
 use sip_stack::stack::HeaderChange;
@@ -87,23 +86,31 @@ impl Director {
             return Err(Refusal::later("the homes' accounts are not known yet"));
         }
         let now = self.now.monotonic;
+        let digest = certificate.map(CertificateDigest);
+        if let Some((known, left)) = digest.and_then(|d| self.homes.of_certificate(&d, self.now.wall)) {
+            let is_claimed = self.homes.find(claimed).is_some_and(|other| other.version == known.version);
+            if !is_claimed {
+                return Err(Refusal::new(403, "From is not the identity of the certificate"));
+            }
+            let admitted = admitted(known)?;
+            let (who, version) = ((known.home, known.copied.user), known.version);
+            if request.method == Method::Register {
+                self.counters.sign_ins_by_certificate += 1;
+                self.sign_ins.insert(now, flow.clone(), who, version, lifetime(request).min(left));
+            }
+            return Ok(admitted);
+        }
         if request.method != Method::Register
             && let Some(known) = self.homes.find(claimed)
             && self.sign_ins.has(now, flow, (known.home, known.copied.user), known.version)
         {
             return admitted(known);
         }
-        let by_certificate = certificate.and_then(|sha256| self.homes.account_of_certificate(&sha256));
-        let by_certificate = by_certificate.map(|account| account.user);
-        let known = self.homes.find(claimed).filter(|known| known.copied.is_enabled);
-        let is_proved = known.is_some_and(|known| by_certificate == Some(known.copied.user));
-        if !is_proved {
-            // Nobody can answer a challenge of an ACK (RFC 3261 §22.1).
-            if request.method == Method::Ack {
-                return Err(Refusal::new(403, "an ACK of somebody who has not signed in"));
-            }
-            self.check_credentials(request, claimed)?;
+        // Nobody can answer a challenge of an ACK (RFC 3261 §22.1).
+        if request.method == Method::Ack {
+            return Err(Refusal::new(403, "an ACK of somebody who has not signed in"));
         }
+        self.check_credentials(request, claimed)?;
         let known = self.homes.find(claimed).expect("who signed in exists");
         let admitted = admitted(known)?;
         let (who, version) = ((known.home, known.copied.user), known.version);

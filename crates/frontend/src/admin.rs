@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use directory::{PermissionChange, Permissions, Role, SipAddress, UserState};
+use directory::{
+    CERTIFICATES_PER_USER_MAX, CertificateDigest, ClientCertificate, PermissionChange, Permissions, Role,
+    SipAddress, UserState,
+};
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
 use presence::{DeviceState, Level, Manual, ManualState, Note, State};
@@ -43,6 +46,10 @@ pub enum Call {
     SetPermissions(SipAddress, PermissionChange),
     /// Sets a new password; registrations made with the old one end.
     SetPassword(SipAddress, String),
+    /// Lets a client certificate sign a user in without a password, from outside.
+    AddCertificate(SipAddress, ClientCertificate),
+    /// Takes that back; what was made with the certificate ends.
+    RemoveCertificate(SipAddress, CertificateDigest),
     /// Removes an account with everything that it owns here.
     RemoveUser(SipAddress),
     /// Shows what a person is seen as, and why.
@@ -243,6 +250,28 @@ pub enum Refusal {
     /// The password is too short.
     #[error("a password needs at least {PASSWORD_CHARACTERS_MIN} characters")]
     WeakPassword,
+    /// The certificate signs somebody in already.
+    #[error("the certificate {digest} is one of {owner} already")]
+    CertificateTaken {
+        /// Which.
+        digest: CertificateDigest,
+        /// Whom.
+        owner: SipAddress,
+    },
+    /// The certificate has ended.
+    #[error("the certificate has expired")]
+    CertificateExpired,
+    /// The user has as many certificates as may be.
+    #[error("{0} has {CERTIFICATES_PER_USER_MAX} certificates already")]
+    TooManyCertificates(SipAddress),
+    /// The user has no such certificate.
+    #[error("{user} has no certificate {digest}")]
+    NoSuchCertificate {
+        /// Whose.
+        user: SipAddress,
+        /// As it was asked for.
+        digest: CertificateDigest,
+    },
     /// The user has no such group.
     #[error("{user} has no group {group:?}")]
     NoSuchGroup {
@@ -319,6 +348,8 @@ pub struct UserDetails {
     pub summary: UserSummary,
     /// What it may do beyond the own organisation and network.
     pub permissions: Permissions,
+    /// What signs it in without a password, in order of digests.
+    pub certificates: Vec<ClientCertificate>,
     /// Its registered devices, in order of registration.
     pub devices: Vec<Device>,
     /// What its owner is seen as.
@@ -469,6 +500,10 @@ impl std::fmt::Debug for Call {
             Call::ShowUser(address) => write!(f, "ShowUser({address})"),
             Call::SetUserState(address, state) => write!(f, "SetUserState({address}, {state:?})"),
             Call::SetPermissions(address, change) => write!(f, "SetPermissions({address}, {change:?})"),
+            Call::AddCertificate(address, certificate) => {
+                write!(f, "AddCertificate({address}, {})", certificate.digest)
+            }
+            Call::RemoveCertificate(address, digest) => write!(f, "RemoveCertificate({address}, {digest})"),
             Call::SetPassword(address, _) => write!(f, "SetPassword({address})"),
             Call::RemoveUser(address) => write!(f, "RemoveUser({address})"),
             Call::ShowPresence(address) => write!(f, "ShowPresence({address})"),

@@ -40,6 +40,7 @@ pub(crate) struct Counters {
     pub(crate) stray_responses: u64,
     pub(crate) challenges: u64,
     pub(crate) sign_ins: u64,
+    pub(crate) sign_ins_by_certificate: u64,
     pub(crate) sign_ins_refused: u64,
     pub(crate) sign_ins_slowed: u64,
     pub(crate) sign_ins_put_off: u64,
@@ -153,6 +154,11 @@ impl Counters {
             ),
             ("chancery_sip_challenges_total", "Requests answered with a challenge", self.challenges),
             ("chancery_sign_ins_total", "Digest answers that were right", self.sign_ins),
+            (
+                "chancery_sign_ins_by_certificate_total",
+                "Registrations with a user's certificate",
+                self.sign_ins_by_certificate,
+            ),
             ("chancery_sign_ins_refused_total", "Digest answers that were wrong", self.sign_ins_refused),
             (
                 "chancery_sign_ins_slowed_total",

@@ -1,6 +1,9 @@
 //! Calls of administrators.
 
-use directory::{DigestSecrets, SipAddress, User, UserId, UserState};
+use directory::{
+    CERTIFICATES_PER_USER_MAX, CertificateDigest, ClientCertificate, DigestSecrets, SipAddress, User, UserId,
+    UserState,
+};
 use node::{CallToken, Flow, Level, Outcome, Output};
 use presence::Manual;
 use rand::Rng;
@@ -117,6 +120,17 @@ impl FrontEnd {
                     secrets: secrets(address, password),
                 })
             }
+            Call::AddCertificate(address, certificate) => {
+                Begun::Change(self.certificate_to_add(address, *certificate)?)
+            }
+            Call::RemoveCertificate(address, digest) => {
+                let user = self.known(address)?;
+                if self.users.owner_of_certificate(digest).is_none_or(|owner| owner.user.id != user) {
+                    let (user, digest) = (address.clone(), *digest);
+                    return Err(Refusal::NoSuchCertificate { user, digest });
+                }
+                Begun::Change(Change::RemoveCertificate { user, digest: *digest })
+            }
             Call::RemoveUser(address) => Begun::Change(Change::RemoveUser(self.known(address)?)),
             Call::ListUsers { containing, after, limit } => {
                 Begun::Answer(Answer::Users(self.list(containing.as_deref(), after.as_ref(), *limit)))
@@ -171,10 +185,46 @@ impl FrontEnd {
         })
     }
 
+    fn certificate_to_add(
+        &self,
+        address: &SipAddress,
+        certificate: ClientCertificate,
+    ) -> Result<Change, Refusal> {
+        let user = self.known(address)?;
+        if certificate.remaining(self.now.wall.0).is_none() {
+            return Err(Refusal::CertificateExpired);
+        }
+        self.check_certificate_is_free(&certificate)?;
+        let account = self.users.get(user).expect("it was just found");
+        // What is on its way to storage counts.
+        let is_on_its_way = |what: &&Persisting| match what {
+            Persisting::Call(_, _, Change::AddCertificate { user: of, .. }) => *of == user,
+            _ => false,
+        };
+        let count = account.certificates.len() + self.persisting.values().filter(is_on_its_way).count();
+        if count >= CERTIFICATES_PER_USER_MAX {
+            return Err(Refusal::TooManyCertificates(address.clone()));
+        }
+        Ok(Change::AddCertificate { user, certificate })
+    }
+
+    fn check_certificate_is_free(&self, certificate: &ClientCertificate) -> Result<(), Refusal> {
+        let digest = certificate.digest;
+        match self.users.owner_of_certificate(&digest) {
+            Some(owner) => Err(Refusal::CertificateTaken { digest, owner: owner.user.address.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// The change is durable: now it is done here, and the caller is told.
     pub(crate) fn call_persisted(&mut self, token: CallToken, call: Call, change: Change, outcome: Outcome) {
         if let (true, Call::AddUser { address, .. }) = (outcome != Outcome::Applied, &call) {
             return self.answer_call(token, Answer::Refused(Refusal::Exists(address.clone())));
+        }
+        if let (true, Call::AddCertificate(_, certificate)) = (outcome != Outcome::Applied, &call) {
+            // Another call was faster, and is done here already; that its certificate went since is as good a reason.
+            let refusal = self.check_certificate_is_free(certificate).err().unwrap_or(Refusal::Busy);
+            return self.answer_call(token, Answer::Refused(refusal));
         }
         match change {
             Change::AddUser(user) => {
@@ -209,6 +259,8 @@ impl FrontEnd {
                 }
                 self.cut_off(user);
             }
+            Change::AddCertificate { user, certificate } => self.certificate_added(user, certificate),
+            Change::RemoveCertificate { user, digest } => self.certificate_removed(user, &digest),
             Change::RemoveUser(user) => {
                 self.end_calls_of(user);
                 self.cut_off(user);
@@ -225,6 +277,19 @@ impl FrontEnd {
             _ => {}
         }
         self.administered(token, &call);
+    }
+
+    fn certificate_added(&mut self, user: UserId, certificate: ClientCertificate) {
+        if self.users.add_certificate(user, certificate) {
+            self.replica.changed(self.now.monotonic, user);
+        }
+    }
+
+    fn certificate_removed(&mut self, user: UserId, digest: &CertificateDigest) {
+        if self.users.remove_certificate(user, digest) {
+            self.replica.changed(self.now.monotonic, user);
+            self.certificate_withdrawn(user, digest);
+        }
     }
 
     /// Tells the operator and the caller that a change is in force.
@@ -283,6 +348,7 @@ impl FrontEnd {
         UserDetails {
             summary: summary(account),
             permissions: account.user.permissions,
+            certificates: account.certificates.clone(),
             devices: devices.collect(),
             presence: self.presence_details(account),
         }

@@ -265,7 +265,7 @@ impl FrontEnd {
         }
     }
 
-    /// Who sent it: by our own Route entry, by what a server of ours asserts, by its flow, or by its credentials (RFC 3261 §22).
+    /// Who sent it: by our own Route entry, by what a server of ours asserts, by its certificate, by its flow, or by its credentials (RFC 3261 §22).
     fn authenticate(
         &mut self,
         request: &Request<'_>,
@@ -295,6 +295,11 @@ impl FrontEnd {
             }
             Provenance::Partner(_) => return Ok(Sender::Partner),
             Provenance::Client | Provenance::Remote { asserted: None, .. } => {}
+        }
+        let digest = request.provenance.remote().and_then(|remote| remote.certificate);
+        if let Some((user, _)) = digest.and_then(|d| self.users.of_certificate(&d, self.now.wall)) {
+            self.counters.sign_ins_by_certificate += u64::from(is_register);
+            return Ok(Sender::User(user));
         }
         if !is_register && let Some(user) = self.signed_in(request, claimed) {
             return Ok(Sender::User(user));

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use directory::CertificateDigest;
 use federation::origin::{Assertion, Origin, OriginError};
 use federation::{Mode, ServerRole, TrustedServer};
 use node::{ConnectionId, Expected, Flow, Side};
@@ -40,8 +41,6 @@ pub(crate) enum Provenance {
     Remote {
         /// Names the flow at its edge.
         flow: Arc<RemoteFlow>,
-        /// SHA-256 of the certificate that the client showed.
-        certificate: Option<[u8; 32]>,
         /// Who it is, where a Director has authenticated it.
         asserted: Option<AddressKey>,
     },
@@ -56,6 +55,8 @@ pub(crate) struct RemoteFlow {
     pub(crate) edge: Box<str>,
     /// The edge's name for the flow.
     pub(crate) token: Box<str>,
+    /// What the client showed and holds the key of; one flow has one.
+    pub(crate) certificate: Option<CertificateDigest>,
 }
 
 /// What an edge proved about another organisation.
@@ -196,8 +197,9 @@ impl FrontEnd {
         }
         Ok(match origin {
             Origin::Remote { flow, edge, certificate } => {
-                let flow = RemoteFlow { edge: edge.into(), token: flow.into() };
-                Provenance::Remote { flow: Arc::new(flow), certificate, asserted: asserted()? }
+                let certificate = certificate.map(CertificateDigest);
+                let flow = RemoteFlow { edge: edge.into(), token: flow.into(), certificate };
+                Provenance::Remote { flow: Arc::new(flow), asserted: asserted()? }
             }
             Origin::Partner { domain, mode, hub, edge } => {
                 Provenance::Partner(Arc::new(PartnerOrigin { domain, mode, hub, edge }))

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use directory::{UserId, UserState};
+use directory::{CertificateDigest, UserId, UserState};
 use node::{CloseReason, Flow, Level, Transport, UnixMillis};
 use records::{Change, DeviceKey};
 use sip_message::{HeaderId, Uri};
+use sip_stack::dialog::Termination;
 use sip_stack::stack::TargetFailure;
 
 use crate::binding::{Binding, BindingId, Durability, Reach};
@@ -48,10 +49,17 @@ impl FrontEnd {
             return Err(Refusal::new(403, "To of a REGISTER is another user"));
         }
         let to_refusal = |r: registrar::Refusal| Refusal::new(r.status, r.reason);
+        // A registration lasts no longer than the certificate that it was made with.
+        let digest = request.provenance.remote().and_then(|remote| remote.certificate);
+        let by_certificate = digest.and_then(|d| self.users.of_certificate(&d, self.now.wall));
+        let mut limits = self.config.registration.clone();
+        if let Some((_, left)) = by_certificate.filter(|(owner, _)| *owner == user) {
+            limits.expires_max = limits.expires_max.min(left);
+        }
         let plan = registrar::plan(
             message,
             &account.bindings,
-            &self.config.registration,
+            &limits,
             request.arrival.transport,
             request.arrival.remote,
         );
@@ -466,6 +474,24 @@ impl FrontEnd {
         self.bindings_changed(user);
     }
 
+    /// A certificate is the user's no more: what was made with it ends. Bindings that outlived a start do not tell what they were
+    /// made with; those through a server of ours end, too.
+    pub(crate) fn certificate_withdrawn(&mut self, user: UserId, digest: &CertificateDigest) {
+        let Some(account) = self.users.get(user) else { return };
+        let address = account.user.address.to_string();
+        let is_of_it = |binding: &&Binding| match &binding.remote_flow {
+            Some(remote) => remote.certificate == Some(*digest),
+            None => binding.through.is_some(),
+        };
+        let gone: Vec<BindingId> = account.bindings.iter().filter(is_of_it).map(|b| b.id).collect();
+        if !gone.is_empty() {
+            gone.into_iter().for_each(|id| self.remove_binding(user, id));
+            self.bindings_changed(user);
+        }
+        // Who signs in otherwise subscribes anew.
+        self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Deactivated);
+    }
+
     /// Puts a user in place as storage knows it, with the bindings that outlived the last start.
     pub(crate) fn load_user(&mut self, record: records::UserRecord) {
         let user = record.user.id;
@@ -478,6 +504,7 @@ impl FrontEnd {
             person: Person::new(record.manual),
             documents: Default::default(),
             call_settings: None,
+            certificates: record.certificates,
         });
         self.replica.changed(self.now.monotonic, user);
         self.load_documents(user, record.documents);

@@ -259,13 +259,15 @@ impl FrontEnd {
     }
 
     fn copied(&self, user: UserId) -> Copied {
-        let account = &self.users.get(user).expect("who has a place exists").user;
+        let account = self.users.get(user).expect("who has a place exists");
+        let (certificates, account) = (account.certificates.clone(), &account.user);
         Copied {
             user,
             addresses: vec![account.address.clone()],
             is_enabled: account.state == UserState::Enabled,
             permissions: account.permissions,
             secrets: account.secrets.clone(),
+            certificates,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! The users of this home, with all their live state: account, bindings, mailbox. Plain owned data; one writer.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
-use directory::{SipAddress, User, UserId, UserState};
+use directory::{CertificateDigest, ClientCertificate, SipAddress, User, UserId, UserState};
 use hashbrown::HashMap;
+use node::UnixMillis;
 use records::CallSettings;
 use sign_in::Accounts;
 pub(crate) use sign_in::AddressKey;
@@ -22,12 +25,16 @@ pub(crate) struct Account {
     pub(crate) documents: Documents,
     /// Where calls go; `None` is to the user's devices.
     pub(crate) call_settings: Option<Box<CallSettings>>,
+    /// What signs the user in without a password, in order of digests; [`Users`] finds the user by them.
+    pub(crate) certificates: Vec<ClientCertificate>,
 }
 
 /// All users, found by address and by id.
 pub(crate) struct Users {
     accounts: HashMap<UserId, Box<Account>, foldhash::quality::FixedState>,
     addresses: HashMap<Box<[u8]>, Place, foldhash::quality::FixedState>,
+    /// Whose each is; strangers only ask.
+    certificates: BTreeMap<CertificateDigest, UserId>,
     /// Everybody, in no order: who stands in for those who do not exist, see [`Users::stand_in`].
     everybody: Vec<UserId>,
 }
@@ -47,6 +54,7 @@ impl Users {
         Users {
             accounts: HashMap::with_hasher(hasher.clone()),
             addresses: HashMap::with_hasher(hasher),
+            certificates: BTreeMap::new(),
             everybody: Vec::new(),
         }
     }
@@ -60,11 +68,15 @@ impl Users {
         }
         place.id = id;
         self.everybody[place.at] = id;
+        self.certificates.extend(account.certificates.iter().map(|certificate| (certificate.digest, id)));
         self.accounts.insert(id, Box::new(account));
     }
 
     pub(crate) fn remove(&mut self, id: UserId) -> Option<Box<Account>> {
         let account = self.accounts.remove(&id)?;
+        for certificate in &account.certificates {
+            self.certificates.remove(&certificate.digest);
+        }
         if let Some(gone) = self.addresses.remove(account.user.address.as_str().as_bytes()) {
             self.everybody.swap_remove(gone.at);
             let moved = self.everybody.get(gone.at).and_then(|id| self.accounts.get(id));
@@ -75,6 +87,26 @@ impl Users {
             }
         }
         Some(account)
+    }
+
+    /// A certificate that is nobody's signs a user in; whether there is such a user.
+    pub(crate) fn add_certificate(&mut self, id: UserId, certificate: ClientCertificate) -> bool {
+        let Some(account) = self.accounts.get_mut(&id) else { return false };
+        account.certificates.push(certificate);
+        account.certificates.sort_unstable();
+        self.certificates.insert(certificate.digest, id);
+        true
+    }
+
+    /// A certificate of a user signs nobody in any more; whether it did.
+    pub(crate) fn remove_certificate(&mut self, id: UserId, digest: &CertificateDigest) -> bool {
+        if self.certificates.get(digest) != Some(&id) {
+            return false;
+        }
+        self.certificates.remove(digest);
+        let account = self.accounts.get_mut(&id).expect("who owns a certificate exists");
+        account.certificates.retain(|certificate| certificate.digest != *digest);
+        true
     }
 
     pub(crate) fn get_mut(&mut self, id: UserId) -> Option<&mut Account> {
@@ -92,6 +124,23 @@ impl Users {
     /// A user who may be called and may sign in.
     pub(crate) fn find_enabled(&self, key: &AddressKey) -> Option<&Account> {
         self.find(key).and_then(|id| self.get(id)).filter(|a| a.user.state == UserState::Enabled)
+    }
+
+    /// Whose a certificate is, whether it counts or not.
+    pub(crate) fn owner_of_certificate(&self, digest: &CertificateDigest) -> Option<&Account> {
+        self.certificates.get(digest).and_then(|id| self.get(*id))
+    }
+
+    /// Whom a client certificate signs in without a password, and for how long still: somebody who is enabled, while the
+    /// certificate lasts.
+    pub(crate) fn of_certificate(
+        &self,
+        digest: &CertificateDigest,
+        now: UnixMillis,
+    ) -> Option<(UserId, Duration)> {
+        let owner = self.owner_of_certificate(digest).filter(|a| a.user.state == UserState::Enabled)?;
+        let certificate = owner.certificates.iter().find(|certificate| certificate.digest == *digest)?;
+        Some((owner.user.id, certificate.remaining(now.0)?))
     }
 
     pub(crate) fn find_address(&self, address: &SipAddress) -> Option<UserId> {
@@ -165,6 +214,7 @@ mod tests {
                     person: Person::new(presence::Manual::default()),
                     documents: Documents::default(),
                     call_settings: None,
+                    certificates: Vec::new(),
                 });
             }
         }

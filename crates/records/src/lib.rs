@@ -15,7 +15,10 @@
 
 pub mod memory;
 
-use directory::{DigestSecrets, PermissionChange, SipAddress, User, UserId, UserState};
+use directory::{
+    CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, SipAddress, User, UserId,
+    UserState,
+};
 use presence::Manual;
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
@@ -51,6 +54,20 @@ pub enum Change {
         user: UserId,
         /// The new ones.
         secrets: DigestSecrets,
+    },
+    /// Lets a client certificate sign a user in. `AlreadyThere` where it signs anybody in, whoever it is: then nothing changes.
+    AddCertificate {
+        /// Whom.
+        user: UserId,
+        /// Which, and until when.
+        certificate: ClientCertificate,
+    },
+    /// Takes that back, if it is so.
+    RemoveCertificate {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        digest: CertificateDigest,
     },
     /// Removes a user with bindings, mailbox and cursors.
     RemoveUser(UserId),
@@ -194,6 +211,8 @@ pub struct UserRecord {
     pub calls: CallSettings,
     /// The user's documents, in order of application and name.
     pub documents: Vec<Document>,
+    /// What signs the user in without a password, in order of digests.
+    pub certificates: Vec<ClientCertificate>,
 }
 
 impl UserRecord {
@@ -206,6 +225,7 @@ impl UserRecord {
             manual: Manual::default(),
             calls: CallSettings::default(),
             documents: Vec::new(),
+            certificates: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use directory::{SipAddress, User, UserId, UserState};
+use directory::{CertificateDigest, ClientCertificate, SipAddress, User, UserId, UserState};
 use node::Outcome;
 
 use presence::Manual;
@@ -17,6 +17,8 @@ use crate::{
 pub struct Tables {
     users: BTreeMap<UserId, User>,
     addresses: BTreeMap<SipAddress, UserId>,
+    /// Whom each signs in, and until when.
+    certificates: BTreeMap<CertificateDigest, (UserId, u64)>,
     bindings: BTreeMap<(UserId, String), Binding>,
     mailboxes: BTreeMap<UserId, Mailbox>,
     manual: BTreeMap<UserId, Manual>,
@@ -85,10 +87,25 @@ impl Tables {
                     u.secrets = Some(secrets.clone());
                 }
             }
+            Change::AddCertificate { user, certificate } => {
+                let ClientCertificate { digest, expires_unix_ms } = *certificate;
+                if self.certificates.contains_key(&digest) {
+                    return Ok(Outcome::AlreadyThere);
+                }
+                if self.users.contains_key(user) {
+                    self.certificates.insert(digest, (*user, expires_unix_ms));
+                }
+            }
+            Change::RemoveCertificate { user, digest } => {
+                if self.certificates.get(digest).is_some_and(|(owner, _)| owner == user) {
+                    self.certificates.remove(digest);
+                }
+            }
             Change::RemoveUser(user) => {
                 if let Some(u) = self.users.remove(user) {
                     self.addresses.remove(&u.address);
                 }
+                self.certificates.retain(|_, (owner, _)| owner != user);
                 self.bindings.retain(|(owner, _), _| owner != user);
                 self.mailboxes.remove(user);
                 self.manual.remove(user);
@@ -233,7 +250,12 @@ impl Tables {
         let documents = onwards.take_while(|((owner, ..), _)| *owner == id).map(|(_, d)| d.clone()).collect();
         let manual = self.manual.get(&id).cloned().unwrap_or_default();
         let calls = self.call_settings.get(&id).cloned().unwrap_or_default();
-        Some(UserRecord { user, bindings, mailbox, manual, calls, documents })
+        let own = self.certificates.iter().filter(|(_, (owner, _))| *owner == id);
+        let certificate = |(digest, (_, expires_unix_ms)): (&CertificateDigest, &(UserId, u64))| {
+            ClientCertificate { digest: *digest, expires_unix_ms: *expires_unix_ms }
+        };
+        let certificates = own.map(certificate).collect();
+        Some(UserRecord { user, bindings, mailbox, manual, calls, documents, certificates })
     }
 }
 

@@ -28,12 +28,6 @@ pub trait Accounts {
     /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
     /// read takes time too, and tells who is there. `None` while there is nobody.
     fn stand_in(&self, key: &AddressKey) -> Option<Account<'_>>;
-
-    /// The account that a client certificate with this SHA-256 signs in without a password. Nobody's, unless the role keeps
-    /// such certificates; this is the one place that decides on them.
-    fn account_of_certificate(&self, _sha256: &[u8; 32]) -> Option<Account<'_>> {
-        None
-    }
 }
 
 /// What is asked of an account.

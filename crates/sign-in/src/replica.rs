@@ -6,7 +6,7 @@
 //!
 //! What this module is not: it sends nothing, and knows neither who may subscribe nor how long a copy is good.
 
-use directory::{DigestSecrets, Permissions, SipAddress, UserId};
+use directory::{CertificateDigest, ClientCertificate, DigestSecrets, Permissions, SipAddress, UserId};
 use serde_json::{Map, Value};
 
 /// The name of the event package.
@@ -29,6 +29,8 @@ pub struct Copied {
     pub permissions: Permissions,
     /// What Digest is checked against.
     pub secrets: Option<DigestSecrets>,
+    /// What signs it in without a password.
+    pub certificates: Vec<ClientCertificate>,
 }
 
 /// One account's news.
@@ -135,6 +137,11 @@ impl Entry {
                     map.insert("md5".to_owned(), hex::encode(secrets.md5).into());
                     map.insert("sha256".to_owned(), hex::encode(secrets.sha256).into());
                 }
+                if !copied.certificates.is_empty() {
+                    let certificates: Vec<Value> =
+                        copied.certificates.iter().map(certificate_value).collect();
+                    map.insert("certificates".to_owned(), certificates.into());
+                }
             }
         }
         Value::Object(map)
@@ -158,14 +165,35 @@ impl Entry {
                 Some(secrets)
             }
         };
+        let certificates = match value.get("certificates") {
+            None => Vec::new(),
+            Some(certificates) => {
+                certificates.as_array()?.iter().map(certificate_from).collect::<Option<_>>()?
+            }
+        };
         Some(Entry::Is(Copied {
             user,
             addresses: addresses.filter(|addresses| !addresses.is_empty())?,
             is_enabled: flag("enabled")?,
             permissions: Permissions { federation: flag("federation")?, remote_access: flag("remote")? },
             secrets,
+            certificates,
         }))
     }
+}
+
+fn certificate_value(certificate: &ClientCertificate) -> Value {
+    let mut map = Map::new();
+    map.insert("sha256".to_owned(), certificate.digest.to_string().into());
+    map.insert("expires_unix_ms".to_owned(), certificate.expires_unix_ms.into());
+    Value::Object(map)
+}
+
+fn certificate_from(value: &Value) -> Option<ClientCertificate> {
+    Some(ClientCertificate {
+        digest: value.get("sha256")?.as_str()?.parse::<CertificateDigest>().ok()?,
+        expires_unix_ms: value.get("expires_unix_ms")?.as_u64()?,
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +207,10 @@ mod tests {
             is_enabled: true,
             permissions: Permissions { federation: false, remote_access: true },
             secrets: Some(DigestSecrets { md5: [1; 16], sha256: [2; 32] }),
+            certificates: vec![ClientCertificate {
+                digest: CertificateDigest([3; 32]),
+                expires_unix_ms: 1_700_000_000_000,
+            }],
         })
     }
 
@@ -213,6 +245,7 @@ mod tests {
             "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1}]}",
             "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[],\"enabled\":true,\"federation\":true,\"remote\":true}]}",
             "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[\"a@b.example\"],\"enabled\":true,\"federation\":true,\"remote\":true,\"md5\":\"00\",\"sha256\":\"00\"}]}",
+            "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[\"a@b.example\"],\"enabled\":true,\"federation\":true,\"remote\":true,\"certificates\":[{\"sha256\":\"00\",\"expires_unix_ms\":1}]}]}",
         ] {
             assert!(Part::parse(text.as_bytes()).is_err(), "{text}");
         }

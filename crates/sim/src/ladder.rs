@@ -85,6 +85,10 @@ fn describe(change: &Change) -> String {
             format!("user {} may {permissions:?}", user.0)
         }
         Change::SetUserSecrets { user, .. } => format!("password of user {}", user.0),
+        Change::AddCertificate { user, certificate } => {
+            format!("certificate {} of user {}", certificate.digest, user.0)
+        }
+        Change::RemoveCertificate { user, digest } => format!("no certificate {digest} of user {}", user.0),
         Change::RemoveUser(user) => format!("no user {}", user.0),
         Change::SetManual { user, manual } => {
             let state = manual.state.map_or("automatic", presence::ManualState::name);

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use directory::{PermissionChange, Permissions, Role, SipAddress, UserState};
+use directory::{
+    CertificateDigest, ClientCertificate, PermissionChange, Permissions, Role, SipAddress, UserState,
+};
 use frontend::admin::{
     Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict,
 };
@@ -46,6 +48,8 @@ pub(crate) enum CallLine {
     UserEnable { address: String },
     UserDisable { address: String },
     UserSetPermission { address: String, federation: Option<bool>, remote_access: Option<bool> },
+    UserAddCertificate { address: String, sha256: String, expires_unix_ms: u64 },
+    UserRemoveCertificate { address: String, sha256: String },
     UserSetPassword { address: String, password: String },
     UserRemove { address: String },
     PresenceShow { address: String },
@@ -127,6 +131,8 @@ pub(crate) enum RefusalKind {
     NoSuchUser,
     ForeignDomain,
     WeakPassword,
+    /// The certificate is somebody's already, has ended, is one too many, or is not there.
+    Certificate,
     /// Calls cannot go that way.
     CallSetting,
     Storage,
@@ -170,6 +176,8 @@ pub(crate) struct UserDetailsLine {
     pub(crate) summary: UserLine,
     /// Missing in the answer of a server that is older.
     pub(crate) permissions: Option<PermissionsLine>,
+    /// Missing in the answer of a server that is older.
+    pub(crate) certificates: Option<Vec<CertificateLine>>,
     pub(crate) registrations: Vec<DeviceLine>,
     /// Missing in the answer of a server that is older.
     pub(crate) presence: Option<PresenceLine>,
@@ -179,6 +187,13 @@ pub(crate) struct UserDetailsLine {
 pub(crate) struct PermissionsLine {
     pub(crate) federation: bool,
     pub(crate) remote_access: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateLine {
+    /// In hexadecimal digits.
+    pub(crate) sha256: String,
+    pub(crate) expires_unix_ms: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,6 +345,13 @@ impl CallLine {
             CallLine::UserSetPermission { address, federation, remote_access } => {
                 Call::SetPermissions(parse_address(&address)?, PermissionChange { federation, remote_access })
             }
+            CallLine::UserAddCertificate { address, sha256, expires_unix_ms } => Call::AddCertificate(
+                parse_address(&address)?,
+                ClientCertificate { digest: parse_digest(&sha256)?, expires_unix_ms },
+            ),
+            CallLine::UserRemoveCertificate { address, sha256 } => {
+                Call::RemoveCertificate(parse_address(&address)?, parse_digest(&sha256)?)
+            }
             CallLine::UserSetPassword { address, password } => {
                 Call::SetPassword(parse_address(&address)?, bounded("the password", password)?)
             }
@@ -462,6 +484,10 @@ pub(crate) fn parse_address(text: &str) -> Result<SipAddress, String> {
     SipAddress::parse(text).map_err(|error| format!("{text:?} is no SIP address: {error}"))
 }
 
+fn parse_digest(text: &str) -> Result<CertificateDigest, String> {
+    text.parse().map_err(|error| format!("{text:?} is no certificate: {error}"))
+}
+
 fn edit(address: &str, edit: ContactEdit) -> Result<Call, String> {
     Ok(Call::EditContacts { user: parse_address(address)?, edit })
 }
@@ -482,6 +508,10 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::NoSuchUser(_) => RefusalKind::NoSuchUser,
         Refusal::ForeignDomain { .. } => RefusalKind::ForeignDomain,
         Refusal::WeakPassword => RefusalKind::WeakPassword,
+        Refusal::CertificateTaken { .. }
+        | Refusal::CertificateExpired
+        | Refusal::TooManyCertificates(_)
+        | Refusal::NoSuchCertificate { .. } => RefusalKind::Certificate,
         Refusal::CallSetting(_) => RefusalKind::CallSetting,
         Refusal::Storage(_) => RefusalKind::Storage,
         Refusal::Starting => RefusalKind::Starting,
@@ -519,9 +549,17 @@ impl From<UserDetails> for UserDetailsLine {
         UserDetailsLine {
             summary: UserLine::from(details.summary),
             permissions: Some(PermissionsLine::from(details.permissions)),
+            certificates: Some(details.certificates.into_iter().map(CertificateLine::from).collect()),
             registrations: details.devices.into_iter().map(DeviceLine::from).collect(),
             presence: Some(PresenceLine::from(details.presence)),
         }
+    }
+}
+
+impl From<ClientCertificate> for CertificateLine {
+    fn from(certificate: ClientCertificate) -> CertificateLine {
+        let ClientCertificate { digest, expires_unix_ms } = certificate;
+        CertificateLine { sha256: digest.to_string(), expires_unix_ms }
     }
 }
 

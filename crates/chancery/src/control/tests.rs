@@ -3,7 +3,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use directory::{Permissions, Role, SipAddress, UserState};
+use directory::{CertificateDigest, ClientCertificate, Permissions, Role, SipAddress, UserState};
 use expect_test::{Expect, expect};
 use frontend::admin::{Answer, Call, Device, Refusal, Status, UserDetails, UserSummary};
 
@@ -131,6 +131,7 @@ fn answers_in_json() {
     };
     let details = UserDetails {
         summary: alice(),
+        certificates: vec![ClientCertificate { digest: CertificateDigest([1; 32]), expires_unix_ms: 60_000 }],
         permissions: Permissions { federation: true, remote_access: false },
         devices: vec![device],
         presence,
@@ -139,7 +140,7 @@ fn answers_in_json() {
         vec![Answer::User(Box::new(details))],
         "{\"version\":1,\"call\":\"user-show\",\"address\":\"alice@contoso.example\"}\n",
         expect![[
-            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"permissions":{"federation":true,"remote_access":false},"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
+            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"permissions":{"federation":true,"remote_access":false},"certificates":[{"sha256":"0101010101010101010101010101010101010101010101010101010101010101","expires_unix_ms":60000}],"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
         ]],
     );
     check(

@@ -6,6 +6,7 @@ mod calls_dialog_event;
 mod calls_forwarding;
 mod calls_log;
 mod calls_transfer;
+mod certificates;
 mod documents;
 mod elsewhere;
 mod explain;

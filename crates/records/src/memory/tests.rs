@@ -1,4 +1,4 @@
-use directory::{DigestSecrets, PermissionChange, Role};
+use directory::{CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, Role};
 use presence::{ManualState, Note};
 use proptest::prelude::*;
 
@@ -6,6 +6,10 @@ use super::*;
 
 const ALICE: UserId = UserId(1);
 const BOB: UserId = UserId(2);
+
+fn certificate(octet: u8) -> ClientCertificate {
+    ClientCertificate { digest: CertificateDigest([octet; 32]), expires_unix_ms: 10 }
+}
 
 fn user(id: UserId, address: &str) -> User {
     User {
@@ -289,6 +293,8 @@ proptest! {
                 user: BOB,
                 permissions: PermissionChange { federation: Some(false), remote_access: None },
             },
+            Change::AddCertificate { user: BOB, certificate: certificate(1) },
+            Change::RemoveCertificate { user: BOB, digest: certificate(1).digest },
             Change::RemoveUser(BOB),
             Change::PutBinding(binding(BOB, "k")),
             Change::RemoveBinding { user: BOB, key: "k".to_owned() },

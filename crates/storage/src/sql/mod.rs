@@ -9,6 +9,7 @@ mod batch;
 mod bindings;
 mod blocks;
 mod calls;
+mod certificates;
 mod choices;
 mod documents;
 mod in_order;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, Statement};
 use self::accounts::Accounts;
 use self::bindings::Bindings;
 use self::calls::{Calls, UnwrittenCalls};
+use self::certificates::Certificates;
 use self::choices::Choices;
 use self::documents::Documents;
 use self::marks::{HeldMarks, Marks};
@@ -43,6 +45,7 @@ pub(crate) struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     accounts: Accounts<'c>,
+    certificates: Certificates<'c>,
     bindings: Bindings<'c>,
     messages: Messages<'c>,
     marks: Marks<'c>,
@@ -121,6 +124,7 @@ impl<'c> Statements<'c> {
             begin: connection.prepare(BEGIN)?,
             commit: connection.prepare(COMMIT)?,
             accounts: Accounts::prepare(connection)?,
+            certificates: Certificates::prepare(connection)?,
             bindings: Bindings::prepare(connection)?,
             messages: Messages::prepare(connection, tail_rows)?,
             marks: Marks::prepare(connection)?,
@@ -184,6 +188,8 @@ impl<'c> Statements<'c> {
                 self.accounts.set_permissions(*user, *permissions)?;
             }
             Change::SetUserSecrets { user, secrets } => self.accounts.set_secrets(*user, secrets)?,
+            Change::AddCertificate { user, certificate } => return self.certificates.add(*user, certificate),
+            Change::RemoveCertificate { user, digest } => self.certificates.remove(*user, digest)?,
             Change::PutBinding(binding) => self.bindings.put(binding)?,
             Change::RemoveBinding { user, key } => self.bindings.remove(*user, key)?,
             Change::WithdrawMessage { owner, sequence } => {
@@ -278,6 +284,7 @@ impl<'c> Statements<'c> {
         self.marks.load(users, &mut records)?;
         self.choices.load(users, &mut records)?;
         self.documents.load(users, &mut records)?;
+        self.certificates.load(users, &mut records)?;
         self.messages.load(&mut records);
         Ok(records)
     }

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use directory::{DigestSecrets, PermissionChange, Permissions, Role, SipAddress, User, UserId, UserState};
+use directory::{
+    CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, Permissions, Role, SipAddress,
+    User, UserId, UserState,
+};
 use node::store::{Completion, Store, StoreError, Submission};
 use presence::{Manual, ManualState, Note};
 use proptest::collection::vec;
@@ -65,6 +68,15 @@ fn secrets() -> impl Strategy<Value = DigestSecrets> {
 fn permissions() -> impl Strategy<Value = PermissionChange> {
     any::<(Option<bool>, Option<bool>)>()
         .prop_map(|(federation, remote_access)| PermissionChange { federation, remote_access })
+}
+
+/// Few, so that users meet in them.
+fn digest() -> impl Strategy<Value = CertificateDigest> {
+    (0u8..4).prop_map(|octet| CertificateDigest([octet; 32]))
+}
+
+fn certificate() -> impl Strategy<Value = ClientCertificate> {
+    (digest(), time()).prop_map(|(digest, expires_unix_ms)| ClientCertificate { digest, expires_unix_ms })
 }
 
 fn state() -> impl Strategy<Value = UserState> {
@@ -199,6 +211,8 @@ fn change() -> impl Strategy<Value = Change> {
             Change::SetUserPermissions { user, permissions }
         }),
         1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
+        3 => (id(), certificate()).prop_map(|(user, certificate)| Change::AddCertificate { user, certificate }),
+        1 => (id(), digest()).prop_map(|(user, digest)| Change::RemoveCertificate { user, digest }),
         1 => id().prop_map(Change::RemoveUser),
         3 => binding().prop_map(Change::PutBinding),
         1 => (id(), "[ab]?").prop_map(|(user, key)| Change::RemoveBinding { user, key }),
