@@ -129,6 +129,8 @@ fn bindings_survive_over_datagrams_and_end_with_connections() {
     while std::time::Instant::now() < deadline {
         udp.settle();
     }
+    let (code, said) = server.command(&["user", "add", "erin@example.test", "--generate"]);
+    assert_eq!(code, 0, "{said}");
     server.kill();
     tcp.closed();
     server.restart();
