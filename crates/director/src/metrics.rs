@@ -33,29 +33,45 @@ impl Director {
         let counters = &self.counters;
         let mut show = |name, help, kind, labels: &[(&'static str, &str)], value: u64| {
             // Counts stay far below 2^53.
-            #[allow(clippy::cast_precision_loss)]
+            #[allow(clippy::cast_precision_loss, reason = "a metric is a float by its format")]
             visit(Metric { name, help, kind, labels, value: value as f64 });
         };
         for (name, help, value) in [
-            ("director_requests", "Requests", counters.requests),
-            ("director_malformed", "Messages that are no SIP", counters.malformed),
-            ("director_stray_responses", "Responses that answer nothing", counters.stray_responses),
-            ("director_challenges", "Requests that were asked for credentials", counters.challenges),
-            ("director_sign_ins", "Right passwords", counters.sign_ins),
+            ("chancery_director_requests_total", "Requests", counters.requests),
+            ("chancery_director_malformed_total", "Messages that are no SIP", counters.malformed),
             (
-                "director_sign_ins_by_certificate",
+                "chancery_director_stray_responses_total",
+                "Responses that answer nothing",
+                counters.stray_responses,
+            ),
+            (
+                "chancery_director_challenges_total",
+                "Requests that were asked for credentials",
+                counters.challenges,
+            ),
+            ("chancery_director_sign_ins_total", "Right passwords", counters.sign_ins),
+            (
+                "chancery_director_sign_ins_by_certificate_total",
                 "Registrations with a user's certificate",
                 counters.sign_ins_by_certificate,
             ),
-            ("director_sign_ins_refused", "Wrong passwords", counters.sign_ins_refused),
-            ("director_sign_ins_slowed", "Passwords that were not looked at", counters.sign_ins_slowed),
-            ("director_unreachable", "Servers that could not be reached", counters.unreachable),
+            ("chancery_director_sign_ins_refused_total", "Wrong passwords", counters.sign_ins_refused),
+            (
+                "chancery_director_sign_ins_slowed_total",
+                "Passwords that were not looked at",
+                counters.sign_ins_slowed,
+            ),
+            (
+                "chancery_director_unreachable_total",
+                "Servers that could not be reached",
+                counters.unreachable,
+            ),
         ] {
             show(name, help, MetricKind::Counter, &[], value);
         }
         for (reason, count) in &counters.refused {
             show(
-                "director_refused",
+                "chancery_director_refused_total",
                 "Refusals by reason",
                 MetricKind::Counter,
                 &[("reason", reason)],
@@ -64,14 +80,14 @@ impl Director {
         }
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         for (name, help, value) in [
-            ("director_users", "Accounts in the copy", number(self.homes.len())),
+            ("chancery_director_users", "Accounts in the copy", number(self.homes.len())),
             (
-                "director_copy_complete",
+                "chancery_director_copy_complete",
                 "Whether every home's accounts are known",
                 u64::from(self.homes.is_complete()),
             ),
-            ("director_signed_in", "Sign-ins that are remembered", number(self.sign_ins.len())),
-            ("director_transactions", "Requests under way", number(self.stack.pending())),
+            ("chancery_director_signed_in", "Sign-ins that are remembered", number(self.sign_ins.len())),
+            ("chancery_director_transactions", "Requests under way", number(self.stack.pending())),
         ] {
             show(name, help, MetricKind::Gauge, &[], value);
         }
