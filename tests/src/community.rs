@@ -143,6 +143,14 @@ impl Member<'_> {
         found.lines().filter(|line| !line.starts_with("ok ")).collect::<Vec<_>>().join("\n")
     }
 
+    /// What `chancery explain` says at a server, and with which code it ends.
+    pub fn explained(&self, server: &str, from: &str, to: &str) -> (Option<i32>, String) {
+        let config = self.dir(server).join("chancery.toml");
+        let explain = Command::new(chancery()).args(["explain", from, to, "--config"]).arg(config).output();
+        let explain = explain.expect("chancery runs");
+        (explain.status.code(), String::from_utf8(explain.stdout).expect("it writes UTF-8"))
+    }
+
     /// Has a server read its configuration again, and what it names. Whether all of that is right shows in its log.
     pub fn reload(&self, server: &str) {
         let config = self.dir(server).join("chancery.toml");

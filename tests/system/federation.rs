@@ -54,6 +54,12 @@ fn messages_cross_directly_and_through_the_clearinghouse() {
     ] {
         assert_eq!(member.faults(server), "", "{server} of {}", member.domain());
     }
+    let (code, said) = contoso.explained("access-edge", "alice@contoso.example", "bob@fabrikam.example");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the road is direct") && said.contains("ok    tls"), "{said}");
+    let (code, said) = contoso.explained("access-edge", "eve@litware.example", "alice@contoso.example");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("litware.example") && said.contains("mend"), "{said}");
     // Nobody at home: the other home keeps it, and says so.
     let bella = fabrikam.account("bella").uri();
     assert_eq!(alice.ask(alice.message(&bella, "for later")).status(), Some(202));

@@ -197,7 +197,8 @@ pub(crate) struct StatusArguments {
 /// Explain whether one person reaches another, and if not, why and how to mend it.
 ///
 /// Walks the way of a request from the first to the second without sending one: accounts, registrations, policy, access
-/// level, do-not-disturb, forwarding. The first step that stops is the answer.
+/// level, do-not-disturb, forwarding. The first step that stops is the answer. At an access-edge or a clearinghouse it proves the way to
+/// the other organisation, as `chancery federation test` does: policy, DNS, TCP, TLS, names, usages, clocks.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     chancery explain alice@contoso.example bob@contoso.example\n  \

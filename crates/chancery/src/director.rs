@@ -1,7 +1,6 @@
 //! A Director: the process between the perimeter and the homes. It keeps nothing on disk but the key of its tokens: the
 //! accounts that it knows are copies, which the homes give it anew when it starts.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use ::director::{Adjustable, Answer, Call, Config, Director, Mode};
 use anyhow::{Context, bail};
 use federation::ServerRole;
 use net::{Driver, Handle, Networks};
-use node::store::{Store, Submission};
 
 use crate::config::Settings;
 use crate::control::protocol::{AnswerLine, CallLine, DirectorLine, RefusalKind, ServerFacts};
@@ -58,7 +56,7 @@ pub(crate) fn run(settings: &Settings, sockets: Sockets, operator: Operator<Dire
         let resolver = resolver(&settings.dns).context("no resolver can be made")?;
         let (_, completions) = net::completion_channel();
         let options = server::options(&settings.limits);
-        Driver::new(node, sockets.sip, Box::new(NoStore), completions, resolver, networks, options)
+        Driver::new(node, sockets.sip, Box::new(server::NoStore), completions, resolver, networks, options)
     };
     let certificate_end = operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default();
     let metrics = ProcessMetrics { storage: None, certificate_end, https: None };
@@ -71,20 +69,6 @@ fn adjustable(settings: &Settings) -> Adjustable {
         remote_access: settings.remote_access.is_enabled,
         nonce_lifetime: settings.authentication.nonce_lifetime,
         transactions_max: settings.limits.transactions_max,
-    }
-}
-
-/// A Director keeps nothing.
-struct NoStore;
-
-impl Store for NoStore {
-    type Change = Infallible;
-    type Query = Infallible;
-    type Rows = Infallible;
-
-    fn submit(&mut self, batch: Vec<Submission<Infallible, Infallible>>) {
-        // There is no value of either type to submit.
-        assert!(batch.is_empty(), "a director submits nothing");
     }
 }
 

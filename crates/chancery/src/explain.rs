@@ -1,11 +1,18 @@
 //! `chancery explain`: the way from one person to another, step by step.
 
-use crate::cli::ExplainArguments;
+use directory::SipAddress;
+
+use crate::cli::{ConfigArgument, ExplainArguments};
+use crate::config::{FILE_NAME, Role, Settings};
 use crate::control::protocol::{AnswerLine, CallLine, ExplanationLine, StepLine, VerdictWord};
 use crate::exit::{Exit, Failure};
 use crate::user::{ask, checked_address, print, print_json, unexpected};
+use crate::{federation, locate};
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
+    if let Some(done) = at_the_border(arguments) {
+        return done;
+    }
     let call =
         CallLine::Explain { from: checked_address(&arguments.from)?, to: checked_address(&arguments.to)? };
     let explanation = match ask(&arguments.server, call)? {
@@ -20,6 +27,32 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
         Some(step) => Err(Failure::text(Exit::Failed, reason(&explanation, step))),
         None => Ok(()),
     }
+}
+
+/// An access-edge and a clearinghouse know no users: what they can explain is the way to the other organisation, the policy first, and
+/// then everything that must work. `None` where the server is none of these.
+fn at_the_border(arguments: &ExplainArguments) -> Option<Result<(), Failure>> {
+    let ExplainArguments { from, to, server } = arguments;
+    if server.socket.is_some() {
+        return None;
+    }
+    let file = match &server.dir {
+        Some(dir) => dir.join(FILE_NAME),
+        None => locate::config_file(server.config.as_deref()).ok()?,
+    };
+    let settings = Settings::load(&file).ok()?;
+    if !matches!(settings.role, Role::AccessEdge | Role::Clearinghouse) {
+        return None;
+    }
+    let explain = || {
+        let parse = |text: &str| {
+            let refused = |error| Failure::text(Exit::Failed, format!("{text:?} is no address: {error}"));
+            SipAddress::parse(text).map_err(refused)
+        };
+        let config = ConfigArgument { config: Some(file.clone()) };
+        federation::explain(config, &settings, [&parse(from)?, &parse(to)?], server.json)
+    };
+    Some(explain())
 }
 
 fn text(explanation: &ExplanationLine) -> String {

@@ -1,7 +1,6 @@
 //! An Access Edge or a Clearinghouse: the process in the perimeter network. It opens no database and knows no user; what
 //! it is told comes from its configuration and from the policy file, which is watched.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,11 +11,10 @@ use access_edge::{AccessEdge, Config, Limits, Mode};
 use anyhow::{Context, bail};
 use federation::Policy;
 use net::{Adjustment, Driver, Handle, Networks};
-use node::store::{Store, Submission};
 use node::{Anchors, Side};
 use pki::Trust;
 
-use crate::config::{Role, Settings};
+use crate::config::{Role, Settings, TlsSettings};
 use crate::control::protocol::{
     AnswerLine, CallLine, ConnectionLine, PerimeterLine, RefusalKind, ServerFacts, WatchedLine,
 };
@@ -40,9 +38,9 @@ pub(crate) fn run(
     files::create_secret_dir(&settings.data_dir)?;
     let listeners: Vec<node::Listener> = sockets.sip.iter().map(|bound| bound.listener().clone()).collect();
     let facts = facts(&settings.domains, &listeners, &sockets)?;
-    let policy_file = PolicyFile::new(settings);
-    let policy = Arc::new(policy_file.read_at_start());
-    let networks = networks(settings, &operator.certificates, &policy)?;
+    let mut policy_file = PolicyFile::new(settings);
+    let (policy, networks) = policy_file.read_at_start(&operator.certificates)?;
+    let policy = Arc::new(policy);
     let node = AccessEdge::new(Config {
         mode: match settings.role {
             Role::Clearinghouse => Mode::Clearinghouse,
@@ -67,7 +65,7 @@ pub(crate) fn run(
         let resolver = resolver(&settings.dns).context("no resolver can be made")?;
         let (_, completions) = net::completion_channel();
         let options = server::options(&settings.limits);
-        Driver::new(node, sockets.sip, Box::new(NoStore), completions, resolver, networks, options)
+        Driver::new(node, sockets.sip, Box::new(server::NoStore), completions, resolver, networks, options)
     };
     let metrics = ProcessMetrics {
         storage: None,
@@ -99,14 +97,18 @@ fn networks(settings: &Settings, certificates: &Certificates, policy: &Policy) -
     let trust_inside = tls::trust(Anchors::Servers, settings.tls.as_ref())?.build();
     Ok(Networks {
         inside: of(Side::Inside, trust_inside),
-        outside: of(Side::Outside, trust_outside(settings, policy)?),
+        outside: of(Side::Outside, trust_outside(settings.tls_outside.as_ref(), settings, policy)?),
     })
 }
 
 /// Partners lead to the CAs of `[tls_outside]`, or to those that the policy names for them alone.
-fn trust_outside(settings: &Settings, policy: &Policy) -> anyhow::Result<Trust> {
-    let mut trust = tls::trust(Anchors::Partners, settings.tls_outside.as_ref())?;
-    let folder = settings.federation.policy_file.parent().unwrap_or(Path::new("/"));
+pub(crate) fn trust_outside(
+    files: Option<&TlsSettings>,
+    settings: &Settings,
+    policy: &Policy,
+) -> anyhow::Result<Trust> {
+    let mut trust = tls::trust(Anchors::Partners, files)?;
+    let folder = folder_of(settings);
     for (anchors, file) in policy.authority_files() {
         let file = folder.join(file);
         let pem =
@@ -116,6 +118,11 @@ fn trust_outside(settings: &Settings, policy: &Policy) -> anyhow::Result<Trust> 
             .with_context(|| format!("the CA file {} cannot be used", file.display()))?;
     }
     Ok(trust.build())
+}
+
+/// What the policy's paths count from.
+fn folder_of(settings: &Settings) -> &Path {
+    settings.federation.policy_file.parent().unwrap_or(Path::new("/"))
 }
 
 /// The keys of sealed routes, one a line in hexadecimal; the first one seals. Made where there is none yet.
@@ -148,39 +155,35 @@ fn token_keys(file: &Path) -> anyhow::Result<Vec<[u8; 32]>> {
     Ok(keys)
 }
 
-/// An edge keeps nothing.
-struct NoStore;
-
-impl Store for NoStore {
-    type Change = Infallible;
-    type Query = Infallible;
-    type Rows = Infallible;
-
-    fn submit(&mut self, batch: Vec<Submission<Infallible, Infallible>>) {
-        // There is no value of either type to submit.
-        assert!(batch.is_empty(), "an edge submits nothing");
-    }
-}
-
 /// The policy file, watched. What cannot be read or is wrong changes nothing, and the log says so; a file that is gone
 /// allows nobody.
 struct PolicyFile {
     settings: Settings,
     domains: Vec<String>,
-    /// Of what was read last.
+    /// Of what was read last: the policy, and the CAs that it names.
     stamp: Stamp,
+    authority_files: Vec<PathBuf>,
 }
 
 impl PolicyFile {
     fn new(settings: &Settings) -> PolicyFile {
-        let domains = match settings.role {
-            // A clearinghouse has no domain of its own.
-            Role::Clearinghouse => Vec::new(),
-            _ => settings.domains.iter().map(|domain| domain.as_str().to_ascii_lowercase()).collect(),
-        };
+        let domains = crate::federation::local_domains(settings);
+        let domains = domains.into_iter().map(str::to_ascii_lowercase).collect();
         // Before it is read: a file that changes meanwhile is seen by the next look.
         let stamp = Stamp::of([&settings.federation.policy_file]);
-        PolicyFile { settings: settings.clone(), domains, stamp }
+        PolicyFile { settings: settings.clone(), domains, stamp, authority_files: Vec::new() }
+    }
+
+    /// What tells whether anything of it was replaced.
+    fn stamp(&self) -> Stamp {
+        Stamp::of(std::iter::once(self.path()).chain(&self.authority_files))
+    }
+
+    /// From now on the CAs of this policy are looked at too.
+    fn follow(&mut self, policy: &Policy) {
+        let folder = folder_of(&self.settings);
+        self.authority_files = policy.authority_files().map(|(_, file)| folder.join(file)).collect();
+        self.stamp = self.stamp();
     }
 
     fn path(&self) -> &PathBuf {
@@ -189,25 +192,30 @@ impl PolicyFile {
 
     /// An absent file is an empty one.
     fn read(&self) -> anyhow::Result<Policy> {
-        let text = match std::fs::read_to_string(self.path()) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", self.path().display()));
-            }
-        };
+        let text = crate::federation::read(self.path())?.unwrap_or_default();
         let policy = Policy::parse(&text, &self.domains);
         policy.map_err(|error| anyhow::anyhow!("{} is wrong: {error}", self.path().display()))
     }
 
-    /// A server must come up for its remote users even where the policy is wrong: then nobody is allowed.
-    fn read_at_start(&self) -> Policy {
-        let policy = self.read().unwrap_or_else(|error| {
-            tracing::error!(event = "policy-refused", "nobody is talked with: {error:#}");
-            Policy::default()
+    /// A server must come up for its remote users even where the policy is wrong, or a CA that it names is missing: then
+    /// nobody is allowed.
+    fn read_at_start(&mut self, certificates: &Certificates) -> anyhow::Result<(Policy, Networks)> {
+        let read = self.read().and_then(|policy| {
+            let networks = networks(&self.settings, certificates, &policy)?;
+            Ok((policy, networks))
         });
+        let (policy, networks) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(event = "policy-refused", "nobody is talked with: {error:#}");
+                let nobody = Policy::parse("", &self.domains).expect("an empty policy is a policy");
+                let networks = networks(&self.settings, certificates, &nobody)?;
+                (nobody, networks)
+            }
+        };
+        self.follow(&policy);
         self.tell(&policy);
-        policy
+        Ok((policy, networks))
     }
 
     fn tell(&self, policy: &Policy) {
@@ -228,13 +236,18 @@ impl Watched<AccessEdge> for PolicyFile {
         &'a mut self,
         handle: &'a Handle<AccessEdge>,
         certificates: &'a Certificates,
+        settings: Option<&'a Settings>,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         Box::pin(async move {
-            let stamp = Stamp::of([self.path()]);
+            let stamp = self.stamp();
             if stamp == self.stamp {
                 return;
             }
             self.stamp = stamp;
+            // A reload may have named other CAs since.
+            if let Some(settings) = settings {
+                self.settings = settings.clone();
+            }
             let read = self.read().and_then(|policy| {
                 let networks = networks(&self.settings, certificates, &policy)?;
                 Ok((policy, networks))
@@ -249,16 +262,12 @@ impl Watched<AccessEdge> for PolicyFile {
                     return;
                 }
             };
-            let adjustment = Adjustment {
-                connections_max: None,
-                connections_per_source_max: None,
-                resolver: None,
-                networks: Some(networks),
-            };
+            let adjustment = Adjustment { networks: Some(networks), ..Adjustment::default() };
             // First the CAs: a new partner must be believed when it is allowed.
             if handle.adjust(adjustment).await.is_err() {
                 return;
             }
+            self.follow(&policy);
             self.tell(&policy);
             if let Ok(Answer::Done { closed }) = handle.call(Call::SetPolicy(Arc::new(policy))).await
                 && closed > 0
@@ -357,5 +366,57 @@ impl Clerk for PerimeterClerk {
 
     fn end(&self, _session: Session) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(folder: &Path) -> Settings {
+        let text = "domains = [\"contoso.example\"]\nrole = \"access-edge\"\n\
+            [[listener]]\ntransport = \"tls\"\naddress = \"192.0.2.1:5061\"\nside = \"outside\"\n\
+            [access_edge]\nnext_hops = [\"director.contoso.example\"]\n";
+        Settings::parse(text, Path::new("chancery.toml"), folder).expect("it is right")
+    }
+
+    fn partner(authority_file: &str) -> String {
+        format!(
+            "[[partner]]\ndomain = \"fabrikam.example\"\nmode = \"direct\"\n\
+             next_hop = \"edge.fabrikam.example:5061\"\nauthority_file = \"{authority_file}\"\n"
+        )
+    }
+
+    /// Allows nobody, and still knows which domains are ours.
+    #[test]
+    fn what_is_wrong_at_the_start_allows_nobody_and_stops_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(folder.path());
+        for policy in ["[[partner]\n".to_owned(), partner("missing.pem")] {
+            std::fs::write(&settings.federation.policy_file, policy).expect("it is ours");
+            let mut file = PolicyFile::new(&settings);
+            let (policy, _) = file.read_at_start(&Certificates::default()).expect("the edge comes up");
+            assert!(policy.allows_nobody());
+            assert!(policy.is_local("contoso.example"));
+        }
+    }
+
+    #[test]
+    fn a_partners_ca_is_looked_at_with_the_policy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(folder.path());
+        let ca = folder.path().join("fabrikam-ca.pem");
+        let write = |name| {
+            let authority = pki::Authority::create(name, 1_800_000_000).expect("a CA");
+            std::fs::write(&ca, authority.certificate_pem()).expect("it is ours");
+        };
+        write("one");
+        std::fs::write(&settings.federation.policy_file, partner("fabrikam-ca.pem")).expect("it is ours");
+        let mut file = PolicyFile::new(&settings);
+        let (policy, _) = file.read_at_start(&Certificates::default()).expect("the edge comes up");
+        assert!(!policy.allows_nobody());
+        assert!(file.stamp() == file.stamp, "nothing has changed");
+        write("another one, with a longer name");
+        assert!(file.stamp() != file.stamp, "its CA has");
     }
 }

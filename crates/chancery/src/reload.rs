@@ -86,6 +86,11 @@ impl Reloader {
         }
     }
 
+    /// What the server does.
+    pub(crate) fn in_force(&self) -> &Settings {
+        &self.in_force
+    }
+
     /// Reads the file and takes it over. Every way it ends is in the log, unless it is a dry run.
     pub(crate) async fn reload<R: Operated>(
         &mut self,

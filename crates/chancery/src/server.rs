@@ -3,6 +3,7 @@
 //! Two threads: the driver has one to itself, with the node and every SIP connection. The operator's thread has the
 //! control socket, metrics, signals, watched files and systemd. They meet in the driver's handle only.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use net::{
     Bound, ClientCertificates, Driver, Handle, ListenerConfig, Networks, Options, Resolver, ResolverError,
     TlsServer,
 };
+use node::store::{Store, Submission};
 use node::{Node, Side, Transport};
 use sd_notify::NotifyState;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -86,12 +88,14 @@ pub(crate) struct Operator<R> {
     pub(crate) reloader: Option<Reloader>,
 }
 
-/// Something on disk that is looked at again and again, and taken over when it changed.
+/// Something on disk that is looked at again and again, and taken over when it changed. `settings` are those in force, which a reload
+/// may have changed; a demo has none.
 pub(crate) trait Watched<R> {
     fn look<'a>(
         &'a mut self,
         handle: &'a Handle<R>,
         certificates: &'a Certificates,
+        settings: Option<&'a Settings>,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>>
     where
         R: Operated;
@@ -330,8 +334,9 @@ struct Files<R> {
 
 impl<R: Operated> Files<R> {
     async fn look_at_watched(&mut self, handle: &Handle<R>) {
+        let settings = self.reloader.as_ref().map(Reloader::in_force);
         for watched in &mut self.watched {
-            watched.look(handle, &self.certificates).await;
+            watched.look(handle, &self.certificates, settings).await;
         }
     }
 
@@ -478,5 +483,19 @@ pub(crate) fn options(limits: &ProcessLimits) -> Options {
         connections_max: limits.connections_max,
         connections_per_source_max: limits.connections_per_source_max,
         ..Options::standard()
+    }
+}
+
+/// The store of a role that keeps nothing.
+pub(crate) struct NoStore;
+
+impl Store for NoStore {
+    type Change = Infallible;
+    type Query = Infallible;
+    type Rows = Infallible;
+
+    fn submit(&mut self, batch: Vec<Submission<Infallible, Infallible>>) {
+        // There is no value of either type to submit.
+        assert!(batch.is_empty(), "a role without a store submits nothing");
     }
 }

@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use directory::SipAddress;
 use federation::Policy;
 use federation::policy::edit::{Change, EntryChange, edit};
 
@@ -19,7 +20,7 @@ use crate::cli::ConfigArgument;
 use crate::config::{Role, Settings};
 use crate::exit::{Exit, Failure};
 use crate::{files, locate, user};
-use arguments::{AllowArguments, BlockArguments, FederationCommand, MemberCommand, Switch};
+use arguments::{AllowArguments, BlockArguments, FederationCommand, MemberCommand, Switch, TestArguments};
 
 pub(crate) fn run(command: FederationCommand) -> Result<(), Failure> {
     match command {
@@ -55,6 +56,24 @@ pub(crate) fn run(command: FederationCommand) -> Result<(), Failure> {
         }
         FederationCommand::Test(arguments) => way::run(&arguments),
     }
+}
+
+/// Of two addresses, the domain whose way a server at the border can prove: the one that is not ours; of a clearinghouse, where
+/// it goes.
+pub(crate) fn explain(
+    config: ConfigArgument,
+    settings: &Settings,
+    [from, to]: [&SipAddress; 2],
+    json: bool,
+) -> Result<(), Failure> {
+    let is_ours = |address: &&SipAddress| local_domains(settings).contains(&address.domain());
+    let foreign = [to, from].into_iter().find(|address| !is_ours(address)).ok_or_else(|| {
+        let text = format!(
+            "{from} and {to} are both ours: their way does not lead over the border\n  help: ask their home"
+        );
+        Failure::text(Exit::Failed, text)
+    })?;
+    way::run(&TestArguments { domain: foreign.domain().to_owned(), offline: false, json, config })
 }
 
 fn allow(arguments: &AllowArguments) -> Result<(), Failure> {
@@ -121,7 +140,7 @@ fn settings(config: &ConfigArgument) -> Result<Settings, Failure> {
 }
 
 /// The text of the policy; `None` where there is no file.
-fn read(file: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -138,7 +157,7 @@ fn policy(settings: &Settings) -> Result<Policy, Failure> {
 }
 
 /// A clearinghouse has no domains of its own: those of its configuration may be members like others.
-fn local_domains(settings: &Settings) -> Vec<&str> {
+pub(crate) fn local_domains(settings: &Settings) -> Vec<&str> {
     match settings.role {
         Role::Clearinghouse => Vec::new(),
         Role::StandardEdition | Role::Director | Role::AccessEdge => {

@@ -498,26 +498,9 @@ fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Whom the running edge believes on its outside.
+/// Whom the running edge believes on its outside. A server with one side alone is asked as if that were it.
 fn trust(settings: &Settings, policy: &Policy) -> anyhow::Result<Trust> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut builder = Trust::builder();
-    if let Some(tls) = settings.tls_outside.as_ref().or(settings.tls.as_ref()) {
-        if let Some(file) = &tls.authority_file {
-            builder = builder
-                .anchors(Anchors::Partners, &read(file)?)
-                .with_context(|| format!("in {}", file.display()))?;
-        }
-        for file in &tls.revocation_files {
-            builder = builder.crls(&read(file)?).with_context(|| format!("in {}", file.display()))?;
-        }
-    }
-    let folder = settings.federation.policy_file.parent().unwrap_or(Path::new("."));
-    for (scope, file) in policy.authority_files() {
-        let file = folder.join(file);
-        builder = builder.anchors(scope, &read(&file)?).with_context(|| format!("in {}", file.display()))?;
-    }
-    Ok(builder.build())
+    crate::perimeter::trust_outside(settings.tls_outside.as_ref().or(settings.tls.as_ref()), settings, policy)
 }
 
 /// An OPTIONS request, and what its answer says of the clocks.
