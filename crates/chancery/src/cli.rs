@@ -636,6 +636,9 @@ pub(crate) struct UserPermissionArguments {
     /// Whether it may sign in from outside of the own network.
     #[arg(long, value_name = "SWITCH", group = "permission")]
     pub(crate) remote: Option<SwitchArgument>,
+    /// Whether it may call and be called.
+    #[arg(long, value_name = "SWITCH", group = "permission")]
+    pub(crate) calls: Option<SwitchArgument>,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

@@ -70,7 +70,7 @@ impl Offline {
         let (mut done, mut added) = (0, 0);
         for batch in users.chunks(BATCH) {
             let changes = batch.iter().enumerate().map(|(at, user)| {
-                let change = Change::AddUser(account(user)?);
+                let change = Change::AddUser { user: account(user)?, at_unix_ms: 0 };
                 Ok(Submission::Persist { token: PersistToken(at as u64), change, urgency: Urgency::Now })
             });
             self.storage.submit(changes.collect::<anyhow::Result<_>>()?);
@@ -129,6 +129,9 @@ fn account(user: &NewUser) -> anyhow::Result<User> {
         state: UserState::Enabled,
         role: user.role,
         permissions: Default::default(),
+        aliases: Vec::new(),
+        account: None,
+        tokens_since_unix_ms: 0,
         secrets: Some(secrets::digest_secrets(&user.address, &user.password)),
     })
 }

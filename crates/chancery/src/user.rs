@@ -88,10 +88,15 @@ fn set_permission(arguments: UserPermissionArguments) -> Result<(), Failure> {
     let address = checked_address(&arguments.address)?;
     let is_on = |switch: SwitchArgument| switch == SwitchArgument::On;
     let (federation, remote_access) = (arguments.federation.map(is_on), arguments.remote.map(is_on));
-    let named = [("federation", federation), ("remote access", remote_access)];
+    let calls = arguments.calls.map(is_on);
+    let named = [("federation", federation), ("remote access", remote_access), ("calls", calls)];
     let words = named.into_iter().filter_map(|(name, is_on)| Some(format!("{name} {}", on_or_off(is_on?))));
     let done = format!("{address}: {}", words.collect::<Vec<_>>().join(", "));
-    simple(CallLine::UserSetPermission { address, federation, remote_access }, &arguments.server, &done)
+    simple(
+        CallLine::UserSetPermission { address, federation, remote_access, calls },
+        &arguments.server,
+        &done,
+    )
 }
 
 fn add_certificate(arguments: &UserAddCertificateArguments) -> Result<(), Failure> {
@@ -355,11 +360,12 @@ fn user_text(user: &UserDetailsLine) -> String {
         summary.waiting_messages,
         user.registrations.len()
     );
-    if let Some(PermissionsLine { federation, remote_access }) = user.permissions {
+    if let Some(PermissionsLine { federation, remote_access, calls }) = user.permissions {
         text += &format!(
-            "may:       federation {}, remote access {}\n",
+            "may:       federation {}, remote access {}, calls {}\n",
             on_or_off(federation),
-            on_or_off(remote_access)
+            on_or_off(remote_access),
+            on_or_off(calls)
         );
     }
     for CertificateLine { sha256, expires_unix_ms } in user.certificates.iter().flatten() {

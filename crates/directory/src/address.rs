@@ -119,6 +119,19 @@ impl fmt::Debug for DomainName {
     }
 }
 
+impl serde::Serialize for SipAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SipAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<SipAddress, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        SipAddress::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for SipAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -249,6 +249,9 @@ fn users() -> Vec<UserRecord> {
             state: UserState::Enabled,
             role: Role::Person,
             permissions: Default::default(),
+            aliases: Vec::new(),
+            account: None,
+            tokens_since_unix_ms: 0,
             secrets,
         };
         UserRecord::fresh(user)

@@ -95,20 +95,28 @@ impl FrontEnd {
                 if is_service || self.users.find_address(address).is_some() {
                     return Err(Refusal::Exists(address.clone()));
                 }
-                Begun::Change(Change::AddUser(User {
-                    // Never given twice, also after a removal: 2^62 are not met again. Positive in every database.
-                    id: UserId(self.rng.random_range(1..1 << 62)),
-                    address: address.clone(),
-                    display_name: display_name.clone(),
-                    state: UserState::Enabled,
-                    role: *role,
-                    permissions: self.config.federation.new_users,
-                    secrets: Some(secrets(address, password)),
-                }))
+                Begun::Change(Change::AddUser {
+                    user: User {
+                        // Never given twice, also after a removal: 2^62 are not met again. Positive in every database.
+                        id: UserId(self.rng.random_range(1..1 << 62)),
+                        address: address.clone(),
+                        display_name: display_name.clone(),
+                        state: UserState::Enabled,
+                        role: *role,
+                        permissions: self.config.federation.new_users,
+                        aliases: Vec::new(),
+                        account: None,
+                        tokens_since_unix_ms: 0,
+                        secrets: Some(secrets(address, password)),
+                    },
+                    at_unix_ms: self.now.wall.0,
+                })
             }
-            Call::SetUserState(address, state) => {
-                Begun::Change(Change::SetUserState { user: self.known(address)?, state: *state })
-            }
+            Call::SetUserState(address, state) => Begun::Change(Change::SetUserState {
+                user: self.known(address)?,
+                state: *state,
+                at_unix_ms: self.now.wall.0,
+            }),
             Call::SetPermissions(address, permissions) => Begun::Change(Change::SetUserPermissions {
                 user: self.known(address)?,
                 permissions: *permissions,
@@ -131,7 +139,9 @@ impl FrontEnd {
                 }
                 Begun::Change(Change::RemoveCertificate { user, digest: *digest })
             }
-            Call::RemoveUser(address) => Begun::Change(Change::RemoveUser(self.known(address)?)),
+            Call::RemoveUser(address) => {
+                Begun::Change(Change::RemoveUser { user: self.known(address)?, at_unix_ms: self.now.wall.0 })
+            }
             Call::ListUsers { containing, after, limit } => {
                 Begun::Answer(Answer::Users(self.list(containing.as_deref(), after.as_ref(), *limit)))
             }
@@ -227,12 +237,12 @@ impl FrontEnd {
             return self.answer_call(token, Answer::Refused(refusal));
         }
         match change {
-            Change::AddUser(user) => {
+            Change::AddUser { user, .. } => {
                 let id = user.id;
                 self.load_user(UserRecord::fresh(user));
                 self.rows_come_home(id);
             }
-            Change::SetUserState { user, state } => {
+            Change::SetUserState { user, state, .. } => {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.state = state;
                     self.replica.changed(self.now.monotonic, user);
@@ -261,7 +271,7 @@ impl FrontEnd {
             }
             Change::AddCertificate { user, certificate } => self.certificate_added(user, certificate),
             Change::RemoveCertificate { user, digest } => self.certificate_removed(user, &digest),
-            Change::RemoveUser(user) => {
+            Change::RemoveUser { user, .. } => {
                 self.end_calls_of(user);
                 self.cut_off(user);
                 self.rows_leave_home(user);

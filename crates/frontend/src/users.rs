@@ -203,6 +203,9 @@ mod tests {
                 state: UserState::Enabled,
                 role: directory::Role::Person,
                 permissions: Default::default(),
+                aliases: Vec::new(),
+                account: None,
+                tokens_since_unix_ms: 0,
                 secrets: None,
             };
             // A change of an account inserts it again.

@@ -12,14 +12,25 @@
 //! How far a device has got is its cursor. A device that can be recognised again (it has a `+sip.instance`) has a
 //! durable cursor of its own; all other devices share the mailbox's `taken` mark: everything up to it was taken by
 //! at least one device.
+//!
+//! # The directory
+//!
+//! Objects of the organisation's directory stand beside the users: one for each local account that is enabled
+//! ([`directory::Object::of_local`]), and what the replicator put. Each change of one is a row of its own, numbered by storage from 1
+//! upwards ([`Revision`]), so that who has read up to one revision reads on from there. A change that leaves an object as it is makes no
+//! row.
 
 pub mod memory;
 
+mod replication;
+
 use directory::{
-    CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, SipAddress, User, UserId,
-    UserState,
+    AppPassword, CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, PhotoDigest,
+    SipAddress, User, UserId, UserState,
 };
 use presence::Manual;
+
+pub use replication::{DirectoryUser, ObjectChange, ObjectRow, Replication, Revision};
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -32,14 +43,22 @@ pub struct DeviceKey(pub String);
 /// One durable change. Within a submission changes apply in order; a change is applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A new user. Fails with `AlreadyThere` where the id or the address is taken.
-    AddUser(User),
-    /// Enables or disables a user. Disabling removes the user's bindings.
+    /// A new user, who gets an object ([`replication`](crate#the-directory)). Fails with `AlreadyThere` where the id or one of the
+    /// addresses is taken.
+    AddUser {
+        /// Whom.
+        user: User,
+        /// When, in milliseconds since 1970.
+        at_unix_ms: u64,
+    },
+    /// Enables or disables a user. Disabling removes the user's bindings, and a local account's object; enabling puts that back.
     SetUserState {
         /// Whom.
         user: UserId,
         /// To what.
         state: UserState,
+        /// When, in milliseconds since 1970.
+        at_unix_ms: u64,
     },
     /// Grants or takes what a user may do beyond the own organisation and network.
     SetUserPermissions {
@@ -69,8 +88,42 @@ pub enum Change {
         /// Which.
         digest: CertificateDigest,
     },
-    /// Removes a user with bindings, mailbox and cursors.
-    RemoveUser(UserId),
+    /// Removes a user with bindings, mailbox and cursors, and a local account's object.
+    RemoveUser {
+        /// Whom.
+        user: UserId,
+        /// When, in milliseconds since 1970.
+        at_unix_ms: u64,
+    },
+    /// Gives a user an app password. `AlreadyThere` where anybody has one of that user name: then nothing changes.
+    AddAppPassword {
+        /// Whom.
+        user: UserId,
+        /// Which.
+        password: AppPassword,
+    },
+    /// Takes an app password back, if it is there.
+    RemoveAppPassword {
+        /// Whose.
+        user: UserId,
+        /// [`AppPassword::username`].
+        username: String,
+    },
+    /// Tokens that were issued to a user before a time sign nobody in ([`User::tokens_since_unix_ms`]; never back).
+    RevokeTokens {
+        /// Whose.
+        user: UserId,
+        /// In milliseconds since 1970.
+        since_unix_ms: u64,
+    },
+    /// What was read from the organisation's directory, with how far it was read.
+    Replicate(Box<Replication>),
+    /// Drops what objects were before a time and are no more: every row of [`Query::Objects`] that another of the same object had
+    /// followed by then, and those of objects that were gone by then, without their photos. A store may do it in steps.
+    PruneObjects {
+        /// Bound, in milliseconds since 1970.
+        before_unix_ms: u64,
+    },
     /// Writes or overwrites a binding that outlives its connection; its key is `(user, key)`.
     PutBinding(Binding),
     /// Removes a binding, if it is there.
@@ -181,6 +234,17 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// What objects were and are, in order of their revisions: the history that [`Change::PruneObjects`] left.
+    Objects {
+        /// The last one already known; 0 is the beginning.
+        after: Revision,
+        /// At most this many.
+        limit: u32,
+    },
+    /// A photo, as the directory had it.
+    Photo(PhotoDigest),
+    /// [`Replication::state`], as it was written last.
+    ReplicationState,
 }
 
 /// The answer to a [`Query`]; the variant fits the question.
@@ -194,6 +258,12 @@ pub enum Rows {
     Messages(Vec<StoredMessage>),
     /// Newest first: by the time they began, then by id, both descending.
     Calls(Vec<StoredCall>),
+    /// In order of their revisions.
+    Objects(Vec<ObjectRow>),
+    /// `None` where there is no such photo.
+    Photo(Option<Vec<u8>>),
+    /// `None` where nothing was replicated yet.
+    ReplicationState(Option<Vec<u8>>),
 }
 
 /// A user as a home loads it.
@@ -213,6 +283,8 @@ pub struct UserRecord {
     pub documents: Vec<Document>,
     /// What signs the user in without a password, in order of digests.
     pub certificates: Vec<ClientCertificate>,
+    /// The user's app passwords, in order of user names.
+    pub app_passwords: Vec<AppPassword>,
 }
 
 impl UserRecord {
@@ -226,6 +298,7 @@ impl UserRecord {
             calls: CallSettings::default(),
             documents: Vec::new(),
             certificates: Vec::new(),
+            app_passwords: Vec::new(),
         }
     }
 }

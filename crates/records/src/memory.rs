@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use directory::{CertificateDigest, ClientCertificate, SipAddress, User, UserId, UserState};
+use directory::{
+    AppPassword, CertificateDigest, ClientCertificate, Object, ObjectId, PhotoDigest, SipAddress, Standing,
+    User, UserId, UserState,
+};
 use node::Outcome;
 
 use presence::Manual;
 
 use crate::{
-    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, Document, MailboxRecord, Query, Rows,
-    Sequence, StoredCall, StoredMessage, UserRecord,
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, MailboxRecord,
+    ObjectChange, ObjectRow, Query, Replication, Revision, Rows, Sequence, StoredCall, StoredMessage,
+    UserRecord,
 };
 
 /// A whole store in memory. `apply` either changes everything that the change says, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     users: BTreeMap<UserId, User>,
+    /// Aliases too.
     addresses: BTreeMap<SipAddress, UserId>,
+    /// By user name.
+    app_passwords: BTreeMap<String, (UserId, AppPassword)>,
     /// Whom each signs in, and until when.
     certificates: BTreeMap<CertificateDigest, (UserId, u64)>,
     bindings: BTreeMap<(UserId, String), Binding>,
@@ -27,6 +34,13 @@ pub struct Tables {
     documents: BTreeMap<(UserId, String, String), Document>,
     /// By owner, time and id: a log in order.
     calls: BTreeMap<(UserId, u64, [u8; 16]), StoredCall>,
+    /// What objects were and are.
+    objects: BTreeMap<Revision, ObjectRow>,
+    /// The newest row of each.
+    newest: BTreeMap<ObjectId, Revision>,
+    last_revision: Revision,
+    photos: BTreeMap<PhotoDigest, Vec<u8>>,
+    replication_state: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +70,9 @@ pub enum Refused {
     /// The mailbox holds another message at this sequence.
     #[error("the mailbox holds another message at this sequence")]
     SequenceTaken,
+    /// An address of a replicated account is another user's.
+    #[error("an address of a replicated account is another user's")]
+    AddressTaken,
 }
 
 impl Tables {
@@ -68,13 +85,14 @@ impl Tables {
     /// overtake them.
     pub fn try_apply(&mut self, change: &Change) -> Result<Outcome, Refused> {
         match change {
-            Change::AddUser(user) => return Ok(self.add_user(user)),
-            Change::SetUserState { user, state } => {
+            Change::AddUser { user, at_unix_ms } => return Ok(self.add_user(user, *at_unix_ms)),
+            Change::SetUserState { user, state, at_unix_ms } => {
                 if let Some(u) = self.users.get_mut(user) {
                     u.state = *state;
                     if *state == UserState::Disabled {
                         self.bindings.retain(|(owner, _), _| owner != user);
                     }
+                    self.local_object(*user, *at_unix_ms);
                 }
             }
             Change::SetUserPermissions { user, permissions } => {
@@ -101,10 +119,31 @@ impl Tables {
                     self.certificates.remove(digest);
                 }
             }
-            Change::RemoveUser(user) => {
-                if let Some(u) = self.users.remove(user) {
-                    self.addresses.remove(&u.address);
+            Change::AddAppPassword { user, password } => {
+                if self.app_passwords.contains_key(&password.username) {
+                    return Ok(Outcome::AlreadyThere);
                 }
+                if self.users.contains_key(user) {
+                    self.app_passwords.insert(password.username.clone(), (*user, password.clone()));
+                }
+            }
+            Change::RemoveAppPassword { user, username } => {
+                if self.app_passwords.get(username).is_some_and(|(owner, _)| owner == user) {
+                    self.app_passwords.remove(username);
+                }
+            }
+            Change::RevokeTokens { user, since_unix_ms } => {
+                if let Some(u) = self.users.get_mut(user) {
+                    u.tokens_since_unix_ms = u.tokens_since_unix_ms.max(*since_unix_ms);
+                }
+            }
+            Change::Replicate(replication) => return self.replicate(replication),
+            Change::PruneObjects { before_unix_ms } => self.prune_objects(*before_unix_ms),
+            Change::RemoveUser { user, at_unix_ms } => {
+                self.remove_object(ObjectId::of_local(*user), *at_unix_ms);
+                self.users.remove(user);
+                self.addresses.retain(|_, owner| owner != user);
+                self.app_passwords.retain(|_, (owner, _)| owner != user);
                 self.certificates.retain(|_, (owner, _)| owner != user);
                 self.bindings.retain(|(owner, _), _| owner != user);
                 self.mailboxes.remove(user);
@@ -203,17 +242,142 @@ impl Tables {
                 let wanted = calls.filter(|(_, call)| !missed_only || call.end == CallEnd::Missed);
                 Rows::Calls(wanted.take(*limit as usize).map(|(_, call)| call.clone()).collect())
             }
+            Query::Objects { after, limit } => {
+                let behind = (std::ops::Bound::Excluded(*after), std::ops::Bound::Unbounded);
+                Rows::Objects(
+                    self.objects.range(behind).take(*limit as usize).map(|(_, r)| r.clone()).collect(),
+                )
+            }
+            Query::Photo(digest) => Rows::Photo(self.photos.get(digest).cloned()),
+            Query::ReplicationState => Rows::ReplicationState(self.replication_state.clone()),
         }
     }
 
-    fn add_user(&mut self, user: &User) -> Outcome {
-        if self.users.contains_key(&user.id) || self.addresses.contains_key(&user.address) {
+    fn add_user(&mut self, user: &User, at_unix_ms: u64) -> Outcome {
+        let mut addresses = user.aliases.iter().chain([&user.address]);
+        if self.users.contains_key(&user.id) || addresses.any(|a| self.addresses.contains_key(a)) {
             return Outcome::AlreadyThere;
         }
-        self.addresses.insert(user.address.clone(), user.id);
-        self.mailboxes.insert(user.id, Mailbox::default());
-        self.users.insert(user.id, user.clone());
+        self.insert_user(user.clone());
+        self.local_object(user.id, at_unix_ms);
         Outcome::Applied
+    }
+
+    fn insert_user(&mut self, user: User) {
+        let id = user.id;
+        self.addresses.retain(|_, owner| *owner != id);
+        self.addresses.extend(user.aliases.iter().chain([&user.address]).map(|a| (a.clone(), id)));
+        self.mailboxes.entry(id).or_default();
+        self.users.insert(id, user);
+    }
+
+    fn replicate(&mut self, replication: &Replication) -> Result<Outcome, Refused> {
+        let Replication { users, objects, photos, state, at_unix_ms } = replication;
+        let before = self.clone();
+        // Addresses may go round among the accounts of one step, so that all are taken away before any is given.
+        let ids: Vec<UserId> = users.iter().map(|user| user.id).collect();
+        self.addresses.retain(|_, owner| !ids.contains(owner));
+        for user in users {
+            let mut addresses = user.aliases.iter().chain([&user.address]);
+            if addresses.any(|a| self.addresses.get(a).is_some_and(|owner| *owner != user.id)) {
+                *self = before;
+                return Err(Refused::AddressTaken);
+            }
+            self.replicate_user(user, *at_unix_ms);
+        }
+        for (digest, octets) in photos {
+            self.photos.insert(*digest, octets.clone());
+        }
+        for object in objects {
+            match object {
+                ObjectChange::Put(object) => self.put_object(object, *at_unix_ms),
+                ObjectChange::Remove(id) => self.remove_object(*id, *at_unix_ms),
+            }
+        }
+        if let Some(state) = state {
+            self.replication_state = Some(state.clone());
+        }
+        Ok(Outcome::Applied)
+    }
+
+    fn replicate_user(&mut self, user: &DirectoryUser, at_unix_ms: u64) {
+        let DirectoryUser { id, address, aliases, display_name, account } = user;
+        let was = self.users.get(id).cloned();
+        self.insert_user(User {
+            address: address.clone(),
+            aliases: aliases.clone(),
+            display_name: display_name.clone(),
+            account: Some(Box::new(account.clone())),
+            ..was.unwrap_or_else(|| User::local(*id, address.clone()))
+        });
+        // A local account that the directory took over has one object, the directory's.
+        self.remove_object(ObjectId::of_local(*id), at_unix_ms);
+        if account.standing != Standing::Active {
+            self.bindings.retain(|(owner, _), _| owner != id);
+            if let Some(user) = self.users.get_mut(id) {
+                user.tokens_since_unix_ms = user.tokens_since_unix_ms.max(at_unix_ms);
+            }
+        }
+        if account.standing.ends_credentials() {
+            self.app_passwords.retain(|_, (owner, _)| owner != id);
+            self.certificates.retain(|_, (owner, _)| owner != id);
+        }
+    }
+
+    /// A local account that is enabled has an object.
+    fn local_object(&mut self, id: UserId, at_unix_ms: u64) {
+        match self.users.get(&id).filter(|user| user.account.is_none()) {
+            Some(user) if user.is_enabled() => self.put_object(&Object::of_local(user), at_unix_ms),
+            _ => self.remove_object(ObjectId::of_local(id), at_unix_ms),
+        }
+    }
+
+    fn put_object(&mut self, object: &Object, at_unix_ms: u64) {
+        if self.object(object.id) != Some(object) {
+            self.note_object(object.id, Some(Box::new(object.clone())), at_unix_ms);
+        }
+    }
+
+    fn remove_object(&mut self, id: ObjectId, at_unix_ms: u64) {
+        if self.object(id).is_some() {
+            self.note_object(id, None, at_unix_ms);
+        }
+    }
+
+    fn object(&self, id: ObjectId) -> Option<&Object> {
+        self.newest.get(&id).and_then(|revision| self.objects[revision].object.as_deref())
+    }
+
+    fn note_object(&mut self, id: ObjectId, object: Option<Box<Object>>, at_unix_ms: u64) {
+        let revision = Revision(self.last_revision.0 + 1);
+        self.last_revision = revision;
+        self.newest.insert(id, revision);
+        self.objects.insert(revision, ObjectRow { revision, at_unix_ms, id, object });
+    }
+
+    fn prune_objects(&mut self, before_unix_ms: u64) {
+        // Rows of the same object, newest first: what an older row was followed by.
+        let mut followed: BTreeMap<ObjectId, u64> = BTreeMap::new();
+        let mut dropped = Vec::new();
+        for row in self.objects.values().rev() {
+            let is_past = followed.get(&row.id).is_some_and(|at| *at < before_unix_ms);
+            if is_past || (row.object.is_none() && row.at_unix_ms < before_unix_ms) {
+                dropped.push(row.revision);
+            }
+            followed.insert(row.id, row.at_unix_ms);
+        }
+        for revision in dropped {
+            self.objects.remove(&revision);
+        }
+        self.newest.retain(|_, revision| self.objects.contains_key(revision));
+        let shown = |digest: &PhotoDigest| {
+            let objects = self.objects.values().filter_map(|row| row.object.as_deref());
+            objects.filter_map(|object| object.photo).any(|photo| photo == *digest)
+        };
+        let gone: Vec<PhotoDigest> = self.photos.keys().filter(|digest| !shown(digest)).copied().collect();
+        for digest in gone {
+            self.photos.remove(&digest);
+        }
     }
 
     fn append(&mut self, message: &StoredMessage) -> Result<Outcome, Refused> {
@@ -255,7 +419,9 @@ impl Tables {
             ClientCertificate { digest: *digest, expires_unix_ms: *expires_unix_ms }
         };
         let certificates = own.map(certificate).collect();
-        Some(UserRecord { user, bindings, mailbox, manual, calls, documents, certificates })
+        let own = self.app_passwords.values().filter(|(owner, _)| *owner == id);
+        let app_passwords = own.map(|(_, password)| password.clone()).collect();
+        Some(UserRecord { user, bindings, mailbox, manual, calls, documents, certificates, app_passwords })
     }
 }
 

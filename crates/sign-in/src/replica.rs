@@ -175,7 +175,11 @@ impl Entry {
             user,
             addresses: addresses.filter(|addresses| !addresses.is_empty())?,
             is_enabled: flag("enabled")?,
-            permissions: Permissions { federation: flag("federation")?, remote_access: flag("remote")? },
+            permissions: Permissions {
+                federation: flag("federation")?,
+                remote_access: flag("remote")?,
+                calls: true,
+            },
             secrets,
             certificates,
         }))
@@ -205,7 +209,7 @@ mod tests {
             user: UserId(7),
             addresses: vec![SipAddress::parse("alice@contoso.example").unwrap()],
             is_enabled: true,
-            permissions: Permissions { federation: false, remote_access: true },
+            permissions: Permissions { federation: false, remote_access: true, calls: true },
             secrets: Some(DigestSecrets { md5: [1; 16], sha256: [2; 32] }),
             certificates: vec![ClientCertificate {
                 digest: CertificateDigest([3; 32]),

@@ -79,8 +79,8 @@ fn describe(change: &Change) -> String {
         Change::WithdrawMessage { owner, sequence } => {
             format!("message {} of user {} withdrawn", sequence.0, owner.0)
         }
-        Change::AddUser(user) => format!("user {} {}", user.id.0, user.address),
-        Change::SetUserState { user, state } => format!("user {} {state:?}", user.0),
+        Change::AddUser { user, .. } => format!("user {} {}", user.id.0, user.address),
+        Change::SetUserState { user, state, .. } => format!("user {} {state:?}", user.0),
         Change::SetUserPermissions { user, permissions } => {
             format!("user {} may {permissions:?}", user.0)
         }
@@ -89,7 +89,18 @@ fn describe(change: &Change) -> String {
             format!("certificate {} of user {}", certificate.digest, user.0)
         }
         Change::RemoveCertificate { user, digest } => format!("no certificate {digest} of user {}", user.0),
-        Change::RemoveUser(user) => format!("no user {}", user.0),
+        Change::AddAppPassword { user, password } => {
+            format!("app password {} of user {}", password.username, user.0)
+        }
+        Change::RemoveAppPassword { user, username } => {
+            format!("no app password {username} of user {}", user.0)
+        }
+        Change::RevokeTokens { user, since_unix_ms } => {
+            format!("tokens of user {} since {since_unix_ms}", user.0)
+        }
+        Change::Replicate(r) => format!("replicated {} users, {} objects", r.users.len(), r.objects.len()),
+        Change::PruneObjects { before_unix_ms } => format!("objects since {before_unix_ms}"),
+        Change::RemoveUser { user, .. } => format!("no user {}", user.0),
         Change::SetManual { user, manual } => {
             let state = manual.state.map_or("automatic", presence::ManualState::name);
             format!("user {} chose {state}", user.0)

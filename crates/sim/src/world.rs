@@ -332,9 +332,12 @@ impl World {
             state: UserState::Enabled,
             role: Account::Person,
             permissions: Default::default(),
+            aliases: Vec::new(),
+            account: None,
+            tokens_since_unix_ms: 0,
             secrets: Some(DigestSecrets { md5, sha256 }),
         };
-        let change = Change::AddUser(user);
+        let change = Change::AddUser { user, at_unix_ms: 0 };
         self.machines[machine].disk.provision(&change);
         self.record(What::Durable { machine, change: Rc::new(change), outcome: node::Outcome::Applied });
     }

@@ -75,13 +75,19 @@ fn document(owner: u64, application: &str, octets: u64) -> Change {
 }
 
 fn add_user(id: u64) -> Change {
-    Change::AddUser(User {
-        id: UserId(id),
-        address: SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
-        display_name: format!("User {id}"),
-        state: UserState::Enabled,
-        role: Role::Person,
-        permissions: Default::default(),
-        secrets: None,
-    })
+    Change::AddUser {
+        user: User {
+            id: UserId(id),
+            address: SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
+            display_name: format!("User {id}"),
+            state: UserState::Enabled,
+            role: Role::Person,
+            permissions: Default::default(),
+            aliases: Vec::new(),
+            account: None,
+            tokens_since_unix_ms: 0,
+            secrets: None,
+        },
+        at_unix_ms: 0,
+    }
 }

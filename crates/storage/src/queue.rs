@@ -220,7 +220,11 @@ mod tests {
         Pacing { commit_interval: Duration::from_millis(4), soon_delay: Duration::from_millis(50) };
 
     fn change(urgency: Urgency) -> Entry {
-        Submission::Persist { token: PersistToken(0), change: Change::RemoveUser(UserId(0)), urgency }
+        Submission::Persist {
+            token: PersistToken(0),
+            change: Change::RemoveUser { user: UserId(0), at_unix_ms: 0 },
+            urgency,
+        }
     }
 
     fn query() -> Entry {

@@ -504,11 +504,14 @@ mod tests {
             state: UserState::Enabled,
             role: Role::Person,
             permissions: Default::default(),
+            aliases: Vec::new(),
+            account: None,
+            tokens_since_unix_ms: 0,
             secrets: None,
         };
         let add = Submission::Persist {
             token: PersistToken(1),
-            change: Change::AddUser(user),
+            change: Change::AddUser { user, at_unix_ms: 0 },
             urgency: Urgency::Now,
         };
         let group = [add];

@@ -196,6 +196,7 @@ impl Settings {
             new_users: Permissions {
                 federation: self.federation.new_users,
                 remote_access: self.remote_access.new_users,
+                calls: true,
             },
         }
     }

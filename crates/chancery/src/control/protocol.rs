@@ -42,38 +42,133 @@ pub(crate) struct Request {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "kebab-case")]
 pub(crate) enum CallLine {
-    UserAdd { address: String, name: String, role: RoleWord, password: String },
-    UserList { containing: Option<String>, after: Option<String>, limit: usize },
-    UserShow { address: String },
-    UserEnable { address: String },
-    UserDisable { address: String },
-    UserSetPermission { address: String, federation: Option<bool>, remote_access: Option<bool> },
-    UserAddCertificate { address: String, sha256: String, expires_unix_ms: u64 },
-    UserRemoveCertificate { address: String, sha256: String },
-    UserSetPassword { address: String, password: String },
-    UserRemove { address: String },
-    PresenceShow { address: String },
-    PresenceSet { address: String, choice: Option<ChoiceLine>, note: Option<NoteLine> },
-    PresenceClear { address: String },
-    ForwardShow { address: String },
-    ForwardSet { address: String, changes: Vec<CallSettingLine> },
-    CallList { address: String, before: Option<String>, missed: bool, limit: u32 },
+    UserAdd {
+        address: String,
+        name: String,
+        role: RoleWord,
+        password: String,
+    },
+    UserList {
+        containing: Option<String>,
+        after: Option<String>,
+        limit: usize,
+    },
+    UserShow {
+        address: String,
+    },
+    UserEnable {
+        address: String,
+    },
+    UserDisable {
+        address: String,
+    },
+    UserSetPermission {
+        address: String,
+        federation: Option<bool>,
+        remote_access: Option<bool>,
+        calls: Option<bool>,
+    },
+    UserAddCertificate {
+        address: String,
+        sha256: String,
+        expires_unix_ms: u64,
+    },
+    UserRemoveCertificate {
+        address: String,
+        sha256: String,
+    },
+    UserSetPassword {
+        address: String,
+        password: String,
+    },
+    UserRemove {
+        address: String,
+    },
+    PresenceShow {
+        address: String,
+    },
+    PresenceSet {
+        address: String,
+        choice: Option<ChoiceLine>,
+        note: Option<NoteLine>,
+    },
+    PresenceClear {
+        address: String,
+    },
+    ForwardShow {
+        address: String,
+    },
+    ForwardSet {
+        address: String,
+        changes: Vec<CallSettingLine>,
+    },
+    CallList {
+        address: String,
+        before: Option<String>,
+        missed: bool,
+        limit: u32,
+    },
     Status,
-    Explain { from: String, to: String },
-    Reload { dry_run: bool },
-    Backup { to: Option<String> },
-    ContactList { address: String },
-    ContactAdd { address: String, contact: String, group: Option<String>, name: Option<String> },
-    ContactRemove { address: String, contact: String, group: Option<String> },
-    GroupAdd { address: String, group: String },
-    GroupRemove { address: String, group: String },
-    GroupRename { address: String, group: String, name: String },
-    AccessShow { address: String },
-    AccessSet { address: String, subject: String, level: String },
-    AccessUnset { address: String, subject: String },
-    TraceStart { subject: String, seconds: u64, bodies: bool },
-    TracePoll { trace: u64 },
-    TraceStop { trace: u64 },
+    Explain {
+        from: String,
+        to: String,
+    },
+    Reload {
+        dry_run: bool,
+    },
+    Backup {
+        to: Option<String>,
+    },
+    ContactList {
+        address: String,
+    },
+    ContactAdd {
+        address: String,
+        contact: String,
+        group: Option<String>,
+        name: Option<String>,
+    },
+    ContactRemove {
+        address: String,
+        contact: String,
+        group: Option<String>,
+    },
+    GroupAdd {
+        address: String,
+        group: String,
+    },
+    GroupRemove {
+        address: String,
+        group: String,
+    },
+    GroupRename {
+        address: String,
+        group: String,
+        name: String,
+    },
+    AccessShow {
+        address: String,
+    },
+    AccessSet {
+        address: String,
+        subject: String,
+        level: String,
+    },
+    AccessUnset {
+        address: String,
+        subject: String,
+    },
+    TraceStart {
+        subject: String,
+        seconds: u64,
+        bodies: bool,
+    },
+    TracePoll {
+        trace: u64,
+    },
+    TraceStop {
+        trace: u64,
+    },
 }
 
 /// An answer line.
@@ -187,6 +282,7 @@ pub(crate) struct UserDetailsLine {
 pub(crate) struct PermissionsLine {
     pub(crate) federation: bool,
     pub(crate) remote_access: bool,
+    pub(crate) calls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,8 +438,11 @@ impl CallLine {
             CallLine::UserDisable { address } => {
                 Call::SetUserState(parse_address(&address)?, UserState::Disabled)
             }
-            CallLine::UserSetPermission { address, federation, remote_access } => {
-                Call::SetPermissions(parse_address(&address)?, PermissionChange { federation, remote_access })
+            CallLine::UserSetPermission { address, federation, remote_access, calls } => {
+                Call::SetPermissions(
+                    parse_address(&address)?,
+                    PermissionChange { federation, remote_access, calls },
+                )
             }
             CallLine::UserAddCertificate { address, sha256, expires_unix_ms } => Call::AddCertificate(
                 parse_address(&address)?,
@@ -565,8 +664,8 @@ impl From<ClientCertificate> for CertificateLine {
 
 impl From<Permissions> for PermissionsLine {
     fn from(permissions: Permissions) -> PermissionsLine {
-        let Permissions { federation, remote_access } = permissions;
-        PermissionsLine { federation, remote_access }
+        let Permissions { federation, remote_access, calls } = permissions;
+        PermissionsLine { federation, remote_access, calls }
     }
 }
 

@@ -132,7 +132,7 @@ fn answers_in_json() {
     let details = UserDetails {
         summary: alice(),
         certificates: vec![ClientCertificate { digest: CertificateDigest([1; 32]), expires_unix_ms: 60_000 }],
-        permissions: Permissions { federation: true, remote_access: false },
+        permissions: Permissions { federation: true, remote_access: false, calls: true },
         devices: vec![device],
         presence,
     };
@@ -140,7 +140,7 @@ fn answers_in_json() {
         vec![Answer::User(Box::new(details))],
         "{\"version\":1,\"call\":\"user-show\",\"address\":\"alice@contoso.example\"}\n",
         expect![[
-            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"permissions":{"federation":true,"remote_access":false},"certificates":[{"sha256":"0101010101010101010101010101010101010101010101010101010101010101","expires_unix_ms":60000}],"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
+            r#"{"answer":"user","address":"alice@contoso.example","name":"Alice","state":"enabled","role":"person","devices":1,"waiting_messages":2,"permissions":{"federation":true,"remote_access":false,"calls":true},"certificates":[{"sha256":"0101010101010101010101010101010101010101010101010101010101010101","expires_unix_ms":60000}],"registrations":[{"contact":"sip:alice@192.0.2.1","transport":"udp","remote":"192.0.2.1:5060","user_agent":"x","instance":null,"expires_seconds":60}],"presence":{"address":"alice@contoso.example","presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null,"why":"device","calls":0,"chosen":null,"own_note":null,"devices":[{"contact":null,"is_published":true,"decides":true,"presence":"available","availability":3500,"activities":[],"idle_since_unix_ms":null,"note":null,"place":null}],"watchers":3}}"#
         ]],
     );
     check(

@@ -189,15 +189,21 @@ impl World {
         let mut tables = Tables::default();
         for (id, name) in [(1, "alice"), (2, "bob")] {
             let address = SipAddress::parse(&format!("{name}@contoso.example")).unwrap();
-            tables.apply(&Change::AddUser(User {
-                id: UserId(id),
-                secrets: Some(frontend::secrets(&address, PASSWORD)),
-                address,
-                display_name: String::new(),
-                state: UserState::Enabled,
-                role: Role::Person,
-                permissions: Permissions::default(),
-            }));
+            tables.apply(&Change::AddUser {
+                user: User {
+                    id: UserId(id),
+                    secrets: Some(frontend::secrets(&address, PASSWORD)),
+                    address,
+                    display_name: String::new(),
+                    state: UserState::Enabled,
+                    role: Role::Person,
+                    permissions: Permissions::default(),
+                    aliases: Vec::new(),
+                    account: None,
+                    tokens_since_unix_ms: 0,
+                },
+                at_unix_ms: 0,
+            });
         }
         World {
             director: director(1, change),

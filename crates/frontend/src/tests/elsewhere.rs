@@ -69,7 +69,7 @@ impl World {
     }
 
     fn permit(&mut self, user: &str, federation: bool) {
-        let change = PermissionChange { federation: Some(federation), remote_access: None };
+        let change = PermissionChange { federation: Some(federation), ..Default::default() };
         assert_eq!(self.call(Call::SetPermissions(address(user), change)), Answer::Done);
     }
 

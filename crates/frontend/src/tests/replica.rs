@@ -22,15 +22,21 @@ fn address(n: u64) -> SipAddress {
 fn world() -> World {
     let mut tables = Tables::default();
     for n in 1..=USERS {
-        tables.apply(&Change::AddUser(User {
-            id: UserId(n),
-            secrets: Some(crate::secrets(&address(n), PASSWORD)),
-            address: address(n),
-            display_name: String::new(),
-            state: UserState::Enabled,
-            role: Role::Person,
-            permissions: Permissions::default(),
-        }));
+        tables.apply(&Change::AddUser {
+            user: User {
+                id: UserId(n),
+                secrets: Some(crate::secrets(&address(n), PASSWORD)),
+                address: address(n),
+                display_name: String::new(),
+                state: UserState::Enabled,
+                role: Role::Person,
+                permissions: Permissions::default(),
+                aliases: Vec::new(),
+                account: None,
+                tokens_since_unix_ms: 0,
+            },
+            at_unix_ms: 0,
+        });
     }
     World::on(tables, 1, |config| {
         config.servers = vec![TrustedServer { host: DIRECTOR.to_owned(), role: ServerRole::Director }];

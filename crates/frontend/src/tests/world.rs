@@ -55,15 +55,21 @@ impl World {
         let mut tables = Tables::default();
         for (id, name) in [(1, "alice"), (2, "bob"), (3, "carol")] {
             let address = SipAddress::parse(&format!("{name}@contoso.example")).unwrap();
-            tables.apply(&Change::AddUser(User {
-                id: UserId(id),
-                secrets: Some(crate::secrets(&address, PASSWORD)),
-                address,
-                display_name: String::new(),
-                state: UserState::Enabled,
-                role: Role::Person,
-                permissions: Default::default(),
-            }));
+            tables.apply(&Change::AddUser {
+                user: User {
+                    id: UserId(id),
+                    secrets: Some(crate::secrets(&address, PASSWORD)),
+                    address,
+                    display_name: String::new(),
+                    state: UserState::Enabled,
+                    role: Role::Person,
+                    permissions: Default::default(),
+                    aliases: Vec::new(),
+                    account: None,
+                    tokens_since_unix_ms: 0,
+                },
+                at_unix_ms: 0,
+            });
         }
         World::on(tables, 1, change)
     }

@@ -19,6 +19,9 @@ fn user(id: UserId, address: &str) -> User {
         state: UserState::Enabled,
         role: Role::Person,
         permissions: Default::default(),
+        aliases: Vec::new(),
+        account: None,
+        tokens_since_unix_ms: 0,
         secrets: None,
     }
 }
@@ -85,7 +88,7 @@ fn forwarded() -> CallSettings {
 
 fn with_alice() -> Tables {
     let mut tables = Tables::default();
-    assert!(tables.apply(&Change::AddUser(user(ALICE, "alice@contoso.example"))));
+    assert!(tables.apply(&Change::AddUser { user: user(ALICE, "alice@contoso.example"), at_unix_ms: 0 }));
     tables
 }
 
@@ -112,11 +115,14 @@ fn sequences(tables: &Tables, after: u64, limit: u32) -> Vec<u64> {
 fn an_id_and_an_address_belong_to_one_user() {
     let mut tables = with_alice();
     let before = tables.clone();
-    assert!(!tables.apply(&Change::AddUser(user(ALICE, "other@contoso.example"))));
-    assert!(!tables.apply(&Change::AddUser(user(BOB, "alice@contoso.example"))));
+    assert!(!tables.apply(&Change::AddUser { user: user(ALICE, "other@contoso.example"), at_unix_ms: 0 }));
+    assert!(!tables.apply(&Change::AddUser { user: user(BOB, "alice@contoso.example"), at_unix_ms: 0 }));
     assert_eq!(tables, before);
-    assert!(tables.apply(&Change::RemoveUser(ALICE)));
-    assert!(tables.apply(&Change::AddUser(user(BOB, "alice@contoso.example"))), "the address is free again");
+    assert!(tables.apply(&Change::RemoveUser { user: ALICE, at_unix_ms: 0 }));
+    assert!(
+        tables.apply(&Change::AddUser { user: user(BOB, "alice@contoso.example"), at_unix_ms: 0 }),
+        "the address is free again"
+    );
 }
 
 #[test]
@@ -192,13 +198,13 @@ fn marks_only_move_forward() {
 #[test]
 fn disabling_and_removing_take_the_bindings_along() {
     let mut tables = with_alice();
-    tables.apply(&Change::AddUser(user(UserId(u64::MAX), "zoe@contoso.example")));
+    tables.apply(&Change::AddUser { user: user(UserId(u64::MAX), "zoe@contoso.example"), at_unix_ms: 0 });
     tables.apply(&Change::PutBinding(binding(UserId(u64::MAX), "z")));
     tables.apply(&Change::PutBinding(binding(ALICE, "b")));
     tables.apply(&Change::PutBinding(binding(ALICE, "a")));
     let keys = |t: &Tables, id| record(t, id).bindings.into_iter().map(|b| b.key).collect::<Vec<_>>();
     assert_eq!(keys(&tables, ALICE), ["a", "b"]);
-    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Disabled });
+    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Disabled, at_unix_ms: 0 });
     assert_eq!(keys(&tables, ALICE), [""; 0]);
     assert_eq!(keys(&tables, UserId(u64::MAX)), ["z"]);
 }
@@ -276,7 +282,7 @@ fn removing_a_user_takes_everything_along() {
     tables.apply(&Change::SetCallSettings { user: ALICE, settings: forwarded() });
     tables.apply(&Change::PutDocument(document(ALICE, "resource-lists", "1")));
     tables.apply(&Change::AppendCall(call(ALICE, 1, 10, CallEnd::Missed)));
-    tables.apply(&Change::RemoveUser(ALICE));
+    tables.apply(&Change::RemoveUser { user: ALICE, at_unix_ms: 0 });
     assert_eq!(tables, Tables::default());
 }
 
@@ -287,15 +293,15 @@ proptest! {
         let device = DeviceKey("d".to_owned());
         let through = Sequence(sequence);
         for change in [
-            Change::SetUserState { user: BOB, state: UserState::Disabled },
+            Change::SetUserState { user: BOB, state: UserState::Disabled, at_unix_ms: 0 },
             Change::SetUserSecrets { user: BOB, secrets: DigestSecrets { md5: [0; 16], sha256: [0; 32] } },
             Change::SetUserPermissions {
                 user: BOB,
-                permissions: PermissionChange { federation: Some(false), remote_access: None },
+                permissions: PermissionChange { federation: Some(false), ..Default::default() },
             },
             Change::AddCertificate { user: BOB, certificate: certificate(1) },
             Change::RemoveCertificate { user: BOB, digest: certificate(1).digest },
-            Change::RemoveUser(BOB),
+            Change::RemoveUser { user: BOB, at_unix_ms: 0 },
             Change::PutBinding(binding(BOB, "k")),
             Change::RemoveBinding { user: BOB, key: "k".to_owned() },
             Change::AppendMessage(message(BOB, sequence, 1, time)),

@@ -107,7 +107,7 @@ impl Delivery {
 
     fn durable(&mut self, at: Instant, change: &Change, outcome: Outcome) {
         match change {
-            Change::AddUser(user) => {
+            Change::AddUser { user, .. } => {
                 self.ids.insert(user.address.user().to_owned(), user.id);
             }
             Change::AppendMessage(message) if outcome == Outcome::Applied => {

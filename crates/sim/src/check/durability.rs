@@ -27,7 +27,7 @@ impl Checker for Durability {
     fn observe(&mut self, event: &Event) {
         match &event.what {
             What::Durable { machine, change, .. } => match &**change {
-                Change::AddUser(user) => {
+                Change::AddUser { user, .. } => {
                     self.users.insert(user.id, user.address.user().to_owned());
                 }
                 Change::AppendMessage(m) if m.direction == Direction::Received => {

@@ -91,7 +91,7 @@ impl Checker for MailboxOrder {
     fn observe(&mut self, event: &Event) {
         match &event.what {
             What::Durable { change, outcome: Outcome::Applied, .. } => match &**change {
-                Change::AddUser(user) => {
+                Change::AddUser { user, .. } => {
                     self.ids.insert(user.address.user().to_owned(), user.id);
                 }
                 Change::AppendMessage(message) => {

@@ -47,7 +47,7 @@ impl People {
     pub(super) fn observe(&mut self, at: Instant, what: &What) {
         let What::Durable { change, outcome, .. } = what else { return };
         match &**change {
-            Change::AddUser(user) => {
+            Change::AddUser { user, .. } => {
                 self.ids.insert(user.id, user.address.to_string());
             }
             Change::SetManual { user, manual } => {

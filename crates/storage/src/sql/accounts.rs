@@ -80,7 +80,7 @@ impl<'c> Accounts<'c> {
         user: UserId,
         permissions: PermissionChange,
     ) -> Result<(), Failure> {
-        let PermissionChange { federation, remote_access } = permissions;
+        let PermissionChange { federation, remote_access, .. } = permissions;
         self.set_permissions.execute(params![federation, remote_access, integer(user.0)?])?;
         Ok(())
     }
@@ -120,7 +120,10 @@ fn user_record(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
             "administrator" => Role::Administrator,
             _ => return Err(damaged(4, "an unknown role")),
         },
-        permissions: Permissions { federation: row.get(9)?, remote_access: row.get(10)? },
+        permissions: Permissions { federation: row.get(9)?, remote_access: row.get(10)?, calls: true },
+        aliases: Vec::new(),
+        account: None,
+        tokens_since_unix_ms: 0,
         secrets,
     };
     let mailbox = MailboxRecord {

@@ -484,7 +484,7 @@ fn a_merge_changes_nothing_that_can_be_seen() {
         assert_eq!(home.record(ALICE).mailbox.last, Sequence(MESSAGES));
     }
     assert!(sizes.len() > 1, "it was seen halfway: {sizes:?}");
-    home.persist_all(vec![Change::RemoveUser(ALICE)]);
+    home.persist_all(vec![Change::RemoveUser { user: ALICE, at_unix_ms: 0 }]);
     let rows: i64 = shell.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
     assert_eq!((rows, indexed(&shell)), (0, 0));
     home.store.close().unwrap();
@@ -537,7 +537,7 @@ fn a_merge_of_calls_changes_nothing_that_can_be_seen() {
     home.persist_all(vec![Change::PruneCalls { before_unix_ms: CALLS - 2 }]);
     home.persist_all(vec![call(1)]);
     assert_eq!(home.calls(ALICE, None, false, u32::MAX), [CALLS, CALLS - 1, CALLS - 2, 1]);
-    home.persist_all(vec![Change::RemoveUser(ALICE)]);
+    home.persist_all(vec![Change::RemoveUser { user: ALICE, at_unix_ms: 0 }]);
     let rows = "SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM call_places)";
     assert_eq!(shell.query_row(rows, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     home.store.close().unwrap();

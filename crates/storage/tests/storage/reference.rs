@@ -66,8 +66,11 @@ fn secrets() -> impl Strategy<Value = DigestSecrets> {
 }
 
 fn permissions() -> impl Strategy<Value = PermissionChange> {
-    any::<(Option<bool>, Option<bool>)>()
-        .prop_map(|(federation, remote_access)| PermissionChange { federation, remote_access })
+    any::<(Option<bool>, Option<bool>)>().prop_map(|(federation, remote_access)| PermissionChange {
+        federation,
+        remote_access,
+        calls: None,
+    })
 }
 
 /// Few, so that users meet in them.
@@ -94,8 +97,8 @@ prop_compose! {
         secrets in option::of(secrets()),
     ) -> User {
         let role = if administrator { Role::Administrator } else { Role::Person };
-        let permissions = Permissions { federation, remote_access };
-        User { id, address, display_name, state, role, permissions, secrets }
+        let permissions = Permissions { federation, remote_access, calls: true };
+        User { display_name, state, role, permissions, secrets, ..User::local(id, address) }
     }
 }
 
@@ -205,15 +208,15 @@ fn change() -> impl Strategy<Value = Change> {
             Change::RemoveDocument { owner, application, name }
         }),
         5 => call().prop_map(Change::AppendCall),
-        3 => user().prop_map(Change::AddUser),
-        1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state }),
+        3 => user().prop_map(|user| Change::AddUser { user, at_unix_ms: 0 }),
+        1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state, at_unix_ms: 0 }),
         1 => (id(), permissions()).prop_map(|(user, permissions)| {
             Change::SetUserPermissions { user, permissions }
         }),
         1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
         3 => (id(), certificate()).prop_map(|(user, certificate)| Change::AddCertificate { user, certificate }),
         1 => (id(), digest()).prop_map(|(user, digest)| Change::RemoveCertificate { user, digest }),
-        1 => id().prop_map(Change::RemoveUser),
+        1 => id().prop_map(|user| Change::RemoveUser { user, at_unix_ms: 0 }),
         3 => binding().prop_map(Change::PutBinding),
         1 => (id(), "[ab]?").prop_map(|(user, key)| Change::RemoveBinding { user, key }),
         8 => message().prop_map(Change::AppendMessage),

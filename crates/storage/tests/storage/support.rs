@@ -135,12 +135,15 @@ pub(crate) fn user(id: UserId, address: &str) -> User {
         state: UserState::Enabled,
         role: Role::Person,
         permissions: Default::default(),
+        aliases: Vec::new(),
+        account: None,
+        tokens_since_unix_ms: 0,
         secrets: None,
     }
 }
 
 pub(crate) fn add_alice() -> Change {
-    Change::AddUser(user(ALICE, "alice@contoso.example"))
+    Change::AddUser { user: user(ALICE, "alice@contoso.example"), at_unix_ms: 0 }
 }
 
 /// A message to Alice; its identity is its number, and so is when it was received.
