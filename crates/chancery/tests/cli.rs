@@ -697,7 +697,7 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
             role:      administrator
             waiting:   0 messages
             devices:   0
-            may:       federation on, remote access on
+            may:       federation on, remote access on, calls on
             presence:  offline (18500)
             why:       no device is there
             watchers:  0
