@@ -1,6 +1,6 @@
 //! The reference implementation: what each change means, in ordered maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use directory::{
     AppPassword, CertificateDigest, ClientCertificate, Object, ObjectId, PhotoDigest, SipAddress, Standing,
@@ -263,10 +263,12 @@ impl Tables {
         Outcome::Applied
     }
 
-    fn insert_user(&mut self, user: User) {
+    fn insert_user(&mut self, mut user: User) {
         let id = user.id;
+        let mut own = BTreeSet::from([user.address.clone()]);
+        user.aliases.retain(|alias| own.insert(alias.clone()));
         self.addresses.retain(|_, owner| *owner != id);
-        self.addresses.extend(user.aliases.iter().chain([&user.address]).map(|a| (a.clone(), id)));
+        self.addresses.extend(own.into_iter().map(|address| (address, id)));
         self.mailboxes.entry(id).or_default();
         self.users.insert(id, user);
     }
@@ -356,7 +358,8 @@ impl Tables {
     }
 
     fn prune_objects(&mut self, before_unix_ms: u64) {
-        // Rows of the same object, newest first: what an older row was followed by.
+        // Rows of the same object, newest first: when an older row was followed. The earliest time counts, so that no row outlives
+        // one behind it where the clock was set back.
         let mut followed: BTreeMap<ObjectId, u64> = BTreeMap::new();
         let mut dropped = Vec::new();
         for row in self.objects.values().rev() {
@@ -364,7 +367,8 @@ impl Tables {
             if is_past || (row.object.is_none() && row.at_unix_ms < before_unix_ms) {
                 dropped.push(row.revision);
             }
-            followed.insert(row.id, row.at_unix_ms);
+            let at = followed.entry(row.id).or_insert(row.at_unix_ms);
+            *at = row.at_unix_ms.min(*at);
         }
         for revision in dropped {
             self.objects.remove(&revision);

@@ -9,7 +9,7 @@ pub struct Revision(pub u64);
 /// A step of replication: applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Replication {
-    /// Accounts as they are now. One that cannot be (an address of it is another user's) fails the whole; who makes the change has
+    /// Accounts as they are now, each once. One that cannot be (an address of it is another user's) fails the whole; who makes the change has
     /// looked before.
     pub users: Vec<DirectoryUser>,
     /// Objects as they are now, or no more.
@@ -30,7 +30,7 @@ pub struct DirectoryUser {
     pub id: UserId,
     /// The address that others write to.
     pub address: SipAddress,
-    /// All former addresses that still lead here, in order.
+    /// All former addresses that still lead here, in order. One that stands twice, or is the address, is kept once.
     pub aliases: Vec<SipAddress>,
     /// The name that people see.
     pub display_name: String,

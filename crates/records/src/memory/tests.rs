@@ -1,8 +1,10 @@
-use directory::{CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, Role};
+use directory::{CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, Purpose};
 use presence::{ManualState, Note};
 use proptest::prelude::*;
 
 use super::*;
+
+mod replication;
 
 const ALICE: UserId = UserId(1);
 const BOB: UserId = UserId(2);
@@ -11,19 +13,18 @@ fn certificate(octet: u8) -> ClientCertificate {
     ClientCertificate { digest: CertificateDigest([octet; 32]), expires_unix_ms: 10 }
 }
 
-fn user(id: UserId, address: &str) -> User {
-    User {
-        id,
-        address: SipAddress::parse(address).unwrap(),
-        display_name: String::new(),
-        state: UserState::Enabled,
-        role: Role::Person,
-        permissions: Default::default(),
-        aliases: Vec::new(),
-        account: None,
-        tokens_since_unix_ms: 0,
-        secrets: None,
+fn app_password(username: &str) -> AppPassword {
+    AppPassword {
+        username: username.to_owned(),
+        purpose: Purpose::Sip,
+        label: "desk phone".to_owned(),
+        secrets: DigestSecrets { md5: [3; 16], sha256: [4; 32] },
+        created_unix_ms: 5,
     }
+}
+
+fn user(id: UserId, address: &str) -> User {
+    User::local(id, SipAddress::parse(address).unwrap())
 }
 
 fn message(owner: UserId, sequence: u64, identity: u8, received_unix_ms: u64) -> StoredMessage {
@@ -218,6 +219,32 @@ fn a_password_can_be_set_later() {
 }
 
 #[test]
+fn an_app_password_is_one_users_until_it_is_removed() {
+    let mut tables = with_alice();
+    tables.apply(&Change::AddUser { user: user(BOB, "bob@contoso.example"), at_unix_ms: 0 });
+    for username in ["alice~2", "alice~1"] {
+        assert!(tables.apply(&Change::AddAppPassword { user: ALICE, password: app_password(username) }));
+    }
+    let again = Change::AddAppPassword { user: BOB, password: app_password("alice~1") };
+    assert_eq!(tables.try_apply(&again), Ok(Outcome::AlreadyThere));
+    let remove = |user| Change::RemoveAppPassword { user, username: "alice~1".to_owned() };
+    tables.apply(&remove(BOB));
+    assert_eq!(record(&tables, ALICE).app_passwords, [app_password("alice~1"), app_password("alice~2")]);
+    tables.apply(&remove(ALICE));
+    assert_eq!(record(&tables, ALICE).app_passwords, [app_password("alice~2")]);
+    assert!(tables.apply(&again));
+}
+
+#[test]
+fn tokens_are_revoked_and_stay_so() {
+    let mut tables = with_alice();
+    for since_unix_ms in [5, 9, 7] {
+        tables.apply(&Change::RevokeTokens { user: ALICE, since_unix_ms });
+    }
+    assert_eq!(record(&tables, ALICE).user.tokens_since_unix_ms, 9);
+}
+
+#[test]
 fn choices_are_kept_until_they_are_changed() {
     let mut tables = with_alice();
     assert_eq!(record(&tables, ALICE).manual, Manual::default());
@@ -282,8 +309,14 @@ fn removing_a_user_takes_everything_along() {
     tables.apply(&Change::SetCallSettings { user: ALICE, settings: forwarded() });
     tables.apply(&Change::PutDocument(document(ALICE, "resource-lists", "1")));
     tables.apply(&Change::AppendCall(call(ALICE, 1, 10, CallEnd::Missed)));
+    tables.apply(&Change::AppendMessage(message(ALICE, 1, 1, 10)));
+    tables.apply(&Change::PutBinding(binding(ALICE, "a")));
+    tables.apply(&Change::AddCertificate { user: ALICE, certificate: certificate(1) });
+    tables.apply(&Change::AddAppPassword { user: ALICE, password: app_password("alice~1") });
     tables.apply(&Change::RemoveUser { user: ALICE, at_unix_ms: 0 });
-    assert_eq!(tables, Tables::default());
+    // What objects were is told until it is pruned.
+    tables.apply(&Change::PruneObjects { before_unix_ms: 1 });
+    assert_eq!(tables, Tables { last_revision: Revision(2), ..Tables::default() });
 }
 
 proptest! {
@@ -301,6 +334,9 @@ proptest! {
             },
             Change::AddCertificate { user: BOB, certificate: certificate(1) },
             Change::RemoveCertificate { user: BOB, digest: certificate(1).digest },
+            Change::AddAppPassword { user: BOB, password: app_password("bob~1") },
+            Change::RemoveAppPassword { user: BOB, username: "bob~1".to_owned() },
+            Change::RevokeTokens { user: BOB, since_unix_ms: time },
             Change::RemoveUser { user: BOB, at_unix_ms: 0 },
             Change::PutBinding(binding(BOB, "k")),
             Change::RemoveBinding { user: BOB, key: "k".to_owned() },
