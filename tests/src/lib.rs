@@ -7,6 +7,7 @@
 //! Nothing here waits for time to pass. A test waits for an event, up to [`PATIENCE`], and to show that something did
 //! *not* happen it sends a later request on the same road and waits for the answer ([`Device::settle`]).
 
+mod ad;
 mod authority;
 mod border;
 mod community;
@@ -21,12 +22,14 @@ mod presence;
 mod program;
 mod scene;
 mod server;
+mod slapd;
 mod websocket;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use ad::{ActiveDirectory, Person};
 pub use authority::PrivateCa;
 pub use border::{Border, BorderBuilder, CONNECTIONS_PER_SOURCE_MAX, Crowd};
 pub use community::{Community, Member};
@@ -41,6 +44,7 @@ pub use presence::{Watch, activity, note, pidf, seen};
 pub use program::{client_script, conformance, have, may_mount, run_tap, skip};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};
 pub use server::{Server, ServerBuilder, chancery};
+pub use slapd::OpenLdap;
 pub use websocket::{Opcode, WebSocketError, client_frame, upgrade_request};
 pub use wire::{Family, Incoming, Link, LinkReader, Own, Road, Transport};
 

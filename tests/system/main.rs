@@ -7,6 +7,7 @@ mod calls;
 mod certificates;
 mod clients;
 mod crash;
+mod directory_beds;
 mod documents;
 mod domains;
 mod failover;

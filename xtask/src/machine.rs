@@ -9,18 +9,61 @@ use crate::shell;
 /// Debian packages of the foreign programs that the system tests talk to, and of the tools around them.
 const DEBIAN_PACKAGES: &[&str] = &[
     "baresip-core",
+    "curl",
     "iproute2",
     "kamailio",
     "kamailio-tls-modules",
+    "krb5-user",
+    "ldap-utils",
+    "ldb-tools",
+    "libgssapi-krb5-2",
+    "libnss-wrapper",
+    "libsasl2-modules-gssapi-mit",
     "libxml2-utils",
     "linphone-cli",
     "openssl",
     "python3",
+    "samba",
+    "samba-ad-dc",
+    "samba-ad-provision",
+    "samba-dsdb-modules",
+    "samba-vfs-modules",
     "sip-tester",
     "sipsak",
+    "slapd",
+    "smbclient",
     "socat",
     "sqlite3",
+    "winbind",
 ];
+
+/// What some of them would run as a service. Tests start these programs themselves, each on addresses of its own; a service
+/// would take the ports, and a machine must not serve files or names because somebody ran tests on it.
+const SERVICES: &[(&str, &[&str])] = &[
+    ("kamailio", &["kamailio"]),
+    ("samba", &["smbd", "nmbd"]),
+    ("samba-ad-dc", &["samba-ad-dc"]),
+    ("slapd", &["slapd"]),
+    ("winbind", &["winbind"]),
+];
+
+/// Installs the packages that it is given without starting a service, and leaves the policy of the machine as it was. Debian
+/// asks `policy-rc.d` before it starts one; 101 is "forbidden by policy" (deb-systemd-invoke(1p)).
+const INSTALL_SCRIPT: &str = "\
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\\nexit 101\\n' >$policy
+    chmod 755 $policy
+fi
+apt-get install -y --no-install-recommends \"$@\"";
+
+/// Keeps services from being started with the machine. They are named by units; where there is no systemd nothing starts them.
+const DISABLE_SCRIPT: &str = "\
+if command -v systemctl >/dev/null; then
+    systemctl disable --quiet \"$@\" || echo \"xtask: could not disable $*\" >&2
+fi";
 
 /// The SIP clients over WebSocket (JsSIP, SIP.js), with a `package-lock.json`.
 const WEBSOCKET_CLIENTS: &str = "tests/clients/websocket";
@@ -58,10 +101,28 @@ fn debian_packages() -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("xtask: installing {}", missing.join(" "));
-    let mut install = vec!["apt-get", "install", "-y", "--no-install-recommends"];
-    install.extend(&missing);
-    as_root(&["apt-get", "update"], &install)?;
-    as_root(&install, &install)
+    let mut whole = vec!["apt-get", "install", "-y", "--no-install-recommends"];
+    whole.extend(&missing);
+    as_root(&["apt-get", "update"], &whole)?;
+    as_root(&with_arguments(INSTALL_SCRIPT, &missing), &whole)?;
+    let services = services_of(&missing);
+    if services.is_empty() {
+        return Ok(());
+    }
+    as_root(&with_arguments(DISABLE_SCRIPT, &services), &whole)
+}
+
+/// A script of the shell with its arguments.
+fn with_arguments<'a>(script: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut command = vec!["sh", "-ec", script, "install"];
+    command.extend(arguments);
+    command
+}
+
+/// The services of these packages. What was installed before belongs to somebody who may want it to run.
+fn services_of(packages: &[&str]) -> Vec<&'static str> {
+    let of_these = SERVICES.iter().filter(|(package, _)| packages.contains(package));
+    of_these.flat_map(|(_, services)| services.iter().copied()).collect()
 }
 
 fn missing(dpkg_lines: &str) -> Vec<&'static str> {
@@ -161,5 +222,11 @@ mod tests {
         assert!(missing(&all).is_empty());
         assert_eq!(missing(&all.replace("socat installed", "socat config-files")), ["socat"]);
         assert_eq!(missing(""), DEBIAN_PACKAGES);
+    }
+
+    #[test]
+    fn services_are_those_of_packages_that_are_installed_now() {
+        assert_eq!(services_of(&["openssl", "samba"]), ["smbd", "nmbd"]);
+        assert!(SERVICES.iter().all(|(package, _)| DEBIAN_PACKAGES.contains(package)));
     }
 }
