@@ -2,12 +2,14 @@
 //!
 //! What this crate is: the vocabulary of accounts and of what the address book shows. An account is local, or follows an account of the
 //! organisation's directory ([`DirectoryAccount`]); what an administrator decides here and what the directory says stand side by side,
-//! so that neither undoes the other ([`User::is_enabled`]). Normalisation happens once, in [`SipAddress::parse`], and a
+//! so that neither undoes the other ([`User::is_enabled`]). [`numbers`] makes
+//! telephone numbers comparable. Normalisation happens once, in [`SipAddress::parse`], and a
 //! [`SipAddress`] can then be compared as it is. What it is not: it knows no SIP message, no SQL, no LDAP.
 
 mod address;
 mod app_password;
 mod certificate;
+pub mod numbers;
 mod object;
 mod user;
 
