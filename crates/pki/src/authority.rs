@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
+    SerialNumber,
 };
 
 use crate::request::SERVER_VALID_DAYS;
-use crate::{CertificateFacts, Constraints, PkiError, Request};
+use crate::{CertificateFacts, Constraints, PkiError, Request, SigningRequest};
 
 /// How long a root CA is valid, in days: ten years. Replacing it means visiting every client once.
 pub const AUTHORITY_VALID_DAYS: u64 = 3650;
@@ -177,6 +177,16 @@ impl Authority {
         Authority::self_signed(authority_params(name, 1, constraints)?, now_unix_seconds)
     }
 
+    /// Makes a CA that issues for holders itself, and for no further CA: path length 0. For certificates that a server issues
+    /// on its own, where no chain has to be believed.
+    pub fn create_for_holders(
+        name: &str,
+        constraints: &Constraints,
+        now_unix_seconds: u64,
+    ) -> Result<Authority, PkiError> {
+        Authority::self_signed(authority_params(name, 0, constraints)?, now_unix_seconds)
+    }
+
     /// Takes up a CA that was made before.
     pub fn open(certificate_pem: &str, key_pem: &str) -> Result<Authority, PkiError> {
         let chain = crate::certificates_in_pem(certificate_pem.as_bytes())?;
@@ -262,11 +272,21 @@ impl Authority {
         serial: Serial,
         now_unix_seconds: u64,
     ) -> Result<String, PkiError> {
-        let asked = CertificateSigningRequestParams::from_pem(signing_request_pem)
-            .map_err(|e| PkiError::malformed("the signing request", e))?;
+        let asked = SigningRequest::read(signing_request_pem.as_bytes())?;
+        self.issue_for(request, &asked, serial, now_unix_seconds)
+    }
+
+    /// The same for a signing request that was read already.
+    pub fn issue_for(
+        &self,
+        request: &Request,
+        asked: &SigningRequest,
+        serial: Serial,
+        now_unix_seconds: u64,
+    ) -> Result<String, PkiError> {
         let serial = Some(SerialNumber::from_slice(&serial.0));
         let params = self.leaf_params(request, serial, now_unix_seconds)?;
-        Ok(params.signed_by(&asked.public_key, &self.issuer).map_err(cryptography)?.pem())
+        Ok(params.signed_by(&asked.key, &self.issuer).map_err(cryptography)?.pem())
     }
 
     /// Issues a certificate for a server, with a new ECDSA P-256 key. It serves both roles of TLS: our servers also

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::names::{dns_name, person_of, sip_domains_of, sip_uri_domains_of, subject_names};
 use crate::request::{SIP_DOMAIN_USAGE, Usages};
@@ -150,6 +151,22 @@ pub fn is_issued_by(certificate_der: &[u8], issuer_der: &[u8]) -> Result<bool, P
         && certificate.verify_signature(Some(issuer.public_key())).is_ok())
 }
 
+/// The hash of a server's certificate that binds what is said within TLS to its connection (`tls-server-end-point`, RFC 5929
+/// §4.1): by the hash of its signature, but never MD5 or SHA-1. `None` where the algorithm of the signature has no hash
+/// of its own.
+pub fn end_point(certificate_der: &[u8]) -> Result<Option<Vec<u8>>, PkiError> {
+    let certificate = parse(certificate_der)?;
+    let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
+    Ok(match algorithm.as_str() {
+        // sha256WithRSAEncryption, ecdsa-with-SHA256.
+        "1.2.840.113549.1.1.11" | "1.2.840.10045.4.3.2" => Some(Sha256::digest(certificate_der).to_vec()),
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Some(Sha384::digest(certificate_der).to_vec()),
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Some(Sha512::digest(certificate_der).to_vec()),
+        weak if WEAK_SIGNATURES.contains(&weak) => Some(Sha256::digest(certificate_der).to_vec()),
+        _ => None,
+    })
+}
+
 fn parse(certificate_der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     let parsed = X509Certificate::from_der(certificate_der);
     parsed.map(|(_, certificate)| certificate).map_err(|e| PkiError::malformed("the certificate", e))
@@ -203,8 +220,15 @@ fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
+/// Smallest RSA key that TLS libraries take, in bits.
+pub(crate) const RSA_BITS_MIN: usize = 2048;
+
 fn key(certificate: &X509Certificate<'_>) -> KeyFacts {
-    match certificate.public_key().parsed() {
+    key_of(certificate.public_key())
+}
+
+pub(crate) fn key_of(key: &SubjectPublicKeyInfo<'_>) -> KeyFacts {
+    match key.parsed() {
         Ok(PublicKey::RSA(key)) => KeyFacts::Rsa(key.key_size()),
         Ok(PublicKey::EC(point)) => KeyFacts::Curve(point.key_size()),
         // Ed25519 is not among the kinds that the parser tells apart.

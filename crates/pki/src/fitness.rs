@@ -3,10 +3,9 @@
 //! It is advice to the person who holds the files, before anything runs with them. Whether a peer is believed is
 //! decided elsewhere, when it is there.
 
+use crate::facts::RSA_BITS_MIN;
 use crate::{CertificateFacts, KeyFacts, PkiError, is_issued_by};
 
-/// Smallest RSA key that TLS libraries take, in bits.
-const RSA_BITS_MIN: usize = 2048;
 /// Longest validity that Apple's systems take of a server, in days.
 const SERVER_DAYS_MAX: i64 = 825;
 const SECONDS_PER_DAY: i64 = 24 * 3600;

@@ -20,6 +20,7 @@ mod facts;
 mod fitness;
 mod names;
 mod request;
+mod signing_request;
 mod trust;
 
 pub use authority::{
@@ -27,10 +28,11 @@ pub use authority::{
     Serial, ServerNames,
 };
 pub use constraints::{AddressRange, Addresses, Constraints};
-pub use facts::{CertificateFacts, KeyFacts, certificates_in_pem, is_issued_by, key_fits};
+pub use facts::{CertificateFacts, KeyFacts, certificates_in_pem, end_point, is_issued_by, key_fits};
 pub use fitness::{Fitness, Lack, Part, Weight, fitness};
 pub use names::{covers_host, proves_domain, sip_domains};
 pub use request::{CLIENT_VALID_DAYS, Kind, NAMES_MAX, Request, SERVER_VALID_DAYS, Usages};
+pub use signing_request::SigningRequest;
 pub use trust::{
     CHAIN_CERTIFICATES_MAX, Distrust, DistrustClass, ExpiredCrls, Judgement, PeerRole, Trust, TrustBuilder,
 };

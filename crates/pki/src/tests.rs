@@ -527,3 +527,39 @@ fn fitness_sees_what_public_and_foreign_cas_leave_out() {
     let prevented = &fitness(&of_ours, &[], NOW as i64).unwrap()[2].lacks;
     assert!(prevented.iter().any(|lack| lack.text.contains("may not issue for edge.fabrikam.example")));
 }
+
+/// RFC 5929 §4.1: SHA-256 at least, else the hash of the signature.
+#[test]
+fn the_end_point_is_the_hash_of_the_certificate() {
+    use sha2::{Digest, Sha256, Sha384};
+
+    let of = |algorithm| {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        CertificateParams::default().self_signed(&key).unwrap().der().to_vec()
+    };
+    let certificate = of(&rcgen::PKCS_ECDSA_P256_SHA256);
+    assert_eq!(end_point(&certificate).unwrap(), Some(Sha256::digest(&certificate).to_vec()));
+    let certificate = of(&rcgen::PKCS_ECDSA_P384_SHA384);
+    assert_eq!(end_point(&certificate).unwrap(), Some(Sha384::digest(&certificate).to_vec()));
+    assert_eq!(end_point(&of(&rcgen::PKCS_ED25519)).unwrap(), None);
+    assert!(end_point(b"none").is_err());
+}
+
+#[test]
+fn a_ca_for_holders_issues_for_its_domains_and_no_further_ca() {
+    let constraints = Constraints::to(&domains(&["contoso.example"]), Addresses::Within(Vec::new()));
+    let authority = Authority::create_for_holders("Contoso people", &constraints, NOW).unwrap();
+    assert_eq!(authority.facts().path_length, Some(0));
+    let request = Request::new(Kind::Client, "alice@contoso.example", &[], &[], Some(30)).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let asked = CertificateParams::default().serialize_request(&key).unwrap();
+    let asked = SigningRequest::read(asked.der()).unwrap();
+    let issued = authority.issue_for(&request, &asked, serial(1), NOW).unwrap();
+    let facts = CertificateFacts::read(&ders(&issued)[0]).unwrap();
+    assert_eq!(facts.persons, ["alice@contoso.example"]);
+    assert_eq!(facts.usages, Usages { server: false, client: true, sip_domain: false });
+    assert!(is_issued_by(&ders(&issued)[0], authority.certificate_der()).unwrap());
+    let elsewhere = Request::new(Kind::Client, "alice@fabrikam.example", &[], &[], Some(30)).unwrap();
+    assert!(authority.issue_for(&elsewhere, &asked, serial(2), NOW).is_err());
+    assert!(authority.create_issuing("Below", Key::New, serial(3), NOW).is_err());
+}

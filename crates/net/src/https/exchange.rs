@@ -1,4 +1,4 @@
-//! One request and its answer.
+//! One request and its answer; a node as who answers.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -14,16 +14,16 @@ use node::http::{HttpRequest, HttpResponse};
 use tokio::time::timeout;
 
 use super::meter::Refused;
-use super::{Connection, Shared};
+use super::{Answering, Connection, Service, Shared, Unanswered, WholeRequest};
 
 /// What a refused client is told to wait, in seconds: what holds places is over in milliseconds, or not soon.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 type Answer = Response<Full<Bytes>>;
 
-/// Brings a request to the node, and its answer back.
-pub(super) async fn exchange<N: Node>(
-    connection: Rc<Connection<N>>,
+/// Brings a request to who answers, and the answer back.
+pub(super) async fn exchange<S: Answering>(
+    connection: Rc<Connection<S>>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     connection.patience.renew();
@@ -40,37 +40,51 @@ pub(super) async fn exchange<N: Node>(
     Ok(answer)
 }
 
-async fn answer<N: Node>(connection: &Connection<N>, request: Request<Incoming>) -> Result<Answer, Refused> {
+async fn answer<S: Answering>(
+    connection: &Connection<S>,
+    request: Request<Incoming>,
+) -> Result<Answer, Refused> {
     let shared = &connection.place.shared;
     let (parts, body) = request.into_parts();
     let host = host(&parts)?;
-    let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned());
     // CONNECT and `OPTIONS *` name no resource (RFC 9112 §3.2.3, §3.2.4).
-    let target = target.filter(|target| target.starts_with('/')).ok_or(Refused::BadRequest)?;
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.starts_with('/') {
+        return Err(Refused::BadRequest);
+    }
     let (body, _held) = content(shared, body).await?;
-    let request = HttpRequest {
-        method: parts.method.as_str().to_owned(),
-        target,
-        host,
-        headers: parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())))
-            .collect(),
-        body,
-        remote: connection.place.remote,
-        is_secure: true,
-    };
+    let request = WholeRequest { parts, host, body, peer: connection.peer.clone() };
     // Taken behind the content: a slow sender holds no place.
     let _place = shared.in_flight.try_acquire().map_err(|_| Refused::InFlight)?;
-    let call = (shared.service.call)(request);
-    match timeout(shared.limits.answer_timeout, shared.service.handle.call(call)).await {
-        Ok(Ok(answer)) => Ok(response((shared.service.answer)(answer))),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "an HTTPS request was not answered");
-            Err(Refused::Busy)
+    match timeout(shared.limits.answer_timeout, shared.service.answer(request)).await {
+        Ok(Ok(answer)) => Ok(answer.map(Full::new)),
+        Ok(Err(Unanswered)) | Err(_) => Err(Refused::Busy),
+    }
+}
+
+impl<N: Node + 'static> Answering for Service<N> {
+    async fn answer(&self, request: WholeRequest) -> Result<Response<Bytes>, Unanswered> {
+        let WholeRequest { parts, host, body, peer } = request;
+        let target = parts.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned());
+        let headers = parts.headers.iter();
+        let request = HttpRequest {
+            method: parts.method.as_str().to_owned(),
+            target,
+            host,
+            headers: headers
+                .map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+                .collect(),
+            body,
+            remote: peer.remote,
+            is_secure: true,
+        };
+        match self.handle.call((self.call)(request)).await {
+            Ok(answer) => Ok(response((self.answer)(answer))),
+            Err(error) => {
+                tracing::debug!(%error, "an HTTPS request was not answered");
+                Err(Unanswered)
+            }
         }
-        Err(_) => Err(Refused::Busy),
     }
 }
 
@@ -93,7 +107,7 @@ fn host(parts: &Parts) -> Result<String, Refused> {
 }
 
 /// Reads the content whole, within its limits.
-async fn content<N: Node>(shared: &Rc<Shared<N>>, mut body: Incoming) -> Result<(Bytes, Held<N>), Refused> {
+async fn content<S>(shared: &Rc<Shared<S>>, mut body: Incoming) -> Result<(Bytes, Held<S>), Refused> {
     let limit = shared.limits.body_octets_max;
     let mut held = Held { shared: Rc::clone(shared), octets: 0 };
     // What says that it is too long is not read at all.
@@ -125,12 +139,12 @@ async fn content<N: Node>(shared: &Rc<Shared<N>>, mut body: Incoming) -> Result<
 }
 
 /// Octets of content that count as held, until this is dropped.
-struct Held<N: Node> {
-    shared: Rc<Shared<N>>,
+struct Held<S> {
+    shared: Rc<Shared<S>>,
     octets: usize,
 }
 
-impl<N: Node> Held<N> {
+impl<S> Held<S> {
     fn more(&mut self, octets: usize) -> Result<(), Refused> {
         let all = self.shared.body_octets.get() + octets;
         if all > self.shared.limits.body_octets_held_max {
@@ -142,16 +156,16 @@ impl<N: Node> Held<N> {
     }
 }
 
-impl<N: Node> Drop for Held<N> {
+impl<S> Drop for Held<S> {
     fn drop(&mut self) {
         self.shared.body_octets.set(self.shared.body_octets.get() - self.octets);
     }
 }
 
 /// The node's answer. What it says cannot be wrong, unless a role is: that is for the operator.
-fn response(answer: HttpResponse) -> Answer {
+fn response(answer: HttpResponse) -> Response<Bytes> {
     let built = (|| {
-        let mut response = Response::new(Full::new(answer.body));
+        let mut response = Response::new(answer.body);
         *response.status_mut() = StatusCode::from_u16(answer.status)?;
         for (name, value) in &answer.headers {
             let value = HeaderValue::from_str(value)?;
@@ -177,7 +191,7 @@ fn refusal(refused: Refused) -> Answer {
         | Refused::HandshakeTime
         | Refused::Idle => unreachable!("there is no request to answer yet"),
     };
-    let mut response = plain(status, refused.reason());
+    let mut response = plain(status, refused.reason()).map(Full::new);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
@@ -186,8 +200,8 @@ fn refusal(refused: Refused) -> Answer {
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{text}\n")));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -41,14 +41,37 @@ const REFUSED: [(Refused, &str); 12] = [
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Counters of the HTTPS listeners.
-#[derive(Debug, Default)]
+/// Counters of HTTPS listeners.
+#[derive(Debug)]
 pub struct Meter {
+    names: &'static Names,
     connections: AtomicU64,
     accepted: AtomicU64,
     answered: [AtomicU64; CLASSES.len()],
     refused: [AtomicU64; REFUSED.len()],
 }
+
+/// What the metrics of a kind of listeners are called.
+#[derive(Debug)]
+struct Names {
+    connections: &'static str,
+    accepted: &'static str,
+    requests: &'static str,
+    refused: &'static str,
+}
+
+const DOCUMENTS: Names = Names {
+    connections: "chancery_https_connections",
+    accepted: "chancery_https_connections_total",
+    requests: "chancery_https_requests_total",
+    refused: "chancery_https_refused_total",
+};
+const WEB: Names = Names {
+    connections: "chancery_web_connections",
+    accepted: "chancery_web_connections_total",
+    requests: "chancery_web_requests_total",
+    refused: "chancery_web_refused_total",
+};
 
 impl Refused {
     /// In words, for the operator and the client.
@@ -57,7 +80,29 @@ impl Refused {
     }
 }
 
+impl Default for Meter {
+    /// Of the listeners for documents.
+    fn default() -> Meter {
+        Meter::called(&DOCUMENTS)
+    }
+}
+
 impl Meter {
+    /// Of the listeners for the web.
+    pub fn web() -> Meter {
+        Meter::called(&WEB)
+    }
+
+    fn called(names: &'static Names) -> Meter {
+        Meter {
+            names,
+            connections: AtomicU64::default(),
+            accepted: AtomicU64::default(),
+            answered: Default::default(),
+            refused: Default::default(),
+        }
+    }
+
     pub(super) fn opened(&self) {
         self.connections.fetch_add(1, Relaxed);
         self.accepted.fetch_add(1, Relaxed);
@@ -83,16 +128,17 @@ impl Meter {
             text.add(&Metric { name, help, kind, labels, value: value.load(Relaxed) as f64 });
         };
         let (gauge, counter) = (MetricKind::Gauge, MetricKind::Counter);
-        add("chancery_https_connections", "HTTPS connections that are open", gauge, &[], &self.connections);
+        let names = self.names;
+        add(names.connections, "HTTPS connections that are open", gauge, &[], &self.connections);
         let help = "HTTPS connections accepted";
-        add("chancery_https_connections_total", help, counter, &[], &self.accepted);
+        add(names.accepted, help, counter, &[], &self.accepted);
         for (class, value) in CLASSES.iter().zip(&self.answered) {
             let help = "HTTPS requests answered, by class of status";
-            add("chancery_https_requests_total", help, counter, &[("status", class)], value);
+            add(names.requests, help, counter, &[("status", class)], value);
         }
         for ((_, reason), value) in REFUSED.iter().zip(&self.refused) {
             let help = "HTTPS connections and requests refused by the listener, by reason";
-            add("chancery_https_refused_total", help, counter, &[("reason", reason)], value);
+            add(names.refused, help, counter, &[("reason", reason)], value);
         }
     }
 }

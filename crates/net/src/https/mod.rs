@@ -1,24 +1,26 @@
-//! HTTP of the node itself, over TLS: whole requests go to the node as calls, its answers go back.
+//! HTTP over TLS: whole requests go to whoever answers them, whole answers go back.
 //!
 //! ```text
-//!   accept ─► TLS ─► hyper (HTTP/1.1) ─► HttpRequest ─► Handle::call ─► node
-//!                                     ◄─ HttpResponse ◄────────────────┘
+//!   accept ─► TLS ─► hyper (HTTP/1.1) ─► WholeRequest ─► Answering ─► a node ([`Service`]), or a router
+//!                                     ◄─ whole answer ◄─────────────┘
 //! ```
 //!
 //! It runs on a thread of its own, away from the driver: handshakes, framing and slow peers cost SIP nothing, and what
-//! reaches the node is one call for each whole request. A peer that is slow or hostile meets a limit of [`Limits`] and
+//! reaches a node is one call for each whole request. A peer that is slow or hostile meets a limit of [`Limits`] and
 //! harms its own connection only: its header must come within [`Limits::idle_timeout`], its content within
 //! [`Limits::body_timeout`], it gets [`Limits::connections_per_source_max`] connections, and whatever it sends before
 //! it is whole is counted.
 //!
 //! # What this is not
 //!
-//! It knows no path, no user and no password: those are the node's. Monitors have a listener of their own,
-//! [`crate::http`]. HTTP/2 is not offered: the clients of today ask seldom and for one thing at a time.
+//! It knows no path, no user and no password: those are the business of who answers. Monitors have a listener of their own,
+//! [`crate::http`]. HTTP/2 is not offered: the clients of today ask seldom and for one thing at a time, and Negotiate
+//! (RFC 4559) signs in connections, which HTTP/2 shares.
 //!
 //! # Rules
 //!
-//! RFC 9110 (statuses, Expect, HEAD), RFC 9112 (framing, which is hyper's, and the Host of §3.2).
+//! RFC 9110 (statuses, Expect, HEAD), RFC 9112 (framing, which is hyper's, and the Host of §3.2),
+//! RFC 5929 §4 (the channel binding `tls-server-end-point`).
 
 mod exchange;
 mod limits;
@@ -33,6 +35,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::Response;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -47,13 +52,48 @@ pub use limits::*;
 pub use meter::Meter;
 
 use crate::connection::source;
-use crate::{Handle, TlsServer};
+use crate::{Credentials, Handle, TlsServer};
 use meter::Refused;
 
 /// Pause after the system had no descriptor or memory for a connection: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How requests become calls of a node, and its answers responses.
+/// A request that has come in whole, within the limits.
+#[derive(Debug)]
+pub struct WholeRequest {
+    /// Its first line and fields. The target begins with `/`, or is an absolute one with a path.
+    pub parts: Parts,
+    /// The host that it asks, without its port; empty where a client of HTTP/1.0 names none.
+    pub host: String,
+    /// Its content.
+    pub body: Bytes,
+    /// Who sent it.
+    pub peer: Peer,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub remote: SocketAddr,
+    /// What binds credentials to this connection of TLS: `tls-server-end-point` (RFC 5929 §4), without the prefix. `None` where
+    /// the certificate was exchanged during the handshake, or is signed by an algorithm without a hash of its own.
+    pub end_point: Option<Arc<[u8]>>,
+}
+
+/// Who answers whole requests. Nothing of it need be `Send`: it lives on one thread.
+pub trait Answering: 'static {
+    /// The answer; an error becomes a status of 503. The future is dropped when [`Limits::answer_timeout`] has passed, or
+    /// the client is gone.
+    fn answer(&self, request: WholeRequest) -> impl Future<Output = Result<Response<Bytes>, Unanswered>>;
+}
+
+/// There is no answer, now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server is busy, or stops")]
+pub struct Unanswered;
+
+/// A node as who answers: how requests become its calls, and its answers responses.
 pub struct Service<N: Node> {
     /// The way to the node.
     pub handle: Handle<N>,
@@ -68,10 +108,10 @@ pub struct Service<N: Node> {
 /// driver's. Errors are those of sockets that cannot be registered with the runtime, and of TLS that cannot be set up.
 ///
 /// The certificate is that of `tls`, also after [`TlsServer::reload`]; connections stay then.
-pub async fn serve<N: Node + 'static>(
+pub async fn serve<S: Answering>(
     listeners: Vec<std::net::TcpListener>,
     tls: &TlsServer,
-    service: Service<N>,
+    service: S,
     limits: Limits,
     meter: Arc<Meter>,
     stop: impl Future<Output = ()>,
@@ -80,6 +120,7 @@ pub async fn serve<N: Node + 'static>(
     let (stopping, stopped) = watch::channel(false);
     let shared = Rc::new(Shared {
         acceptor: TlsAcceptor::from(config),
+        credentials: Arc::clone(tls.credentials()),
         in_flight: Semaphore::new(limits.requests_in_flight_max),
         service,
         limits,
@@ -112,9 +153,10 @@ pub async fn serve<N: Node + 'static>(
 }
 
 /// What all connections share.
-struct Shared<N: Node> {
+struct Shared<S> {
     acceptor: TlsAcceptor,
-    service: Service<N>,
+    credentials: Arc<Credentials>,
+    service: S,
     limits: Limits,
     meter: Arc<Meter>,
     in_flight: Semaphore,
@@ -127,7 +169,7 @@ struct Shared<N: Node> {
     stopped: watch::Receiver<bool>,
 }
 
-async fn accept<N: Node + 'static>(shared: Rc<Shared<N>>, listener: TcpListener) {
+async fn accept<S: Answering>(shared: Rc<Shared<S>>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => match Place::take(&shared, remote) {
@@ -146,13 +188,13 @@ async fn accept<N: Node + 'static>(shared: Rc<Shared<N>>, listener: TcpListener)
 }
 
 /// A connection's place among those that are allowed; given back when it is dropped.
-struct Place<N: Node> {
-    shared: Rc<Shared<N>>,
+struct Place<S> {
+    shared: Rc<Shared<S>>,
     remote: SocketAddr,
 }
 
-impl<N: Node> Place<N> {
-    fn take(shared: &Rc<Shared<N>>, remote: SocketAddr) -> Result<Place<N>, Refused> {
+impl<S> Place<S> {
+    fn take(shared: &Rc<Shared<S>>, remote: SocketAddr) -> Result<Place<S>, Refused> {
         if shared.connections.get() >= shared.limits.connections_max {
             return Err(Refused::Connections);
         }
@@ -168,7 +210,7 @@ impl<N: Node> Place<N> {
     }
 }
 
-impl<N: Node> Drop for Place<N> {
+impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         let mut sources = self.shared.sources.borrow_mut();
         let key = source(self.remote);
@@ -184,19 +226,21 @@ impl<N: Node> Drop for Place<N> {
 }
 
 /// A connection that is up.
-struct Connection<N: Node> {
-    place: Place<N>,
+struct Connection<S> {
+    place: Place<S>,
+    peer: Peer,
     patience: Patience,
 }
 
 /// A connection's life, from TCP to its end.
-async fn run<N: Node + 'static>(stream: TcpStream, place: Place<N>) {
+async fn run<S: Answering>(stream: TcpStream, place: Place<S>) {
     let shared = Rc::clone(&place.shared);
     // Answers are small and leave whole: nothing is gained by waiting for more.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "an HTTPS connection ended at once");
         return;
     }
+    let before = shared.credentials.end_point();
     let stream = match timeout(shared.limits.handshake_timeout, shared.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -206,7 +250,10 @@ async fn run<N: Node + 'static>(stream: TcpStream, place: Place<N>) {
         }
         Err(_) => return shared.meter.refused(Refused::HandshakeTime),
     };
-    let connection = Rc::new(Connection { patience: Patience::new(shared.limits.idle_timeout), place });
+    // Which of two certificates the client saw cannot be told.
+    let end_point = before.filter(|before| shared.credentials.end_point().as_ref() == Some(before));
+    let peer = Peer { remote: place.remote, end_point };
+    let connection = Rc::new(Connection { patience: Patience::new(shared.limits.idle_timeout), peer, place });
     let service = {
         let connection = Rc::clone(&connection);
         service_fn(move |request| exchange::exchange(Rc::clone(&connection), request))

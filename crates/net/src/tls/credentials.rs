@@ -21,6 +21,7 @@ pub struct Credentials(RwLock<Arc<InForce>>);
 struct InForce {
     key: Arc<CertifiedKey>,
     ends: UnixMillis,
+    end_point: Option<Arc<[u8]>>,
 }
 
 impl Credentials {
@@ -41,6 +42,12 @@ impl Credentials {
         self.in_force().ends
     }
 
+    /// What binds credentials to a connection that shows this certificate: its hash, as `tls-server-end-point` wants it
+    /// (RFC 5929 §4.1). `None` where the algorithm of its signature has no hash of its own.
+    pub(crate) fn end_point(&self) -> Option<Arc<[u8]>> {
+        self.in_force().end_point.clone()
+    }
+
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -57,9 +64,10 @@ impl InForce {
         };
         let facts = pki::CertificateFacts::read(own).map_err(|e| unusable(e.to_string()))?;
         let ends = u64::try_from(facts.not_after_unix_seconds).unwrap_or(0).saturating_mul(1000);
+        let end_point = pki::end_point(own).map_err(|e| unusable(e.to_string()))?.map(Arc::from);
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| TlsConfigError::Key(e.to_string()))?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
-        Ok(InForce { key: Arc::new(key), ends: UnixMillis(ends) })
+        Ok(InForce { key: Arc::new(key), ends: UnixMillis(ends), end_point })
     }
 }
 
