@@ -10,7 +10,8 @@ const ROLES: &[&str] =
     &["access-edge", "address-book", "av-edge", "console", "director", "frontend", "replicator", "web-edge"];
 
 /// The crates that may touch sockets, files, clocks and threads. Every other crate of ours is pure, a new one too.
-pub(super) const WORLDLY: &[&str] = &["chancery", "fuzz", "ldap", "net", "storage", "system-tests", "xtask"];
+pub(super) const WORLDLY: &[&str] =
+    &["chancery", "fuzz", "gss", "ldap", "net", "storage", "system-tests", "xtask"];
 
 /// Libraries that do I/O, or draw time or randomness, wherever they appear in the dependencies of a pure crate.
 const WORLDLY_LIBRARIES: &[&str] = &[
@@ -20,6 +21,7 @@ const WORLDLY_LIBRARIES: &[&str] = &[
     "hyper",
     "hyper-util",
     "ldap3",
+    "libloading",
     "mio",
     "polling",
     "rusqlite",
@@ -97,8 +99,10 @@ fn own_crates(workspace: &Workspace, tree: &Tree, index: usize) -> Vec<Finding> 
             "a role never depends on a role; they meet through messages"
         } else if matches!(name, "net" | "storage" | "ldap" | "node") && ROLES.contains(&other) {
             "drivers and the waist carry any role and know none"
-        } else if name == "sip-message" {
+        } else if matches!(name, "gss" | "sip-message") {
             "it depends on none of our crates"
+        } else if other == "gss" && !matches!(name, "chancery" | "ldap" | "fuzz" | "system-tests") {
+            "Kerberos is for the directory's driver and the binary"
         } else if let Some(why) = absence {
             why
         } else if !WORLDLY.contains(&name) && WORLDLY.contains(&other) {
@@ -247,6 +251,13 @@ mod tests {
     #[test]
     fn sip_message_knows_one_of_ours() {
         assert_eq!(check("node:\nsip-message: node").len(), 1);
+    }
+
+    #[test]
+    fn kerberos_is_for_few() {
+        assert_eq!(check("node:\ngss: node").len(), 1);
+        assert_eq!(check("gss: libloading tokio\nldap: gss\nchancery: ldap gss"), Vec::<String>::new());
+        assert_eq!(check("gss:\nnet: gss"), ["net must not depend on gss (net > gss)"]);
     }
 
     #[test]

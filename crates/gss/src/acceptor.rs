@@ -1,0 +1,106 @@
+//! The side that is called: who is it, by the ticket that they show?
+
+use std::path::PathBuf;
+
+use crate::sys::Round;
+use crate::sys::handle::{self, Credentials, Flags, Name, Usage};
+use crate::{Account, ChannelBinding, Error, Fault, Library, sys};
+
+/// What an acceptor judges with.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// The keytab. It is read for each token, so that a new one needs no restart.
+    pub keytab_file: PathBuf,
+    /// The service that must have been asked for, for any host: `HTTP`. `None` takes every service of the keytab.
+    ///
+    /// Upper and lower case differ, as in the keytab. It separates services by good manners only: all names of an account
+    /// share one key, and the name in a ticket is not protected by it.
+    pub service: Option<String>,
+    /// Where the tokens of the last minutes are remembered, so that none is taken twice. The file is made where it is not
+    /// there; it must survive a restart, must be ours alone, and serves all acceptors of one account of the domain.
+    pub replay_cache_file: PathBuf,
+}
+
+/// Judges tokens with the keys of a keytab. Shared by threads.
+pub struct Acceptor {
+    library: Library,
+    credentials: Credentials,
+}
+
+/// Who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The Kerberos principal, as the realm knows it: `alice@CORP.EXAMPLE`. In Active Directory people have several names
+    /// that make a principal; [`Accepted::account_principal`] is the one to look for.
+    pub principal: String,
+    /// What Active Directory says of the account; `None` from other key servers.
+    pub account: Option<Account>,
+    /// For the initiator: it proves who we are.
+    pub token: Vec<u8>,
+    /// Whether the initiator sent the same channel binding as was given, so that nobody stands in the middle. One that
+    /// differs is refused ([`Fault::Binding`]), one that is missing is not: many clients send none.
+    pub is_bound: bool,
+}
+
+impl Acceptor {
+    /// Reads the keytab. An unreadable one, or one without a key of the service, is [`Fault::Credentials`] or
+    /// [`Fault::Key`].
+    pub fn open(library: Library, keys: &Keys) -> Result<Acceptor, Error> {
+        let name = match &keys.service {
+            Some(service) => Some(Name::import(library.0, service, &sys::HOST_BASED_SERVICE)?),
+            None => None,
+        };
+        let places = [
+            ("keytab", path_text("FILE:", &keys.keytab_file)?),
+            // The second version of the format: no `fsync` for each token, and of bounded size.
+            ("rcache", path_text("file2:", &keys.replay_cache_file)?),
+        ];
+        let credentials = Credentials::acquire(library.0, name.as_ref(), Usage::Accept, &places)?;
+        Ok(Acceptor { library, credentials })
+    }
+
+    /// Judges a token, bare Kerberos (RFC 4121) or SPNEGO (RFC 4178), against the binding of the channel that it came over.
+    ///
+    /// One token is all that Kerberos needs; an initiator that wants more rounds is refused with [`Fault::Rounds`], so that
+    /// nothing needs to be remembered between two requests, and nothing of one can be taken for another's.
+    pub fn accept(&self, token: &[u8], binding: Option<&ChannelBinding>) -> Result<Accepted, Error> {
+        const CALL: &str = "gss_accept_sec_context";
+        let mut context = handle::Context::new(self.library.0);
+        let outcome = context.accept(&self.credentials, binding, token)?;
+        if outcome.round == Round::Continue {
+            let text = "the client proposes another mechanism first, and Kerberos only in a further round";
+            return Err(Error::of_ours(CALL, text).because(Fault::Rounds));
+        }
+        if outcome.flags.has(Flags::ANONYMOUS) {
+            return Err(Error::of_ours(CALL, "the client does not say who it is").because(Fault::Identity));
+        }
+        Ok(Accepted {
+            principal: outcome.peer.text()?,
+            account: outcome.peer.attribute(Account::ATTRIBUTE).and_then(|octets| Account::parse(&octets)),
+            token: outcome.token,
+            is_bound: binding.is_some() && outcome.flags.has(Flags::CHANNEL_BOUND),
+        })
+    }
+}
+
+impl Accepted {
+    /// The principal by the account's own name, where the key server vouches for one: `sAMAccountName@REALM`.
+    ///
+    /// Active Directory gives tickets under what was asked for: a user principal name, or the name of a computer account
+    /// without its `$`, so that somebody who may make computer accounts can hold a ticket that reads like another's. The
+    /// account's own name cannot be chosen so.
+    pub fn account_principal(&self) -> String {
+        let realm = self.principal.rsplit_once('@').map(|(_, realm)| realm);
+        match (&self.account, realm) {
+            (Some(account), Some(realm)) => format!("{}@{realm}", account.name),
+            _ => self.principal.clone(),
+        }
+    }
+}
+
+/// A place as MIT's library takes it.
+pub(crate) fn path_text(kind: &str, path: &std::path::Path) -> Result<String, Error> {
+    let text =
+        path.to_str().ok_or_else(|| Error::of_ours("gss_acquire_cred_from", "a path that is no UTF-8"))?;
+    Ok(format!("{kind}{text}"))
+}
