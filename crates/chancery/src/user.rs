@@ -302,6 +302,12 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                     (Exit::Failed, "shorten the names, or let the user's client mend the document")
                 }
                 RefusalKind::Busy => (Exit::Failed, "the disk is slow; try again in a moment"),
+                RefusalKind::SignIn => {
+                    (Exit::Failed, "`chancery user show` tells why an account may not be used")
+                }
+                RefusalKind::AppPassword => {
+                    (Exit::Failed, "`chancery user app-password list` shows a user's app passwords")
+                }
                 RefusalKind::Unavailable => (Exit::NoServer, "`chancery status` shows how the server does"),
             };
             Err(Failure::text(exit, format!("{message}\n  help: {help}")))

@@ -17,6 +17,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use records::{Change, Query, Rows, StoredCall};
 use sign_in::Authenticator;
+use sign_in::token::TokenKey;
 use sip_stack::dialog::{self, SubscriptionId, Subscriptions};
 use sip_stack::hop::PeerHop;
 use sip_stack::publication::Publications;
@@ -37,6 +38,7 @@ use crate::documents::diff::DocumentWatch;
 use crate::documents::write::{Queues, Writing};
 use crate::elsewhere::hop_to;
 use crate::events::Watcher;
+use crate::feed::{WaiterId, Waiters};
 use crate::messaging::mailbox::DeviceId;
 use crate::messaging::refusals::Refusals;
 use crate::messaging::{AcceptId, Accepting, MessageOut, Own, SentCopy};
@@ -85,6 +87,7 @@ pub struct FrontEnd {
     pub(crate) stack: Stack,
     pub(crate) users: Users,
     pub(crate) auth: Authenticator,
+    pub(crate) token_key: TokenKey,
     pub(crate) counters: Counters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) state: State,
@@ -134,6 +137,7 @@ pub struct FrontEnd {
     /// The list services of all users.
     pub(crate) service_addresses: BTreeMap<SipAddress, UserId>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
+    pub(crate) waiters: Waiters,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
     pub(crate) outputs: VecDeque<Output<FrontEnd>>,
@@ -189,6 +193,11 @@ pub(crate) enum Querying {
     Users,
     /// A page of a call log, for an administrator.
     CallLog(CallToken),
+    Objects(CallToken),
+    /// Whether there is something for a call that waits.
+    ObjectsBehind(WaiterId),
+    Photo(CallToken),
+    ReplicationState(CallToken),
     Page {
         owner: UserId,
         device: DeviceId,
@@ -218,6 +227,8 @@ pub(crate) enum Due {
     /// No row has named somebody abroad for a while.
     AbroadIdle(AbroadId),
     RulesChange(UserId),
+    /// A call has waited long enough.
+    ObjectsWaited(WaiterId),
 }
 
 impl FrontEnd {
@@ -249,6 +260,7 @@ impl FrontEnd {
             stack,
             users: Users::new(seed),
             auth: Authenticator::new(&config.secret, &config.seed, config.authentication.nonce_lifetime),
+            token_key: TokenKey::new(&config.secret),
             counters: Counters::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             state: State::Loading,
@@ -287,6 +299,7 @@ impl FrontEnd {
             dialog_watches: BTreeMap::new(),
             service_addresses: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
+            waiters: Waiters::default(),
             querying: BTreeMap::new(),
             timers: Timers::new(),
             outputs: VecDeque::new(),
@@ -499,6 +512,14 @@ impl FrontEnd {
                 self.page_read(owner, device, Some(messages))
             }
             (Querying::CallLog(token), Ok(Rows::Calls(calls))) => self.call_log_read(token, calls),
+            (Querying::Objects(token), Ok(Rows::Objects(rows))) => {
+                self.answer_call(token, Answer::Objects(rows))
+            }
+            (Querying::ObjectsBehind(id), Ok(Rows::Objects(rows))) => self.looked_behind(id, &rows),
+            (Querying::Photo(token), Ok(Rows::Photo(photo))) => self.answer_call(token, Answer::Photo(photo)),
+            (Querying::ReplicationState(token), Ok(Rows::ReplicationState(state))) => {
+                self.answer_call(token, Answer::ReplicationState(state))
+            }
             (what, Ok(_)) => unreachable!("storage answers the question that was asked: {}", what.name()),
             (what, Err(error)) => {
                 self.storage_healthy = false;
@@ -513,9 +534,16 @@ impl FrontEnd {
                     Querying::Users => {
                         self.timers.insert(self.now.monotonic + LOAD_AGAIN_AFTER, Due::LoadAgain);
                     }
-                    Querying::CallLog(token) => {
+                    Querying::CallLog(token)
+                    | Querying::Objects(token)
+                    | Querying::Photo(token)
+                    | Querying::ReplicationState(token) => {
                         let refusal = crate::admin::Refusal::Storage(describe(&error));
                         self.answer_call(token, Answer::Refused(refusal));
+                    }
+                    Querying::ObjectsBehind(id) => {
+                        let refusal = crate::admin::Refusal::Storage(describe(&error));
+                        self.end_wait(id, Answer::Refused(refusal));
                     }
                     Querying::Page { owner, device } => self.page_read(owner, device, None),
                 }
@@ -567,6 +595,7 @@ impl FrontEnd {
                 Due::Abroad(id) => self.abroad_due(id),
                 Due::AbroadIdle(id) => self.abroad_idle(id),
                 Due::RulesChange(user) => self.rules_changed(user),
+                Due::ObjectsWaited(id) => self.end_wait(id, Answer::ObjectsBehind(false)),
             }
         }
     }
@@ -696,6 +725,9 @@ impl Querying {
         match self {
             Querying::Users => "users",
             Querying::CallLog(_) => "calls",
+            Querying::Objects(_) | Querying::ObjectsBehind(_) => "objects",
+            Querying::Photo(_) => "photo",
+            Querying::ReplicationState(_) => "replication state",
             Querying::Page { .. } => "messages",
         }
     }

@@ -11,12 +11,14 @@
 //! - `people`, `elsewhere`: who takes part, and what passes between people of other organisations and ours;
 //! - `messaging`: MESSAGE, committed before it is accepted, and its delivery;
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
+//! - `accounts`: names, passwords and tokens for the sign-in over the web; `feed`: what the replicator and the address book read;
 //! - `replica`: what Directors may know of our accounts;
 //! - `http`: requests of clients over HTTP; `documents`: contact lists and rules that users keep here, XCAP;
 //! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
 //! What this crate is not: it opens nothing and knows no socket, no database, no other role.
 
+mod accounts;
 pub mod admin;
 mod admission;
 mod binding;
@@ -27,6 +29,7 @@ mod documents;
 mod elsewhere;
 mod events;
 mod explain;
+mod feed;
 mod frontend;
 mod http;
 mod messaging;

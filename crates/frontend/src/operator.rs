@@ -7,7 +7,7 @@ use directory::{
 use node::{CallToken, Flow, Level, Outcome, Output};
 use presence::Manual;
 use rand::Rng;
-use records::{Change, UserRecord};
+use records::{Change, Query, UserRecord};
 use sip_message::digest::{Algorithm, Ha1, ha1};
 
 use crate::admin::{
@@ -17,7 +17,7 @@ use crate::config::Adjustable;
 use crate::documents::services::SERVER_LIST_USER;
 use crate::documents::write::Waiting;
 use crate::elsewhere::hop_to;
-use crate::frontend::{FrontEnd, Persisting, State};
+use crate::frontend::{FrontEnd, Persisting, Querying, State};
 use crate::presence::manual::chosen;
 use crate::users::Account;
 
@@ -171,6 +171,46 @@ impl FrontEnd {
                 self.read_call_log(token, address, *before, *missed_only, *limit)?;
                 Begun::Query
             }
+            Call::ReplicationState => {
+                self.query(Query::ReplicationState, Querying::ReplicationState(token));
+                Begun::Query
+            }
+            Call::KnownUsers { after, limit } => {
+                Begun::Answer(Answer::KnownUsers(self.known_users(*after, *limit)))
+            }
+            Call::Objects { after, limit } => {
+                self.read_objects(token, *after, *limit);
+                Begun::Query
+            }
+            Call::WaitForObjects { after } => {
+                self.wait_for_objects(token, *after)?;
+                Begun::Query
+            }
+            Call::Photo(digest) => {
+                self.query(Query::Photo(*digest), Querying::Photo(token));
+                Begun::Query
+            }
+            Call::PruneObjects { before_unix_ms } => {
+                Begun::Change(Change::PruneObjects { before_unix_ms: *before_unix_ms })
+            }
+            Call::IssueToken { user, lifetime, signed_in_unix_ms } => {
+                Begun::Answer(Answer::IssuedToken(self.issue_token(*user, *lifetime, *signed_in_unix_ms)?))
+            }
+            Call::JudgeToken(token) => {
+                Begun::Answer(Answer::TokenHolder(Box::new(self.token_holder(&token.0)?)))
+            }
+            Call::RevokeTokens(whom) => Begun::Change(Change::RevokeTokens {
+                user: self.whom(whom)?.user.id,
+                since_unix_ms: self.tokens_since_now().0,
+            }),
+            // Answered by the next steps.
+            Call::Replicate(_)
+            | Call::FindForSignIn(_)
+            | Call::CheckPassword { .. }
+            | Call::AddAppPassword { .. }
+            | Call::ListAppPasswords(_)
+            | Call::RemoveAppPassword { .. }
+            | Call::CheckAppPassword { .. } => return Err(Refusal::Busy),
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
             Call::TraceStart(request) => {
@@ -238,11 +278,13 @@ impl FrontEnd {
         }
         match change {
             Change::AddUser { user, .. } => {
+                self.objects_changed();
                 let id = user.id;
                 self.load_user(UserRecord::fresh(user));
                 self.rows_come_home(id);
             }
             Change::SetUserState { user, state, .. } => {
+                self.objects_changed();
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.state = state;
                     self.replica.changed(self.now.monotonic, user);
@@ -272,6 +314,7 @@ impl FrontEnd {
             Change::AddCertificate { user, certificate } => self.certificate_added(user, certificate),
             Change::RemoveCertificate { user, digest } => self.certificate_removed(user, &digest),
             Change::RemoveUser { user, .. } => {
+                self.objects_changed();
                 self.end_calls_of(user);
                 self.cut_off(user);
                 self.rows_leave_home(user);
@@ -282,6 +325,7 @@ impl FrontEnd {
                     self.release_services(user, gone.documents.services());
                 }
             }
+            Change::RevokeTokens { user, since_unix_ms } => self.tokens_revoked(user, since_unix_ms),
             Change::SetCallSettings { user, settings } => self.set_call_settings(user, settings),
             Change::SetManual { user, manual } => self.set_manual(user, manual),
             _ => {}

@@ -4,6 +4,7 @@
 //! - [`Authenticator`]: challenges, and judges what answers them, over the [`Accounts`] of its caller;
 //! - [`credentials_for`], [`offer`]: what a request brings, and what its client can do;
 //! - [`guard`]: whether a password may be asked of the organisation's directory, so that it locks nobody out;
+//! - [`token`]: what a signed-in person's client shows instead of a password;
 //! - [`replica`]: what a home lets a Director know of its accounts, as text;
 //! - [`AddressKey`]: an address as a request writes it, for a lookup.
 //!
@@ -16,6 +17,7 @@ pub mod guard;
 mod nonce;
 pub mod replica;
 mod throttle;
+pub mod token;
 
 use directory::{DigestSecrets, UserId};
 

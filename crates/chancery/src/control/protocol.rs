@@ -228,6 +228,10 @@ pub(crate) enum RefusalKind {
     WeakPassword,
     /// The certificate is somebody's already, has ended, is one too many, or is not there.
     Certificate,
+    /// The name, the password or the token signs nobody in.
+    SignIn,
+    /// The app password is one too many, or is not there, or its label cannot be.
+    AppPassword,
     /// Calls cannot go that way.
     CallSetting,
     Storage,
@@ -567,7 +571,19 @@ impl AnswerLine {
                 AnswerLine::Contacts { groups: groups.into_iter().map(GroupLine::from).collect() }
             }
             Answer::Access(access) => AnswerLine::Access(AccessLine::from(access)),
-            Answer::Http(_) => unreachable!("the control socket makes no such call"),
+            Answer::Http(_)
+            | Answer::Replicated(_)
+            | Answer::ReplicationState(_)
+            | Answer::KnownUsers(_)
+            | Answer::Objects(_)
+            | Answer::ObjectsBehind(_)
+            | Answer::Photo(_)
+            | Answer::SignInFacts(_)
+            | Answer::IssuedToken(_)
+            | Answer::TokenHolder(_)
+            | Answer::IssuedAppPassword(_)
+            | Answer::AppPasswords(_)
+            | Answer::Holder(_) => unreachable!("the control socket makes no such call"),
             Answer::Explanation(explanation) => AnswerLine::Explanation(ExplanationLine::from(explanation)),
             Answer::TraceStarted { id, subject, duration } => {
                 AnswerLine::TraceStarted { trace: id.0, follows: subject.into(), seconds: duration.as_secs() }
@@ -619,6 +635,16 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::NoSuchContact { .. } => RefusalKind::NoSuchContact,
         Refusal::Document { .. } => RefusalKind::Document,
         Refusal::Busy => RefusalKind::Busy,
+        Refusal::NoSuchId | Refusal::NobodyOfThatName => RefusalKind::NoSuchUser,
+        Refusal::Disabled
+        | Refusal::WrongPassword
+        | Refusal::SlowDown { .. }
+        | Refusal::Token(_)
+        | Refusal::OfDirectory(_) => RefusalKind::SignIn,
+        Refusal::TooManyAppPasswords(_) | Refusal::NoSuchAppPassword | Refusal::BadLabel => {
+            RefusalKind::AppPassword
+        }
+        Refusal::TooManyWait => RefusalKind::Busy,
         Refusal::TooManyTraces => RefusalKind::TooManyTraces,
         Refusal::NoSuchTrace => RefusalKind::NoSuchTrace,
     }

@@ -1,16 +1,29 @@
 //! What an administrator can ask of a running front end, and what it answers. The command line and the Console speak
 //! JSON to their users; here are the typed calls behind it.
 
+mod accounts;
+mod replication;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
 use directory::{
-    CERTIFICATES_PER_USER_MAX, CertificateDigest, ClientCertificate, PermissionChange, Permissions, Role,
-    SipAddress, UserState,
+    APP_PASSWORDS_PER_USER_MAX, CERTIFICATES_PER_USER_MAX, CertificateDigest, ClientCertificate,
+    LABEL_CHARACTERS_MAX, PermissionChange, Permissions, PhotoDigest, Purpose, Role, SipAddress, UserId,
+    UserState,
 };
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
 use presence::{DeviceState, Level, Manual, ManualState, Note, State};
-use records::{CallSettings, StoredCall};
+use records::{CallSettings, ObjectRow, Revision, StoredCall};
+
+pub use accounts::{
+    AppPasswordLine, Holder, IssuedAppPassword, IssuedToken, Secret, SignInFacts, TokenHolder, Way, Whom,
+};
+pub use replication::{
+    AccountRefusal, Batch, FromDirectory, KNOWN_USERS_MAX, KnownUser, OBJECTS_MAX, OBJECTS_WAIT_SECONDS,
+    RefusedAccount, Replicated,
+};
 
 use crate::config::Adjustable;
 use crate::trace::{TraceId, TracePage, TraceRequest, TraceSubject};
@@ -123,6 +136,91 @@ pub enum Call {
         /// What it may see; `None` leaves it to wider rules and the policy.
         level: Option<Level>,
     },
+    /// A step of replication from the organisation's directory. One is under way at a time; another one is refused as
+    /// [`Refusal::Busy`].
+    Replicate(Box<Batch>),
+    /// What the replicator had to remember.
+    ReplicationState,
+    /// Lists all accounts, local and of the directory, in order of their ids.
+    KnownUsers {
+        /// Only behind this one (for paging).
+        after: Option<UserId>,
+        /// At most this many, and [`KNOWN_USERS_MAX`].
+        limit: usize,
+    },
+    /// What objects of the directory were and are, in order of their revisions.
+    Objects {
+        /// The last one already known; 0 is the beginning.
+        after: Revision,
+        /// At most this many, and [`OBJECTS_MAX`].
+        limit: u32,
+    },
+    /// Is answered as soon as there may be something behind a revision, or when [`OBJECTS_WAIT_SECONDS`] are over.
+    WaitForObjects {
+        /// The last one already known.
+        after: Revision,
+    },
+    /// A photo, as the directory had it.
+    Photo(PhotoDigest),
+    /// Drops what objects were before a time; see [`records::Change::PruneObjects`].
+    PruneObjects {
+        /// In milliseconds since 1970.
+        before_unix_ms: u64,
+    },
+    /// Who signs in by a name: a SIP address, an alias, or a name that the directory has for its owner (`corp\\alice`, `alice@REALM`), in
+    /// any case of letters.
+    FindForSignIn(String),
+    /// Whether this is a local account's password. Wrong ones are counted and slowed.
+    CheckPassword {
+        /// Whose.
+        user: UserId,
+        /// As it was typed.
+        password: Secret,
+        /// Where it came from.
+        source: IpAddr,
+    },
+    /// Makes a token for somebody who has proved who it is.
+    IssueToken {
+        /// Whom it is to sign in.
+        user: UserId,
+        /// For how long.
+        lifetime: Duration,
+        /// When its owner signed in, where the token renews another; `None` is now. In milliseconds since 1970.
+        signed_in_unix_ms: Option<u64>,
+    },
+    /// Whom a token signs in.
+    JudgeToken(Secret),
+    /// Tokens that were issued so far sign nobody in; what was made with them ends.
+    RevokeTokens(Whom),
+    /// Makes an app password, shown once.
+    AddAppPassword {
+        /// Whom it is to sign in.
+        user: Whom,
+        /// What its owner calls it.
+        label: String,
+        /// What it opens.
+        purpose: Purpose,
+    },
+    /// Lists somebody's app passwords, the oldest first.
+    ListAppPasswords(Whom),
+    /// Takes an app password back; what was made with it ends.
+    RemoveAppPassword {
+        /// Whose.
+        user: Whom,
+        /// Its user name.
+        username: String,
+    },
+    /// Whom an app password signs in (Basic authentication, RFC 7617, of what knows no Digest). Wrong ones are counted and slowed.
+    CheckAppPassword {
+        /// The user name, alone or with `@` and its realm.
+        username: String,
+        /// As it was sent.
+        password: Secret,
+        /// What it must open.
+        purpose: Purpose,
+        /// Where it came from.
+        source: IpAddr,
+    },
     /// A request of a client over HTTP. Nobody has authorised it: the node does, and answers with [`Answer::Http`].
     Http(Box<HttpRequest>),
 }
@@ -226,6 +324,30 @@ pub enum Answer {
     },
     /// To `TracePoll`.
     Trace(TracePage),
+    /// To `Replicate`.
+    Replicated(Replicated),
+    /// To `ReplicationState`: `None` where nothing was replicated yet.
+    ReplicationState(Option<Vec<u8>>),
+    /// To `KnownUsers`.
+    KnownUsers(Vec<KnownUser>),
+    /// To `Objects`.
+    Objects(Vec<ObjectRow>),
+    /// To `WaitForObjects`: whether there may be something.
+    ObjectsBehind(bool),
+    /// To `Photo`: `None` where there is no such photo.
+    Photo(Option<Vec<u8>>),
+    /// To `FindForSignIn`.
+    SignInFacts(Box<SignInFacts>),
+    /// To `IssueToken`.
+    IssuedToken(IssuedToken),
+    /// To `JudgeToken`.
+    TokenHolder(Box<TokenHolder>),
+    /// To `AddAppPassword`.
+    IssuedAppPassword(Box<IssuedAppPassword>),
+    /// To `ListAppPasswords`.
+    AppPasswords(Vec<AppPasswordLine>),
+    /// To `CheckAppPassword`.
+    Holder(Box<Holder>),
     /// Not done.
     Refused(Refusal),
 }
@@ -239,6 +361,42 @@ pub enum Refusal {
     /// There is no such account.
     #[error("there is no user {0}")]
     NoSuchUser(SipAddress),
+    /// There is no account of that id.
+    #[error("there is no such user")]
+    NoSuchId,
+    /// Nobody signs in by that name; or several would.
+    #[error("nobody signs in by that name")]
+    NobodyOfThatName,
+    /// The account may not be used.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The password is wrong, or there is none.
+    #[error("wrong password")]
+    WrongPassword,
+    /// Too many wrong passwords came before; this one was not looked at.
+    #[error("too many wrong passwords; wait {wait_seconds} s")]
+    SlowDown {
+        /// In whole seconds, at least 1.
+        wait_seconds: u64,
+    },
+    /// The token signs nobody in.
+    #[error("{0}")]
+    Token(sign_in::token::TokenError),
+    /// The user has as many app passwords as may be.
+    #[error("{0} has {APP_PASSWORDS_PER_USER_MAX} app passwords already")]
+    TooManyAppPasswords(SipAddress),
+    /// The user has no such app password.
+    #[error("there is no such app password")]
+    NoSuchAppPassword,
+    /// What an app password is called does not fit into a list.
+    #[error("a label has 1 to {LABEL_CHARACTERS_MAX} characters, none of them a control character")]
+    BadLabel,
+    /// An account of the directory has no password here.
+    #[error("{0} follows the organisation's directory: its password is changed there")]
+    OfDirectory(SipAddress),
+    /// As many calls wait as may.
+    #[error("too many calls wait for changes of the directory")]
+    TooManyWait,
     /// The domain is not ours.
     #[error("{domain} is not a SIP domain of this server (its domains: {})", ours.join(", "))]
     ForeignDomain {
@@ -543,6 +701,26 @@ impl std::fmt::Debug for Call {
             Call::SetAccess { user, subject, level } => {
                 write!(f, "SetAccess({user}, {subject:?}, {level:?})")
             }
+            Call::Replicate(batch) => {
+                write!(f, "Replicate({} users, {} objects)", batch.users.len(), batch.objects.len())
+            }
+            Call::ReplicationState => f.write_str("ReplicationState"),
+            Call::KnownUsers { .. } => f.write_str("KnownUsers"),
+            Call::Objects { after, .. } => write!(f, "Objects({})", after.0),
+            Call::WaitForObjects { after } => write!(f, "WaitForObjects({})", after.0),
+            Call::Photo(digest) => write!(f, "Photo({digest})"),
+            Call::PruneObjects { before_unix_ms } => write!(f, "PruneObjects({before_unix_ms})"),
+            Call::FindForSignIn(_) => f.write_str("FindForSignIn"),
+            Call::CheckPassword { user, .. } => write!(f, "CheckPassword({})", user.0),
+            Call::IssueToken { user, lifetime, .. } => write!(f, "IssueToken({}, {lifetime:?})", user.0),
+            Call::JudgeToken(_) => f.write_str("JudgeToken"),
+            Call::RevokeTokens(user) => write!(f, "RevokeTokens({user})"),
+            Call::AddAppPassword { user, purpose, .. } => {
+                write!(f, "AddAppPassword({user}, {})", purpose.name())
+            }
+            Call::ListAppPasswords(user) => write!(f, "ListAppPasswords({user})"),
+            Call::RemoveAppPassword { user, username } => write!(f, "RemoveAppPassword({user}, {username})"),
+            Call::CheckAppPassword { .. } => f.write_str("CheckAppPassword"),
             Call::Http(request) => write!(f, "Http({})", request.method),
         }
     }
