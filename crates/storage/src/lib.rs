@@ -341,6 +341,12 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             "(call_settings)",
             "(ring_also)",
             "(documents)",
+            "(certificates)",
+            "(aliases)",
+            "(directory_accounts)",
+            "(app_passwords)",
+            "(objects)",
+            "(replication)",
         ],
     };
     for table in tables {
