@@ -341,12 +341,6 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             "(call_settings)",
             "(ring_also)",
             "(documents)",
-            "(certificates)",
-            "(aliases)",
-            "(directory_accounts)",
-            "(app_passwords)",
-            "(objects)",
-            "(replication)",
         ],
     };
     for table in tables {

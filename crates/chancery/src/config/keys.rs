@@ -1,6 +1,8 @@
 //! Every key of the configuration, with its default and its documentation. The reader, the template and the manual
 //! agree because a test holds them against this table.
 
+use super::directory_keys::{ADDRESS_BOOK, ATTRIBUTES, DIRECTORY, GROUPS, NUMBERS, SIGN_IN, WEB};
+
 /// A section of the file.
 pub(super) struct Section {
     /// As written in brackets; empty for the top of the file.
@@ -264,6 +266,13 @@ pub(super) const SECTIONS: &[Section] = &[
             doc: "Where to serve them, such as [\"0.0.0.0:8443\", \"[::]:8443\"]; [] switches it off.",
         }],
     },
+    WEB,
+    SIGN_IN,
+    DIRECTORY,
+    ATTRIBUTES,
+    GROUPS,
+    NUMBERS,
+    ADDRESS_BOOK,
     Section {
         name: "registration",
         repeats: false,

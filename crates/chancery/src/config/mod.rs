@@ -5,6 +5,8 @@
 //! Whatever [`Settings::load`] returns is right in itself; whether the world agrees with it (files, ports,
 //! certificates) is for `chancery check` and `chancery serve` to find out.
 
+mod directory;
+mod directory_keys;
 mod keys;
 mod problem;
 mod read;
@@ -13,13 +15,15 @@ mod template;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use directory::{DomainName, Permissions};
+use ::directory::numbers::NumberSettings;
+use ::directory::{DomainName, Permissions};
 use federation::{HostPort, TrustedServer};
 use frontend::{
     AuthenticationPolicy, CallPolicy, FederationPolicy, MessagingLimits, PresencePolicy, RegistrationLimits,
 };
 use node::{Side, Transport};
 
+pub(crate) use directory::{AddressBookSettings, DirectorySettings, SignInSettings, WebSettings};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use template::{Filling, template};
 
@@ -59,6 +63,14 @@ pub(crate) struct Settings {
     pub(crate) http_addresses: Vec<SocketAddr>,
     /// Where clients are served over HTTPS; may be empty.
     pub(crate) https_addresses: Vec<SocketAddr>,
+    /// Sign-in and address book.
+    pub(crate) web: WebSettings,
+    pub(crate) sign_in: SignInSettings,
+    /// Where accounts follow one.
+    pub(crate) directory: Option<Box<DirectorySettings>>,
+    /// Checked.
+    pub(crate) numbers: NumberSettings,
+    pub(crate) address_book: AddressBookSettings,
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
@@ -232,6 +244,10 @@ impl Settings {
             ("[messaging]", self.messaging == new.messaging),
             ("[presence]", self.presence == new.presence),
             ("[calls]", self.calls == new.calls),
+            ("[sign_in]", self.sign_in == new.sign_in),
+            ("[directory]", self.directory == new.directory || !self.follows_directory(new)),
+            ("[numbers]", self.numbers == new.numbers),
+            ("[address_book]", self.address_book == new.address_book),
             ("[remote_access]", self.remote_access == new.remote_access),
             ("[dns]", self.dns == new.dns),
             ("[limits]", self.limits == new.limits),
@@ -248,6 +264,7 @@ impl Settings {
 
     /// Takes over from `new` what [`Settings::changed_at_run_time`] names.
     pub(crate) fn take_over(&mut self, new: Settings) {
+        let follows = self.follows_directory(&new);
         self.tls = new.tls;
         self.tls_outside = new.tls_outside;
         self.registration = new.registration;
@@ -256,6 +273,10 @@ impl Settings {
         self.presence = new.presence;
         self.calls = new.calls;
         self.dns = new.dns;
+        self.sign_in = new.sign_in;
+        self.directory = if follows { new.directory } else { self.directory.take() };
+        self.numbers = new.numbers;
+        self.address_book = new.address_book;
         self.limits = new.limits;
         self.log.level = new.log.level;
         self.remote_access = new.remote_access;
@@ -267,6 +288,12 @@ impl Settings {
             self.trusted_servers = new.trusted_servers;
             self.access_edge.next_hops = new.access_edge.next_hops;
         }
+    }
+
+    /// Whether what a running server follows is another directory, or another part of it, but a directory all the same: its
+    /// thread is there.
+    fn follows_directory(&self, new: &Settings) -> bool {
+        self.directory.is_some() && new.directory.is_some()
     }
 
     /// A Director is made with its route, and where it is policy that counts there is none.
@@ -302,6 +329,8 @@ impl Settings {
         compare("[access_edge] token_key_file", keys(self) == keys(new));
         compare("[http]", self.http_addresses == new.http_addresses);
         compare("[https]", self.https_addresses == new.https_addresses);
+        compare("[web]", self.web == new.web);
+        compare("[directory]", self.directory == new.directory || self.follows_directory(new));
         compare("[log] format", self.log.format == new.log.format);
         sections
     }

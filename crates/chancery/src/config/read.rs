@@ -43,7 +43,7 @@ const SIMILARITY_MIN: f64 = 0.85;
 /// One wrong, missing or swapped letter is forgiven for each so many.
 const LETTERS_PER_SLIP: usize = 3;
 
-const SECONDS_PER_DAY: u64 = 24 * 3600;
+pub(super) const SECONDS_PER_DAY: u64 = 24 * 3600;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 pub(super) fn settings(text: &str, file: &Path, folder: &Path) -> Result<Settings, ConfigError> {
@@ -102,9 +102,10 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
     let https = root.table("https");
     let https_addresses: Vec<SocketAddr> =
         https.strings("listen").iter().filter_map(|v| https.address("listen", v)).collect();
+    let web = super::directory::web(&root.table("web"), &host);
     let is_secure_on = |side| listeners.iter().any(|l| l.side == side && l.transport.is_secure());
-    let tls =
-        tls_files(root, "tls", "server", folder, !https_addresses.is_empty() || is_secure_on(Side::Inside));
+    let serves_https = !https_addresses.is_empty() || !web.addresses.is_empty();
+    let tls = tls_files(root, "tls", "server", folder, serves_https || is_secure_on(Side::Inside));
     let tls_outside = tls_files(root, "tls_outside", "outside", folder, true);
     let tls_outside = tls_outside.filter(|_| is_secure_on(Side::Outside));
     let director = director(&root.table("director"), role);
@@ -126,6 +127,11 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         access_edge,
         http_addresses,
         https_addresses,
+        web,
+        sign_in: super::directory::sign_in(&root.table("sign_in"), folder),
+        directory: super::directory::directory(root, folder, role).map(Box::new),
+        numbers: super::directory::numbers(&root.table("numbers")),
+        address_book: super::directory::address_book(&root.table("address_book")),
         registration: registration(&root.table("registration")),
         authentication: authentication(&root.table("authentication")),
         messaging: messaging(&root.table("messaging")),
@@ -510,7 +516,7 @@ fn is_level_directive(directive: &str) -> bool {
 }
 
 /// A host for Via: a DNS name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => DomainName::parse(text).is_ok(),
@@ -561,21 +567,29 @@ impl Document<'_> {
     }
 
     fn report_unknown(&self, root: &Table<'_>) {
-        root.report_unknown_keys(SECTIONS.iter().map(|s| s.name).filter(|name| !name.is_empty()));
+        root.report_unknown_keys(subsections(""));
         for section in SECTIONS.iter().filter(|s| !s.name.is_empty()) {
             let tables = match section.repeats {
                 true => root.tables(section.name),
                 false => vec![root.table(section.name)],
             };
             for table in tables {
-                table.report_unknown_keys([]);
+                table.report_unknown_keys(subsections(section.name));
             }
         }
     }
 }
 
+/// The sections within one, by the last part of their names; the whole file has those without a dot.
+fn subsections(outer: &'static str) -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().filter_map(move |section| match outer {
+        "" => Some(section.name).filter(|name| !name.is_empty() && !name.contains('.')),
+        _ => section.name.strip_prefix(outer)?.strip_prefix('.'),
+    })
+}
+
 /// A section of the file; every look at an absent one finds nothing.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     document: &'a Document<'a>,
     section: &'static str,
     table: Option<&'a DeTable<'a>>,
@@ -592,7 +606,12 @@ impl<'a> Table<'a> {
                 continue;
             }
             let elsewhere = SECTIONS.iter().find(|s| s.keys.iter().any(|k| k.name == name));
-            let mend = match (nearest(name, known.iter().copied()), elsewhere) {
+            let near = nearest(name, known.iter().copied());
+            let mend = match (near, elsewhere) {
+                // One letter less is a slip, and no section that was forgotten.
+                (Some(near), Some(_)) if strsim::damerau_levenshtein(name, near) == 1 => {
+                    format!("did you mean `{near}`?")
+                }
                 (_, Some(section)) if section.name.is_empty() => {
                     format!("`{name}` belongs above the first section")
                 }
@@ -611,7 +630,7 @@ impl<'a> Table<'a> {
     }
 
     /// Notes a problem; always `None`, for use at the end of a chain.
-    fn problem<T>(
+    pub(super) fn problem<T>(
         &self,
         at: Range<usize>,
         key: &str,
@@ -628,7 +647,7 @@ impl<'a> Table<'a> {
         Some((value.get_ref(), value.span()))
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.get(key).is_some())
     }
 
@@ -638,7 +657,7 @@ impl<'a> Table<'a> {
     }
 
     /// Where the key stands, or its section.
-    fn key_at(&self, key: &str) -> Range<usize> {
+    pub(super) fn key_at(&self, key: &str) -> Range<usize> {
         self.table.and_then(|table| table.get_key_value(key)).map_or(self.at.clone(), |(key, _)| key.span())
     }
 
@@ -653,15 +672,19 @@ impl<'a> Table<'a> {
         self.has(key)
     }
 
-    fn table(&self, section: &'static str) -> Table<'a> {
-        let none = Table { document: self.document, section, table: None, at: 0..0 };
-        let Some(value) = self.table.and_then(|table| table.get(section)) else { return none };
+    pub(super) fn table(&self, section: &'static str) -> Table<'a> {
+        let none = || Table { document: self.document, section, table: None, at: 0..0 };
+        let (outer, name) = match section.rsplit_once('.') {
+            Some((outer, name)) if self.section.is_empty() => (&self.table(outer), name),
+            _ => (self, section),
+        };
+        let Some(value) = outer.table.and_then(|table| table.get(name)) else { return none() };
         match value.get_ref().as_table() {
-            Some(table) => Table { table: Some(table), at: value.span(), ..none },
+            Some(table) => Table { table: Some(table), at: value.span(), ..none() },
             None => {
                 let mend = format!("write a line [{section}] and the section's keys below it");
-                self.problem::<()>(value.span(), section, "must be a section", Some(&mend));
-                none
+                outer.problem::<()>(value.span(), name, "must be a section", Some(&mend));
+                none()
             }
         }
     }
@@ -682,7 +705,7 @@ impl<'a> Table<'a> {
         tables.collect()
     }
 
-    fn string(&self, key: &str) -> Option<(String, Range<usize>)> {
+    pub(super) fn string(&self, key: &str) -> Option<(String, Range<usize>)> {
         let (value, at) = self.get(key)?;
         match value.as_str() {
             Some(text) => Some((text.to_owned(), at)),
@@ -690,7 +713,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn strings(&self, key: &str) -> Vec<(String, Range<usize>)> {
+    pub(super) fn strings(&self, key: &str) -> Vec<(String, Range<usize>)> {
         let Some((value, at)) = self.get(key) else { return Vec::new() };
         let wanted = "a list of strings, such as [\"a\", \"b\"]";
         let Some(array) = value.as_array() else {
@@ -704,7 +727,65 @@ impl<'a> Table<'a> {
         strings.collect()
     }
 
-    fn integer(&self, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
+    /// A list, or one string as a list of one.
+    pub(super) fn string_or_strings(&self, key: &str) -> Vec<(String, Range<usize>)> {
+        match self.get(key) {
+            Some((value, at)) if value.is_str() => {
+                value.as_str().map(|text| (text.to_owned(), at)).into_iter().collect()
+            }
+            _ => self.strings(key),
+        }
+    }
+
+    /// A list of tables in braces.
+    pub(super) fn inline_tables(&self, key: &str) -> Vec<Table<'a>> {
+        let Some((value, at)) = self.get(key) else { return Vec::new() };
+        let wanted = "a list of tables in braces";
+        let Some(array) = value.as_array() else {
+            self.wrong_type::<()>(key, value, at, wanted);
+            return Vec::new();
+        };
+        let tables = array.iter().filter_map(|item| match item.get_ref().as_table() {
+            Some(table) => Some(Table {
+                document: self.document,
+                section: self.section,
+                table: Some(table),
+                at: item.span(),
+            }),
+            None => self.wrong_type(key, item.get_ref(), item.span(), wanted),
+        });
+        tables.collect()
+    }
+
+    /// A string of a table in braces, which has no keys of the file.
+    pub(super) fn plain(&self, key: &str) -> Option<(String, Range<usize>)> {
+        let value = self.table?.get(key)?;
+        match value.get_ref().as_str() {
+            Some(text) => Some((text.to_owned(), value.span())),
+            None => self.wrong_type(key, value.get_ref(), value.span(), "a string in quotes"),
+        }
+    }
+
+    /// The names of its keys.
+    pub(super) fn names(&self) -> Vec<(String, Range<usize>)> {
+        let names = self.table.into_iter().flatten();
+        names.map(|(key, _)| (key.get_ref().to_string(), key.span())).collect()
+    }
+
+    /// Where it stands.
+    pub(super) fn at(&self) -> Range<usize> {
+        self.at.clone()
+    }
+
+    /// What to write instead of a word that is none of these.
+    pub(super) fn nearest_of(&self, word: &str, known: &[&str]) -> String {
+        match nearest(word, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("known here: {}", known.join(", ")),
+        }
+    }
+
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
         let Some((value, at)) = self.get(key) else { return default };
         let Some(integer) = value.as_integer() else {
             return self.wrong_type(key, value, at, "a whole number without quotes").unwrap_or(default);
@@ -719,11 +800,11 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn seconds(&self, key: &str, range: RangeInclusive<u64>, default: Duration) -> Duration {
+    pub(super) fn seconds(&self, key: &str, range: RangeInclusive<u64>, default: Duration) -> Duration {
         Duration::from_secs(self.integer(key, range, default.as_secs()))
     }
 
-    fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let (text, at) = self.string(key)?;
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*value);
@@ -737,13 +818,13 @@ impl<'a> Table<'a> {
     }
 
     /// A path, absolute or counted from `folder`; `None` where it is absent or empty.
-    fn path(&self, key: &str, folder: &Path) -> Option<PathBuf> {
+    pub(super) fn path(&self, key: &str, folder: &Path) -> Option<PathBuf> {
         let (text, _) = self.string(key)?;
         (!text.is_empty()).then(|| folder.join(text))
     }
 
     /// `"yes"`, which is the default, or `"no"`.
-    fn yes_or_no(&self, key: &str) -> bool {
+    pub(super) fn yes_or_no(&self, key: &str) -> bool {
         self.choice(key, &[("yes", true), ("no", false)]).unwrap_or(true)
     }
 
@@ -776,7 +857,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn address(&self, key: &str, (text, at): &(String, Range<usize>)) -> Option<SocketAddr> {
+    pub(super) fn address(&self, key: &str, (text, at): &(String, Range<usize>)) -> Option<SocketAddr> {
         let example = match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => format!("add the port: \"{ip}:5060\""),
             Ok(IpAddr::V6(ip)) => format!("add brackets and the port: \"[{ip}]:5060\""),

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
+use super::directory::{DirectoryPlaces, DirectoryProof, DirectoryServer};
 use super::keys::{SECTIONS, all_names};
 use super::*;
 
@@ -353,5 +354,97 @@ fn a_dns_server_listens_where_they_all_do_unless_said() {
               help: write "10.0.0.53", or with its port "10.0.0.53:5353"
             chancery.toml:10: dns.servers: "10.0.0.53:0" is no address
               help: write "10.0.0.53", or with its port "10.0.0.53:5353""#]],
+    );
+}
+
+#[test]
+fn a_directory_says_where_it_is_and_who_reads_it() {
+    let of = |keys: &str| parse(&format!("{MINIMAL}[directory]\n{keys}")).unwrap().directory;
+    assert_eq!(of("servers = [\"dc1.corp.example\"]\n"), None, "a kind makes it");
+    let directory = of("kind = \"active-directory\"\ndomain = \"Corp.example\"\naccount = \"svc@corp.example\"\n\
+                        password_file = \"svc.password\"\n[directory.attributes]\nwork_phone = [\"telephoneNumber\", \"ipPhone\"]\n\
+                        pager = \"-\"\ntitle = \"personalTitle\"\n[directory.groups]\ndirectors = \"CN=Directors,DC=corp,DC=example\"\n")
+    .expect("there is one");
+    assert_eq!(
+        directory.places,
+        DirectoryPlaces::Domain(::directory::DomainName::parse("corp.example").unwrap())
+    );
+    assert_eq!(
+        directory.account.proof,
+        DirectoryProof::PasswordFile(Path::new("/etc/chancery/svc.password").into())
+    );
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        directory.attributes,
+        [
+            ("title", names(&["personalTitle"])),
+            ("work_phone", names(&["telephoneNumber", "ipPhone"])),
+            ("pager", Vec::new())
+        ]
+    );
+    assert_eq!(directory.groups.servers.len(), 1);
+    let servers = of("kind = \"ldap\"\nservers = [\"LDAP.example\", \"[::1]:6360\", \"127.0.0.1\"]\naccount = \"cn=reader\"\n\
+                      keytab_file = \"reader.keytab\"\n")
+    .expect("there is one");
+    let server = |host: &str, port| DirectoryServer { host: host.to_owned(), port };
+    let expected = vec![server("ldap.example", None), server("[::1]", Some(6360)), server("127.0.0.1", None)];
+    assert_eq!(servers.places, DirectoryPlaces::Servers(expected, None));
+    check(
+        &format!(
+            "{MINIMAL}[directory]\nkind = \"active-directory\"\nservers = [\"a b\"]\nkeytab_file = \"k\"\npassword_file = \"p\"\n\
+                  [directory.attributes]\ntitel = \"title\"\ntitle = \"a b\"\n[directory.groops]\n"
+        ),
+        expect![[r#"
+            chancery.toml:9: directory.account: nobody is named who reads the directory
+              help: account = "svc-chancery@corp.contoso.example", with password_file or keytab_file
+            chancery.toml:11: directory.servers: "a b" is no server
+              help: write a host, such as "dc1.corp.contoso.example", with its port behind a colon if need be
+            chancery.toml:12: directory.keytab_file: the account has a password_file already
+              help: keep one of the two
+            chancery.toml:15: directory.attributes.titel: there is no such key
+              help: did you mean `title`?
+            chancery.toml:16: directory.attributes.title: "a b" is no attribute
+              help: write the attribute's name, such as "telephoneNumber"
+            chancery.toml:17: directory.groops: there is no such key
+              help: did you mean `groups`?"#]],
+    );
+}
+
+#[test]
+fn another_directory_is_taken_over_where_there_is_one() {
+    let of = |keys: &str| parse(&format!("{MINIMAL}{keys}")).unwrap();
+    let section = "[directory]\nkind = \"ldap\"\naccount = \"a\"\npassword_file = \"p\"\n";
+    let (none, one) = (of(""), of(&format!("{section}domain = \"a.example\"\n")));
+    let other = of(&format!("{section}domain = \"b.example\"\n"));
+    assert_eq!(none.restart_needed_for(&one), ["[directory]"]);
+    assert_eq!(one.changed_at_run_time(&other), ["[directory]"]);
+    let mut in_force = one.clone();
+    in_force.take_over(other.clone());
+    assert_eq!(in_force.directory, other.directory);
+    in_force.take_over(none);
+    assert_eq!(in_force.directory, other.directory, "its thread goes on until a restart");
+}
+
+#[test]
+fn rules_of_numbers_and_levels_of_sight_are_proved() {
+    let numbers =
+        "[numbers]\ncountry_code = \"49\"\nrules = [{ match = \"6(\\\\d{3})\", to = \"+4930$1\" }]\n";
+    let settings = parse(&format!("{MINIMAL}{numbers}")).unwrap().numbers;
+    assert_eq!((settings.country_code.as_deref(), settings.rules.len()), (Some("49"), 1));
+    check(
+        &format!(
+            "{MINIMAL}[numbers]\narea_code = \"30\"\nrules = [{{ match = \"(\", to = \"\", nam = \"x\" }}, {{ to = \"\" }}]\n\
+                  [address_book]\nnobody = [\"home_fone\"]\n[web]\nurl = \"http://a.example\"\n"
+        ),
+        expect![[r#"
+            chancery.toml:10: numbers.area_code: `area_code` needs `country_code`
+            chancery.toml:11: numbers.rules: a rule has no `nam`
+              help: a rule has match, to and name
+            chancery.toml:11: numbers.rules: a rule needs match and to
+              help: write { match = "...", to = "+49..." }
+            chancery.toml:13: address_book.nobody: "home_fone" is no key of [directory.attributes]
+              help: did you mean "home_phone"?
+            chancery.toml:15: web.url: "http://a.example" is no address of a web site
+              help: write https:// and the host, such as "https://sip.contoso.example""#]],
     );
 }
