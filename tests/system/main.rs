@@ -17,6 +17,7 @@ mod https;
 mod identity;
 mod kamailio;
 mod keep_alive;
+mod kerberos;
 mod messages;
 mod namespaces;
 mod oracle;

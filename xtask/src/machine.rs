@@ -13,6 +13,8 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "iproute2",
     "kamailio",
     "kamailio-tls-modules",
+    "krb5-admin-server",
+    "krb5-kdc",
     "krb5-user",
     "ldap-utils",
     "ldb-tools",
@@ -41,6 +43,8 @@ const DEBIAN_PACKAGES: &[&str] = &[
 /// would take the ports, and a machine must not serve files or names because somebody ran tests on it.
 const SERVICES: &[(&str, &[&str])] = &[
     ("kamailio", &["kamailio"]),
+    ("krb5-admin-server", &["krb5-admin-server"]),
+    ("krb5-kdc", &["krb5-kdc"]),
     ("samba", &["smbd", "nmbd"]),
     ("samba-ad-dc", &["samba-ad-dc"]),
     ("slapd", &["slapd"]),

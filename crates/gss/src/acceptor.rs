@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::spnego::{self, Offer};
 use crate::sys::Round;
 use crate::sys::handle::{self, Credentials, Flags, Name, Usage};
 use crate::{Account, ChannelBinding, Error, Fault, Library, sys};
@@ -35,7 +36,7 @@ pub struct Accepted {
     pub principal: String,
     /// What Active Directory says of the account; `None` from other key servers.
     pub account: Option<Account>,
-    /// For the initiator: it proves who we are.
+    /// For the initiator: it proves who we are. Empty if the initiator does not ask for that.
     pub token: Vec<u8>,
     /// Whether the initiator sent the same channel binding as was given, so that nobody stands in the middle. One that
     /// differs is refused ([`Fault::Binding`]), one that is missing is not: many clients send none.
@@ -64,15 +65,27 @@ impl Acceptor {
     /// One token is all that Kerberos needs; an initiator that wants more rounds is refused with [`Fault::Rounds`], so that
     /// nothing needs to be remembered between two requests, and nothing of one can be taken for another's.
     pub fn accept(&self, token: &[u8], binding: Option<&ChannelBinding>) -> Result<Accepted, Error> {
-        const CALL: &str = "gss_accept_sec_context";
+        match spnego::read(token) {
+            Some(Offer::Bare(token)) => self.accept_kerberos(token, binding),
+            Some(Offer::Wrapped { mechanism, token }) => {
+                let accepted = self.accept_kerberos(token, binding)?;
+                Ok(Accepted { token: spnego::complete(mechanism, &accepted.token), ..accepted })
+            }
+            Some(Offer::WithoutToken) => Err(refused(Fault::Rounds, "Kerberos is offered without a token")),
+            Some(Offer::Ntlm) => Err(refused(Fault::Mechanism, "the client offers NTLM")),
+            Some(Offer::Other) => Err(refused(Fault::Mechanism, "the client prefers another mechanism")),
+            None => Err(refused(Fault::Token, "neither a token of Kerberos nor one of SPNEGO")),
+        }
+    }
+
+    fn accept_kerberos(&self, token: &[u8], binding: Option<&ChannelBinding>) -> Result<Accepted, Error> {
         let mut context = handle::Context::new(self.library.0);
         let outcome = context.accept(&self.credentials, binding, token)?;
         if outcome.round == Round::Continue {
-            let text = "the client proposes another mechanism first, and Kerberos only in a further round";
-            return Err(Error::of_ours(CALL, text).because(Fault::Rounds));
+            return Err(refused(Fault::Rounds, "the client wants the three rounds of DCE"));
         }
         if outcome.flags.has(Flags::ANONYMOUS) {
-            return Err(Error::of_ours(CALL, "the client does not say who it is").because(Fault::Identity));
+            return Err(refused(Fault::Identity, "the client does not say who it is"));
         }
         Ok(Accepted {
             principal: outcome.peer.text()?,
@@ -81,6 +94,10 @@ impl Acceptor {
             is_bound: binding.is_some() && outcome.flags.has(Flags::CHANNEL_BOUND),
         })
     }
+}
+
+fn refused(fault: Fault, text: &str) -> Error {
+    Error::of_ours("gss_accept_sec_context", text).because(fault)
 }
 
 impl Accepted {

@@ -30,7 +30,7 @@ pub struct Error {
 pub enum Fault {
     /// The peer's token is malformed, or was changed on its way.
     Token,
-    /// The peer wants another mechanism than Kerberos.
+    /// The peer wants another mechanism than Kerberos first, usually NTLM.
     Mechanism,
     /// The peer wants another round, which is not offered.
     Rounds,
@@ -42,7 +42,8 @@ pub enum Fault {
     Expired,
     /// The clocks of the two sides differ by more than the allowed skew, five minutes unless configured.
     Clock,
-    /// The ticket is for a key that the keytab does not have: an old keytab, another service, another account.
+    /// A key does not fit. Of an acceptor: the ticket is for a key that the keytab does not have (an old keytab, another
+    /// service, another account). Of an initiator: its own key is not the one that the key server has.
     Key,
     /// The peer did not prove who it is, though it had to, or does not say who it is.
     Identity,

@@ -50,7 +50,8 @@ impl Target {
 pub enum Mechanism {
     /// Not at all (RFC 4121): SASL's GSSAPI.
     Kerberos,
-    /// In SPNEGO (RFC 4178): HTTP's Negotiate, SASL's GSS-SPNEGO.
+    /// In SPNEGO (RFC 4178): HTTP's Negotiate, SASL's GSS-SPNEGO. The library says less precisely what went wrong then
+    /// ([`Fault::Other`]).
     Spnego,
 }
 

@@ -27,6 +27,7 @@ mod binding;
 mod error;
 mod initiator;
 pub mod negotiate;
+mod spnego;
 mod sys;
 
 use sys::Api;

@@ -133,8 +133,8 @@ unsafe impl Send for Credentials {}
 unsafe impl Sync for Credentials {}
 
 impl Credentials {
-    /// For Kerberos, bare or within SPNEGO, and for no other mechanism that may be installed. `places` says where keys
-    /// and tickets are, by MIT's names for them: `keytab`, `client_keytab`, `ccache`, `rcache`.
+    /// For Kerberos, and to initiate also for Kerberos within SPNEGO; for no other mechanism that may be installed. `places`
+    /// says where keys and tickets are, by MIT's names for them: `keytab`, `client_keytab`, `ccache`, `rcache`.
     pub(crate) fn acquire(
         api: &'static Api,
         name: Option<&Name>,
@@ -149,8 +149,12 @@ impl Credentials {
         let mut elements: Vec<KeyValue> =
             texts.iter().map(|(key, value)| KeyValue { key: key.as_ptr(), value: value.as_ptr() }).collect();
         let store = KeyValueSet { count: elements.len() as Word, elements: elements.as_mut_ptr() };
-        let mut both = [KERBEROS, SPNEGO];
-        let mechanisms = OidSet { count: both.len(), elements: both.as_mut_ptr() };
+        let mut wanted = [KERBEROS, SPNEGO];
+        let wanted = match usage {
+            Usage::Initiate => &mut wanted[..],
+            Usage::Accept => &mut wanted[..1],
+        };
+        let mechanisms = OidSet { count: wanted.len(), elements: wanted.as_mut_ptr() };
 
         let mut credentials = Credentials { api, raw: null_mut() };
         let mut minor = 0;
@@ -171,6 +175,9 @@ impl Credentials {
         };
         api.judge("gss_acquire_cred_from", major, minor, &KERBEROS)?;
 
+        if matches!(usage, Usage::Accept) {
+            return Ok(credentials);
+        }
         let mut kerberos = [KERBEROS];
         let within_spnego = OidSet { count: kerberos.len(), elements: kerberos.as_mut_ptr() };
         // SAFETY: the credentials are live and no other thread has them yet; the set is copied.

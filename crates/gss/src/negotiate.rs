@@ -12,10 +12,6 @@
 //!
 //! NTLM, which browsers fall back to when they have no ticket, is recognised and refused by name.
 
-mod spnego;
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,7 +20,6 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Semaphore;
 
 use crate::{Accepted, Acceptor, ChannelBinding, Error, Fault};
-use spnego::Offer;
 
 /// What stands in `WWW-Authenticate` of a challenge.
 pub const CHALLENGE: &str = "Negotiate";
@@ -57,7 +52,7 @@ pub struct Negotiate {
 pub enum Outcome {
     /// 401 with [`CHALLENGE`] in `WWW-Authenticate`.
     Challenge,
-    /// Whatever the request asked for, with `answer` in `WWW-Authenticate`.
+    /// Whatever the request asked for, with `answer` in `WWW-Authenticate`, if there is one.
     SignedIn(SignedIn),
     /// 401 without a token, which would invite the client to go on.
     Refused(Refusal),
@@ -71,8 +66,8 @@ pub struct SignedIn {
     pub principal: String,
     /// What Active Directory says of the account.
     pub account: Option<crate::Account>,
-    /// The value of `WWW-Authenticate` that proves the server to the client.
-    pub answer: String,
+    /// The value of `WWW-Authenticate` that proves the server to the client; `None` for a client that does not ask for it.
+    pub answer: Option<String>,
     /// Whether nobody stands between client and server.
     pub is_bound: bool,
 }
@@ -91,8 +86,6 @@ pub struct Refusal {
 pub enum Reason {
     /// Not base64, or longer than [`TOKEN_BYTES_MAX`].
     Malformed,
-    /// NTLM, or another mechanism that is not Kerberos.
-    NoKerberos,
     /// No channel binding, and [`Unbound::Refused`].
     Unbound,
     /// What the library found.
@@ -103,9 +96,6 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::Malformed => "the sign-in token is malformed",
-            Reason::NoKerberos => {
-                "the browser offered NTLM instead of a Kerberos ticket: it has no ticket, or does not trust this address"
-            }
             Reason::Unbound => "the browser does not bind its sign-in to this connection, which is required here",
             Reason::Kerberos(Fault::Binding) => "the sign-in was made for another connection",
             Reason::Kerberos(Fault::Clock) => "the clocks of this computer and the server differ too much",
@@ -114,7 +104,10 @@ impl fmt::Display for Reason {
             Reason::Kerberos(Fault::Key | Fault::Credentials) => {
                 "the server's keytab does not fit the ticket; its administrator has to renew it"
             }
-            Reason::Kerberos(Fault::Mechanism | Fault::Rounds) => "the browser proposes more than Kerberos",
+            Reason::Kerberos(Fault::Mechanism) => {
+                "the browser offered NTLM instead of a Kerberos ticket: it has no ticket, or does not trust this address"
+            }
+            Reason::Kerberos(Fault::Rounds) => "the browser did not send its Kerberos ticket at once",
             Reason::Kerberos(Fault::Token) => "the sign-in token is malformed or was changed on its way",
             Reason::Kerberos(_) => "the Kerberos ticket was not accepted",
         })
@@ -154,7 +147,8 @@ impl From<Accepted> for SignedIn {
     fn from(accepted: Accepted) -> SignedIn {
         SignedIn {
             principal: accepted.account_principal(),
-            answer: format!("{CHALLENGE} {}", STANDARD.encode(&accepted.token)),
+            answer: (!accepted.token.is_empty())
+                .then(|| format!("{CHALLENGE} {}", STANDARD.encode(&accepted.token))),
             account: accepted.account,
             is_bound: accepted.is_bound,
         }
@@ -174,17 +168,31 @@ fn credentials(authorization: &str) -> Option<&str> {
 }
 
 fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
-    let refusal = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
+    let refusal = |detail: &str| Refusal { reason: Reason::Malformed, detail: detail.to_owned() };
     if encoded.len() > TOKEN_BYTES_MAX.div_ceil(3) * 4 {
-        return Err(refusal(Reason::Malformed, "the token is too long"));
+        return Err(refusal("the token is too long"));
     }
-    let token = STANDARD.decode(encoded).map_err(|_| refusal(Reason::Malformed, "the token is no base64"))?;
-    match spnego::offer(&token) {
-        Offer::Ntlm => Err(refusal(Reason::NoKerberos, "the client sent an NTLM message")),
-        Offer::WithoutKerberos => {
-            Err(refusal(Reason::NoKerberos, "the client offers mechanisms, and Kerberos is not the first"))
-        }
-        // Everything else is the library's to judge.
-        Offer::Kerberos | Offer::Unknown => Ok(token),
+    STANDARD.decode(encoded).map_err(|_| refusal("the token is no base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_read_as_http_says() {
+        assert_eq!(credentials("Negotiate YII="), Some("YII="));
+        assert_eq!(credentials("  negotiate   YII=  "), Some("YII="));
+        assert_eq!(credentials("Basic YWxpY2U6"), None);
+        assert_eq!(credentials("Negotiate"), None);
+        assert_eq!(credentials("Negotiateur YII="), None);
+    }
+
+    #[test]
+    fn a_token_is_base64_of_bounded_length() {
+        let reason = |encoded: &str| decode(encoded).map_err(|refusal| refusal.reason);
+        assert_eq!(reason("%%%"), Err(Reason::Malformed));
+        assert_eq!(reason(&STANDARD.encode(vec![0; TOKEN_BYTES_MAX + 3])), Err(Reason::Malformed));
+        assert_eq!(reason(&STANDARD.encode(vec![0; TOKEN_BYTES_MAX])), Ok(vec![0; TOKEN_BYTES_MAX]));
     }
 }
