@@ -197,8 +197,8 @@ fn a_ticket_for_another_key_is_refused() {
             let wrong = open(&other, None, &cast.replays).expect("a keytab");
             assert_eq!(fault(wrong.accept(&token(mechanism), None)), Fault::Key);
         }
-        assert_eq!(fault(open(&other, Some("HTTP"), &cast.replays)), Fault::Key);
-        assert_eq!(fault(open(&realm.file("absent"), None, &cast.replays)), Fault::Credentials);
+        assert_eq!(fault(open(&other, Some("HTTP"), &cast.replays)), Fault::Credentials);
+        assert_eq!(fault(open(&realm.file("absent"), None, &cast.replays)), Fault::Key);
         // The service's key changes, and a person has a ticket for the new one: the old keytab is of no use.
         realm.keytab(&format!("HTTP/{HOST}"));
         let bob = Initiator::new(library(), Identity::Cache(realm.person("bob")));
