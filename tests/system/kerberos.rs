@@ -435,3 +435,71 @@ fn sign_in(domain: &ActiveDirectory, cache: &str, login: &str, password: &str) {
     kinit.stdin.take().expect("a pipe").write_all(format!("{password}\n").as_bytes()).expect("it reads");
     assert!(kinit.wait().expect("it ends").success(), "{login} signs in");
 }
+
+/// A keytab from a password, as `ktpass` makes it.
+fn keytab_of(domain: &ActiveDirectory, login: &str, password: &str, file: &Path) {
+    let mut ktutil = domain
+        .command("ktutil")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("ktutil runs");
+    let lines = format!(
+        "addent -password -p {login}@CORP.EXAMPLE -k 1 -e aes256-cts-hmac-sha1-96\n{password}\nwkt {}\nquit\n",
+        file.display()
+    );
+    ktutil.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");
+    assert!(ktutil.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_keytab_signs_in_to_active_directory() {
+    let Some(domain) = in_domain("kerberos::a_keytab_signs_in_to_active_directory") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (person, file) = (domain.person(), folder.path().join("person.keytab"));
+    keytab_of(&domain, &person.login, &person.password, &file);
+    let account = |file: &Path| {
+        ldap::Kerberos::new(library(), file.to_owned(), format!("{}@CORP.EXAMPLE", person.login))
+    };
+    let authority = ldap::Authority::from_file(&domain.ca()).expect("the domain's CA");
+    let open = |security: ldap::Security| {
+        let address = (domain.ip(), security.default_port()).into();
+        ldap::Connection::open(domain.fact("HOST"), address, security, &authority)
+    };
+    // What a person may change of themselves, and of nobody else.
+    let number = |number: &str| ldap::wire::Modification {
+        operation: ldap::wire::ModifyOperation::Replace,
+        attribute: "telephoneNumber".to_owned(),
+        values: vec![number.as_bytes().to_vec().into()],
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime is made");
+    runtime.block_on(async {
+        let account = account(&file);
+        for (security, digits) in
+            [(ldap::Security::Ldaps, "+14255550111"), (ldap::Security::StartTls, "+14255550112")]
+        {
+            let mut connection = open(security).await.expect("the domain is there");
+            let stranger = connection.modify(&person.dn, &[number(digits)]).await.expect("an answer");
+            assert!(!stranger.is_success(), "{stranger}");
+            account.sign_in(&mut connection).await.expect("the keytab is good");
+            let own = connection.modify(&person.dn, &[number(digits)]).await.expect("an answer");
+            assert!(own.is_success(), "{own}");
+            let other = domain.fact("SYNC_DN");
+            let others = connection.modify(other, &[number(digits)]).await.expect("an answer");
+            assert!(!others.is_success(), "{others}");
+        }
+    });
+    let found = domain.search(&format!("(sAMAccountName={})", person.login), &["telephoneNumber"]);
+    assert!(found.contains("+14255550112"), "{found}");
+
+    let wrong = folder.path().join("wrong.keytab");
+    keytab_of(&domain, &person.login, "not the password", &wrong);
+    runtime.block_on(async {
+        for keytab in [&wrong, &folder.path().join("absent.keytab")] {
+            let mut connection = open(ldap::Security::Ldaps).await.expect("the domain is there");
+            let error = account(keytab).sign_in(&mut connection).await.expect_err("it proves nothing");
+            assert!(matches!(error, ldap::Error::Kerberos(_)), "{error}");
+        }
+    });
+}

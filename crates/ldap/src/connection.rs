@@ -72,7 +72,7 @@ pub struct Connection {
     consumed: usize,
     last_id: i32,
     message_octets_max: usize,
-    channel_binding: Option<Vec<u8>>,
+    certificate_digest: Option<Vec<u8>>,
 }
 
 impl Connection {
@@ -98,7 +98,7 @@ impl Connection {
             consumed: 0,
             last_id: 0,
             message_octets_max: EARLY_MESSAGE_OCTETS_MAX,
-            channel_binding: None,
+            certificate_digest: None,
         };
         if security == Security::StartTls {
             within(host, "StartTLS", HANDSHAKE_TIME, connection.start_tls()).await??;
@@ -220,9 +220,9 @@ impl Connection {
         &self.host
     }
 
-    /// What a SASL mechanism must bind itself to (RFC 5929 §4), with the prefix of its type.
-    pub fn channel_binding(&self) -> Option<&[u8]> {
-        self.channel_binding.as_deref()
+    /// What a SASL mechanism must bind itself to (RFC 5929 §4.1): the digest of the server's certificate.
+    pub fn certificate_digest(&self) -> Option<&[u8]> {
+        self.certificate_digest.as_deref()
     }
 
     pub(crate) fn broken(&self, what: &'static str) -> Error {
@@ -253,7 +253,7 @@ impl Connection {
         let secured = within(&self.host, "TLS", HANDSHAKE_TIME, handshake).await?;
         let tls = secured.map_err(|error| Error::Tls { host: self.host.clone(), error })?;
         let certificates = tls.get_ref().1.peer_certificates();
-        self.channel_binding =
+        self.certificate_digest =
             certificates.and_then(|list| list.first()).and_then(|one| server_end_point(one));
         self.stream = Stream::Tls(Box::new(tls));
         Ok(())

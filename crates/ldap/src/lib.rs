@@ -9,10 +9,12 @@
 pub mod connection;
 mod error;
 mod password;
+mod sasl;
 mod tls;
 pub mod wire;
 
 pub use connection::{Connection, Security};
 pub use error::Error;
 pub use password::{PASSWORD_OCTETS_MAX, Password, PasswordError};
+pub use sasl::Kerberos;
 pub use tls::{Authority, AuthorityError, server_end_point};

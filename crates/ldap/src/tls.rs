@@ -71,13 +71,11 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// What binds an authentication to the server's end of the connection (RFC 5929 §4): the prefix of the type, and the digest of the
+/// What binds an authentication to the server's end of the connection (RFC 5929 §4.1, `tls-server-end-point`): the digest of the
 /// certificate by the algorithm of its signature, SHA-256 in place of older ones. `None` where the RFC defines none.
 pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
-    /// The type, as it stands before the value (RFC 5056 §2.1).
-    const PREFIX: &[u8] = b"tls-server-end-point:";
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let digest = match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
+    Some(match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
         // With MD5 or SHA-1 (RSA, DSA, ECDSA), and with SHA-256.
         "1.2.840.113549.1.1.4"
         | "1.2.840.113549.1.1.5"
@@ -100,8 +98,7 @@ pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
             }
         }
         _ => return None,
-    };
-    Some([PREFIX, &digest].concat())
+    })
 }
 
 #[cfg(test)]
@@ -126,11 +123,11 @@ mod tests {
             (&rcgen::PKCS_ED25519, None),
         ] {
             let token = server_end_point(&certificate(algorithm));
-            assert_eq!(token.as_ref().map(|token| token.len() - "tls-server-end-point:".len()), length);
+            assert_eq!(token.as_ref().map(Vec::len), length);
         }
         let certificate = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
         let token = server_end_point(&certificate).unwrap();
-        assert_eq!(token[21..], Sha256::digest(&certificate)[..]);
+        assert_eq!(token, Sha256::digest(&certificate)[..]);
         assert_eq!(server_end_point(b"no certificate"), None);
     }
 
