@@ -410,10 +410,15 @@ fn active_directory_says_whose_ticket_it_is() {
         finish(negotiation, &accepted.token);
         assert_eq!(fault(acceptor.accept(&token, Some(&certificate()))), Fault::Replay);
     }
-    // The domain does not care how a service is spelt, and its keytabs are spelt as somebody liked.
-    let any = open(&keytab, None, &replays).expect("the keytab is good");
-    let (token, _) = first(&initiator, &target("HTTP", "sip.corp.example"), Mechanism::Spnego, None);
-    any.accept(&token, None).expect("one key, whatever the name");
+    // The domain does not care how a service is spelt, and its keytabs are spelt as somebody liked: here in lower case.
+    for service in [None, Some("http"), Some("HTTP")] {
+        let acceptor = open(&keytab, service, &replays).expect("the keytab is good");
+        for asked in ["http", "HTTP", "Http"] {
+            let (token, _) = first(&initiator, &target(asked, "sip.corp.example"), Mechanism::Spnego, None);
+            acceptor.accept(&token, None).unwrap_or_else(|error| panic!("{asked} at {service:?}: {error}"));
+        }
+    }
+    assert_eq!(fault(open(&keytab, Some("imap"), &replays)), Fault::Credentials);
 }
 
 /// `objectSid` of an answer in LDIF.

@@ -14,8 +14,9 @@ pub struct Keys {
     pub keytab_file: PathBuf,
     /// The service that must have been asked for, for any host: `HTTP`. `None` takes every service of the keytab.
     ///
-    /// Upper and lower case differ, as in the keytab. It separates services by good manners only: all names of an account
-    /// share one key, and the name in a ticket is not protected by it.
+    /// It is found in the keytab as it is, in lower case or in upper case: Active Directory does not tell them apart, and
+    /// keytabs are spelt as somebody liked. It separates services by good manners only: all names of an account share one
+    /// key, and the name in a ticket is not protected by it.
     pub service: Option<String>,
     /// Where the tokens of the last minutes are remembered, so that none is taken twice. The file is made where it is not
     /// there; it must survive a restart, must be ours alone, and serves all acceptors of one account of the domain.
@@ -47,17 +48,23 @@ impl Acceptor {
     /// Reads the keytab. An unreadable one, or one without a key of the service, is [`Fault::Credentials`] or
     /// [`Fault::Key`].
     pub fn open(library: Library, keys: &Keys) -> Result<Acceptor, Error> {
-        let name = match &keys.service {
-            Some(service) => Some(Name::import(library.0, service, &sys::HOST_BASED_SERVICE)?),
-            None => None,
-        };
         let places = [
             ("keytab", path_text("FILE:", &keys.keytab_file)?),
             // The second version of the format: no `fsync` for each token, and of bounded size.
             ("rcache", path_text("file2:", &keys.replay_cache_file)?),
         ];
-        let credentials = Credentials::acquire(library.0, name.as_ref(), Usage::Accept, &places)?;
-        Ok(Acceptor { library, credentials })
+        let open = |service: Option<&str>| {
+            let name = service.map(|service| Name::import(library.0, service, &sys::HOST_BASED_SERVICE));
+            let credentials =
+                Credentials::acquire(library.0, name.transpose()?.as_ref(), Usage::Accept, &places)?;
+            Ok(Acceptor { library, credentials })
+        };
+        let Some(service) = &keys.service else { return open(None) };
+        open(Some(service)).or_else(|error| {
+            let others = [service.to_ascii_lowercase(), service.to_ascii_uppercase()];
+            // As it was asked for is how it is told.
+            others.iter().find_map(|service| open(Some(service)).ok()).ok_or(error)
+        })
     }
 
     /// Judges a token, bare Kerberos (RFC 4121) or SPNEGO (RFC 4178), against the binding of the channel that it came over.
