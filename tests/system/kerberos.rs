@@ -36,7 +36,7 @@ impl Cast {
     }
 
     fn acceptor(&self) -> Acceptor {
-        open(&self.keytab, Some("HTTP"), &self.replays).expect("the keytab is good")
+        open_plain(&self.keytab, Some("HTTP"), &self.replays).expect("the keytab is good")
     }
 
     fn negotiate(&self, unbound: Unbound) -> Negotiate {
@@ -64,6 +64,11 @@ fn open(keytab: &Path, service: Option<&str>, replays: &Path) -> Result<Acceptor
         replay_cache_file: replays.to_owned(),
     };
     Acceptor::open(library(), &keys)
+}
+
+/// The same for a realm that is not Active Directory's.
+fn open_plain(keytab: &Path, service: Option<&str>, replays: &Path) -> Result<Acceptor, Error> {
+    open(keytab, service, replays).map(Acceptor::believing_principals)
 }
 
 fn first(
@@ -118,6 +123,9 @@ fn a_ticket_says_who_it_is() {
             // What nobody signed is no message.
             assert_eq!(fault(context.unwrap(b"unsigned")), Fault::Token);
         }
+        // This key server does not say whose account it is.
+        let strict = open(&cast.keytab, None, &cast.replays).expect("the keytab is good");
+        assert_eq!(fault(strict.accept(&cast.token(Mechanism::Spnego, None), None)), Fault::Identity);
     });
 }
 
@@ -321,6 +329,32 @@ fn a_request_signs_in_by_its_header() {
 }
 
 #[test]
+fn an_acceptor_needs_no_configuration() {
+    const NAME: &str = "kerberos::an_acceptor_needs_no_configuration";
+    const KEYTAB: &str = "CHANCERY_TEST_KEYTAB";
+    const TOKENS: &str = "CHANCERY_TEST_TOKENS";
+    if let (Some(keytab), Some(folder)) = (std::env::var_os(KEYTAB), std::env::var_os(TOKENS)) {
+        let (keytab, folder) = (PathBuf::from(keytab), PathBuf::from(folder));
+        for (file, service) in [("first", None), ("second", Some("HTTP"))] {
+            let token = std::fs::read(folder.join(file)).expect("it was written");
+            let acceptor = open_plain(&keytab, service, &folder.join("replays")).expect("a keytab is enough");
+            assert_eq!(acceptor.accept(&token, None).expect("a ticket").principal, "alice@TEST.EXAMPLE");
+        }
+        return;
+    }
+    in_realm(NAME, |realm| {
+        let cast = Cast::of(realm);
+        for file in ["first", "second"] {
+            std::fs::write(realm.file(file), cast.token(Mechanism::Spnego, None))
+                .expect("the folder is ours");
+        }
+        let mut command = Command::new(this_program());
+        command.env("KRB5_CONFIG", realm.file("absent.conf"));
+        again(NAME, command.env(KEYTAB, &cast.keytab).env(TOKENS, realm.file("")));
+    });
+}
+
+#[test]
 fn curl_signs_in_with_its_ticket() {
     const NAME: &str = "kerberos::curl_signs_in_with_its_ticket";
     if !have("curl") {
@@ -439,6 +473,39 @@ fn sign_in(domain: &ActiveDirectory, cache: &str, login: &str, password: &str) {
         .expect("kinit runs");
     kinit.stdin.take().expect("a pipe").write_all(format!("{password}\n").as_bytes()).expect("it reads");
     assert!(kinit.wait().expect("it ends").success(), "{login} signs in");
+}
+
+#[test]
+fn a_ticket_under_a_borrowed_name_says_whose_it_is() {
+    let Some(domain) = in_domain("kerberos::a_ticket_under_a_borrowed_name_says_whose_it_is") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let keytab = PathBuf::from(domain.fact("KEYTAB"));
+    let acceptor = open(&keytab, Some("HTTP"), &folder.path().join("replays")).expect("the keytab is good");
+    let cache = format!("FILE:{}", folder.path().join("cache").display());
+    let shown = |name: &str, password: &str| {
+        sign_in(&domain, &cache, name, password);
+        let initiator = Initiator::new(library(), Identity::Cache(cache.clone()));
+        let (token, _) = first(&initiator, &target("HTTP", "sip.corp.example"), Mechanism::Spnego, None);
+        let accepted = acceptor.accept(&token, None).expect("a ticket of the domain");
+        (accepted.principal.clone(), accepted.account_principal())
+    };
+
+    // Everybody has two names, of which one is theirs in the domain for good.
+    let person = domain.person();
+    let other = format!("other-{}", person.login);
+    domain.replace(&person.dn, "userPrincipalName", &format!("{other}@{}", person.domain));
+    let (principal, account) = shown(&other, &person.password);
+    assert_eq!(principal, format!("{other}@CORP.EXAMPLE"));
+    assert_eq!(account, format!("{}@CORP.EXAMPLE", person.login));
+
+    // A computer signs in without its `$`, and its ticket reads like a person's.
+    let computer = domain.person();
+    domain.replace(&computer.dn, "userAccountControl", "4096");
+    domain.replace(&computer.dn, "sAMAccountName", &format!("{}$", computer.login));
+    domain.replace(&computer.dn, "userPrincipalName", &format!("host-{}", computer.address()));
+    let (principal, account) = shown(&computer.login, &computer.password);
+    assert_eq!(principal, format!("{}@CORP.EXAMPLE", computer.login));
+    assert_eq!(account, format!("{}$@CORP.EXAMPLE", computer.login));
 }
 
 /// A keytab from a password, as `ktpass` makes it.

@@ -27,6 +27,14 @@ pub struct Keys {
 pub struct Acceptor {
     library: Library,
     credentials: Credentials,
+    names: Names,
+}
+
+/// What is taken for the name of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Accounts,
+    Principals,
 }
 
 /// Who it is.
@@ -35,7 +43,8 @@ pub struct Accepted {
     /// The Kerberos principal, as the realm knows it: `alice@CORP.EXAMPLE`. In Active Directory people have several names
     /// that make a principal; [`Accepted::account_principal`] is the one to look for.
     pub principal: String,
-    /// What Active Directory says of the account; `None` from other key servers.
+    /// What Active Directory says of the account; `None` from other key servers, which
+    /// [`Acceptor::believing_principals`] takes.
     pub account: Option<Account>,
     /// For the initiator: it proves who we are. Empty if the initiator does not ask for that.
     pub token: Vec<u8>,
@@ -57,7 +66,7 @@ impl Acceptor {
             let name = service.map(|service| Name::import(library.0, service, &sys::HOST_BASED_SERVICE));
             let credentials =
                 Credentials::acquire(library.0, name.transpose()?.as_ref(), Usage::Accept, &places)?;
-            Ok(Acceptor { library, credentials })
+            Ok(Acceptor { library, credentials, names: Names::Accounts })
         };
         let Some(service) = &keys.service else { return open(None) };
         open(Some(service)).or_else(|error| {
@@ -65,6 +74,13 @@ impl Acceptor {
             // As it was asked for is how it is told.
             others.iter().find_map(|service| open(Some(service)).ok()).ok_or(error)
         })
+    }
+
+    /// For realms that are not Active Directory's: takes tickets that do not say whose account it is, and believes the
+    /// principal. Without this they are refused ([`Fault::Identity`]): see [`Accepted::account_principal`], and who asks for a
+    /// ticket may ask for one that does not say it.
+    pub fn believing_principals(self) -> Acceptor {
+        Acceptor { names: Names::Principals, ..self }
     }
 
     /// Judges a token, bare Kerberos (RFC 4121) or SPNEGO (RFC 4178), against the binding of the channel that it came over.
@@ -94,9 +110,14 @@ impl Acceptor {
         if outcome.flags.has(Flags::ANONYMOUS) {
             return Err(refused(Fault::Identity, "the client does not say who it is"));
         }
+        let account = outcome.peer.attribute(Account::ATTRIBUTE).and_then(|octets| Account::parse(&octets));
+        if self.names == Names::Accounts && account.is_none() {
+            let text = "the ticket does not say whose account of Active Directory it is";
+            return Err(refused(Fault::Identity, text));
+        }
         Ok(Accepted {
             principal: outcome.peer.text()?,
-            account: outcome.peer.attribute(Account::ATTRIBUTE).and_then(|octets| Account::parse(&octets)),
+            account,
             token: outcome.token,
             is_bound: binding.is_some() && outcome.flags.has(Flags::CHANNEL_BOUND),
         })

@@ -45,7 +45,7 @@ pub enum Fault {
     /// A key does not fit. Of an acceptor: the ticket is for a key that the keytab does not have (an old keytab, another
     /// service, another account). Of an initiator: its own key is not the one that the key server has.
     Key,
-    /// The peer did not prove who it is, though it had to, or does not say who it is.
+    /// The peer did not prove who it is, though it had to, or does not say who it is, or under which account.
     Identity,
     /// Our keytab or cache of tickets cannot be read, or has nothing that fits.
     Credentials,

@@ -109,6 +109,7 @@ impl fmt::Display for Reason {
             }
             Reason::Kerberos(Fault::Rounds) => "the browser did not send its Kerberos ticket at once",
             Reason::Kerberos(Fault::Token) => "the sign-in token is malformed or was changed on its way",
+            Reason::Kerberos(Fault::Identity) => "the Kerberos ticket does not say whose account it is",
             Reason::Kerberos(_) => "the Kerberos ticket was not accepted",
         })
     }
