@@ -107,14 +107,15 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Simple bind. The outcome may be a refusal.
+    /// Simple bind. The outcome may be a refusal; with it come the controls of the answer.
     pub async fn bind_simple(
         &mut self,
         name: &str,
         password: &Password,
+        controls: &[Control],
     ) -> Result<(Outcome, Vec<Control>), Error> {
         let request = Request::SimpleBind { name, password: password.octets() };
-        let (outcome, _, controls) = self.bind(&request).await?;
+        let (outcome, _, controls) = self.bind(&request, controls).await?;
         Ok((outcome, controls))
     }
 
@@ -126,15 +127,16 @@ impl Connection {
         credentials: Option<&[u8]>,
     ) -> Result<(Outcome, Option<Vec<u8>>), Error> {
         let (outcome, server_credentials, _) =
-            self.bind(&Request::SaslBind { mechanism, credentials }).await?;
+            self.bind(&Request::SaslBind { mechanism, credentials }, &[]).await?;
         Ok((outcome, server_credentials))
     }
 
     async fn bind(
         &mut self,
         request: &Request<'_>,
+        controls: &[Control],
     ) -> Result<(Outcome, Option<Vec<u8>>, Vec<Control>), Error> {
-        let id = self.send(request, &[]).await?;
+        let id = self.send(request, controls).await?;
         let host = self.host.clone();
         let response = within(&host, "sign-in", BIND_TIME, self.receive(id)).await??;
         let ResponseOperation::Bind { result, server_credentials } = response.operation else {

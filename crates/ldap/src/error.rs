@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use directory_source::FailureKind;
+
 use crate::password::PasswordError;
-use crate::wire::Outcome;
 use crate::wire::ber::Malformed;
+use crate::wire::{Outcome, ResultCode};
 
 /// Why something did not work. [`Error::is_of_the_server`] says whether another server may do better.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,14 @@ pub enum Error {
         /// In the server's words.
         outcome: Outcome,
     },
+    /// The server does not go on from where the changes were read to.
+    #[error("{host}: changes cannot be read on from there: {why}")]
+    WatermarkRefused {
+        /// The server.
+        host: String,
+        /// Why.
+        why: String,
+    },
     /// The server lacks something that we need.
     #[error("{host}: {what}")]
     Unsuitable {
@@ -115,6 +125,46 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the server's certificate is not right.
+    pub fn is_distrust(&self) -> bool {
+        match self {
+            Error::Tls { error, .. } => {
+                let library = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+                matches!(library, Some(rustls::Error::InvalidCertificate(_)))
+            }
+            Error::AllFailed { last, .. } => last.is_distrust(),
+            _ => false,
+        }
+    }
+
+    /// Whose fault it is, in the terms of the replicator.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            _ if self.is_distrust() => FailureKind::Untrusted,
+            Error::Unreachable { .. }
+            | Error::TimedOut { .. }
+            | Error::Tls { .. }
+            | Error::Closed { .. }
+            | Error::NoServers(_) => FailureKind::Unreachable,
+            Error::AllFailed { last, .. } => last.kind(),
+            Error::BindRefused { outcome, .. } | Error::Refused { outcome, .. }
+                if matches!(outcome.code, ResultCode::BUSY | ResultCode::UNAVAILABLE) =>
+            {
+                FailureKind::Unreachable
+            }
+            Error::BindRefused { .. } | Error::Password(_) | Error::Kerberos(_) => FailureKind::Denied,
+            Error::Refused { outcome, .. } if outcome.code == ResultCode::INSUFFICIENT_ACCESS => {
+                FailureKind::Denied
+            }
+            Error::WatermarkRefused { .. } => FailureKind::WatermarkRefused,
+            Error::Malformed { .. }
+            | Error::TooLong { .. }
+            | Error::Broken { .. }
+            | Error::Refused { .. }
+            | Error::Unsuitable { .. } => FailureKind::Protocol,
+        }
+    }
+
     /// Whether another server may do better. A refused account is refused everywhere, and tried nowhere else: each try counts as a wrong
     /// password.
     pub fn is_of_the_server(&self) -> bool {
@@ -122,6 +172,7 @@ impl Error {
             self,
             Error::BindRefused { .. }
                 | Error::Refused { .. }
+                | Error::WatermarkRefused { .. }
                 | Error::Password(_)
                 | Error::Kerberos(_)
                 | Error::NoServers(_)

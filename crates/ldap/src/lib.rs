@@ -6,15 +6,33 @@
 //!
 //! The protocol is spoken by [`wire`], which is pure; the rest moves its octets.
 
+mod account;
+mod census;
+mod changes;
+mod checker;
 pub mod connection;
 mod error;
+mod facts;
+mod notification;
 mod password;
+mod password_change;
+mod reading;
 mod sasl;
+mod search;
+mod servers;
+mod source;
+mod stamps;
 mod tls;
 pub mod wire;
 
+pub use account::Account;
+pub use checker::{BindRefusal, Checker, CheckerConfig, Person};
 pub use connection::{Connection, Security};
 pub use error::Error;
 pub use password::{PASSWORD_OCTETS_MAX, Password, PasswordError};
+pub use password_change::ChangeRefusal;
 pub use sasl::Kerberos;
+pub use search::PAGE_ENTRIES;
+pub use servers::{Locator, Server, Servers};
+pub use source::{Busy, Source, SourceConfig};
 pub use tls::{Authority, AuthorityError, server_end_point};

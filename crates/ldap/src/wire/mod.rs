@@ -9,7 +9,7 @@ mod filter;
 mod message;
 
 pub use control::{COOKIE_OCTETS_MAX, Control, DirSyncFlags, Page, Synced};
-pub use filter::{Filter, FilterError};
+pub use filter::Filter;
 pub use message::{
     ATTRIBUTES_PER_ENTRY_MAX, MessageId, Modification, ModifyOperation, Outcome, RawEntry, Request, Response,
     ResponseOperation, ResultCode, Scope, Search, VALUES_PER_ATTRIBUTE_MAX, base_name,
