@@ -69,7 +69,6 @@ pub(crate) enum Task {
     /// The whole book as vCards.
     Cards { edition: Arc<Edition>, photos: String, coding: Coding, if_none_match: Option<String> },
     /// An answer of CardDAV.
-    #[expect(dead_code, reason = "CardDAV follows")]
     Dav(crate::dav::Task),
 }
 
@@ -274,7 +273,6 @@ impl Book {
 }
 
 impl Work {
-    #[expect(dead_code, reason = "CardDAV follows")]
     pub(crate) fn new(task: Task) -> Work {
         Work(task)
     }
@@ -389,6 +387,7 @@ pub(crate) fn problem(status: u16, detail: &str) -> HttpResponse {
         404 => "Not Found",
         405 => "Method Not Allowed",
         410 => "Gone",
+        413 => "Content Too Large",
         422 => "Unprocessable Content",
         _ => "Error",
     };

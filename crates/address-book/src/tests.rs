@@ -16,15 +16,15 @@ use records::{ObjectRow, Revision};
 use crate::{Book, BookSettings, Reply, Viewer};
 
 /// A time that tests begin at, in milliseconds since 1970.
-const NOON: u64 = 1_795_000_000_000;
-const DAY: u64 = 24 * 60 * 60 * 1000;
+pub(crate) const NOON: u64 = 1_795_000_000_000;
+pub(crate) const DAY: u64 = 24 * 60 * 60 * 1000;
 
-fn id(number: u8) -> ObjectId {
+pub(crate) fn id(number: u8) -> ObjectId {
     ObjectId([number; 16])
 }
 
 /// A person `Given Surname <given.surname@corp.example>` with a number.
-fn person(number: u8, given: &str, surname: &str, phone: &str) -> Object {
+pub(crate) fn person(number: u8, given: &str, surname: &str, phone: &str) -> Object {
     let mail = format!("{given}.{surname}@corp.example").to_lowercase();
     let phones = (!phone.is_empty()).then(|| work(phone)).into_iter().collect();
     Object {
@@ -60,20 +60,20 @@ fn berlin() -> NumberSettings {
     }
 }
 
-fn row(revision: u64, at_unix_ms: u64, object: Object) -> ObjectRow {
+pub(crate) fn row(revision: u64, at_unix_ms: u64, object: Object) -> ObjectRow {
     ObjectRow { revision: Revision(revision), at_unix_ms, id: object.id, object: Some(Box::new(object)) }
 }
 
-fn removal(revision: u64, at_unix_ms: u64, id: ObjectId) -> ObjectRow {
+pub(crate) fn removal(revision: u64, at_unix_ms: u64, id: ObjectId) -> ObjectRow {
     ObjectRow { revision: Revision(revision), at_unix_ms, id, object: None }
 }
 
 /// A book of these objects, one revision each.
-fn book(objects: impl IntoIterator<Item = Object>) -> Book {
+pub(crate) fn book(objects: impl IntoIterator<Item = Object>) -> Book {
     book_with(BookSettings::default(), objects)
 }
 
-fn book_with(settings: BookSettings, objects: impl IntoIterator<Item = Object>) -> Book {
+pub(crate) fn book_with(settings: BookSettings, objects: impl IntoIterator<Item = Object>) -> Book {
     let mut book = Book::new(settings, berlin());
     let rows: Vec<ObjectRow> =
         objects.into_iter().zip(1..).map(|(object, revision)| row(revision, NOON, object)).collect();
@@ -81,16 +81,16 @@ fn book_with(settings: BookSettings, objects: impl IntoIterator<Item = Object>) 
     book
 }
 
-fn everyone() -> Viewer {
+pub(crate) fn everyone() -> Viewer {
     Viewer { is_administrator: false, address: SipAddress::parse("anna@corp.example").ok() }
 }
 
-fn administrator() -> Viewer {
+pub(crate) fn administrator() -> Viewer {
     Viewer { is_administrator: true, ..everyone() }
 }
 
 /// A request as `METHOD TARGET`, header fields one a line, and a body behind an empty line.
-fn request(text: &str) -> HttpRequest {
+pub(crate) fn request(text: &str) -> HttpRequest {
     let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
     let mut lines = head.lines();
     let (method, target) = lines.next().and_then(|line| line.split_once(' ')).expect("METHOD TARGET");
@@ -109,7 +109,7 @@ fn request(text: &str) -> HttpRequest {
     }
 }
 
-fn ask_as(viewer: &Viewer, book: &mut Book, text: &str) -> HttpResponse {
+pub(crate) fn ask_as(viewer: &Viewer, book: &mut Book, text: &str) -> HttpResponse {
     match book.handle(viewer, &request(text), NOON) {
         Reply::Answer(answer) => answer,
         Reply::Work(work) => work.run(),
@@ -117,20 +117,20 @@ fn ask_as(viewer: &Viewer, book: &mut Book, text: &str) -> HttpResponse {
     }
 }
 
-fn ask(book: &mut Book, text: &str) -> HttpResponse {
+pub(crate) fn ask(book: &mut Book, text: &str) -> HttpResponse {
     ask_as(&everyone(), book, text)
 }
 
-fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
     response.headers.iter().find(|(field, _)| *field == name).map(|(_, value)| &**value)
 }
 
-fn text(response: &HttpResponse) -> &str {
+pub(crate) fn text(response: &HttpResponse) -> &str {
     std::str::from_utf8(&response.body).expect("it is text")
 }
 
 /// Status, header fields and content.
-fn shown(response: &HttpResponse) -> String {
+pub(crate) fn shown(response: &HttpResponse) -> String {
     let mut shown = format!("{}\n", response.status);
     for (name, value) in &response.headers {
         shown.push_str(&format!("{name}: {value}\n"));

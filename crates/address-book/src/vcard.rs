@@ -12,7 +12,6 @@ const LINE_OCTETS_MAX: usize = 75;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CardVersion {
     /// RFC 2426.
-    #[expect(dead_code, reason = "CardDAV follows")]
     Three,
     /// RFC 6350.
     Four,
