@@ -28,6 +28,12 @@ impl ObjectId {
         octets[8] |= 0x80;
         ObjectId(octets)
     }
+
+    /// Whether it is the object of a local account.
+    pub fn is_local(self) -> bool {
+        let [b'c', b'h', 0, 0, 0, 0, 0x80, 0, variant, ..] = self.0 else { return false };
+        variant & 0xc0 == 0x80
+    }
 }
 
 impl fmt::Display for ObjectId {
@@ -304,5 +310,7 @@ mod tests {
     fn local_accounts_have_objects_of_their_own() {
         assert_eq!(ObjectId::of_local(UserId(1)).to_string(), "63680000-0000-8000-8000-000000000001");
         assert_ne!(ObjectId::of_local(UserId(1)), ObjectId::of_local(UserId(1 << 61)));
+        assert!(ObjectId::of_local(UserId((1 << 62) - 1)).is_local());
+        assert!(!ObjectId([0x80; 16]).is_local());
     }
 }

@@ -43,8 +43,6 @@ pub struct Loaded {
     pub state: Option<Vec<u8>>,
     /// Accounts that follow the directory.
     pub accounts: Vec<Account>,
-    /// Addresses and aliases of local accounts, which always win.
-    pub local_addresses: Vec<SipAddress>,
     /// The newest state of objects that are there. Those of local accounts are passed over.
     pub objects: Vec<Object>,
     /// Whether this is all.

@@ -30,19 +30,31 @@
 //! What this crate is not: it speaks no LDAP, opens no connection, asks no clock, and stores nothing. The driver and it meet in
 //! `directory-source`, here [`source`]. A pool runs exactly one; who that is, is not decided here.
 
+mod alarms;
+mod chunk;
+mod claims;
 mod io;
+mod known;
 mod mapping;
+mod plan;
+mod replicator;
 mod report;
 mod settings;
+mod state;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use directory_source as source;
 pub use io::{
     Account, Answer, Batch, CHUNK_USERS_MAX, COMMANDS_MAX, Command, CommandToken, Input, Loaded, Output,
     Progress, Refused, Stage,
 };
-pub use mapping::{Field, Mapping};
+pub use mapping::{Field, Mapping, PHOTO_OCTETS_MAX};
+pub use replicator::{BACKOFF_MAX, HINT_GAP, REFUSED_AGAIN, Replicator};
 pub use report::{
     Alarm, CutOff, FINDINGS_MAX, FINDINGS_PER_ENTRY_MAX, Finding, FindingKind, Held, NAMES_LISTED_MAX,
     Report, Round, ServerReport, Totals,
 };
 pub use settings::{PolicyGroups, Settings};
+pub use view::ENTRIES_MAX;

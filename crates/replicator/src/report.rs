@@ -247,6 +247,20 @@ pub enum FindingKind {
     },
 }
 
+impl Round {
+    /// Adds what was done besides.
+    pub(crate) fn add(&mut self, other: &Round) {
+        let Round { added, changed, cut_off, cut_off_names, removed, objects, .. } = other;
+        self.added += added;
+        self.changed += changed;
+        self.cut_off += cut_off;
+        let room = NAMES_LISTED_MAX - self.cut_off_names.len();
+        self.cut_off_names.extend(cut_off_names.iter().take(room).cloned());
+        self.removed += removed;
+        self.objects += objects;
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ago = |then: Option<u64>| match then {

@@ -1,8 +1,17 @@
-//! Which attribute is what.
+//! Which attribute is what, and what an entry says of itself.
 
-use std::collections::BTreeMap;
+mod read;
+#[cfg(test)]
+mod tests;
+mod time;
+mod values;
 
-use directory_source::ServerKind;
+use std::collections::{BTreeMap, BTreeSet};
+
+use directory_source::{Selection, ServerKind};
+
+pub use read::PHOTO_OCTETS_MAX;
+pub(crate) use read::{Claim, Gates, Mapped, digest, read, read_photo};
 
 /// What can be read of an entry; the configuration names the attributes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +117,59 @@ impl Mapping {
     pub fn attributes(&self, field: Field) -> &[String] {
         self.attributes.get(&field).map_or(&[], Vec::as_slice)
     }
+
+    /// What to ask a directory for. Computers are asked for only where some may be servers of ours: there are as many as people.
+    pub(crate) fn selection(&self, kind: ServerKind, has_servers: bool) -> Selection {
+        let (control, mut any_class, mut no_class) = match kind {
+            ServerKind::ActiveDirectory => {
+                (CONTROL_OF_ACTIVE_DIRECTORY, vec!["user", "contact", "group"], vec!["computer"])
+            }
+            ServerKind::Ldap => {
+                let classes =
+                    vec!["inetOrgPerson", "posixAccount", "groupOfNames", "groupOfUniqueNames", "posixGroup"];
+                (CONTROL_OF_OTHERS, classes, vec![])
+            }
+        };
+        if has_servers && kind == ServerKind::ActiveDirectory {
+            any_class.push("computer");
+            no_class.clear();
+        }
+        let mapped = self.attributes.values().flatten().map(String::as_str);
+        let attributes: BTreeSet<&str> = mapped.chain(control.iter().copied()).collect();
+        let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Selection {
+            attributes: attributes.into_iter().map(str::to_owned).collect(),
+            any_class: own(any_class),
+            no_class: own(no_class),
+        }
+    }
+
+    /// The same for photos alone.
+    pub(crate) fn photo_selection(&self) -> Selection {
+        Selection {
+            attributes: self.attributes(Field::Photo).to_vec(),
+            any_class: Vec::new(),
+            no_class: Vec::new(),
+        }
+    }
 }
+
+/// What is read of every entry of Active Directory beside the fields. Names and places are among them, so that renames and moves show
+/// as changes where only changes of these attributes do (DirSync).
+const CONTROL_OF_ACTIVE_DIRECTORY: &[&str] = &[
+    "accountexpires",
+    "iscriticalsystemobject",
+    "isdeleted",
+    "lockouttime",
+    "name",
+    "objectclass",
+    "objectsid",
+    "primarygroupid",
+    "useraccountcontrol",
+];
+
+/// The same of other directories: of the password policy of OpenLDAP, of 389 Directory Server, and RFC 2307 §2.2.
+const CONTROL_OF_OTHERS: &[&str] = &["nsaccountlock", "objectclass", "pwdaccountlockedtime", "shadowexpire"];
 
 impl Field {
     /// All of them.

@@ -1,0 +1,674 @@
+//! The machine.
+//!
+//! ```text
+//!             ┌──── local: a time has come ─────────────────────────────────┐
+//!   Idle ──► Loading ──► Connecting ──► Marking ──► ReadingAll ─┐           ▼
+//!    ▲          (only when needed)  └─► ReadingChanges ─────────┴─► ReadingEntries ─► plan
+//!    │                                                                         │  held, or nothing to do
+//!    ├─────────────────────────────────────────────────────────────────────────┤
+//!    └──────────────── Committing ◄──► ReadingPhotos ◄─────────────────────────┘
+//! ```
+
+mod commit;
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use directory::{ObjectId, SipAddress, Standing};
+use directory_source::{Event, FailureKind, Selection, ServerFacts, Task, Watermark};
+use federation::TrustedServer;
+use node::{Instant, Level, Metric, MetricKind, Now};
+
+use crate::alarms::{Alarms, Kind};
+use crate::chunk::{Chunk, Photos};
+use crate::claims::Blocked;
+use crate::io::{Answer, COMMANDS_MAX, Command, CommandToken, Input, Loaded, Output, Progress, Stage};
+use crate::known::{Known, KnownAccount, KnownObject};
+use crate::plan::{Plan, Sight};
+use crate::report::{Alarm, FINDINGS_MAX, Finding, FindingKind, Held, Report, Round, ServerReport};
+use crate::settings::Settings;
+use crate::state::State;
+use crate::view::View;
+
+/// Longest time between two tries to reach a directory: an operator who mended it sees so within a minute.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Shortest time between two rounds that a server's notifications may cause. Each costs the server a search; a tenth of what "within
+/// seconds" allows.
+pub const HINT_GAP: Duration = Duration::from_millis(250);
+/// When an address that the home refused is tried again: the local account that had it may be gone.
+pub const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+/// Rounds that may follow each other without a pause because the home refused something. The second finds another way for those that
+/// were refused, the third for those who stood behind them.
+const ROUNDS_ON_END_MAX: u32 = 3;
+
+/// The User Replicator.
+///
+/// It is fed with [`handle`](Replicator::handle) and drained with [`poll_output`](Replicator::poll_output) until that gives `None`; then
+/// [`next_deadline`](Replicator::next_deadline) says when [`Input::Timer`] is due. The caller carries the outputs out in their order and
+/// answers each [`Output::Load`], [`Output::Task`] and [`Output::Commit`]; at most one of them is under way.
+#[derive(Debug)]
+pub struct Replicator {
+    settings: Settings,
+    selection: Selection,
+    view: View,
+    /// Whether the view is the whole directory.
+    is_whole: bool,
+    /// How far the view is.
+    watermark: Option<Watermark>,
+    known: Known,
+    /// Whether the home has told what it has, and nothing went wrong since.
+    is_known: bool,
+    state: State,
+    /// What the server said last.
+    facts: Option<ServerFacts>,
+    is_connected: bool,
+    /// Of whom the home may have something else than it should.
+    dirty: BTreeSet<ObjectId>,
+    /// Whether everything must be compared.
+    is_all_dirty: bool,
+    /// Whether somebody became dirty since a plan was held.
+    is_plan_stale: bool,
+    blocked: Blocked,
+    blocked_until: BTreeMap<SipAddress, Instant>,
+    /// What changes by itself, and when, in milliseconds since 1970.
+    due: BTreeSet<(u64, ObjectId)>,
+    due_of: BTreeMap<ObjectId, u64>,
+    conflicts: BTreeMap<ObjectId, Vec<FindingKind>>,
+    /// Who must be read again although no change says so.
+    reread: BTreeSet<ObjectId>,
+    /// Whether the home refused something of this round.
+    is_refused: bool,
+    photos: Photos,
+    /// What the home was told last.
+    servers: Option<Vec<TrustedServer>>,
+    alarms: Alarms,
+    waiting: VecDeque<(CommandToken, Command)>,
+    step: Step,
+    job: Job,
+    next_poll: Instant,
+    last_end: Instant,
+    is_hinted: bool,
+    failures: u32,
+    rounds_on_end: u32,
+    in_step_unix_ms: Option<u64>,
+    last_round: Option<Round>,
+    now: Now,
+    outputs: VecDeque<Output>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+enum Step {
+    /// The next deadline.
+    Idle,
+    /// The home's answer.
+    Loading(Box<Gathered>),
+    Connecting,
+    Marking,
+    ReadingAll,
+    ReadingChanges,
+    ReadingEntries {
+        /// Asked for and not seen yet.
+        missing: BTreeSet<ObjectId>,
+        ahead: Vec<ObjectId>,
+    },
+    /// Photos for the commit that comes next.
+    ReadingPhotos(Box<Chunk>),
+    /// The home's answer to this.
+    Committing(Box<Chunk>),
+}
+
+/// What the home has told so far.
+#[derive(Debug, Default)]
+struct Gathered {
+    known: Known,
+    state: Option<Vec<u8>>,
+}
+
+/// A round.
+#[derive(Debug, Default)]
+struct Job {
+    goal: Goal,
+    /// Who waits for its end.
+    commands: Vec<CommandToken>,
+    is_accepted: bool,
+    /// Where the directory's changes will be in the view when all is read.
+    watermark: Option<Watermark>,
+    /// Who is to be read.
+    changed: BTreeSet<ObjectId>,
+    is_too_large: bool,
+    round: Round,
+    plan: Plan,
+    /// How far the plan is committed.
+    done: usize,
+}
+
+/// What a round is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Goal {
+    /// What follows from the time alone; the directory is not asked.
+    #[default]
+    Local,
+    Poll,
+    Full,
+    DryRun,
+}
+
+impl Replicator {
+    /// A replicator that begins with the first [`Input::Timer`].
+    pub fn new(settings: Settings) -> Replicator {
+        let has_servers = !settings.groups.servers.is_empty();
+        Replicator {
+            selection: settings.mapping.selection(settings.kind, has_servers),
+            view: View::new(&settings.groups),
+            settings,
+            is_whole: false,
+            watermark: None,
+            known: Known::default(),
+            is_known: false,
+            state: State::default(),
+            facts: None,
+            is_connected: false,
+            dirty: BTreeSet::new(),
+            is_all_dirty: true,
+            is_plan_stale: true,
+            blocked: Blocked::new(),
+            blocked_until: BTreeMap::new(),
+            due: BTreeSet::new(),
+            due_of: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            reread: BTreeSet::new(),
+            is_refused: false,
+            photos: Photos::default(),
+            servers: None,
+            alarms: Alarms::default(),
+            waiting: VecDeque::new(),
+            step: Step::Idle,
+            job: Job::default(),
+            next_poll: Instant::default(),
+            last_end: Instant::default(),
+            is_hinted: false,
+            failures: 0,
+            rounds_on_end: 0,
+            in_step_unix_ms: None,
+            last_round: None,
+            now: Now { monotonic: Instant::default(), wall: node::UnixMillis::default() },
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Event(Event::Hint) => self.hint(),
+            Input::Event(event) => self.event(event),
+            Input::Loaded(loaded) => self.loaded(loaded),
+            Input::LoadFailed(reason) => {
+                if matches!(self.step, Step::Loading(_)) {
+                    self.home_failed(reason);
+                }
+            }
+            Input::Committed { refused } => self.committed(refused),
+            Input::CommitFailed(reason) => {
+                if matches!(self.step, Step::Committing(_)) {
+                    self.home_failed(reason);
+                }
+            }
+            Input::Command(token, command) => self.command(token, command),
+            Input::Timer => {}
+        }
+        self.begin_what_is_due();
+    }
+
+    /// Takes the next output.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timer`] is due next; `None` while an answer is waited for.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if !matches!(self.step, Step::Idle) {
+            return None;
+        }
+        let due = self.due.first().filter(|_| self.can_look_locally()).map(|(due, _)| {
+            let wait = Duration::from_millis(due.saturating_sub(self.now.wall.0));
+            self.now.monotonic + wait
+        });
+        Some(due.map_or(self.next_poll, |due| due.min(self.next_poll)))
+    }
+
+    /// Shows every metric.
+    pub fn visit_metrics(&self, visit: &mut dyn FnMut(Metric<'_>)) {
+        let mut gauge = |name, help, labels: &[(&'static str, &str)], value: usize| {
+            // No figure here comes near 2^52, below which an f64 holds every integer.
+            visit(Metric { name, help, kind: MetricKind::Gauge, labels, value: value as f64 });
+        };
+        let active = self.known.active();
+        let all = self.known.accounts().count();
+        let accounts = "chancery_directory_accounts";
+        let help = "Accounts that follow the organisation's directory.";
+        gauge(accounts, help, &[("state", "active")], active);
+        gauge(accounts, help, &[("state", "inactive")], all - active);
+        gauge(
+            "chancery_directory_entries",
+            "Entries of the directory that are followed.",
+            &[],
+            self.view.len(),
+        );
+        for kind in
+            ["unreachable", "another-domain", "held", "too-many-entries", "home-fails", "group-missing"]
+        {
+            let on = self.alarms.all().filter(|(alarm, _)| alarm.name() == kind).count();
+            gauge("chancery_directory_alarms", "What an operator must look at.", &[("alarm", kind)], on);
+        }
+        let findings = self.findings().count();
+        gauge("chancery_directory_findings", "What the directory has that cannot be used.", &[], findings);
+    }
+
+    /// How things are.
+    pub fn report(&self) -> Report {
+        let mut totals = self.view.totals();
+        totals.accounts_active = self.known.active();
+        totals.accounts_inactive = self.known.accounts().count() - totals.accounts_active;
+        let server = self.facts.as_ref().map(|facts| ServerReport {
+            host: facts.host.clone(),
+            kind: facts.kind,
+            domain: facts.domain,
+            dns_domain: facts.dns_domain.clone(),
+            way: self.watermark.as_ref().map(|watermark| watermark.way().to_owned()),
+        });
+        let findings: Vec<Finding> = self.findings().take(FINDINGS_MAX).collect();
+        Report {
+            at_unix_ms: self.now.wall.0,
+            server,
+            in_step_unix_ms: self.in_step_unix_ms,
+            full_read_unix_ms: self.state.full_read_unix_ms,
+            totals,
+            alarms: self.alarms.all().map(|(_, alarm)| alarm.clone()).collect(),
+            last_round: self.last_round.clone(),
+            findings_left_off: self.findings().count() - findings.len(),
+            findings,
+        }
+    }
+
+    fn findings(&self) -> impl Iterator<Item = Finding> + '_ {
+        let of_entries = self.view.findings.iter().map(|(id, findings)| (*id, &**findings));
+        let of_conflicts = self.conflicts.iter().map(|(id, findings)| (*id, findings.as_slice()));
+        of_entries.chain(of_conflicts).flat_map(|(object, findings)| {
+            let dn = self.view.get(object).map_or_else(String::new, |item| item.dn.to_string());
+            findings.iter().map(move |kind| Finding { object, dn: dn.clone(), kind: kind.clone() })
+        })
+    }
+
+    // Commands and times.
+
+    fn command(&mut self, token: CommandToken, command: Command) {
+        if command == Command::Report {
+            let report = Box::new(self.report());
+            self.outputs.push_back(Output::Answer(token, Answer::Report(report)));
+        } else if self.waiting.len() >= COMMANDS_MAX {
+            let busy = format!("{COMMANDS_MAX} commands wait already");
+            self.outputs.push_back(Output::Answer(token, Answer::Failed(busy)));
+        } else {
+            self.waiting.push_back((token, command));
+        }
+    }
+
+    fn hint(&mut self) {
+        if matches!(self.step, Step::Idle) {
+            self.poll_soon();
+        } else {
+            self.is_hinted = true;
+        }
+    }
+
+    fn poll_soon(&mut self) {
+        // A notification comes from a server that is there; while none is, the pause between two tries stands.
+        if self.is_connected {
+            let soon = self.now.monotonic.max(self.last_end + HINT_GAP);
+            self.next_poll = self.next_poll.min(soon);
+        }
+    }
+
+    fn begin_what_is_due(&mut self) {
+        if !matches!(self.step, Step::Idle) {
+            return;
+        }
+        if let Some((_, first)) = self.waiting.front() {
+            let is_dry = *first == Command::DryRun;
+            let (mut taken, mut left) = (Vec::new(), VecDeque::new());
+            for (token, command) in self.waiting.drain(..) {
+                if (command == Command::DryRun) == is_dry {
+                    taken.push((token, command));
+                } else {
+                    left.push_back((token, command));
+                }
+            }
+            self.waiting = left;
+            self.begin_for(taken);
+        } else if self.next_poll <= self.now.monotonic {
+            let is_full_due = self.state.full_read_unix_ms.is_none_or(|last| {
+                let age = Duration::from_millis(self.now.wall.0.saturating_sub(last));
+                age >= self.settings.full_read
+            });
+            let goal = if is_full_due || !self.is_whole { Goal::Full } else { Goal::Poll };
+            self.rounds_on_end = 0;
+            self.begin(Job { goal, ..Job::default() });
+        } else if self.can_look_locally() && self.due.first().is_some_and(|(due, _)| *due <= self.now.wall.0)
+        {
+            self.begin(Job::default());
+        }
+    }
+
+    fn begin_for(&mut self, commands: Vec<(CommandToken, Command)>) {
+        let has = |wanted| commands.iter().any(|(_, command)| *command == wanted);
+        let goal = if has(Command::DryRun) {
+            Goal::DryRun
+        } else if has(Command::Full) || !self.is_whole {
+            Goal::Full
+        } else {
+            Goal::Poll
+        };
+        let is_accepted = has(Command::Accept);
+        let commands = commands.into_iter().map(|(token, _)| token).collect();
+        self.rounds_on_end = 0;
+        self.begin(Job { goal, is_accepted, commands, ..Job::default() });
+    }
+
+    /// Whether there is enough to plan with.
+    fn can_look_locally(&self) -> bool {
+        self.is_known && self.is_whole && self.facts.is_some()
+    }
+
+    // A round.
+
+    fn begin(&mut self, job: Job) {
+        self.job = job;
+        // The home is asked again before everything is compared: what an operator removed there comes back.
+        if self.is_known && !matches!(self.job.goal, Goal::Full | Goal::DryRun) {
+            self.connect();
+        } else {
+            self.step = Step::Loading(Box::default());
+            self.outputs.push_back(Output::Load);
+        }
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        let Step::Loading(gathered) = &mut self.step else { return };
+        if loaded.state.is_some() {
+            gathered.state = loaded.state;
+        }
+        for account in &loaded.accounts {
+            gathered.known.set_account(account.account.object, Some(KnownAccount::new(account)));
+        }
+        for object in loaded.objects.iter().filter(|object| !object.id.is_local()) {
+            gathered.known.set_object(object.id, Some(KnownObject::new(object)));
+        }
+        if !loaded.is_last {
+            return;
+        }
+        let Gathered { known, state } = std::mem::take(&mut **gathered);
+        self.known = known;
+        self.is_known = true;
+        self.take_state(state.as_deref());
+        self.is_all_dirty = true;
+        self.is_plan_stale = true;
+        self.clear_alarm(&Kind::HomeFails);
+        self.connect();
+    }
+
+    fn take_state(&mut self, octets: Option<&[u8]>) {
+        let read = octets.map(State::read).transpose().unwrap_or_else(|error| {
+            let reason =
+                format!("what was remembered of the directory cannot be read, and is forgotten: {error}");
+            self.log(Level::Error, "directory-state", reason, Vec::new());
+            None
+        });
+        self.state = State { full_read_unix_ms: self.state.full_read_unix_ms, ..read.unwrap_or_default() };
+        for (name, group) in std::mem::take(&mut self.state.groups) {
+            self.view.groups.entry(name).or_insert(group);
+        }
+        let gone: BTreeMap<ObjectId, u64> = self
+            .known
+            .accounts()
+            .filter(|(_, account)| account.standing == Standing::Gone)
+            .map(|(id, _)| (id, self.state.gone.get(&id).copied().unwrap_or(self.now.wall.0)))
+            .collect();
+        self.state.gone = gone;
+    }
+
+    /// Goes on when the home is known.
+    fn connect(&mut self) {
+        if self.job.goal == Goal::Local {
+            self.plan();
+        } else if self.is_connected {
+            self.read();
+        } else {
+            self.step = Step::Connecting;
+            self.task(Task::Connect);
+        }
+    }
+
+    /// What must be done is what was read less what is known.
+    fn plan(&mut self) {
+        let touched = self.view.settle();
+        self.is_plan_stale |= !touched.is_empty();
+        self.dirty.extend(touched);
+        if self.is_all_dirty {
+            self.dirty.extend(self.view.ids());
+            self.dirty.extend(self.known.ids());
+            self.is_all_dirty = false;
+        }
+        self.take_due();
+        self.watch_groups();
+        let was_held = self.alarms.has(&Kind::Held);
+        if was_held && !self.is_plan_stale && !self.job.is_accepted && self.job.goal != Goal::DryRun {
+            self.job.round = self.last_round.clone().unwrap_or_default();
+            return self.finish();
+        }
+        self.is_plan_stale = false;
+        let plan = self.sight().plan(&self.dirty);
+        for (id, due) in &plan.due {
+            self.set_due(*id, *due);
+            self.conflicts.remove(id);
+        }
+        self.job.round.at_unix_ms = self.now.wall.0;
+        self.job.round.is_full = matches!(self.job.goal, Goal::Full | Goal::DryRun);
+        self.job.round.add(&plan.round);
+        self.conflicts.extend(plan.assigned.conflicts.iter().map(|(id, found)| (*id, found.clone())));
+        self.job.plan = plan;
+        self.judge();
+    }
+
+    /// Holds what cuts off too many.
+    fn judge(&mut self) {
+        let cut_offs = self.job.plan.round.cut_off;
+        let share = self.known.active() * usize::from(self.settings.removal_percent) / 100;
+        let threshold = share.max(self.settings.removal_users);
+        let is_empty = cut_offs > 0 && !self.view.has_people();
+        if !self.job.is_accepted && (cut_offs > threshold || is_empty) {
+            let held = Held {
+                since_unix_ms: self.now.wall.0,
+                cut_offs,
+                threshold,
+                is_empty,
+                names: self.job.plan.round.cut_off_names.clone(),
+            };
+            self.job.round.held = Some(held.clone());
+            if self.job.goal == Goal::DryRun {
+                self.is_plan_stale = true;
+            } else {
+                self.raise(Alarm::Held(held));
+            }
+            return self.finish();
+        }
+        if self.job.goal == Goal::DryRun {
+            // An ordinary round does it.
+            self.is_plan_stale = true;
+            return self.finish();
+        }
+        self.clear_alarm(&Kind::Held);
+        let facts = self.facts.as_ref().expect("no plan is made before a server was seen");
+        self.state.domain = Some(facts.domain);
+        self.state.watermark = self.watermark.clone();
+        self.state.groups = self.view.groups.clone();
+        if self.job.goal == Goal::Full {
+            self.state.full_read_unix_ms = Some(self.now.wall.0);
+        }
+        self.begin_commit();
+    }
+
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            settings: &self.settings,
+            view: &self.view,
+            known: &self.known,
+            facts: self.facts.as_ref().expect("no plan is made before a server was seen"),
+            blocked: &self.blocked,
+            gone: &self.state.gone,
+            at: self.now.wall,
+        }
+    }
+
+    /// Those whose time has come.
+    fn take_due(&mut self) {
+        while let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= self.now.wall.0) {
+            self.due.remove(&(due, id));
+            self.due_of.remove(&id);
+            self.dirty.insert(id);
+            self.is_plan_stale = true;
+        }
+        let over: Vec<SipAddress> = self
+            .blocked_until
+            .iter()
+            .filter(|(_, until)| **until <= self.now.monotonic)
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in over {
+            self.blocked_until.remove(&address);
+            self.blocked.remove(&address);
+            self.dirty.extend(self.view.named(crate::view::Key::of_address(&address)));
+            self.is_plan_stale = true;
+        }
+    }
+
+    fn set_due(&mut self, id: ObjectId, due: Option<u64>) {
+        if let Some(was) = self.due_of.remove(&id) {
+            self.due.remove(&(was, id));
+        }
+        if let Some(due) = due {
+            self.due_of.insert(id, due);
+            self.due.insert((due, id));
+        }
+    }
+
+    fn watch_groups(&mut self) {
+        let missing: Vec<Alarm> = self
+            .view
+            .missing_groups()
+            .map(|(setting, dn)| Alarm::GroupMissing { setting, dn: dn.to_string() })
+            .collect();
+        let is_missing = |kind: &Kind| missing.iter().any(|alarm| Kind::of(alarm) == *kind);
+        let over: Vec<Kind> = self
+            .alarms
+            .all()
+            .map(|(kind, _)| kind.clone())
+            .filter(|kind| matches!(kind, Kind::GroupMissing(_)) && !is_missing(kind))
+            .collect();
+        for kind in over {
+            self.clear_alarm(&kind);
+        }
+        for alarm in missing {
+            self.raise(alarm);
+        }
+    }
+
+    /// The round is over, and nothing went wrong.
+    fn finish(&mut self) {
+        let job = std::mem::take(&mut self.job);
+        let is_held = job.round.held.is_some();
+        if job.goal != Goal::Local {
+            self.failures = 0;
+            self.end_round(self.settings.poll);
+        }
+        self.step = Step::Idle;
+        self.photos.clear();
+        let Round { added, changed, cut_off, removed, objects, .. } = job.round;
+        let is_change = added + changed + cut_off + removed + objects > 0;
+        if is_change && !is_held && job.goal != Goal::DryRun {
+            let fields = [("added", added), ("changed", changed), ("cut_off", cut_off), ("removed", removed)];
+            let fields = fields.into_iter().chain([("objects", objects)]);
+            let fields = fields.map(|(name, count)| (name, count.to_string())).collect();
+            self.log(Level::Info, "directory-followed", String::new(), fields);
+        }
+        if self.dirty.is_empty() && matches!(job.goal, Goal::Poll | Goal::Full) && !is_held {
+            self.in_step_unix_ms = Some(self.now.wall.0);
+        }
+        if (is_change || is_held) && job.goal != Goal::DryRun {
+            self.last_round = Some(job.round.clone());
+        }
+        for token in job.commands {
+            let round = Box::new(job.round.clone());
+            let answer = if job.goal == Goal::DryRun { Answer::Planned(round) } else { Answer::Done(round) };
+            self.outputs.push_back(Output::Answer(token, answer));
+        }
+        if std::mem::take(&mut self.is_hinted) {
+            self.poll_soon();
+        }
+    }
+
+    fn end_round(&mut self, pause: Duration) {
+        self.last_end = self.now.monotonic;
+        self.next_poll = self.now.monotonic + pause;
+    }
+
+    /// The round is over, because something went wrong. What was read stays; what was not committed is still to do.
+    fn give_up(&mut self, reason: &str) {
+        let job = std::mem::take(&mut self.job);
+        self.step = Step::Idle;
+        self.photos.clear();
+        let pause = self.settings.poll * 2u32.saturating_pow(self.failures.min(16));
+        self.failures += 1;
+        self.end_round(pause.min(BACKOFF_MAX).max(self.settings.poll));
+        for token in job.commands {
+            self.outputs.push_back(Output::Answer(token, Answer::Failed(reason.to_owned())));
+        }
+    }
+
+    fn home_failed(&mut self, reason: String) {
+        self.is_known = false;
+        self.raise(Alarm::HomeFails { since_unix_ms: self.now.wall.0, reason: reason.clone() });
+        self.give_up(&reason);
+    }
+
+    // Telling.
+
+    fn task(&mut self, task: Task) {
+        self.outputs.push_back(Output::Task(task));
+    }
+
+    fn progress(&mut self, stage: Stage, done: usize, total: Option<usize>) {
+        self.outputs.push_back(Output::Progress(Progress { stage, done, total }));
+    }
+
+    fn log(
+        &mut self,
+        level: Level,
+        event: &'static str,
+        reason: String,
+        fields: Vec<(&'static str, String)>,
+    ) {
+        let line = node::Report { level, event, request: None, reason: reason.into(), fields };
+        self.outputs.push_back(Output::Log(line));
+    }
+
+    fn raise(&mut self, alarm: Alarm) {
+        self.outputs.extend(self.alarms.raise(alarm).map(Output::Log));
+    }
+
+    fn clear_alarm(&mut self, kind: &Kind) {
+        self.outputs.extend(self.alarms.clear(kind).map(Output::Log));
+    }
+}
