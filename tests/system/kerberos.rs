@@ -536,7 +536,7 @@ fn a_keytab_signs_in_to_active_directory() {
     let authority = ldap::Authority::from_file(&domain.ca()).expect("the domain's CA");
     let open = |security: ldap::Security| {
         let address = (domain.ip(), security.default_port()).into();
-        ldap::Connection::open(domain.fact("HOST"), address, security, &authority)
+        ldap::Connection::open(domain.fact("HOST"), address, security, &authority, ldap::Times::default())
     };
     // What a person may change of themselves, and of nobody else.
     let number = |number: &str| ldap::wire::Modification {

@@ -18,6 +18,7 @@ mod identity;
 mod kamailio;
 mod keep_alive;
 mod kerberos;
+mod ldap;
 mod messages;
 mod namespaces;
 mod oracle;

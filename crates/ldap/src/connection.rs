@@ -29,14 +29,6 @@ use crate::wire::{
 pub const MESSAGE_OCTETS_MAX: usize = 16 * 1024 * 1024;
 /// Octets of a message that come before the session is authenticated: certificates are not among them.
 const EARLY_MESSAGE_OCTETS_MAX: usize = 64 * 1024;
-/// For TCP to one address.
-const CONNECT_TIME: Duration = Duration::from_secs(4);
-/// For the TLS handshake, and for the StartTLS operation before it.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// For the answer to a bind: the server may have to ask another one about the password.
-const BIND_TIME: Duration = Duration::from_secs(15);
-/// Between a request and its answer, and between one entry of an answer and the next.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Octets that are read at once.
 const READ_OCTETS: usize = 64 * 1024;
 
@@ -62,6 +54,30 @@ impl Security {
     }
 }
 
+/// How long we wait for a server, at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// For TCP to one address.
+    pub connect: Duration,
+    /// For the TLS handshake, and for the StartTLS operation before it.
+    pub handshake: Duration,
+    /// For the answer to a bind: the server may have to ask another one about the password.
+    pub bind: Duration,
+    /// Between a request and its answer, and between one entry of an answer and the next.
+    pub answer: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            connect: Duration::from_secs(4),
+            handshake: Duration::from_secs(5),
+            bind: Duration::from_secs(15),
+            answer: Duration::from_secs(30),
+        }
+    }
+}
+
 /// An open connection. Dropping it closes it; a future of it that was dropped half way leaves it in an unknown state, except
 /// [`Connection::receive`]'s, which loses nothing.
 pub struct Connection {
@@ -70,6 +86,7 @@ pub struct Connection {
     input: Vec<u8>,
     /// Octets of `input` that are done with.
     consumed: usize,
+    times: Times,
     last_id: i32,
     message_octets_max: usize,
     certificate_digest: Option<Vec<u8>>,
@@ -82,13 +99,14 @@ impl Connection {
         address: SocketAddr,
         security: Security,
         authority: &Authority,
+        times: Times,
     ) -> Result<Connection, Error> {
         let unreachable = |error| Error::Unreachable { host: host.to_owned(), error };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Unsuitable {
             host: host.to_owned(),
             what: "no certificate can have that name".to_owned(),
         })?;
-        let connecting = within(host, "connecting", CONNECT_TIME, TcpStream::connect(address)).await?;
+        let connecting = within(host, "connecting", times.connect, TcpStream::connect(address)).await?;
         let tcp = connecting.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         let mut connection = Connection {
@@ -96,12 +114,13 @@ impl Connection {
             host: host.to_owned(),
             input: Vec::new(),
             consumed: 0,
+            times,
             last_id: 0,
             message_octets_max: EARLY_MESSAGE_OCTETS_MAX,
             certificate_digest: None,
         };
         if security == Security::StartTls {
-            within(host, "StartTLS", HANDSHAKE_TIME, connection.start_tls()).await??;
+            within(host, "StartTLS", times.handshake, connection.start_tls()).await??;
         }
         connection.secure(name, authority).await?;
         Ok(connection)
@@ -138,7 +157,7 @@ impl Connection {
     ) -> Result<(Outcome, Option<Vec<u8>>, Vec<Control>), Error> {
         let id = self.send(request, controls).await?;
         let host = self.host.clone();
-        let response = within(&host, "sign-in", BIND_TIME, self.receive(id)).await??;
+        let response = within(&host, "sign-in", self.times.bind, self.receive(id)).await??;
         let ResponseOperation::Bind { result, server_credentials } = response.operation else {
             return Err(self.broken("a bind was answered with something else"));
         };
@@ -179,7 +198,7 @@ impl Connection {
             self.stream.write_all(&octets).await?;
             self.stream.flush().await
         };
-        let sent = within(&self.host, "sending", ANSWER_TIME, sending).await?;
+        let sent = within(&self.host, "sending", self.times.answer, sending).await?;
         sent.map_err(|error| Error::Unreachable { host: self.host.clone(), error })?;
         Ok(id)
     }
@@ -187,7 +206,7 @@ impl Connection {
     /// The next answer to this request, which must not take longer than is reasonable.
     pub async fn answer(&mut self, id: MessageId) -> Result<Response, Error> {
         let host = self.host.clone();
-        within(&host, "an answer", ANSWER_TIME, self.receive(id)).await?
+        within(&host, "an answer", self.times.answer, self.receive(id)).await?
     }
 
     /// The next answer to this request, whenever it comes. Answers to earlier requests are read over.
@@ -214,7 +233,7 @@ impl Connection {
     pub async fn close(mut self) {
         // The server learns it by the end of the connection too.
         let _ = self.send(&Request::Unbind, &[]).await;
-        let _ = timeout(HANDSHAKE_TIME, self.stream.shutdown()).await;
+        let _ = timeout(self.times.handshake, self.stream.shutdown()).await;
     }
 
     /// The host that its certificate names.
@@ -252,7 +271,7 @@ impl Connection {
             unreachable!("TLS begins once");
         };
         let handshake = TlsConnector::from(authority.config()).connect(name, tcp);
-        let secured = within(&self.host, "TLS", HANDSHAKE_TIME, handshake).await?;
+        let secured = within(&self.host, "TLS", self.times.handshake, handshake).await?;
         let tls = secured.map_err(|error| Error::Tls { host: self.host.clone(), error })?;
         let certificates = tls.get_ref().1.peer_certificates();
         self.certificate_digest =

@@ -239,7 +239,8 @@ async fn sees_deleted(connection: &mut Connection, domain: &str) -> Result<bool,
     let mut is_there = false;
     loop {
         match running.next().await {
-            Ok(Step::Entry(_)) => is_there = true,
+            // COMPAT: Samba names the container to everybody, and shows nothing of it.
+            Ok(Step::Entry(entry)) => is_there |= id_of(ServerKind::ActiveDirectory, &entry).is_some(),
             Ok(Step::Done(_)) => return Ok(is_there),
             Err(Error::Refused { outcome, .. })
                 if matches!(outcome.code, ResultCode::NO_SUCH_OBJECT | ResultCode::INSUFFICIENT_ACCESS) =>

@@ -27,7 +27,7 @@ pub mod wire;
 
 pub use account::Account;
 pub use checker::{BindRefusal, Checker, CheckerConfig, Person};
-pub use connection::{Connection, Security};
+pub use connection::{Connection, Security, Times};
 pub use error::Error;
 pub use password::{PASSWORD_OCTETS_MAX, Password, PasswordError};
 pub use password_change::ChangeRefusal;

@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::connection::{Connection, Security, within};
+use crate::connection::{Connection, Security, Times, within};
 use crate::error::Error;
 use crate::tls::Authority;
 
@@ -76,6 +76,7 @@ pub struct Locator {
     security: Security,
     authority: Authority,
     resolver: Resolver,
+    times: Times,
     memory: Mutex<Memory>,
 }
 
@@ -95,7 +96,12 @@ struct Penalty {
 impl Locator {
     /// Asks nobody yet.
     pub fn new(servers: Servers, security: Security, authority: Authority, resolver: Resolver) -> Locator {
-        Locator { servers, security, authority, resolver, memory: Mutex::default() }
+        Locator { servers, security, authority, resolver, times: Times::default(), memory: Mutex::default() }
+    }
+
+    /// With another patience than the default.
+    pub fn with_times(self, times: Times) -> Locator {
+        Locator { times, ..self }
     }
 
     /// An open connection to the first server that can be used; nobody is signed in on it.
@@ -164,7 +170,7 @@ impl Locator {
         let mut last = None;
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
             let address = SocketAddr::new(address, server.port);
-            match Connection::open(&server.host, address, self.security, &self.authority).await {
+            match Connection::open(&server.host, address, self.security, &self.authority, self.times).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => {
                     debug!(%address, %error, "an address of a directory server fails");
