@@ -7,6 +7,7 @@ use directory::SipAddress;
 use federation::policy::Standing;
 use federation::policy::edit::{Change, EditError, EntryChange, edit as edit_policy};
 use federation::{Member, Origin, Policy};
+use gss::spnego::Offer;
 use presence::lists::{self, Contact, Edit as ListsEdit, Lists};
 use presence::rules::{self, Defaults, Rules, Subject, Watcher, set_level};
 use presence::{Inputs, Level, Manual, Relation, View, compose};
@@ -34,7 +35,27 @@ pub const ALL: &[Target] = &[
     ("origin", origin),
     ("policy", policy),
     ("edge", edge::edge),
+    ("spnego", spnego),
 ];
+
+/// What a client's first token of Negotiate offers, and the account that a ticket names.
+pub fn spnego(octets: &[u8]) {
+    /// As long as Kerberos' own answers are, or longer.
+    const ANSWER_OCTETS_MAX: usize = 1_000;
+    match gss::spnego::read(octets) {
+        Some(Offer::Bare(token)) => assert_eq!(token, octets),
+        Some(Offer::Wrapped { mechanism, token }) => {
+            let proof = &token[..token.len().min(ANSWER_OCTETS_MAX)];
+            let answer = gss::spnego::complete(mechanism, proof);
+            assert!(answer.ends_with(proof) && answer.len() > mechanism.len() + proof.len());
+            assert_eq!(gss::spnego::read(&answer), None, "an answer is no offer");
+        }
+        Some(Offer::WithoutToken | Offer::Ntlm | Offer::Other) | None => {}
+    }
+    if let Some(account) = gss::Account::parse(octets) {
+        assert!(account.sid.starts_with("S-1-") && !account.name.is_empty());
+    }
+}
 
 /// Parsing a message, reading all of it, and answering it.
 pub fn message(octets: &[u8]) {

@@ -464,9 +464,15 @@ fn sid_of(ldif: &str) -> String {
 }
 
 fn sign_in(domain: &ActiveDirectory, cache: &str, login: &str, password: &str) {
+    sign_in_with(domain, cache, login, password, &[]);
+}
+
+fn sign_in_with(domain: &ActiveDirectory, cache: &str, login: &str, password: &str, more: &[&str]) {
     let mut kinit: Command = domain.command("kinit");
     let mut kinit = kinit
-        .args(["-c", cache, login])
+        .args(["-c", cache])
+        .args(more)
+        .arg(login)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -482,11 +488,13 @@ fn a_ticket_under_a_borrowed_name_says_whose_it_is() {
     let keytab = PathBuf::from(domain.fact("KEYTAB"));
     let acceptor = open(&keytab, Some("HTTP"), &folder.path().join("replays")).expect("the keytab is good");
     let cache = format!("FILE:{}", folder.path().join("cache").display());
-    let shown = |name: &str, password: &str| {
-        sign_in(&domain, &cache, name, password);
+    let token = |name: &str, password: &str, more: &[&str]| {
+        sign_in_with(&domain, &cache, name, password, more);
         let initiator = Initiator::new(library(), Identity::Cache(cache.clone()));
-        let (token, _) = first(&initiator, &target("HTTP", "sip.corp.example"), Mechanism::Spnego, None);
-        let accepted = acceptor.accept(&token, None).expect("a ticket of the domain");
+        first(&initiator, &target("HTTP", "sip.corp.example"), Mechanism::Spnego, None).0
+    };
+    let shown = |name: &str, password: &str| {
+        let accepted = acceptor.accept(&token(name, password, &[]), None).expect("a ticket of the domain");
         (accepted.principal.clone(), accepted.account_principal())
     };
 
@@ -506,6 +514,10 @@ fn a_ticket_under_a_borrowed_name_says_whose_it_is() {
     let (principal, account) = shown(&computer.login, &computer.password);
     assert_eq!(principal, format!("{}@CORP.EXAMPLE", computer.login));
     assert_eq!(account, format!("{}$@CORP.EXAMPLE", computer.login));
+
+    // It may ask for a ticket that says nothing of its account.
+    let silent = token(&computer.login, &computer.password, &["--no-request-pac"]);
+    assert_eq!(fault(acceptor.accept(&silent, None)), Fault::Identity);
 }
 
 /// A keytab from a password, as `ktpass` makes it.

@@ -15,8 +15,8 @@ impl Account {
     /// MIT's name for the part of the ticket.
     pub(crate) const ATTRIBUTE: &str = "urn:mspac:upn-dns-info";
 
-    /// `None` where the account's name and identifier are not said: domain controllers without the updates of November 2021.
-    pub(crate) fn parse(octets: &[u8]) -> Option<Account> {
+    /// Reads the part of the ticket. `None` where the account's name and identifier are not said: domain controllers without the updates of November 2021.
+    pub fn parse(octets: &[u8]) -> Option<Account> {
         /// Name and identifier are there.
         const EXTENDED: u32 = 2;
         let flags = u32::from_le_bytes(octets.get(8..12)?.try_into().ok()?);

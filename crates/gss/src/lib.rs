@@ -5,6 +5,7 @@
 //! - [`Acceptor`]: judges what others prove, with the keys of a keytab;
 //! - [`Initiator`]: proves who we are, with a client keytab or a cache of tickets, and knows who the other side is;
 //! - [`negotiate`]: the acceptor behind HTTP's `Negotiate` (RFC 4559), without HTTP's types;
+//! - [`spnego`]: what a client offers, and the answer that ends it;
 //! - [`Account`]: what Active Directory says of a person within the ticket.
 //!
 //! What this crate is not: it keeps no sessions, knows no users and speaks neither HTTP nor LDAP. Mechanisms other than
@@ -27,7 +28,7 @@ mod binding;
 mod error;
 mod initiator;
 pub mod negotiate;
-mod spnego;
+pub mod spnego;
 mod sys;
 
 use sys::Api;

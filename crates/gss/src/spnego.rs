@@ -8,13 +8,14 @@
 
 /// A client's first token.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Offer<'a> {
+pub enum Offer<'a> {
     /// Kerberos' own token (RFC 4121 §4.1), without SPNEGO.
     Bare(&'a [u8]),
     /// Kerberos first in SPNEGO's list, with its token.
     Wrapped {
         /// Kerberos, as the client spells it.
         mechanism: &'a [u8],
+        /// Kerberos' own token.
         token: &'a [u8],
     },
     /// Kerberos first in the list, but without a token: it wants another round.
@@ -46,7 +47,7 @@ const fn field(number: u8) -> u8 {
 }
 
 /// Reads a token; `None` if it is none.
-pub(crate) fn read(token: &[u8]) -> Option<Offer<'_>> {
+pub fn read(token: &[u8]) -> Option<Offer<'_>> {
     if token.starts_with(NTLM_MAGIC) {
         return Some(Offer::Ntlm);
     }
@@ -74,8 +75,9 @@ pub(crate) fn read(token: &[u8]) -> Option<Offer<'_>> {
     Some(Offer::Wrapped { mechanism: first, token })
 }
 
-/// The answer that ends it (RFC 4178 §4.2.2): accepted, by this mechanism, with its token if it has one.
-pub(crate) fn complete(mechanism: &[u8], token: &[u8]) -> Vec<u8> {
+/// The answer that ends it (RFC 4178 §4.2.2): accepted, by this mechanism, with its token if it has one. Panics at a token
+/// near 65,535 octets; Kerberos answers with some hundred.
+pub fn complete(mechanism: &[u8], token: &[u8]) -> Vec<u8> {
     const ACCEPT_COMPLETED: u8 = 0;
     let mut fields = written(field(0), &written(ENUMERATED, &[ACCEPT_COMPLETED]));
     fields.extend(written(field(1), &written(OID, mechanism)));
