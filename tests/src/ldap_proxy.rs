@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -220,8 +219,6 @@ async fn respond(
     shared: &Shared,
     client: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<bool> {
-    /// Long beyond every patience of a test.
-    const FOR_EVER: Duration = Duration::from_hours(1);
     let kind = operation(&message);
     let is_first = *entries == 0;
     match kind {
@@ -241,8 +238,7 @@ async fn respond(
             happened();
             client.write_all(&message[..message.len() / 2]).await?;
             client.flush().await?;
-            tokio::time::sleep(FOR_EVER).await;
-            return Ok(false);
+            return std::future::pending().await;
         }
         Fault::Pieces(octets) => {
             happened();
