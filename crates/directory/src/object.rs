@@ -159,6 +159,20 @@ pub enum ObjectKind {
     Server,
 }
 
+impl ObjectKind {
+    /// The name on the command line, in storage and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectKind::Person => "person",
+            ObjectKind::Contact => "contact",
+            ObjectKind::Group => "group",
+            ObjectKind::Room => "room",
+            ObjectKind::Equipment => "equipment",
+            ObjectKind::Server => "server",
+        }
+    }
+}
+
 /// What is read about an object; all of it may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

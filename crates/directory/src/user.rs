@@ -108,6 +108,16 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: &[Standing] = &[
+        Standing::Active,
+        Standing::Disabled,
+        Standing::Expired,
+        Standing::LockedOut,
+        Standing::NotEnabled,
+        Standing::Gone,
+    ];
+
     /// Whether what its owner signs in with elsewhere than at the directory (app passwords, certificates) is taken away for good. A
     /// lock is not: anybody who guesses at the directory can lock an account, and it opens again by itself.
     pub fn ends_credentials(self) -> bool {
@@ -124,6 +134,11 @@ impl Standing {
             Standing::NotEnabled => "not-enabled",
             Standing::Gone => "gone",
         }
+    }
+
+    /// The standing of this name.
+    pub fn from_name(name: &str) -> Option<Standing> {
+        Standing::ALL.iter().copied().find(|standing| standing.name() == name)
     }
 }
 

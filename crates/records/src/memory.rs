@@ -73,6 +73,9 @@ pub enum Refused {
     /// An address of a replicated account is another user's.
     #[error("an address of a replicated account is another user's")]
     AddressTaken,
+    /// A user stands twice in a step of replication.
+    #[error("a user stands twice in a step of replication")]
+    UserTwice,
 }
 
 impl Tables {
@@ -275,9 +278,12 @@ impl Tables {
 
     fn replicate(&mut self, replication: &Replication) -> Result<Outcome, Refused> {
         let Replication { users, objects, photos, state, at_unix_ms } = replication;
+        let ids: BTreeSet<UserId> = users.iter().map(|user| user.id).collect();
+        if ids.len() < users.len() {
+            return Err(Refused::UserTwice);
+        }
         let before = self.clone();
         // Addresses may go round among the accounts of one step, so that all are taken away before any is given.
-        let ids: Vec<UserId> = users.iter().map(|user| user.id).collect();
         self.addresses.retain(|_, owner| !ids.contains(owner));
         for user in users {
             let mut addresses = user.aliases.iter().chain([&user.address]);
@@ -288,7 +294,7 @@ impl Tables {
             self.replicate_user(user, *at_unix_ms);
         }
         for (digest, octets) in photos {
-            self.photos.insert(*digest, octets.clone());
+            self.photos.entry(*digest).or_insert_with(|| octets.clone());
         }
         for object in objects {
             match object {

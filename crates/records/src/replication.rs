@@ -9,7 +9,7 @@ pub struct Revision(pub u64);
 /// A step of replication: applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Replication {
-    /// Accounts as they are now, each once. One that cannot be (an address of it is another user's) fails the whole; who makes the change has
+    /// Accounts as they are now, each once (or the whole fails). One that cannot be (an address of it is another user's) fails the whole; who makes the change has
     /// looked before.
     pub users: Vec<DirectoryUser>,
     /// Objects as they are now, or no more.

@@ -6,12 +6,16 @@
 //! The time is that of the writer's thread alone (user and system), so the wait for the disk is not in it; checkpoints
 //! are. Each line begins with the database that the lines before it have filled.
 
+mod support;
+
 use std::sync::mpsc;
 
-use directory::{Role, SipAddress, User, UserId, UserState};
-use node::store::{Completion, PersistToken, Store, Submission, Urgency};
-use records::{CallEnd, Change, Direction, Query, Rows, Sequence, StoredCall, StoredMessage};
+use directory::{SipAddress, User, UserId};
+use node::store::{Store, Submission};
+use records::{CallEnd, Change, Direction, Query, Sequence, StoredCall, StoredMessage};
 use storage::{Options, Sqlite};
+
+use support::writer_cpu;
 
 /// In bytes: a MESSAGE with a line of text, as a device sees it.
 const REQUEST_BYTES: usize = 700;
@@ -34,8 +38,8 @@ fn main() {
     let options = Options { commit_interval: std::time::Duration::ZERO, ..Options::default() };
     let sink = Box::new(move |completions| sender.send(completions).expect("the receiver lives"));
     let mut store = Sqlite::open(&path, options, sink).expect("a new database");
-    let mut bench = Bench { receiver, users, next: 0, rng: 1 };
-    bench.submit(&mut store, (1..=users).map(add_user).collect());
+    let mut bench = Bench { users, next: 0, rng: 1 };
+    support::persist(&mut store, &receiver, (1..=users).map(add_user).collect());
 
     println!("users {users}, {messages} {what} a line; messages have {REQUEST_BYTES} bytes");
     println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us each", "wall us each", "MB");
@@ -44,7 +48,7 @@ fn main() {
         let (began, wall, commits) = (writer_cpu(), std::time::Instant::now(), store.metrics().commits);
         for _ in 0..count / group {
             let batch = changes(&mut bench, group);
-            bench.submit(&mut store, batch);
+            support::persist(&mut store, &receiver, batch);
         }
         let cpu = (writer_cpu() - began) / count as f64;
         let wall = wall.elapsed().as_micros() as f64 / count as f64;
@@ -56,18 +60,17 @@ fn main() {
     let loading = writer_cpu();
     let load = Submission::Query { token: node::QueryToken(0), query: Query::Load };
     store.submit(vec![load]);
-    bench.receiver.recv().expect("rows");
+    receiver.recv().expect("rows");
     println!("Load: {:.0} us", writer_cpu() - loading);
 
     let (began, commits) = (writer_cpu(), store.metrics().commits);
     let all = Change::Prune { messages_before_unix_ms: u64::MAX, devices_before_unix_ms: 0 };
-    bench.submit(&mut store, vec![all]);
+    support::persist(&mut store, &receiver, vec![all]);
     let steps = store.metrics().commits - commits;
     println!("Prune: {steps} steps, {:.0} us each", (writer_cpu() - began) / steps as f64);
 }
 
 struct Bench {
-    receiver: mpsc::Receiver<Vec<Completion<Rows>>>,
     users: u64,
     next: u64,
     rng: u64,
@@ -119,18 +122,6 @@ impl Bench {
         batch
     }
 
-    /// Submits as one batch and waits until it is durable.
-    fn submit(&mut self, store: &mut Sqlite, changes: Vec<Change>) {
-        let persist = |change| Submission::Persist { token: PersistToken(0), change, urgency: Urgency::Now };
-        let mut missing = changes.len();
-        store.submit(changes.into_iter().map(persist).collect());
-        while missing > 0 {
-            let completions = self.receiver.recv().expect("completions");
-            assert!(completions.iter().all(|c| matches!(c, Completion::Persisted { .. })), "{completions:?}");
-            missing -= completions.len();
-        }
-    }
-
     /// xorshift64*: the same figures in every run.
     fn random(&mut self) -> u64 {
         self.rng ^= self.rng >> 12;
@@ -143,28 +134,12 @@ impl Bench {
 fn add_user(id: u64) -> Change {
     Change::AddUser {
         user: User {
-            id: UserId(id),
-            address: SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
             display_name: format!("User {id}"),
-            state: UserState::Enabled,
-            role: Role::Person,
-            permissions: Default::default(),
-            aliases: Vec::new(),
-            account: None,
-            tokens_since_unix_ms: 0,
-            secrets: None,
+            ..User::local(
+                UserId(id),
+                SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
+            )
         },
         at_unix_ms: 0,
     }
-}
-
-/// CPU time of the thread named "storage", in microseconds (proc(5), schedstat: nanoseconds on the CPU).
-fn writer_cpu() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let folder = tasks.map(|t| t.expect("a thread").path()).find(|task| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "storage")
-    });
-    let stat =
-        std::fs::read_to_string(folder.expect("the writer runs").join("schedstat")).expect("schedstat");
-    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
 }

@@ -5,7 +5,7 @@
 use std::sync::mpsc;
 use std::time::Instant;
 
-use directory::{Role, SipAddress, User, UserId, UserState};
+use directory::{SipAddress, User, UserId};
 use node::store::{Completion, PersistToken, Store, Submission, Urgency};
 use presence::{Manual, ManualState};
 use records::{Change, Document, Query, Rows};
@@ -77,16 +77,11 @@ fn document(owner: u64, application: &str, octets: u64) -> Change {
 fn add_user(id: u64) -> Change {
     Change::AddUser {
         user: User {
-            id: UserId(id),
-            address: SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
             display_name: format!("User {id}"),
-            state: UserState::Enabled,
-            role: Role::Person,
-            permissions: Default::default(),
-            aliases: Vec::new(),
-            account: None,
-            tokens_since_unix_ms: 0,
-            secrets: None,
+            ..User::local(
+                UserId(id),
+                SipAddress::parse(&format!("user{id}@contoso.example")).expect("an address"),
+            )
         },
         at_unix_ms: 0,
     }

@@ -1,6 +1,7 @@
 //! What SQLite's errors mean to us.
 
 use node::store::StoreError;
+use records::memory::Refused;
 use rusqlite::{ErrorCode, ffi};
 
 /// Why a database could not be opened.
@@ -70,6 +71,11 @@ impl Failure {
     /// The number does not fit SQL's BIGINT.
     pub(crate) fn number(value: u64) -> Failure {
         Failure::Own(StoreError::Io(format!("the number {value} is too large to store")))
+    }
+
+    /// The change breaks a rule.
+    pub(crate) fn refused(refused: Refused) -> Failure {
+        Failure::Own(StoreError::Io(refused.to_string()))
     }
 
     pub(crate) fn into_error(self) -> StoreError {

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_calls_in_order_of_arrival.sql"),
     include_str!("../migrations/0007_permissions_of_users.sql"),
     include_str!("../migrations/0008_certificates_of_users.sql"),
+    include_str!("../migrations/0009_directory.sql"),
 ];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".

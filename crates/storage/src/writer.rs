@@ -341,9 +341,9 @@ impl<'c> Writer<'c> {
     fn prune(&mut self) -> Result<bool, StoreError> {
         let bounds = self.prunes.iter().map(|prune| prune.bounds).reduce(Bounds::union).unwrap_or_default();
         let step = self.statements.begin().map_err(Failure::from).and_then(|()| {
-            let dropped = self.statements.prune_step(bounds)?;
+            let is_more = self.statements.prune_step(bounds)?;
             self.commit()?;
-            Ok(!dropped)
+            Ok(!is_more)
         });
         step.map_err(|failure| {
             self.roll_back();

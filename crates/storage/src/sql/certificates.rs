@@ -12,12 +12,14 @@ use crate::error::Failure;
 const ADD: &str = "INSERT INTO certificates (sha256, owner, expires_unix_ms) VALUES ($1, $2, $3)
     ON CONFLICT (sha256) DO NOTHING";
 const REMOVE: &str = "DELETE FROM certificates WHERE sha256 = $1 AND owner = $2";
+const REMOVE_ALL: &str = "DELETE FROM certificates WHERE owner = $1";
 const LOAD: &str = "SELECT owner, sha256, expires_unix_ms FROM certificates WHERE owner BETWEEN $1 AND $2
     ORDER BY owner, sha256";
 
 pub(super) struct Certificates<'c> {
     add: Statement<'c>,
     remove: Statement<'c>,
+    remove_all: Statement<'c>,
     load: Statement<'c>,
 }
 
@@ -26,6 +28,7 @@ impl<'c> Certificates<'c> {
         Ok(Certificates {
             add: connection.prepare(ADD)?,
             remove: connection.prepare(REMOVE)?,
+            remove_all: connection.prepare(REMOVE_ALL)?,
             load: connection.prepare(LOAD)?,
         })
     }
@@ -41,6 +44,11 @@ impl<'c> Certificates<'c> {
 
     pub(super) fn remove(&mut self, user: UserId, digest: &CertificateDigest) -> Result<(), Failure> {
         self.remove.execute(params![digest.0, integer(user.0)?])?;
+        Ok(())
+    }
+
+    pub(super) fn remove_all(&mut self, user: UserId) -> Result<(), Failure> {
+        self.remove_all.execute([integer(user.0)?])?;
         Ok(())
     }
 

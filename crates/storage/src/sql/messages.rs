@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use directory::UserId;
 use node::store::{Outcome, StoreError};
+use records::memory::Refused;
 use records::{Direction, Sequence, StoredMessage, UserRecord};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
@@ -209,8 +210,7 @@ impl<'c> Messages<'c> {
             return Ok(if is_withdrawn { Outcome::AlreadyWithdrawn } else { Outcome::AlreadyThere });
         }
         if entry.sequence <= highest && self.message_at(entry.place_key())?.is_some() {
-            let reason = "the mailbox holds another message at this sequence";
-            return Err(Failure::Own(StoreError::Io(reason.to_owned())));
+            return Err(Failure::refused(Refused::SequenceTaken));
         }
         if let Some(failure) = &self.merge_failure
             && self.tail.len() >= self.tail_messages_max

@@ -5,31 +5,41 @@
 //! user shows (a violated foreign key fails the statement here, and the whole transaction there).
 
 mod accounts;
+mod addresses;
+mod app_passwords;
 mod batch;
 mod bindings;
 mod blocks;
 mod calls;
 mod certificates;
 mod choices;
+mod directory_accounts;
 mod documents;
 mod in_order;
 mod marks;
 mod messages;
+mod objects;
+mod replication;
 mod values;
 
-use directory::UserState;
+use directory::{ObjectId, User, UserId, UserState};
 use node::store::{Outcome, StoreError};
 use records::{Change, Query, Rows, UserRecord};
 use rusqlite::{Connection, Statement};
 
 use self::accounts::Accounts;
+use self::addresses::Addresses;
+use self::app_passwords::AppPasswords;
 use self::bindings::Bindings;
 use self::calls::{Calls, UnwrittenCalls};
 use self::certificates::Certificates;
 use self::choices::Choices;
+use self::directory_accounts::DirectoryAccounts;
 use self::documents::Documents;
 use self::marks::{HeldMarks, Marks};
 use self::messages::{Messages, TAIL_FACTOR_MAX, Unwritten};
+use self::objects::Objects;
+use self::replication::ReplicationState;
 use self::values::integer;
 use crate::error::Failure;
 
@@ -45,13 +55,18 @@ pub(crate) struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     accounts: Accounts<'c>,
+    addresses: Addresses<'c>,
+    directory_accounts: DirectoryAccounts<'c>,
     certificates: Certificates<'c>,
+    app_passwords: AppPasswords<'c>,
     bindings: Bindings<'c>,
     messages: Messages<'c>,
     marks: Marks<'c>,
     choices: Choices<'c>,
     documents: Documents<'c>,
     calls: Calls<'c>,
+    objects: Objects<'c>,
+    replication_state: ReplicationState<'c>,
     /// Messages, or calls, in a tail at which it is merged.
     tail_rows: usize,
     /// Whether the merge that is under way, or was last, is that of the calls.
@@ -72,6 +87,7 @@ pub(crate) struct Held<'g> {
 pub(crate) struct Mark {
     messages: usize,
     calls: usize,
+    objects: i64,
 }
 
 /// How long the tails are.
@@ -90,6 +106,8 @@ pub(crate) struct Bounds {
     pub(crate) messages_before_unix_ms: u64,
     pub(crate) devices_before_unix_ms: u64,
     pub(crate) calls_before_unix_ms: u64,
+    /// `None` leaves photos too.
+    pub(crate) objects_before_unix_ms: Option<u64>,
 }
 
 impl Bounds {
@@ -97,10 +115,13 @@ impl Bounds {
     pub(crate) fn of(change: &Change) -> Option<Bounds> {
         match *change {
             Change::Prune { messages_before_unix_ms, devices_before_unix_ms } => {
-                Some(Bounds { messages_before_unix_ms, devices_before_unix_ms, calls_before_unix_ms: 0 })
+                Some(Bounds { messages_before_unix_ms, devices_before_unix_ms, ..Bounds::default() })
             }
             Change::PruneCalls { before_unix_ms } => {
                 Some(Bounds { calls_before_unix_ms: before_unix_ms, ..Bounds::default() })
+            }
+            Change::PruneObjects { before_unix_ms } => {
+                Some(Bounds { objects_before_unix_ms: Some(before_unix_ms), ..Bounds::default() })
             }
             _ => None,
         }
@@ -113,6 +134,7 @@ impl Bounds {
             messages_before_unix_ms: self.messages_before_unix_ms.max(other.messages_before_unix_ms),
             devices_before_unix_ms: self.devices_before_unix_ms.max(other.devices_before_unix_ms),
             calls_before_unix_ms: self.calls_before_unix_ms.max(other.calls_before_unix_ms),
+            objects_before_unix_ms: self.objects_before_unix_ms.max(other.objects_before_unix_ms),
         }
     }
 }
@@ -124,13 +146,18 @@ impl<'c> Statements<'c> {
             begin: connection.prepare(BEGIN)?,
             commit: connection.prepare(COMMIT)?,
             accounts: Accounts::prepare(connection)?,
+            addresses: Addresses::prepare(connection)?,
+            directory_accounts: DirectoryAccounts::prepare(connection)?,
             certificates: Certificates::prepare(connection)?,
+            app_passwords: AppPasswords::prepare(connection)?,
             bindings: Bindings::prepare(connection)?,
             messages: Messages::prepare(connection, tail_rows)?,
             marks: Marks::prepare(connection)?,
             choices: Choices::prepare(connection)?,
             documents: Documents::prepare(connection)?,
             calls: Calls::prepare(connection, tail_rows)?,
+            objects: Objects::prepare(connection)?,
+            replication_state: ReplicationState::prepare(connection)?,
             tail_rows,
             merges_calls: false,
         })
@@ -144,18 +171,20 @@ impl<'c> Statements<'c> {
         self.commit.execute([])?;
         self.messages.committed();
         self.calls.committed();
+        self.objects.committed();
         Ok(())
     }
 
     /// Where a savepoint may return to.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { messages: self.messages.mark(), calls: self.calls.mark() }
+        Mark { messages: self.messages.mark(), calls: self.calls.mark(), objects: self.objects.mark() }
     }
 
     /// What the transaction did since the mark was rolled back; the default is its beginning.
     pub(crate) fn rolled_back_to(&mut self, mark: Mark) {
         self.messages.rolled_back_to(mark.messages);
         self.calls.rolled_back_to(mark.calls);
+        self.objects.rolled_back_to(mark.objects);
     }
 
     /// Applies a change inside the open transaction, or notes it in `held` for [`Statements::flush`]. Pruning is
@@ -167,22 +196,29 @@ impl<'c> Statements<'c> {
             Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
                 held.marks.advance(*owner, device, *through, *seen_unix_ms)?;
             }
-            Change::AddUser { user, .. } => {
+            Change::AddUser { user, at_unix_ms } => {
                 self.flush(held)?;
-                return self.accounts.add(user);
+                return self.add_user(user, *at_unix_ms);
             }
-            Change::RemoveUser { user, .. } => {
+            Change::Replicate(replication) => {
                 self.flush(held)?;
+                return self.replicate(replication);
+            }
+            Change::RemoveUser { user, at_unix_ms } => {
+                self.flush(held)?;
+                self.objects.remove(ObjectId::of_local(*user), *at_unix_ms)?;
                 let user = integer(user.0)?;
                 self.messages.remove_all(user)?;
                 self.calls.remove_all(user)?;
                 self.accounts.remove(user)?;
             }
-            Change::SetUserState { user, state, .. } => {
+            Change::SetUserState { user, state, at_unix_ms } => {
                 if *state == UserState::Disabled {
                     self.bindings.remove_all(*user)?;
                 }
-                self.accounts.set_state(*user, *state)?;
+                if self.accounts.set_state(*user, *state)? {
+                    self.put_local_object(*user, *at_unix_ms)?;
+                }
             }
             Change::SetUserPermissions { user, permissions } => {
                 self.accounts.set_permissions(*user, *permissions)?;
@@ -190,6 +226,11 @@ impl<'c> Statements<'c> {
             Change::SetUserSecrets { user, secrets } => self.accounts.set_secrets(*user, secrets)?,
             Change::AddCertificate { user, certificate } => return self.certificates.add(*user, certificate),
             Change::RemoveCertificate { user, digest } => self.certificates.remove(*user, digest)?,
+            Change::AddAppPassword { user, password } => return self.app_passwords.add(*user, password),
+            Change::RemoveAppPassword { user, username } => self.app_passwords.remove(*user, username)?,
+            Change::RevokeTokens { user, since_unix_ms } => {
+                self.accounts.revoke_tokens(*user, *since_unix_ms)?;
+            }
             Change::PutBinding(binding) => self.bindings.put(binding)?,
             Change::RemoveBinding { user, key } => self.bindings.remove(*user, key)?,
             Change::WithdrawMessage { owner, sequence } => {
@@ -208,12 +249,7 @@ impl<'c> Statements<'c> {
                     return self.calls.append(call, &mut held.calls);
                 }
             }
-            Change::AddAppPassword { .. }
-            | Change::RemoveAppPassword { .. }
-            | Change::RevokeTokens { .. }
-            | Change::Replicate(_)
-            | Change::PruneObjects { .. } => {}
-            Change::Prune { .. } | Change::PruneCalls { .. } => {}
+            Change::Prune { .. } | Change::PruneCalls { .. } | Change::PruneObjects { .. } => {}
         }
         Ok(Outcome::Applied)
     }
@@ -225,12 +261,42 @@ impl<'c> Statements<'c> {
         self.marks.write(&mut held.marks)
     }
 
-    /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether it dropped any.
+    fn add_user(&mut self, user: &User, at_unix_ms: u64) -> Result<Outcome, Failure> {
+        for address in user.aliases.iter().chain([&user.address]) {
+            if self.addresses.owner(address)?.is_some() {
+                return Ok(Outcome::AlreadyThere);
+            }
+        }
+        if self.accounts.add(user)? == Outcome::AlreadyThere {
+            return Ok(Outcome::AlreadyThere);
+        }
+        let key = integer(user.id.0)?;
+        self.addresses.add_aliases(key, &user.address, &user.aliases)?;
+        if let Some(account) = &user.account {
+            self.directory_accounts.put(key, account)?;
+        }
+        self.put_local_object(user.id, at_unix_ms)?;
+        Ok(Outcome::Applied)
+    }
+
+    /// A local account that is enabled has an object.
+    fn put_local_object(&mut self, user: UserId, at_unix_ms: u64) -> Result<(), Failure> {
+        match self.accounts.local_object(user)? {
+            Some(object) => self.objects.put(&object, at_unix_ms),
+            None => self.objects.remove(ObjectId::of_local(user), at_unix_ms),
+        }
+    }
+
+    /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether there may be more to drop.
     pub(crate) fn prune_step(&mut self, bounds: Bounds) -> Result<bool, Failure> {
         let messages = self.messages.prune(bounds.messages_before_unix_ms, PRUNE_ROWS_MAX)?;
         let devices = self.marks.prune(bounds.devices_before_unix_ms, PRUNE_ROWS_MAX)?;
         let calls = self.calls.prune(bounds.calls_before_unix_ms, PRUNE_ROWS_MAX)?;
-        Ok(messages + devices + calls > 0)
+        let more_objects = match bounds.objects_before_unix_ms {
+            Some(before_unix_ms) => self.objects.prune(before_unix_ms, PRUNE_ROWS_MAX)?,
+            None => false,
+        };
+        Ok(messages + devices + calls > 0 || more_objects)
     }
 
     /// Of the longer one.
@@ -279,9 +345,9 @@ impl<'c> Statements<'c> {
             Query::Calls { owner, before, missed_only, limit } => {
                 Ok(Rows::Calls(self.calls.page(*owner, *before, *missed_only, *limit)?))
             }
-            Query::Objects { .. } => Ok(Rows::Objects(Vec::new())),
-            Query::Photo(_) => Ok(Rows::Photo(None)),
-            Query::ReplicationState => Ok(Rows::ReplicationState(None)),
+            Query::Objects { after, limit } => Ok(Rows::Objects(self.objects.page(*after, *limit)?)),
+            Query::Photo(digest) => Ok(Rows::Photo(self.objects.photo(*digest)?)),
+            Query::ReplicationState => Ok(Rows::ReplicationState(self.replication_state.read()?)),
         }
     }
 
@@ -293,6 +359,9 @@ impl<'c> Statements<'c> {
         self.choices.load(users, &mut records)?;
         self.documents.load(users, &mut records)?;
         self.certificates.load(users, &mut records)?;
+        self.addresses.load(users, &mut records)?;
+        self.directory_accounts.load(users, &mut records)?;
+        self.app_passwords.load(users, &mut records)?;
         self.messages.load(&mut records);
         Ok(records)
     }

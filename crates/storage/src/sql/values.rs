@@ -1,6 +1,6 @@
 //! Values between SQL and Rust.
 
-use directory::SipAddress;
+use directory::{Role, SipAddress};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -17,6 +17,21 @@ pub(super) fn unless_gone(executed: rusqlite::Result<usize>) -> rusqlite::Result
 
 pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<SipAddress> {
     SipAddress::parse(row.get_ref(column)?.as_str()?).map_err(|_| damaged(column, "not a SIP address"))
+}
+
+pub(super) fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
+    match row.get_ref(column)?.as_str()? {
+        "person" => Ok(Role::Person),
+        "administrator" => Ok(Role::Administrator),
+        _ => Err(damaged(column, "an unknown role")),
+    }
+}
+
+pub(super) fn role_text(role: Role) -> &'static str {
+    match role {
+        Role::Person => "person",
+        Role::Administrator => "administrator",
+    }
 }
 
 pub(super) fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

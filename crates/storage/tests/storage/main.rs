@@ -1,6 +1,7 @@
 //! The storage as its driver sees it.
 
 mod copies;
+mod following;
 mod reference;
 mod support;
 
@@ -9,12 +10,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use directory::{DigestSecrets, SipAddress, UserId, UserState};
+use directory::{
+    DigestSecrets, DirectoryAccount, Object, ObjectId, ObjectKind, Permissions, Role, SipAddress, Standing,
+    UserId, UserState,
+};
 use node::QueryToken;
 use node::store::{Completion, Outcome, Store, StoreError, Submission};
 use records::{
-    Binding, CallEnd, Change, DeviceKey, Direction, Document, MailboxRecord, Query, Rows, Sequence,
-    StoredCall,
+    Binding, CallEnd, Change, DeviceKey, Direction, DirectoryUser, Document, MailboxRecord, ObjectChange,
+    Query, Replication, Revision, Rows, Sequence, StoredCall,
 };
 use rusqlite::Connection;
 use storage::{OpenError, Options, Sqlite};
@@ -657,6 +661,30 @@ fn closing_does_not_wait_for_a_prune() {
 const CHILD: &str = "STORAGE_TEST_CHILD";
 /// Of which the child has not heard yet.
 const AHEAD_MAX: u64 = 1_000;
+const BOB: UserId = UserId(2);
+
+/// A step of replication that gives Bob and his object another address, and says so in its state.
+fn renamed(n: u64) -> Change {
+    let address = SipAddress::parse(&format!("bob{n}@contoso.example")).unwrap();
+    let object = ObjectId([2; 16]);
+    let account = DirectoryAccount {
+        object,
+        standing: Standing::Active,
+        bind_name: "bob@corp.example".to_owned(),
+        sign_in_names: vec!["bob".to_owned()],
+        role: Role::Person,
+        permissions: Permissions::default(),
+    };
+    let display_name = "Bob".to_owned();
+    let shown = Object { address: Some(address.clone()), ..Object::new(object, ObjectKind::Person) };
+    Change::Replicate(Box::new(Replication {
+        users: vec![DirectoryUser { id: BOB, address, aliases: Vec::new(), display_name, account }],
+        objects: vec![ObjectChange::Put(Box::new(shown))],
+        photos: Vec::new(),
+        state: Some(n.to_be_bytes().to_vec()),
+        at_unix_ms: n,
+    }))
+}
 
 /// Not a test of its own: the process that is killed. Prints each sequence when it is acknowledged.
 #[test]
@@ -669,8 +697,13 @@ fn child_that_appends_until_it_is_killed() {
     let mut out = std::io::stdout().lock();
     let mut acknowledged = 0;
     for n in 1.. {
-        // The last one is acknowledged last, and speaks for all three.
-        home.store.submit(vec![now(0, message(n, 700)), now(0, document(n, 3_000)), now(n, call(n))]);
+        // The last one is acknowledged last, and speaks for all of them.
+        home.store.submit(vec![
+            now(0, message(n, 700)),
+            now(0, document(n, 3_000)),
+            now(0, renamed(n)),
+            now(n, call(n)),
+        ]);
         // Several groups ahead, so that the kill cuts one off, and far from filling the queue.
         while n - acknowledged > AHEAD_MAX {
             for completion in home.batch() {
@@ -724,8 +757,22 @@ fn what_was_acknowledged_survives_a_kill() {
         assert_eq!(alice.mailbox.last.0, kept.len() as u64);
         let [Document { etag, .. }] = &alice.documents[..] else { panic!("{:?}", alice.documents) };
         let calls = home.calls(ALICE, None, false, u32::MAX);
+        let bob = home.record(BOB).user.address;
+        let Ok(Rows::Objects(rows)) = home.query(Query::Objects { after: Revision(1), limit: u32::MAX })
+        else {
+            panic!("no objects")
+        };
+        let Ok(Rows::ReplicationState(Some(state))) = home.query(Query::ReplicationState) else {
+            panic!("no state")
+        };
+        let steps = rows.len() as u64;
+        assert_eq!(
+            (bob.user(), &state[..]),
+            (&*format!("bob{steps}"), &steps.to_be_bytes()[..]),
+            "whole steps"
+        );
         // A batch may be cut in two by the bound of a group; within a group all is there or nothing.
-        for last in [etag.parse().unwrap(), calls.len() as u64] {
+        for last in [etag.parse().unwrap(), calls.len() as u64, steps] {
             assert!((acknowledged..=kept.len() as u64).contains(&last), "{last} of {acknowledged}");
         }
         assert!(calls.iter().rev().copied().eq(1..=calls.len() as u64), "in order, without gaps");

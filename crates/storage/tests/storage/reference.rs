@@ -3,22 +3,26 @@
 use std::net::{IpAddr, SocketAddr};
 
 use directory::{
-    CertificateDigest, ClientCertificate, DigestSecrets, PermissionChange, Permissions, Role, SipAddress,
-    User, UserId, UserState,
+    AppPassword, Card, CertificateDigest, ClientCertificate, DigestSecrets, DirectoryAccount, Object,
+    ObjectId, ObjectKind, PermissionChange, Permissions, Phone, PhoneKind, PhotoDigest, Purpose, Role,
+    SipAddress, Standing, User, UserId, UserState,
 };
 use node::store::{Completion, Store, StoreError, Submission};
 use presence::{Manual, ManualState, Note};
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use records::memory::Tables;
 use records::{
-    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, Document, Query, Sequence, StoredCall,
-    StoredMessage,
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, ObjectChange,
+    Query, Replication, Revision, Sequence, StoredCall, StoredMessage,
 };
 
 use crate::support::*;
+
+/// How many there are.
+const PHOTOS: u8 = 4;
 
 /// What is done next.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn address() -> impl Strategy<Value = SipAddress> {
-    "[a-cö]@x\\.example".prop_map(|text| SipAddress::parse(&text).expect("an address"))
+    "[a-eö]@x\\.example".prop_map(|text| SipAddress::parse(&text).expect("an address"))
 }
 
 fn device() -> impl Strategy<Value = DeviceKey> {
@@ -65,12 +69,24 @@ fn secrets() -> impl Strategy<Value = DigestSecrets> {
     any::<([u8; 16], [u8; 32])>().prop_map(|(md5, sha256)| DigestSecrets { md5, sha256 })
 }
 
-fn permissions() -> impl Strategy<Value = PermissionChange> {
-    any::<(Option<bool>, Option<bool>)>().prop_map(|(federation, remote_access)| PermissionChange {
+fn permission_change() -> impl Strategy<Value = PermissionChange> {
+    any::<[Option<bool>; 3]>().prop_map(|[federation, remote_access, calls]| PermissionChange {
         federation,
         remote_access,
-        calls: None,
+        calls,
     })
+}
+
+fn permissions() -> impl Strategy<Value = Permissions> {
+    any::<[bool; 3]>().prop_map(|[federation, remote_access, calls]| Permissions {
+        federation,
+        remote_access,
+        calls,
+    })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    select(&[Role::Person, Role::Administrator])
 }
 
 /// Few, so that users meet in them.
@@ -92,13 +108,120 @@ prop_compose! {
         address in address(),
         display_name in ".{0,4}",
         state in state(),
-        administrator in any::<bool>(),
-        (federation, remote_access) in any::<(bool, bool)>(),
+        role in role(),
+        permissions in permissions(),
         secrets in option::of(secrets()),
+        aliases in vec(address(), 0..2),
+        account in option::weighted(0.2, account()),
+        tokens_since_unix_ms in time(),
     ) -> User {
-        let role = if administrator { Role::Administrator } else { Role::Person };
-        let permissions = Permissions { federation, remote_access, calls: true };
-        User { display_name, state, role, permissions, secrets, ..User::local(id, address) }
+        let account = account.map(Box::new);
+        User { id, address, aliases, display_name, state, role, permissions, secrets, account, tokens_since_unix_ms }
+    }
+}
+
+prop_compose! {
+    fn app_password()(
+        username in app_username(),
+        purpose in select(&[Purpose::Sip, Purpose::AddressBook]),
+        label in ".{0,3}",
+        secrets in secrets(),
+        created_unix_ms in time(),
+    ) -> AppPassword {
+        AppPassword { username, purpose, label, secrets, created_unix_ms }
+    }
+}
+
+/// Few, so that users meet in them.
+fn app_username() -> impl Strategy<Value = String> {
+    "[a-c]~[12ö]"
+}
+
+/// Some are those of local accounts.
+fn object_id() -> impl Strategy<Value = ObjectId> {
+    prop_oneof![3 => (0u8..3).prop_map(|octet| ObjectId([octet; 16])), 1 => id().prop_map(ObjectId::of_local)]
+}
+
+fn photo() -> impl Strategy<Value = PhotoDigest> {
+    (0..PHOTOS).prop_map(|octet| PhotoDigest([octet; 32]))
+}
+
+prop_compose! {
+    fn account()(
+        object in object_id(),
+        standing in prop_oneof![1 => Just(Standing::Active), 1 => select(Standing::ALL)],
+        bind_name in ".{0,4}",
+        sign_in_names in vec(".{0,3}", 0..3),
+        role in role(),
+        permissions in permissions(),
+    ) -> DirectoryAccount {
+        DirectoryAccount { object, standing, bind_name, sign_in_names, role, permissions }
+    }
+}
+
+prop_compose! {
+    fn directory_user()(
+        id in id(),
+        address in address(),
+        aliases in prop_oneof![2 => Just(Vec::new()), 1 => vec(address(), 0..3)],
+        display_name in ".{0,4}",
+        account in account(),
+    ) -> DirectoryUser {
+        DirectoryUser { id, address, aliases, display_name, account }
+    }
+}
+
+prop_compose! {
+    fn object()(
+        id in object_id(),
+        kind in select(&[
+            ObjectKind::Person,
+            ObjectKind::Contact,
+            ObjectKind::Group,
+            ObjectKind::Room,
+            ObjectKind::Equipment,
+            ObjectKind::Server,
+        ]),
+        address in option::of(address()),
+        // Few names, so that an object is often put as it is.
+        display_name in "[aö\"]?",
+        phone in option::weighted(0.1, (".{0,3}", option::of("\\+[0-9]{3}"))),
+        members in vec(object_id(), 0..2),
+        photo in option::weighted(0.7, photo()),
+        is_hidden in any::<bool>(),
+    ) -> Object {
+        let phones = phone.map(|(written, e164)| Phone { kind: PhoneKind::Fax, written, e164, extension: None });
+        let card = Card { display_name, phones: phones.into_iter().collect(), ..Card::default() };
+        Object { address, card, members, photo, is_hidden, ..Object::new(id, kind) }
+    }
+}
+
+/// Half of them as others were.
+fn object_change() -> impl Strategy<Value = ObjectChange> {
+    let plain = object_id().prop_map(|id| Object::new(id, ObjectKind::Group));
+    prop_oneof![
+        2 => plain.prop_map(|object| ObjectChange::Put(Box::new(object))),
+        3 => object().prop_map(|object| ObjectChange::Put(Box::new(object))),
+        1 => object_id().prop_map(ObjectChange::Remove),
+    ]
+}
+
+prop_compose! {
+    fn replication()(
+        users in prop_oneof![
+            8 => btree_map(id(), directory_user(), 0..4).prop_map(|users| {
+                users.into_iter().map(|(id, user)| DirectoryUser { id, ..user }).collect()
+            }).prop_shuffle(),
+            // Some stand twice.
+            1 => vec(directory_user(), 0..4),
+        ],
+        objects in vec(object_change(), 0..5),
+        photos in vec(photo(), 0..3),
+        state in option::of(octets()),
+        at_unix_ms in time(),
+    ) -> Replication {
+        let photos = photos.into_iter().map(|digest| (digest, digest.0[..4].to_vec())).collect();
+        Replication { users, objects, photos, state, at_unix_ms }
     }
 }
 
@@ -208,15 +331,21 @@ fn change() -> impl Strategy<Value = Change> {
             Change::RemoveDocument { owner, application, name }
         }),
         5 => call().prop_map(Change::AppendCall),
-        3 => user().prop_map(|user| Change::AddUser { user, at_unix_ms: 0 }),
-        1 => (id(), state()).prop_map(|(user, state)| Change::SetUserState { user, state, at_unix_ms: 0 }),
-        1 => (id(), permissions()).prop_map(|(user, permissions)| {
+        3 => (user(), time()).prop_map(|(user, at_unix_ms)| Change::AddUser { user, at_unix_ms }),
+        2 => (id(), state(), time()).prop_map(|(user, state, at_unix_ms)| {
+            Change::SetUserState { user, state, at_unix_ms }
+        }),
+        6 => replication().prop_map(|replication| Change::Replicate(Box::new(replication))),
+        3 => (id(), app_password()).prop_map(|(user, password)| Change::AddAppPassword { user, password }),
+        1 => (id(), app_username()).prop_map(|(user, username)| Change::RemoveAppPassword { user, username }),
+        1 => (id(), time()).prop_map(|(user, since_unix_ms)| Change::RevokeTokens { user, since_unix_ms }),
+        1 => (id(), permission_change()).prop_map(|(user, permissions)| {
             Change::SetUserPermissions { user, permissions }
         }),
         1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
         3 => (id(), certificate()).prop_map(|(user, certificate)| Change::AddCertificate { user, certificate }),
         1 => (id(), digest()).prop_map(|(user, digest)| Change::RemoveCertificate { user, digest }),
-        1 => id().prop_map(|user| Change::RemoveUser { user, at_unix_ms: 0 }),
+        1 => (id(), time()).prop_map(|(user, at_unix_ms)| Change::RemoveUser { user, at_unix_ms }),
         3 => binding().prop_map(Change::PutBinding),
         1 => (id(), "[ab]?").prop_map(|(user, key)| Change::RemoveBinding { user, key }),
         8 => message().prop_map(Change::AppendMessage),
@@ -245,6 +374,9 @@ fn query() -> impl Strategy<Value = Query> {
                 missed_only,
                 limit
             }),
+        (0u64..40, 0u32..6).prop_map(|(after, limit)| Query::Objects { after: Revision(after), limit }),
+        photo().prop_map(Query::Photo),
+        Just(Query::ReplicationState),
     ]
 }
 
@@ -256,6 +388,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Prune(Change::Prune { messages_before_unix_ms, devices_before_unix_ms })
         }),
         1 => (0u64..10).prop_map(|before_unix_ms| Step::Prune(Change::PruneCalls { before_unix_ms })),
+        1 => time().prop_map(|before_unix_ms| Step::Prune(Change::PruneObjects { before_unix_ms })),
         1 => Just(Step::Restart),
     ]
 }
@@ -333,7 +466,10 @@ fn same_rows(home: &mut Home, reference: &Tables) {
             limit: u32::MAX,
         })
     });
-    for query in mailboxes.chain(logs).chain([Query::Load]) {
+    let photos = (0..PHOTOS).map(|octet| Query::Photo(PhotoDigest([octet; 32])));
+    let objects = Query::Objects { after: Revision(0), limit: u32::MAX };
+    let others = [Query::Load, objects, Query::ReplicationState];
+    for query in mailboxes.chain(logs).chain(photos).chain(others) {
         assert_eq!(home.query(query.clone()), Ok(reference.query(&query)), "{query:?}");
     }
 }

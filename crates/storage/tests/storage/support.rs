@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use directory::{Role, SipAddress, User, UserId, UserState};
+use directory::{SipAddress, User, UserId};
 use node::QueryToken;
 use node::store::{Completion, Outcome, PersistToken, Store, StoreError, Submission, Urgency};
 use records::{
@@ -128,18 +128,7 @@ pub(crate) fn file(folder: &tempfile::TempDir) -> PathBuf {
 }
 
 pub(crate) fn user(id: UserId, address: &str) -> User {
-    User {
-        id,
-        address: SipAddress::parse(address).unwrap(),
-        display_name: "A User".to_owned(),
-        state: UserState::Enabled,
-        role: Role::Person,
-        permissions: Default::default(),
-        aliases: Vec::new(),
-        account: None,
-        tokens_since_unix_ms: 0,
-        secrets: None,
-    }
+    User { display_name: "A User".to_owned(), ..User::local(id, SipAddress::parse(address).unwrap()) }
 }
 
 pub(crate) fn add_alice() -> Change {

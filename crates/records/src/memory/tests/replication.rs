@@ -151,6 +151,14 @@ fn an_address_of_another_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_user_stands_once_in_a_step() {
+    let mut tables = Tables::default();
+    let twice = users(&[account(ALICE, "alice"), account(BOB, "bob"), account(ALICE, "alison")], 1);
+    assert_eq!(tables.try_apply(&twice), Err(Refused::UserTwice));
+    assert_eq!(tables, Tables::default());
+}
+
+#[test]
 fn an_address_of_ones_own_stands_once() {
     let mut tables = Tables::default();
     let aliases = ["b", "a", "b", "c"].map(address).to_vec();

@@ -1,0 +1,30 @@
+//! What the measurements share.
+
+use std::sync::mpsc::Receiver;
+
+use node::store::{Completion, PersistToken, Store, Submission, Urgency};
+use records::{Change, Rows};
+use storage::Sqlite;
+
+/// Submits as one batch and waits until it is durable.
+pub(crate) fn persist(store: &mut Sqlite, receiver: &Receiver<Vec<Completion<Rows>>>, changes: Vec<Change>) {
+    let persist = |change| Submission::Persist { token: PersistToken(0), change, urgency: Urgency::Now };
+    let mut missing = changes.len();
+    store.submit(changes.into_iter().map(persist).collect());
+    while missing > 0 {
+        let completions = receiver.recv().expect("completions");
+        assert!(completions.iter().all(|c| matches!(c, Completion::Persisted { .. })), "{completions:?}");
+        missing -= completions.len();
+    }
+}
+
+/// CPU time of the thread named "storage", in microseconds (proc(5), schedstat: nanoseconds on the CPU).
+pub(crate) fn writer_cpu() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let folder = tasks.map(|t| t.expect("a thread").path()).find(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "storage")
+    });
+    let stat =
+        std::fs::read_to_string(folder.expect("the writer runs").join("schedstat")).expect("schedstat");
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
+}
