@@ -8,13 +8,16 @@ use anyhow::{Context, anyhow, bail};
 use directory::{Role, SipAddress, User, UserState};
 use node::store::{Completion, Outcome, Store, StoreError, Submission, Urgency};
 use node::{PersistToken, QueryToken};
-use records::{Change, Query, Rows, UserRecord};
+use records::{Change, Query, Revision, Rows, UserRecord};
 use storage::{OpenError, Sqlite};
 
 use crate::secrets;
 
 /// Changes handed over at once: many to a commit, and far below what the storage's queue takes.
 const BATCH: usize = 4096;
+
+/// Rows of the history of objects that are read at once: some megabyte.
+const OBJECT_ROWS: u32 = 1_000;
 
 /// An account to be made.
 pub(crate) struct NewUser {
@@ -57,6 +60,26 @@ impl Offline {
                 bail!("cannot read the accounts: {}", words(&error))
             }
             _ => bail!("the database answered another question"),
+        }
+    }
+
+    /// How many rows of the history of the directory's objects there are; each is read as a server reads it.
+    pub(crate) fn object_rows(&mut self) -> anyhow::Result<u64> {
+        let (mut after, mut read) = (Revision(0), 0);
+        loop {
+            let query = Query::Objects { after, limit: OBJECT_ROWS };
+            self.storage.submit(vec![Submission::Query { token: QueryToken(0), query }]);
+            match self.next_completions()?.pop() {
+                Some(Completion::Rows { rows: Ok(Rows::Objects(rows)), .. }) => {
+                    let Some(last) = rows.last() else { return Ok(read) };
+                    after = last.revision;
+                    read += rows.len() as u64;
+                }
+                Some(Completion::Rows { rows: Err(error), .. }) => {
+                    bail!("cannot read the address book: {}", words(&error))
+                }
+                _ => bail!("the database answered another question"),
+            }
         }
     }
 

@@ -58,7 +58,7 @@ fn verify(backup: &Path, bar: &ProgressBar) -> Result<Done, Failure> {
     let contents = copy_parts(backup, &manifest, &scratch.0, bar)?;
     let database = scratch.0.join(DATABASE);
     let migrated = Offline::open(&database)?;
-    let loaded = loaded(migrated, &manifest.counts)?;
+    let Loaded { users, object_rows } = loaded(migrated, &manifest.counts)?;
     // The migration has changed what was proved.
     let after = storage::prove(&database).map_err(|error| offline::explain(&database, error))?;
     compare(&manifest, &after)?;
@@ -67,23 +67,32 @@ fn verify(backup: &Path, bar: &ProgressBar) -> Result<Done, Failure> {
         "backup": backup,
         "manifest": manifest,
         "schema_after_migration": after.schema,
-        "users_loaded": loaded,
+        "users_loaded": users,
+        "object_rows_loaded": object_rows,
     });
     let migrated = match after.schema {
         schema if schema == contents.schema => "tables of this version".to_owned(),
         schema => format!("tables of version {}, migrated to {schema}", contents.schema),
     };
     let text = format!(
-        "The backup is good: {}\n  {}\n  files as in the manifest; no damage; {migrated}; {loaded} users loaded",
+        "The backup is good: {}\n  {}\n  files as in the manifest; no damage; {migrated}; {users} users loaded, and the address \
+         book",
         backup.display(),
         manifest.in_words()
     );
     Ok(Done { text, value })
 }
 
-/// All users, through the same code as a server's start.
-fn loaded(mut database: Offline, counts: &Counts) -> anyhow::Result<u64> {
+/// What a server would hold.
+struct Loaded {
+    users: u64,
+    object_rows: u64,
+}
+
+/// All users and the address book, through the same code as a server's start.
+fn loaded(mut database: Offline, counts: &Counts) -> anyhow::Result<Loaded> {
     let records = database.records()?;
+    let object_rows = database.object_rows()?;
     database.close()?;
     let documents: usize = records.iter().map(|record| record.documents.len()).sum();
     if (records.len() as u64, documents as u64) != (counts.users, counts.documents) {
@@ -94,7 +103,7 @@ fn loaded(mut database: Offline, counts: &Counts) -> anyhow::Result<u64> {
             counts.documents
         );
     }
-    Ok(records.len() as u64)
+    Ok(Loaded { users: records.len() as u64, object_rows })
 }
 
 /// Puts a backup in the place of a stopped server's database.

@@ -168,6 +168,20 @@ fn what_is_no_good_backup_is_told_apart() {
     }
 }
 
+/// No index and no checksum knows what stands in a text.
+#[test]
+fn an_address_book_that_cannot_be_read_is_found() {
+    let place = Place::new();
+    place.take();
+    place.verify().unwrap();
+    let content = std::fs::read(place.backup().join(DATABASE)).unwrap();
+    let kind = br#""kind":"person""#;
+    let mut places = content.windows(kind.len());
+    place.patch(places.position(|octets| octets == kind).unwrap(), br#""kind":"persom""#);
+    let error = place.verify().unwrap_err();
+    assert!(error.contains("cannot read the address book"), "{error}");
+}
+
 #[test]
 fn what_has_no_manifest_of_ours_is_no_backup() {
     let place = Place::new();
