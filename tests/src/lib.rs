@@ -45,7 +45,7 @@ pub use https::{Https, HttpsAnswer};
 pub use ldap_proxy::{Fault, LdapProxy};
 pub use presence::{Watch, activity, note, pidf, seen};
 pub use program::{client_script, conformance, have, may_mount, run_tap, skip};
-pub use realm::{Realm, again, in_realm, this_program};
+pub use realm::{Realm, again, in_realm, in_realm_of_program, this_program};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};
 pub use server::{Server, ServerBuilder, chancery};
 pub use slapd::OpenLdap;

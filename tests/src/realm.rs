@@ -37,12 +37,24 @@ struct Running {
 /// Runs the body of a test in a process whose Kerberos library knows a realm of its own. `test` is the test's whole name. Says
 /// so and returns where the machine has no key server.
 pub fn in_realm(test: &str, body: impl FnOnce(&Realm)) {
+    enter(test, body, |command| again(test, command));
+}
+
+/// The same for a program that is no test: runs it once more.
+pub fn in_realm_of_program(what: &str, body: impl FnOnce(&Realm)) {
+    enter(what, body, |command| {
+        let command = command.args(std::env::args_os().skip(1));
+        assert!(command.status().expect("this very program runs").success(), "{what} failed");
+    });
+}
+
+fn enter(what: &str, body: impl FnOnce(&Realm), again: impl FnOnce(&mut Command)) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         return body(&Realm { folder: folder.into() });
     }
-    let Some(running) = Running::start(test) else { return };
+    let Some(running) = Running::start(what) else { return };
     let realm = Realm { folder: running.folder.path().to_owned() };
-    again(test, realm.command(this_program()).env(INSIDE, &realm.folder));
+    again(realm.command(this_program()).env(INSIDE, &realm.folder));
 }
 
 /// Runs a test again, in a process with another environment: `command` is of [`this_program`].

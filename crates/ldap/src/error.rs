@@ -105,9 +105,9 @@ pub enum Error {
         /// What.
         what: String,
     },
-    /// Kerberos failed on our side.
+    /// Kerberos failed on our side: the keytab, the key servers, or a server that is not who it should be.
     #[error("Kerberos: {0}")]
-    Kerberos(String),
+    Kerberos(#[from] gss::Error),
     /// There is no server to ask.
     #[error("no directory server is known: {0}")]
     NoServers(String),
@@ -146,6 +146,7 @@ impl Error {
             | Error::Tls { .. }
             | Error::Closed { .. }
             | Error::NoServers(_) => FailureKind::Unreachable,
+            Error::Kerberos(error) if error.fault == gss::Fault::Unreachable => FailureKind::Unreachable,
             Error::AllFailed { last, .. } => last.kind(),
             Error::BindRefused { outcome, .. } | Error::Refused { outcome, .. }
                 if matches!(outcome.code, ResultCode::BUSY | ResultCode::UNAVAILABLE) =>

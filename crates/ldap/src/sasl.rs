@@ -48,6 +48,8 @@ impl Kerberos {
         let (outcome, offer) = connection.bind_sasl(MECHANISM, Some(&token.unwrap_or_default())).await?;
         let offer = self.expect_more(connection, outcome, offer)?;
         let choice = blocking(move || choose_no_layer(context, &offer)).await?;
+        let choice =
+            choice.ok_or_else(|| connection.broken("no bind with Kerberos without a layer beside TLS"))?;
         let (outcome, _) = connection.bind_sasl(MECHANISM, Some(&choice)).await?;
         if outcome.is_success() { Ok(()) } else { Err(self.refused(connection, outcome)) }
     }
@@ -62,9 +64,7 @@ impl Kerberos {
         })?;
         let binding = connection.certificate_digest().map(ChannelBinding::tls_server_end_point);
         let initiator = Arc::clone(&self.initiator);
-        let mut progress =
-            blocking(move || initiator.begin(&target, Mechanism::Kerberos, binding).map_err(kerberos))
-                .await?;
+        let mut progress = blocking(move || initiator.begin(&target, Mechanism::Kerberos, binding)).await?;
         for _ in 0..ROUNDS_MAX {
             let (token, negotiation) = match progress {
                 Progress::Complete { token, context } => return Ok((token, context)),
@@ -72,7 +72,7 @@ impl Kerberos {
             };
             let (outcome, answer) = connection.bind_sasl(MECHANISM, Some(&token)).await?;
             let answer = self.expect_more(connection, outcome, answer)?;
-            progress = blocking(move || negotiation.step(&answer).map_err(kerberos)).await?;
+            progress = blocking(move || negotiation.step(&answer)).await?;
         }
         Err(connection.broken("a bind with Kerberos that does not end"))
     }
@@ -105,28 +105,21 @@ impl fmt::Debug for Kerberos {
     }
 }
 
-/// Chooses among the layers that the server offers: none, and nobody else to act for (RFC 4752 §3.1).
-fn choose_no_layer(mut context: Context, offer: &[u8]) -> Result<Vec<u8>, Error> {
+/// Chooses among the layers that the server offers: none, and nobody else to act for (RFC 4752 §3.1). `None` where the server
+/// insists on one.
+fn choose_no_layer(mut context: Context, offer: &[u8]) -> Result<Option<Vec<u8>>, gss::Error> {
     const NO_LAYER: u8 = 1;
-    let offer = context.unwrap(offer).map_err(kerberos)?;
-    match offer.as_slice() {
-        [layers, _, _, _] if layers & NO_LAYER != 0 => context.wrap(&[NO_LAYER, 0, 0, 0]).map_err(kerberos),
-        [_, _, _, _] => {
-            Err(Error::Kerberos("the server wants a security layer of SASL although TLS is there".to_owned()))
-        }
-        _ => Err(Error::Kerberos("the server's offer of security layers is not four octets".to_owned())),
+    match context.unwrap(offer)?.as_slice() {
+        [layers, _, _, _] if layers & NO_LAYER != 0 => Ok(Some(context.wrap(&[NO_LAYER, 0, 0, 0])?)),
+        _ => Ok(None),
     }
-}
-
-fn kerberos(error: gss::Error) -> Error {
-    Error::Kerberos(error.to_string())
 }
 
 /// Runs a step of Kerberos on a thread that may wait. One that takes too long goes on there until the library gives up.
 async fn blocking<T: Send + 'static>(
-    step: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    step: impl FnOnce() -> Result<T, gss::Error> + Send + 'static,
 ) -> Result<T, Error> {
     let running = tokio::task::spawn_blocking(step);
     let done = within("the realm's key server", "Kerberos", KERBEROS_TIME, running).await?;
-    done.expect("a step of Kerberos does not panic, and the runtime outlives its connections")
+    Ok(done.expect("a step of Kerberos does not panic, and the runtime outlives its connections")?)
 }
