@@ -1,6 +1,7 @@
 //! The targets. Each takes octets, returns where all is well and panics where something does not hold.
 
 mod edge;
+mod ldap;
 
 use bytes::Bytes;
 use directory::SipAddress;
@@ -35,6 +36,7 @@ pub const ALL: &[Target] = &[
     ("origin", origin),
     ("policy", policy),
     ("edge", edge::edge),
+    ("ldap", self::ldap::ldap),
     ("spnego", spnego),
 ];
 

@@ -11,8 +11,8 @@ use tracing::debug;
 use crate::census::Census;
 use crate::error::Error;
 use crate::facts::highest_usn;
-use crate::reading::{class_filter, take};
-use crate::search::{Running, id_attribute, id_of, subtree, synced};
+use crate::reading::{IDS_PER_FILTER, class_filter, take};
+use crate::search::{Running, id_attribute, id_filter, id_of, subtree, synced};
 use crate::source::{Events, Session, Stopped};
 use crate::stamps::{Stamps, bound};
 use crate::wire::{Control, DirSyncFlags, Filter, Outcome, RawEntry, ResultCode};
@@ -155,6 +155,7 @@ impl Following {
                 .into());
             }
         };
+        session.look_below(&mut told.changed, selection).await?;
         if self.census.is_due(Instant::now()) {
             let (came, gone) = self.take_census(session, selection).await?;
             told.changed.extend(came);
@@ -185,7 +186,7 @@ impl Following {
         // Renaming and moving change `name`.
         let mut attributes = selection.attributes.clone();
         attributes.extend(["name", "isDeleted"].map(str::to_owned));
-        let filter = class_filter(selection);
+        let filter = with_containers(selection);
         let mut portions = Portions::new(flags, cookie);
         loop {
             let mut told = Told::default();
@@ -201,6 +202,7 @@ impl Following {
             if !has_more {
                 return Ok((told, watermark));
             }
+            session.look_below(&mut told.changed, selection).await?;
             told.send(watermark, false, events).await?;
         }
     }
@@ -212,7 +214,7 @@ impl Following {
         selection: &Selection,
     ) -> Result<(Told, Watermark), Error> {
         let attribute = session.known.stamp.attribute();
-        let mut filter = class_filter(selection);
+        let mut filter = with_containers(selection);
         // There is none before anything was there.
         if !text.is_empty() {
             let bound = bound(text).ok_or_else(|| Error::WatermarkRefused {
@@ -262,7 +264,7 @@ impl Session {
             return Ok((told, end));
         }
         let later = Filter::at_least("uSNChanged", (since + 1).to_string());
-        let filter = Filter::And(vec![later, class_filter(selection)]);
+        let filter = Filter::And(vec![later, with_containers(selection)]);
         let attributes = ["objectGUID", "isDeleted"].map(str::to_owned).to_vec();
         // Deleted objects lie beside what is read, below the head.
         let search = subtree(&self.known.root, filter, attributes);
@@ -272,6 +274,36 @@ impl Session {
         };
         self.list("looking for changes", search, controls, |entry| told.take(&entry)).await?;
         Ok((told, end))
+    }
+
+    /// Puts in the place of containers that changed everybody below: who is in one that was renamed or moved has another name, and shows
+    /// no change.
+    async fn look_below(&mut self, changed: &mut Vec<ObjectId>, selection: &Selection) -> Result<(), Error> {
+        let kind = self.known.facts.kind;
+        let mut containers = Vec::new();
+        for group in changed.chunks(IDS_PER_FILTER) {
+            let ids = Filter::Or(group.iter().map(|id| id_filter(kind, *id)).collect());
+            let filter = Filter::And(vec![of_containers(), ids]);
+            let search = subtree(&self.known.root, filter, vec![id_attribute(kind).to_owned()]);
+            let each = |entry: RawEntry| containers.extend(id_of(kind, &entry).map(|id| (id, entry.dn)));
+            self.list("looking for containers that changed", search, Vec::new(), each).await?;
+        }
+        if containers.is_empty() {
+            return Ok(());
+        }
+        let mut below: BTreeSet<ObjectId> = changed.drain(..).collect();
+        for (id, dn) in containers {
+            below.remove(&id);
+            let search = subtree(&dn, class_filter(selection), vec![id_attribute(kind).to_owned()]);
+            let each = |entry: RawEntry| below.extend(id_of(kind, &entry));
+            match self.list("looking below a container that changed", search, Vec::new(), each).await {
+                // It was moved again, which shows next time.
+                Err(Error::Refused { outcome, .. }) if outcome.code == ResultCode::NO_SUCH_OBJECT => {}
+                done => done?,
+            }
+        }
+        changed.extend(below);
+        Ok(())
     }
 
     /// The stamps of all that match, and the newest of them.
@@ -301,6 +333,16 @@ impl Session {
     fn cookie_watermark(&self, cookie: Vec<u8>) -> Watermark {
         Watermark::DirSync { cookie, invocation: invocation(self), host: self.known.facts.host.clone() }
     }
+}
+
+/// What people are in.
+fn of_containers() -> Filter {
+    Filter::Or(["container", "organizationalUnit"].map(|class| Filter::equal("objectClass", class)).to_vec())
+}
+
+/// What changes are looked for.
+fn with_containers(selection: &Selection) -> Filter {
+    Filter::Or(vec![class_filter(selection), of_containers()])
 }
 
 fn invocation(session: &Session) -> ObjectId {

@@ -17,7 +17,7 @@ const EVENT_ENTRIES_MAX: usize = 250;
 /// ... and octets of their values, unless a single one has more: photos have up to 100 KiB.
 const EVENT_OCTETS_MAX: usize = 4 * 1024 * 1024;
 /// Entries that one filter names.
-const IDS_PER_FILTER: usize = 50;
+pub(crate) const IDS_PER_FILTER: usize = 50;
 
 impl Session {
     /// Reads everything of a selection. Gives who was read.

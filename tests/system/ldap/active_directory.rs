@@ -139,6 +139,22 @@ async fn follow(domain: &ActiveDirectory, driver: &mut Driver, mut since: Waterm
     let moved = format!("{renamed},{parent}");
     assert_eq!(driver.read(&BTreeSet::from([id]), &chosen).await[&id].dn, moved);
 
+    let unit = format!("OU=Unit {},{}", person.login, domain.fact("BASE_DN"));
+    domain.modify(&format!("dn: {unit}\nchangetype: add\nobjectClass: organizationalUnit\n"));
+    domain.modify(&format!(
+        "dn: {moved}\nchangetype: modrdn\nnewrdn: {renamed}\ndeleteoldrdn: 1\nnewsuperior: {unit}\n"
+    ));
+    let _ = driver.changes(&mut since, &chosen).await;
+    domain.modify(&format!(
+        "dn: {unit}\nchangetype: modrdn\nnewrdn: OU=Other {}\ndeleteoldrdn: 1\n",
+        person.login
+    ));
+    let changes = driver.changes(&mut since, &chosen).await;
+    assert!(changes.changed.contains(&id), "who is in a unit that was renamed shows: {changes:?}");
+    let unit = format!("OU=Other {},{}", person.login, domain.fact("BASE_DN"));
+    let moved = format!("{renamed},{unit}");
+    assert_eq!(driver.read(&BTreeSet::from([id]), &chosen).await[&id].dn, moved);
+
     domain.delete(&moved);
     let changes = driver.changes(&mut since, &chosen).await;
     assert!(changes.deleted.contains(&id), "deleted: {changes:?}");
@@ -149,6 +165,7 @@ async fn follow(domain: &ActiveDirectory, driver: &mut Driver, mut since: Waterm
     assert!(changes.changed.contains(&id) && !changes.deleted.contains(&id), "restored: {changes:?}");
     domain.delete(&person.dn);
     domain.delete(&group);
+    domain.delete(&unit);
 }
 
 /// An account without any right finds changes, and misses those who are deleted by counting.

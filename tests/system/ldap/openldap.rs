@@ -46,7 +46,13 @@ fn a_directory_without_windows_is_read_and_followed() {
         assert_eq!(driver.changes(&mut since, &chosen).await.changed, BTreeSet::from([ada]));
         assert_eq!(driver.read(&BTreeSet::from([ada]), &chosen).await[&ada].dn, OpenLdap::dn("lovelace"));
 
-        slapd.modify(&format!("dn: {}\nchangetype: delete\n", OpenLdap::dn("kurt")));
+        slapd.modify(&format!(
+            "dn: ou=people,{}\nchangetype: modrdn\nnewrdn: ou=folk\ndeleteoldrdn: 1\n",
+            OpenLdap::BASE
+        ));
+        assert_eq!(driver.changes(&mut since, &chosen).await.changed.len(), 3, "whoever is in there");
+
+        slapd.modify(&format!("dn: uid=kurt,ou=folk,{}\nchangetype: delete\n", OpenLdap::BASE));
         let until = tokio::time::Instant::now() + 3 * PATIENCE;
         loop {
             let changes = driver.changes(&mut since, &chosen).await;
