@@ -475,6 +475,9 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
     for address in &settings.http_addresses {
         note("http", *address, server::bind_http("http", *address).map(|bound| open_http.push(bound)));
     }
+    for address in &settings.web.addresses {
+        note("web", *address, server::bind_http("web", *address).map(|bound| open_http.push(bound)));
+    }
     for address in &settings.https_addresses {
         note("https", *address, server::bind_http("https", *address).map(|bound| open_http.push(bound)));
     }

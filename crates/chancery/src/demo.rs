@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
             ..ProcessLimits::default()
         },
         control_socket: data_dir.join(CONTROL_SOCKET),
+        sign_in: None,
         data_dir,
         tls: Some(TlsSettings {
             authority_file: Some(

@@ -59,7 +59,7 @@ pub(crate) fn run(settings: &Settings, sockets: Sockets, operator: Operator<Dire
         Driver::new(node, sockets.sip, Box::new(server::NoStore), completions, resolver, networks, options)
     };
     let certificate_end = operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default();
-    let metrics = ProcessMetrics { storage: None, certificate_end, https: None };
+    let metrics = ProcessMetrics { storage: None, certificate_end, https: None, web: None };
     let places = Places { control_socket: settings.control_socket.clone(), database_dir: None };
     Server { driver, http: sockets.http, facts, places, metrics, runtime }.run(operator)
 }

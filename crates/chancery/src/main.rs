@@ -39,6 +39,7 @@ mod standard_edition;
 mod tls;
 mod trace;
 mod user;
+mod web;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,8 @@ use net::Exposition;
 use node::{Metric, MetricKind};
 use storage::Meter;
 
+use crate::web;
+
 /// When the certificate in force ends, in seconds since 1970; 0 where there is none. Shared with who reloads it.
 pub(crate) type CertificateEnd = Arc<AtomicI64>;
 
@@ -17,6 +19,8 @@ pub(crate) struct ProcessMetrics {
     pub(crate) certificate_end: CertificateEnd,
     /// Where HTTPS is served.
     pub(crate) https: Option<Arc<net::https::Meter>>,
+    /// Where the web is served.
+    pub(crate) web: Option<Arc<web::Meter>>,
 }
 
 impl ProcessMetrics {
@@ -34,6 +38,9 @@ impl ProcessMetrics {
         }
         if let Some(https) = &self.https {
             https.show(text);
+        }
+        if let Some(web) = &self.web {
+            web.show(text);
         }
         let Some(storage) = self.storage.as_ref().map(Meter::read) else { return };
         let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {

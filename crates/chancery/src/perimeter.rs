@@ -71,6 +71,7 @@ pub(crate) fn run(
         storage: None,
         certificate_end: operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default(),
         https: None,
+        web: None,
     };
     operator.watched.push(Box::new(policy_file));
     let places = Places { control_socket: settings.control_socket.clone(), database_dir: None };

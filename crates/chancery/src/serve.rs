@@ -8,7 +8,7 @@ use crate::reload::Reloader;
 use crate::server::{self, Operator, Sockets};
 use crate::standard_edition::{self, Plan};
 use crate::tls::{Certificate, Certificates};
-use crate::{director, locate, logging, perimeter};
+use crate::{director, locate, logging, perimeter, web};
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let file = locate::config_file(arguments.config.config.as_deref())?;
@@ -53,10 +53,12 @@ fn bind(settings: &Settings, certificates: &Certificates) -> anyhow::Result<Sock
     });
     let http = settings.http_addresses.iter().map(|address| Ok(server::bind_http("http", *address)?));
     let https = settings.https_addresses.iter().map(|address| Ok(server::bind_http("https", *address)?));
+    let web = settings.web.addresses.iter().map(|address| Ok(server::bind_http("web", *address)?));
     Ok(Sockets {
         sip: sip.collect::<anyhow::Result<_>>()?,
         http: http.collect::<anyhow::Result<_>>()?,
         https: https.collect::<anyhow::Result<_>>()?,
+        web: web.collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -79,6 +81,7 @@ fn plan(settings: &Settings) -> Plan {
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
         tls: settings.tls.clone(),
+        sign_in: Some(web::Settings::of(settings)),
     }
 }
 

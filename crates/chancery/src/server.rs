@@ -40,6 +40,8 @@ pub(crate) struct Sockets {
     pub(crate) http: Vec<TcpListener>,
     /// Not empty only where there is a certificate.
     pub(crate) https: Vec<TcpListener>,
+    /// Likewise.
+    pub(crate) web: Vec<TcpListener>,
 }
 
 /// A role as the operator's thread sees it.
@@ -440,6 +442,9 @@ pub(crate) fn facts(
     }
     for listener in &sockets.https {
         lines.push(line("https", "https", listener.local_addr().context("the listener of HTTPS")?));
+    }
+    for listener in &sockets.web {
+        lines.push(line("web", "https", listener.local_addr().context("the listener of the web")?));
     }
     Ok(ServerFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),

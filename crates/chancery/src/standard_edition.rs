@@ -25,6 +25,7 @@ use crate::locate::DATABASE;
 use crate::metrics::ProcessMetrics;
 use crate::server::{self, Operated, Operator, Places, Server, Sockets, facts, notify, resolver};
 use crate::tls::{self, Certificate, Certificates};
+use crate::web::{self, WebThread};
 use crate::{files, offline, secrets};
 
 /// How often a starting server is asked whether it has loaded its users.
@@ -50,11 +51,13 @@ pub(crate) struct Plan {
     pub(crate) control_socket: PathBuf,
     /// What other servers are believed by.
     pub(crate) tls: Option<TlsSettings>,
+    /// Where there is a listener for the web.
+    pub(crate) sign_in: Option<web::Settings>,
 }
 
 /// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
 /// wait from now on.
-pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) -> anyhow::Result<()> {
+pub(crate) fn run(plan: Plan, sockets: Sockets, mut operator: Operator<FrontEnd>) -> anyhow::Result<()> {
     files::create_secret_dir(&plan.data_dir)?;
     let secret = secrets::server_secret(&plan.data_dir)?;
     let (sink, completions) = net::completion_channel();
@@ -96,7 +99,24 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) ->
     let https = match (&operator.certificates.inside, &https_meter) {
         (Some(certificate), Some(meter)) => {
             let (tls, meter) = (certificate.server(), Arc::clone(meter));
-            Some(HttpsThread::start(handle, sockets.https, tls, meter)?)
+            Some(HttpsThread::start(handle.clone(), sockets.https, tls, meter)?)
+        }
+        _ => None,
+    };
+    let mut web_meter = None;
+    let web = match (&operator.certificates.inside, plan.sign_in) {
+        (Some(certificate), Some(settings)) if !sockets.web.is_empty() => {
+            let meter = Arc::clone(web_meter.insert(Arc::<web::Meter>::default()));
+            let office = Arc::new(web::Office::new(web::Parts {
+                settings,
+                accounts: web::Accounts::of(handle),
+                organisation: None,
+                data_dir: plan.data_dir.clone(),
+                seed: secrets::random()?,
+                meter,
+            }));
+            operator.watched.push(Box::new(web::Follower(Arc::clone(&office))));
+            Some(WebThread::start(office, sockets.web, certificate.server())?)
         }
         _ => None,
     };
@@ -106,12 +126,15 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, operator: Operator<FrontEnd>) ->
         http: sockets.http,
         facts,
         places: Places { control_socket: plan.control_socket, database_dir: Some(plan.data_dir) },
-        metrics: ProcessMetrics { storage: Some(meter), certificate_end, https: https_meter },
+        metrics: ProcessMetrics { storage: Some(meter), certificate_end, https: https_meter, web: web_meter },
         runtime,
     };
     let ended = server.run(operator);
     if let Some(https) = https {
         https.stop();
+    }
+    if let Some(web) = web {
+        web.stop();
     }
     ended
 }

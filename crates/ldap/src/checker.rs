@@ -85,6 +85,9 @@ pub enum BindRefusal {
     /// The directory cannot be asked, or refuses for a reason of its own; in words for the operator.
     #[error("the directory cannot say: {0}")]
     Unavailable(String),
+    /// The directory was asked, and the answer did not come; it may have counted a wrong password. In words for the operator.
+    #[error("the directory did not answer: {0}")]
+    Unanswered(String),
 }
 
 impl Checker {
@@ -139,7 +142,7 @@ impl Checker {
         let bound = connection.bind_simple(bind_name, password, &controls).await;
         let (outcome, controls) = bound.map_err(|error| {
             self.config.locator.blame(connection.host());
-            unavailable(error)
+            BindRefusal::Unanswered(error.to_string())
         })?;
         match refusal(&outcome, policy_error(&controls)) {
             None => Ok(connection),

@@ -55,6 +55,7 @@ mod world;
 pub use bind::{Bound, ListenerConfig};
 pub use completion::{CompletionReceiver, completion_channel};
 pub use dns::{Hosts, Resolver, ResolverError};
+pub use log::Log;
 pub use driver::{Adjustment, CallError, Driver, Handle, ResolverMaker, runtime};
 pub use metrics::Exposition;
 pub use options::*;

@@ -13,7 +13,7 @@ const WARNINGS_PER_WINDOW: u32 = 20;
 
 /// Writes reports to `tracing`. Events come from a closed set, so the table is bounded.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub struct Log {
     windows: BTreeMap<&'static str, Window>,
 }
 
@@ -26,7 +26,7 @@ struct Window {
 
 impl Log {
     /// Writes it, or counts it. Returns whether it was written.
-    pub(crate) fn write(&mut self, now: Instant, report: &Report) -> bool {
+    pub fn write(&mut self, now: Instant, report: &Report) -> bool {
         if report.level == Level::Warn && !self.admit(now, report.event) {
             return false;
         }
@@ -35,7 +35,7 @@ impl Log {
     }
 
     /// Ends the windows that are over, and tells what was left out in them.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant) {
         self.windows.retain(|event, window| {
             let over = now.since(window.start) >= WINDOW;
             if over {
@@ -46,14 +46,14 @@ impl Log {
     }
 
     /// Tells what was left out so far, when no more is to come.
-    pub(crate) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         for (event, window) in std::mem::take(&mut self.windows) {
             window.tell(event);
         }
     }
 
     /// When [`Log::tick`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         self.windows.values().filter(|w| w.suppressed > 0).map(|w| w.start + WINDOW).min()
     }
 

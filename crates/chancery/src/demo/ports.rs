@@ -110,7 +110,7 @@ struct Binder<'a> {
 impl Binder<'_> {
     /// `None` where drawing found no common free port.
     fn bind_base(&mut self, base: u16) -> Result<Option<DemoSockets>, BindError> {
-        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new() };
+        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new(), web: Vec::new() };
         let mut ports = Vec::new();
         for group in &GROUPS {
             let counted = if base == 0 { 0 } else { base.saturating_add(group.offset) };
@@ -154,7 +154,7 @@ impl Binder<'_> {
 
     fn try_port(&self, names: &[&'static str], port: u16) -> Result<(u16, Sockets), BindError> {
         let mut port = port;
-        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new() };
+        let mut sockets = Sockets { sip: Vec::new(), http: Vec::new(), https: Vec::new(), web: Vec::new() };
         for address in &self.addresses {
             for name in names {
                 let wanted = SocketAddr::new(*address, port);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use directory::{Purpose, Role, SipAddress, Standing, UserId, UserState};
+use directory::{ObjectId, Purpose, Role, SipAddress, Standing, UserId, UserState};
 use zeroize::Zeroize;
 
 /// Whom a call means.
@@ -81,6 +81,8 @@ pub enum Way {
     Directory {
         /// The name to bind with.
         bind_name: String,
+        /// The account's object there.
+        object: ObjectId,
         /// What its owner may sign in as; see [`directory::DirectoryAccount::sign_in_names`].
         sign_in_names: Vec<String>,
     },

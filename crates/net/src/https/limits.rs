@@ -31,9 +31,11 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take when the server stops.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a test may set. [`Limits::standard`] holds the constants of this module.
+/// What a listener, or a test, may set. [`Limits::standard`] holds the constants of this module.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// See [`HEADER_OCTETS_MAX`].
+    pub header_octets_max: usize,
     /// See [`BODY_OCTETS_MAX`].
     pub body_octets_max: usize,
     /// See [`BODY_OCTETS_HELD_MAX`].
@@ -60,6 +62,7 @@ impl Limits {
     /// The constants of this module.
     pub fn standard() -> Limits {
         Limits {
+            header_octets_max: HEADER_OCTETS_MAX,
             body_octets_max: BODY_OCTETS_MAX,
             body_octets_held_max: BODY_OCTETS_HELD_MAX,
             connections_max: CONNECTIONS_MAX,

@@ -262,7 +262,7 @@ async fn run<S: Answering>(stream: TcpStream, place: Place<S>) {
         http1::Builder::new()
             // Our own patience covers more: the answer's way out too.
             .header_read_timeout(None)
-            .max_buf_size(HEADER_OCTETS_MAX)
+            .max_buf_size(shared.limits.header_octets_max)
             .serve_connection(TokioIo::new(stream), service)
     );
     let mut stopped = shared.stopped.clone();
