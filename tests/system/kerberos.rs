@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ use gss::{
     Acceptor, ChannelBinding, Context, Error, Fault, Identity, Initiator, Keys, Library, Mechanism,
     Negotiation, Progress, Target,
 };
-use system_tests::{ActiveDirectory, Realm, again, have, in_realm, skip, this_program};
+use system_tests::{ActiveDirectory, PATIENCE, Realm, again, have, in_realm, skip, this_program};
 
 const HOST: &str = "sip.test.example";
 
@@ -351,6 +352,65 @@ fn an_acceptor_needs_no_configuration() {
         let mut command = Command::new(this_program());
         command.env("KRB5_CONFIG", realm.file("absent.conf"));
         again(NAME, command.env(KEYTAB, &cast.keytab).env(TOKENS, realm.file("")));
+    });
+}
+
+/// A token is first too old for the allowed skew of the clocks, and then its ticket is over, too.
+#[test]
+fn a_ticket_comes_to_its_end() {
+    const NAME: &str = "kerberos::a_ticket_comes_to_its_end";
+    const KEYTAB: &str = "CHANCERY_TEST_KEYTAB";
+    const TOKEN: &str = "CHANCERY_TEST_TOKEN";
+    if let (Some(keytab), Some(token)) = (std::env::var_os(KEYTAB), std::env::var_os(TOKEN)) {
+        let keytab = PathBuf::from(keytab);
+        let replays = keytab.with_extension("replays");
+        let token = std::fs::read(token).expect("it was written");
+        // Each look is the first: this is not about what was shown before.
+        let judge = || {
+            let acceptor = open_plain(&keytab, Some("HTTP"), &replays).expect("the keytab is good");
+            let judged = acceptor.accept(&token, None);
+            // It is there if the token was taken.
+            drop(std::fs::remove_file(&replays));
+            judged
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let mut faults = Vec::new();
+        while !faults.contains(&Fault::Expired) {
+            assert!(Instant::now() < deadline, "{faults:?}");
+            if let Err(error) = judge()
+                && !faults.contains(&error.fault)
+            {
+                faults.push(error.fault);
+            }
+            std::thread::yield_now();
+        }
+        // A slow machine looks when it is all over.
+        assert!(matches!(faults[..], [Fault::Clock, Fault::Expired] | [Fault::Expired]), "{faults:?}");
+        return;
+    }
+    in_realm(NAME, |realm| {
+        let cast = Cast::of(realm);
+        let (token, keytab) = (realm.file("token"), realm.keytab("bob"));
+        let cache = format!("FILE:{}", realm.file("bob.cache").display());
+        let token_of_short_ticket = || {
+            let mut kinit = realm.command("kinit");
+            let status = kinit.args(["-l", "3s", "-c", &cache, "-k", "-t"]).arg(&keytab).arg("bob").status();
+            assert!(status.expect("kinit runs").success());
+            let bob = Initiator::new(library(), Identity::Cache(cache.clone()));
+            match bob.begin(&cast.service, Mechanism::Spnego, None) {
+                Ok(Progress::Continue { token, .. }) => Some(token),
+                // It was over before it was used.
+                _ => None,
+            }
+        };
+        let made = (0..5).find_map(|_| token_of_short_ticket()).expect("a ticket lasts for three seconds");
+        std::fs::write(&token, made).expect("the folder is ours");
+        let configuration = std::fs::read_to_string(realm.file("krb5.conf")).expect("the realm has one");
+        let hasty = configuration.replacen("[libdefaults]", "[libdefaults]\nclockskew = 1", 1);
+        std::fs::write(realm.file("hasty.conf"), hasty).expect("the folder is ours");
+        let mut command = Command::new(this_program());
+        command.env("KRB5_CONFIG", realm.file("hasty.conf"));
+        again(NAME, command.env(KEYTAB, &cast.keytab).env(TOKEN, &token));
     });
 }
 

@@ -185,7 +185,12 @@ impl Api {
         }
         const GSS_CODE: c_int = 1;
         const MECHANISM_CODE: c_int = 2;
-        let mut texts = self.texts(major & ERRORS, GSS_CODE, std::ptr::null());
+        /// "Unspecified GSS failure": the mechanism knows more.
+        const FAILURE: Word = 13 << 16;
+        let mut texts = Vec::new();
+        if major & ERRORS != FAILURE || minor == 0 {
+            texts = self.texts(major & ERRORS, GSS_CODE, std::ptr::null());
+        }
         if minor != 0 {
             texts.extend(self.texts(minor, MECHANISM_CODE, mechanism));
         }
