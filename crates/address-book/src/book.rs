@@ -8,7 +8,7 @@ use directory::{Object, ObjectId, ObjectKind, PhotoDigest};
 use records::{ObjectRow, Revision};
 
 use crate::edition::{Delta, Edition};
-use crate::entry::{Entry, Line};
+use crate::entry::{Entry, Line, PhotoName};
 use crate::index::{Document, Index};
 use crate::search::{self, Scratch};
 use crate::settings::{Attribute, Audience, BookSettings};
@@ -37,8 +37,7 @@ pub struct Book {
     by_id: BTreeMap<ObjectId, u32>,
     /// Direct members of groups.
     members: BTreeMap<ObjectId, Box<[ObjectId]>>,
-    /// How many entries show a photo, for each audience.
-    photos: BTreeMap<PhotoDigest, [u32; 2]>,
+    photos: BTreeMap<PhotoName, Photo>,
     log: VecDeque<Change>,
     /// The oldest version that can be named.
     floor: Version,
@@ -88,6 +87,14 @@ struct Change {
     slot: u32,
     /// By [`Audience::index`].
     is_seen: [bool; 2],
+}
+
+/// A photo that is shown.
+#[derive(Clone, Copy, Debug)]
+struct Photo {
+    digest: PhotoDigest,
+    /// How many entries show it, by [`Audience::index`].
+    entries: [u32; 2],
 }
 
 /// A version and when it came to be.
@@ -267,9 +274,10 @@ impl Book {
         self.slots[slot as usize].kind
     }
 
-    /// Whether an entry that the audience sees shows the photo.
-    pub(crate) fn shows_photo(&self, audience: Audience, photo: PhotoDigest) -> bool {
-        self.photos.get(&photo).is_some_and(|entries| entries[audience.index()] > 0)
+    /// The photo of a name, if an entry that the audience sees shows it.
+    pub(crate) fn photo(&self, audience: Audience, name: PhotoName) -> Option<PhotoDigest> {
+        let photo = self.photos.get(&name)?;
+        (photo.entries[audience.index()] > 0).then_some(photo.digest)
     }
 
     /// A group's direct members, shown or not.
@@ -298,7 +306,7 @@ impl Book {
             + self.log.capacity() * size_of::<Change>()
             // A B-tree's nodes are two thirds full.
             + self.by_id.len() * (size_of::<ObjectId>() + size_of::<u32>()) * 3 / 2
-            + self.photos.len() * (size_of::<PhotoDigest>() + size_of::<[u32; 2]>()) * 3 / 2;
+            + self.photos.len() * (size_of::<PhotoName>() + size_of::<Photo>()) * 3 / 2;
         for slot in &self.slots {
             octets += slot.past.capacity() * size_of::<State>();
             for state in slot.past.iter().chain([&slot.now]) {
@@ -339,8 +347,10 @@ impl Book {
         for (audience, was_seen) in is_seen.iter().enumerate() {
             if *was_seen {
                 self.latest[audience] = Stamp { version, at_unix_ms: row.at_unix_ms };
-                self.count_photo(audience, before.lines[audience].as_deref(), false);
-                self.count_photo(audience, now.lines[audience].as_deref(), true);
+                self.hide_photo(audience, before.lines[audience].as_deref());
+                if let Some(digest) = object.and_then(|object| object.photo) {
+                    self.show_photo(audience, now.lines[audience].as_deref(), digest);
+                }
             }
         }
         self.log.push_back(Change { version, at_unix_ms: row.at_unix_ms, slot, is_seen });
@@ -412,16 +422,17 @@ impl Book {
         [for_everyone, for_administrators]
     }
 
-    fn count_photo(&mut self, audience: usize, line: Option<&str>, is_added: bool) {
-        let Some(photo) = line.and_then(|line| Entry::of_line(line).photo) else { return };
-        let entries = self.photos.entry(photo).or_default();
-        if is_added {
-            entries[audience] += 1;
-        } else {
-            entries[audience] -= 1;
-        }
-        if *entries == [0, 0] {
-            self.photos.remove(&photo);
+    fn show_photo(&mut self, audience: usize, line: Option<&str>, digest: PhotoDigest) {
+        let Some(name) = line.and_then(|line| Entry::of_line(line).photo) else { return };
+        self.photos.entry(name).or_insert(Photo { digest, entries: [0; 2] }).entries[audience] += 1;
+    }
+
+    fn hide_photo(&mut self, audience: usize, line: Option<&str>) {
+        let Some(name) = line.and_then(|line| Entry::of_line(line).photo) else { return };
+        let photo = self.photos.get_mut(&name).expect("a photo that a line shows is counted");
+        photo.entries[audience] -= 1;
+        if photo.entries == [0, 0] {
+            self.photos.remove(&name);
         }
     }
 

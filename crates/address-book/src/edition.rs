@@ -20,11 +20,14 @@ use directory::ObjectId;
 use sha2::{Digest, Sha256};
 
 use crate::book::Version;
-use crate::entry::Line;
+use crate::entry::{EntryId, Line};
 use crate::settings::Audience;
 
-/// Level of zstd: measured on 100,000 entries, higher levels take twice the time for each twentieth that they save.
-const ZSTD_LEVEL: i32 = 6;
+/// Level of zstd. Measured on 100,000 entries, 9 saves a sixteenth of what 6 leaves, for half as much time again; higher levels take twice the
+/// time for each twentieth that they save.
+const ZSTD_LEVEL: i32 = 9;
+/// How far back zstd looks, as a power of two: the 8 MiB that every client has to be able to hold (RFC 9659 §3).
+const ZSTD_WINDOW_LOG: u32 = 23;
 /// Level of gzip, its usual one.
 const GZIP_LEVEL: u32 = 6;
 /// Contents below this are not compressed: the saving would not fill a packet.
@@ -154,7 +157,7 @@ impl Delta {
         for (id, line) in &self.lines {
             match line {
                 Some(line) => writeln!(writer, "{line}")?,
-                None => writeln!(writer, r#"{{"id":"{id}","removed":true}}"#)?,
+                None => writeln!(writer, r#"{{"id":"{}","removed":true}}"#, EntryId(*id))?,
             }
         }
         Ok(())
@@ -214,7 +217,11 @@ fn coded(coding: Coding, write: impl FnOnce(&mut dyn Write) -> std::io::Result<(
         }
         Coding::Zstd => {
             let encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL);
-            encoder.and_then(|mut encoder| write(&mut encoder).and_then(|()| encoder.finish()))
+            encoder.and_then(|mut encoder| {
+                encoder.window_log(ZSTD_WINDOW_LOG)?;
+                write(&mut encoder)?;
+                encoder.finish()
+            })
         }
     };
     done.expect("memory takes all, and the levels exist").into()

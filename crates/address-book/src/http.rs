@@ -10,7 +10,7 @@
 //!   GET /v1/address-book/entries/ID/reports    &limit &cursor, as do:
 //!   GET /v1/address-book/entries/ID/members
 //!   GET /v1/address-book/entries/ID/groups
-//!   GET /v1/photos/DIGEST/96                   or 240
+//!   GET /v1/photos/PHOTO/96                    or 240
 //!   /.well-known/carddav, /dav/                CardDAV
 //! ```
 
@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use directory::{ObjectId, ObjectKind, PhotoDigest, SipAddress};
+use directory::{ObjectKind, SipAddress};
 use node::http::{HttpRequest, HttpResponse};
 
 use crate::book::{Book, Version, VersionError};
 use crate::edition::{Coding, Delta, Edition};
-use crate::entry::{Entry, Line};
+use crate::entry::{Entry, EntryId, Line, PhotoName};
 use crate::organisation::{Listing, ListingError, kind_of};
 use crate::photo::{PhotoRequest, PhotoSize};
 use crate::search::{PAGE_DEFAULT, PAGE_MAX, Page, Query};
@@ -141,7 +141,7 @@ impl Book {
                 let id = id.parse().map_err(|_| problem(404, "there is no such entry"))?;
                 self.get_listing(audience, &parameters, id, what).map(|answer| compressed(answer, request))
             }
-            ["v1", "photos", digest, size] => self.get_photo(audience, request, digest, size),
+            ["v1", "photos", name, size] => self.get_photo(audience, request, name, size),
             _ => Err(problem(404, "there is nothing here")),
         }
     }
@@ -197,7 +197,7 @@ impl Book {
             None => (id, request.header("accept").is_some_and(|accept| accept.contains("text/vcard"))),
         };
         let missing = || problem(404, "there is no such entry");
-        let id: ObjectId = id.parse().map_err(|_| missing())?;
+        let EntryId(id) = id.parse().map_err(|_| missing())?;
         let line = self.line(audience, id).ok_or_else(missing)?;
         let (content_type, body) = if is_card {
             let card = vcard::card(&Entry::of_line(line), CardVersion::Four, &self.photos_url(request));
@@ -216,11 +216,12 @@ impl Book {
         &self,
         audience: Audience,
         parameters: &Parameters,
-        id: ObjectId,
+        EntryId(id): EntryId,
         what: &str,
     ) -> Result<HttpResponse, HttpResponse> {
         let cursor = parameters.text("cursor").map(str::parse).transpose();
         let after = cursor.map_err(|_| problem(400, "the cursor is none that was given out"))?;
+        let after = after.map(|EntryId(id)| id);
         let limit = parameters.limit()?;
         let listing = match what {
             "managers" => {
@@ -238,7 +239,7 @@ impl Book {
             };
             problem(status, &error.to_string())
         })?;
-        let next = listing.next.map(|id| id.to_string());
+        let next = listing.next.map(|id| EntryId(id).to_string());
         let version = self.version(audience);
         Ok(fresh(HttpResponse::new(200, JSON, listing_body(version, listing.total, &listing.lines, next))))
     }
@@ -247,15 +248,13 @@ impl Book {
         &self,
         audience: Audience,
         request: &HttpRequest,
-        digest: &str,
+        name: &str,
         size: &str,
     ) -> Result<Reply, HttpResponse> {
         let missing = || problem(404, "there is no such photo");
-        let photo: PhotoDigest = digest.parse().map_err(|_| missing())?;
+        let name: PhotoName = name.parse().map_err(|_| missing())?;
         let size = PhotoSize::of_pixels(size).ok_or_else(missing)?;
-        if !self.shows_photo(audience, photo) {
-            return Err(missing());
-        }
+        let photo = self.photo(audience, name).ok_or_else(missing)?;
         let wanted = PhotoRequest { photo, size };
         if is_match(request.header("if-none-match"), &wanted.etag()) {
             return Ok(Reply::Answer(wanted.headers(HttpResponse::empty(304))));
@@ -263,7 +262,7 @@ impl Book {
         Ok(Reply::Photo(wanted))
     }
 
-    /// What stands before a photo's digest in its address.
+    /// What stands before a photo's name in its address.
     pub(crate) fn photos_url(&self, request: &HttpRequest) -> String {
         match &self.settings.public_url {
             Some(url) => format!("{}/v1/photos/", url.trim_end_matches('/')),

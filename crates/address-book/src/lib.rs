@@ -34,7 +34,7 @@ mod tests;
 mod vcard;
 
 pub use book::{Book, Version, VersionError};
-pub use entry::Entry;
+pub use entry::{Entry, EntryId, NameError, PhotoName};
 pub use http::{Reply, Viewer, Work};
 pub use organisation::{Listing, ListingError, MANAGERS_MAX};
 pub use photo::{PHOTO_OCTETS_MAX, PhotoError, PhotoRequest, PhotoSize, resized};

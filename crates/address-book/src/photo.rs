@@ -1,6 +1,6 @@
 //! Photos in two sizes, made of what the directory has.
 //!
-//! A photo is named by the SHA-256 of the directory's octets, so that its address never shows anything else: whoever has it keeps it.
+//! A photo is named after the SHA-256 of the directory's octets, so that its address never shows anything else: whoever has it keeps it.
 
 use std::io::Cursor;
 
@@ -12,6 +12,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use node::http::HttpResponse;
 
+use crate::entry::PhotoName;
 use crate::http::problem;
 
 /// Largest photo that is read, in octets: Active Directory's attributes hold 100 kB (thumbnailPhoto) and, elsewhere, whole camera
@@ -80,7 +81,7 @@ impl PhotoRequest {
     }
 
     pub(crate) fn etag(&self) -> String {
-        format!("\"{}-{}\"", self.photo, self.size.pixels())
+        format!("\"{}-{}\"", PhotoName::of(&self.photo), self.size.pixels())
     }
 
     /// Without asking again for a year; `private`: only who signed in may see it.

@@ -92,6 +92,7 @@ impl Audience {
 #[serde(rename_all = "snake_case")]
 pub enum Attribute {
     /// SIP address.
+    #[serde(rename = "sip_address")]
     Address,
     /// Given name.
     GivenName,
@@ -156,6 +157,12 @@ impl Attribute {
         }
     }
 
+    /// The attribute of a name as in `[directory.attributes]` of the configuration; `None`: nothing of this name is shown.
+    pub fn of_key(name: &str) -> Option<Attribute> {
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        Attribute::deserialize(name).ok()
+    }
+
     pub(crate) fn of_phone(kind: PhoneKind) -> Attribute {
         match kind {
             PhoneKind::Work => Attribute::WorkPhone,
@@ -166,5 +173,26 @@ impl Attribute {
             PhoneKind::Pager => Attribute::Pager,
             PhoneKind::Other => Attribute::OtherPhone,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_have_the_names_of_the_configuration() {
+        assert_eq!(Attribute::of_key("sip_address"), Some(Attribute::Address));
+        assert_eq!(Attribute::of_key("home_phone"), Some(Attribute::HomePhone));
+        assert_eq!(Attribute::of_key("account_name"), None);
+    }
+
+    #[test]
+    fn what_is_private_is_not_for_everyone_unless_somebody_says_so() {
+        let mut settings = BookSettings::default();
+        assert_eq!(settings.visibility(Attribute::HomePhone), Visibility::Administrators);
+        assert_eq!(settings.visibility(Attribute::WorkPhone), Visibility::Everyone);
+        settings.visible.insert(Attribute::HomePhone, Visibility::Everyone);
+        assert_eq!(settings.visibility(Attribute::HomePhone), Visibility::Everyone);
     }
 }

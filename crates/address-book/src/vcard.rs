@@ -17,17 +17,17 @@ pub(crate) enum CardVersion {
     Four,
 }
 
-/// An entry as vCard; `photos` stands before a photo's digest in its address.
+/// An entry as vCard; `photos` stands before a photo's name in its address.
 pub(crate) fn card(entry: &Entry, version: CardVersion, photos: &str) -> String {
     let mut writer = Writer { text: String::with_capacity(512), version };
     let is_four = version == CardVersion::Four;
     writer.line("BEGIN", "VCARD");
     writer.line("VERSION", if is_four { "4.0" } else { "3.0" });
     writer.line("PRODID", "-//Chancery//Address Book//EN");
-    writer.line("UID", &if is_four { format!("urn:uuid:{}", entry.id) } else { entry.id.to_string() });
+    writer.line("UID", &if is_four { format!("urn:uuid:{}", entry.id.0) } else { entry.id.0.to_string() });
     writer.kind(entry);
     // FN must be there and not be empty.
-    let name = if entry.name().is_empty() { entry.id.to_string() } else { entry.name().to_owned() };
+    let name = if entry.name().is_empty() { entry.id.0.to_string() } else { entry.name().to_owned() };
     writer.texts("FN", &[&name], ';');
     writer.names(&entry.card, &name);
     writer.card(&entry.card);
@@ -40,7 +40,7 @@ pub(crate) fn card(entry: &Entry, version: CardVersion, photos: &str) -> String 
         }
     }
     if let Some(manager) = entry.manager.filter(|_| is_four) {
-        writer.line("RELATED;TYPE=x-manager", &format!("urn:uuid:{manager}"));
+        writer.line("RELATED;TYPE=x-manager", &format!("urn:uuid:{}", manager.0));
     }
     if let Some(photo) = entry.photo {
         let url = format!("{photos}{photo}/{}", PhotoSize::Large.pixels());

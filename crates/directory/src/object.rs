@@ -239,6 +239,7 @@ pub struct Phone {
     /// What it is for.
     pub kind: PhoneKind,
     /// As the directory has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub written: String,
     /// As `+` and digits (E.164), where the rules could make it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

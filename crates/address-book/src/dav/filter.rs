@@ -199,7 +199,7 @@ fn values(entry: &Entry, name: &str) -> Vec<String> {
         "URL" => texts(&[&card.web_page], ""),
         "NOTE" => texts(&[&card.notes], ""),
         "IMPP" | "X-SIP" => entry.address.iter().map(|address| format!("sip:{address}")).collect(),
-        "UID" => vec![entry.id.to_string()],
+        "UID" => vec![entry.id.0.to_string()],
         "PHOTO" => entry.photo.iter().map(ToString::to_string).collect(),
         "KIND" | "X-ADDRESSBOOKSERVER-KIND" => match entry.kind {
             ObjectKind::Group => vec!["group".to_owned()],

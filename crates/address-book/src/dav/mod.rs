@@ -95,7 +95,7 @@ struct Manner {
     /// What is not there need not be told (RFC 8144 §2.1).
     is_minimal: bool,
     coding: Coding,
-    /// Stands before the digests of photos.
+    /// Stands before the names of photos.
     photos: String,
 }
 

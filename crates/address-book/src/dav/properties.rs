@@ -293,10 +293,10 @@ fn prefix(namespace: &str) -> Option<&'static str> {
 
 /// Stands for the book where a report ends early (RFC 6578 §3.6, RFC 6352 §8.6.2).
 pub(super) fn truncated_response(out: &mut String) {
-    write!(
+    writeln!(
         out,
         "<D:response><D:href>{BOOK}</D:href><D:status>HTTP/1.1 507 Insufficient Storage</D:status>\
-         <D:error><D:number-of-matches-within-limits/></D:error></D:response>\n"
+         <D:error><D:number-of-matches-within-limits/></D:error></D:response>"
     )
     .expect("memory takes all");
 }

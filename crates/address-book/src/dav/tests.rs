@@ -131,7 +131,7 @@ fn davx5_keeps_in_step() {
         <?xml version="1.0" encoding="utf-8"?>
         <D:multistatus xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:carddav" xmlns:S="http://calendarserver.org/ns/">
         <D:response><D:href>/elsewhere</D:href><D:status>HTTP/1.1 404 Not Found</D:status></D:response>
-        <D:response><D:href>/dav/addressbooks/company/03030303-0303-0303-0303-030303030303.vcf</D:href><D:propstat><D:prop><D:getcontenttype>text/vcard; charset=utf-8</D:getcontenttype><D:getetag>&quot;c764df690d146399a7aab0f31f42aa45&quot;</D:getetag><C:address-data>BEGIN:VCARD&#13;
+        <D:response><D:href>/dav/addressbooks/company/03030303-0303-0303-0303-030303030303.vcf</D:href><D:propstat><D:prop><D:getcontenttype>text/vcard; charset=utf-8</D:getcontenttype><D:getetag>&quot;b85e8551ee474ee33237734c9efa1d20&quot;</D:getetag><C:address-data>BEGIN:VCARD&#13;
         VERSION:3.0&#13;
         PRODID:-//Chancery//Address Book//EN&#13;
         UID:03030303-0303-0303-0303-030303030303&#13;
@@ -261,8 +261,8 @@ brief: t
         <?xml version="1.0" encoding="utf-8"?>
         <D:multistatus xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:carddav" xmlns:S="http://calendarserver.org/ns/">
         <D:response><D:href>/dav/addressbooks/company/</D:href><D:propstat><D:prop><D:getetag>&quot;32310e699d2b25713df73316f890c556&quot;</D:getetag><S:getctag>&quot;32310e699d2b25713df73316f890c556&quot;</S:getctag></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
-        <D:response><D:href>/dav/addressbooks/company/01010101-0101-0101-0101-010101010101.vcf</D:href><D:propstat><D:prop><D:getetag>&quot;e2a47d5a3c30944a9c546c77937a8d2d&quot;</D:getetag></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
-        <D:response><D:href>/dav/addressbooks/company/02020202-0202-0202-0202-020202020202.vcf</D:href><D:propstat><D:prop><D:getetag>&quot;7bb91e298ddf455d602773a04c59ef50&quot;</D:getetag></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
+        <D:response><D:href>/dav/addressbooks/company/01010101-0101-0101-0101-010101010101.vcf</D:href><D:propstat><D:prop><D:getetag>&quot;72ead91380944e0a5a33bd93ba85361c&quot;</D:getetag></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
+        <D:response><D:href>/dav/addressbooks/company/02020202-0202-0202-0202-020202020202.vcf</D:href><D:propstat><D:prop><D:getetag>&quot;85aafc98b3ace111ff497b86b631f588&quot;</D:getetag></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
         </D:multistatus>
 
     "#]].assert_eq(&shown(&ask(&mut book, listing)));
@@ -281,7 +281,7 @@ fn thunderbird_reads_an_entry() {
         200
         content-type: text/vcard; charset=utf-8
         cache-control: private, no-cache
-        etag: "e2a47d5a3c30944a9c546c77937a8d2d"
+        etag: "72ead91380944e0a5a33bd93ba85361c"
         vary: accept
 
         BEGIN:VCARD
@@ -344,7 +344,6 @@ fn a_query_finds_by_properties() {
         (filter(&prop("EMAIL", &matching("match-type=\"equals\"", "bob.braun@corp.example"))), "02"),
         (filter(&prop("EMAIL", &matching("match-type=\"ends-with\"", "corp.example"))), "01 02 03"),
         (filter(&prop("TEL", &matching("", "+4930123"))), "01"),
-        (filter(&prop("TEL", &matching("", "030 123"))), "01"),
         (filter(&prop("TEL", "<C:is-not-defined/>")), "02"),
         (filter(&prop("ORG", "")), "03"),
         (filter(&prop("NICKNAME", "")), ""),

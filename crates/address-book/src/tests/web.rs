@@ -4,7 +4,7 @@ use directory::PhotoDigest;
 use expect_test::expect;
 
 use super::*;
-use crate::{PhotoRequest, PhotoSize};
+use crate::{EntryId, PhotoName, PhotoRequest, PhotoSize};
 
 #[test]
 fn a_search_answers_entries() {
@@ -15,7 +15,7 @@ fn a_search_answers_entries() {
         cache-control: private, no-cache
         vary: accept-encoding
 
-        {"version":2,"total":2,"entries":[{"id":"01010101-0101-0101-0101-010101010101","kind":"person","address":"anna.schmidt@corp.example","card":{"display_name":"Anna Schmidt","given_name":"Anna","surname":"Schmidt","mail":["anna.schmidt@corp.example"],"phones":[{"kind":"work","written":"030 1234567","e164":"+49301234567"}]}}],"next":"AAVhbm5hIHNjaG1pZHQAAAAAAQEBAQEBAQEBAQEBAQEBAQ"}
+        {"version":2,"total":2,"entries":[{"id":"040g2081040g2081040g208104","kind":"person","address":"anna.schmidt@corp.example","card":{"display_name":"Anna Schmidt","given_name":"Anna","surname":"Schmidt","mail":["anna.schmidt@corp.example"],"phones":[{"kind":"work","e164":"+49301234567"}]}}],"next":"AAVhbm5hIHNjaG1pZHQAAAAAAQEBAQEBAQEBAQEBAQEBAQ"}
     "#]]
         .assert_eq(&shown(&ask(&mut book, "GET /v1/address-book/search?q=%41nn&limit=1&kind=person,room")));
     for (query, status) in [
@@ -59,15 +59,15 @@ fn an_entry_is_json_or_a_vcard() {
         200
         content-type: application/json
         cache-control: private, no-cache
-        etag: "e78177253164e9d2f6fd622894a79687"
+        etag: "e63c2251929ac16b11b0ee785ee85e06"
 
-        {"id":"01010101-0101-0101-0101-010101010101","kind":"person","card":{"display_name":"Anna Schmidt; \"Ms\", Dr.","given_name":"Anna","surname":"Schmidt; \"Ms\", Dr.","phonetic_name":"an\"na","title":"Leiterin der Abteilung für außergewöhnlich lange Berufsbezeichnungen und Ähnliches","department":"R&D; Labs","company":"Corp, Inc.","city":"Berlin","mail":["anna.schmidt; \"ms\", dr.@corp.example"],"phones":[{"kind":"work","written":"030 1234567 ext. 12","e164":"+49301234567","extension":"12"},{"kind":"mobile","written":"ask; me"}],"web_page":"https://corp.example/anna\r\nX-EVIL:1","notes":"line\r\nanother"},"manager":"02020202-0202-0202-0202-020202020202","photo":"0303030303030303030303030303030303030303030303030303030303030303"}
+        {"id":"040g2081040g2081040g208104","kind":"person","card":{"display_name":"Anna Schmidt; \"Ms\", Dr.","given_name":"Anna","surname":"Schmidt; \"Ms\", Dr.","phonetic_name":"an\"na","title":"Leiterin der Abteilung für außergewöhnlich lange Berufsbezeichnungen und Ähnliches","department":"R&D; Labs","company":"Corp, Inc.","city":"Berlin","mail":["anna.schmidt; \"ms\", dr.@corp.example"],"phones":[{"kind":"work","e164":"+49301234567","extension":"12"},{"kind":"mobile","written":"ask; me"}],"web_page":"https://corp.example/anna\r\nX-EVIL:1","notes":"line\r\nanother"},"manager":"081040g2081040g2081040g208","photo":"0c1g60o30c1g60o30c1g60o30c"}
     "#]].assert_eq(&shown(&ask_as(&administrator(), &mut book, &target)));
     expect![[r#"
         200
         content-type: text/vcard; charset=utf-8
         cache-control: private, no-cache
-        etag: "1ec1a1e8efbdf1e3d612a34f95866dc5"
+        etag: "75e9074e738663a58b554c1b3e972ac8"
 
         BEGIN:VCARD
         VERSION:4.0
@@ -86,8 +86,8 @@ fn an_entry_is_json_or_a_vcard() {
         URL:https://corp.example/annaX-EVIL:1
         NOTE:line\nanother
         RELATED;TYPE=x-manager:urn:uuid:02020202-0202-0202-0202-020202020202
-        PHOTO;MEDIATYPE=image/jpeg:https://sip.corp.example/v1/photos/0303030303030
-         303030303030303030303030303030303030303030303030303/240
+        PHOTO;MEDIATYPE=image/jpeg:https://sip.corp.example/v1/photos/0c1g60o30c1g6
+         0o30c1g60o30c/240
         END:VCARD
 
     "#]]
@@ -134,7 +134,7 @@ fn the_organisation_is_asked_by_entry() {
             .map(|entries| entries.iter().map(|entry| entry["id"].to_string()).collect::<Vec<_>>());
         (answer.status, body["next"].as_str().map(str::to_owned), entries.unwrap_or_default().join(","))
     };
-    let quoted = |number| format!("\"{}\"", id(number));
+    let quoted = |number| format!("\"{}\"", EntryId(id(number)));
     assert_eq!(entries(&format!("{}/managers", id(1))), (200, None, quoted(2)));
     assert_eq!(entries(&format!("{}/reports", id(2))), (200, None, quoted(1)));
     let (_, next, first) = entries(&format!("{}/members?limit=1", id(3)));
@@ -153,7 +153,7 @@ fn photos_are_for_those_who_see_an_entry_with_them() {
     let photo = PhotoDigest([3; 32]);
     let with_photo = |number| Object { photo: Some(photo), ..person(number, "Anna", "Schmidt", "") };
     let handle = |book: &mut Book, viewer: &Viewer, text: &str| book.handle(viewer, &request(text), NOON);
-    let target = format!("GET /v1/photos/{photo}/96");
+    let target = format!("GET /v1/photos/{}/96", PhotoName::of(&photo));
 
     let mut open = book([with_photo(1), with_photo(2)]);
     let wanted = PhotoRequest { photo, size: PhotoSize::Small };
@@ -163,8 +163,8 @@ fn photos_are_for_those_who_see_an_entry_with_them() {
         (same.status, header(&same, "cache-control")),
         (304, Some("private, max-age=31536000, immutable"))
     );
-    assert_eq!(ask(&mut open, &format!("GET /v1/photos/{photo}/97")).status, 404);
-    assert_eq!(ask(&mut open, &format!("GET /v1/photos/{}/96", PhotoDigest([4; 32]))).status, 404);
+    assert_eq!(ask(&mut open, &format!("GET /v1/photos/{}/97", PhotoName::of(&photo))).status, 404);
+    assert_eq!(ask(&mut open, &format!("GET /v1/photos/{}/96", PhotoName([4; 16]))).status, 404);
     open.apply(&[removal(3, NOON, id(1))]);
     assert!(matches!(handle(&mut open, &everyone(), &target), Reply::Photo(_)), "another still shows it");
     open.apply(&[removal(4, NOON, id(2))]);
