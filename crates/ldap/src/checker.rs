@@ -118,7 +118,11 @@ impl Checker {
             // They cannot sign in, and who can may change it for them with both passwords.
             Err(BindRefusal::PasswordExpired | BindRefusal::MustChange) => {
                 let mut connection = self.config.locator.connect().await.map_err(unavailable)?;
-                self.config.account.sign_in(&mut connection).await.map_err(unavailable)?;
+                self.config
+                    .locator
+                    .sign_in(&self.config.account, &mut connection)
+                    .await
+                    .map_err(unavailable)?;
                 connection
             }
             Err(refusal) => return Err(refusal.into()),
@@ -172,7 +176,7 @@ fn unavailable(error: Error) -> BindRefusal {
 }
 
 /// Why an outcome is none, in the words of Active Directory ([MS-ADTS] 5.1.1.5), of a password policy, or of the RFC.
-fn refusal(outcome: &Outcome, policy: Option<PolicyError>) -> Option<BindRefusal> {
+pub(crate) fn refusal(outcome: &Outcome, policy: Option<PolicyError>) -> Option<BindRefusal> {
     if outcome.is_success() {
         // What the policy wants first; the bind was right.
         return (policy == Some(PolicyError::ChangeAfterReset)).then_some(BindRefusal::MustChange);
@@ -212,7 +216,7 @@ fn password_policy() -> Control {
 
 /// What such a policy may object to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum PolicyError {
+pub(crate) enum PolicyError {
     PasswordExpired,
     AccountLocked,
     ChangeAfterReset,

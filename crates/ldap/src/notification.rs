@@ -56,7 +56,7 @@ impl Drop for Listening {
 /// Listens at one server, until it fails or is silent.
 async fn listen(config: &SourceConfig, events: &mpsc::Sender<Event>) -> Result<(), Error> {
     let mut connection = config.locator.connect().await?;
-    config.account.sign_in(&mut connection).await?;
+    config.locator.sign_in(&config.account, &mut connection).await?;
     let known = facts::known(&mut connection, config.kind, None).await?;
     // No other filter is allowed, and no limits.
     let mut search = subtree(&known.root, Filter::everything(), vec!["objectGUID".to_owned()]);

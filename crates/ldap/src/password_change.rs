@@ -51,8 +51,8 @@ pub(crate) async fn change(
             connection.extended(PASSWORD_MODIFY, Some(value.as_slice())).await.map(|(outcome, _)| outcome)
         }
     };
-    let unavailable = |error: Error| BindRefusal::Unavailable(error.to_string());
-    refusal(&outcome.map_err(unavailable)?).map_or(Ok(()), Err)
+    let unanswered = |error: Error| BindRefusal::Unanswered(error.to_string());
+    refusal(&outcome.map_err(unanswered)?).map_or(Ok(()), Err)
 }
 
 fn password_modify(dn: &str, old: &Password, new: &Password) -> zeroize::Zeroizing<Vec<u8>> {

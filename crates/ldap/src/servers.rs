@@ -16,6 +16,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::account::{Account, Refused};
 use crate::connection::{Connection, Security, Times, within};
 use crate::error::Error;
 use crate::tls::Authority;
@@ -78,6 +79,7 @@ pub struct Locator {
     resolver: Resolver,
     times: Times,
     memory: Mutex<Memory>,
+    refused: Refused,
 }
 
 #[derive(Default)]
@@ -96,7 +98,15 @@ struct Penalty {
 impl Locator {
     /// Asks nobody yet.
     pub fn new(servers: Servers, security: Security, authority: Authority, resolver: Resolver) -> Locator {
-        Locator { servers, security, authority, resolver, times: Times::default(), memory: Mutex::default() }
+        Locator {
+            servers,
+            security,
+            authority,
+            resolver,
+            times: Times::default(),
+            memory: Mutex::default(),
+            refused: Refused::default(),
+        }
     }
 
     /// With another patience than the default.
@@ -133,6 +143,11 @@ impl Locator {
         }
         let last = worst.unwrap_or_else(|| Error::NoServers("the list is empty".to_owned()));
         Err(Error::AllFailed { tried, last: Box::new(last) })
+    }
+
+    /// Signs in on a connection. Everybody who uses the same account does so here: a password that was wrong is not sent again for a while.
+    pub async fn sign_in(&self, account: &Account, connection: &mut Connection) -> Result<(), Error> {
+        account.sign_in(connection, &self.refused).await
     }
 
     /// Forgets that a server failed: it let us in and answered.

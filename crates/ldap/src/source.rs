@@ -41,10 +41,12 @@ pub struct SourceConfig {
 pub struct Source {
     tasks: mpsc::Sender<Task>,
     events: mpsc::Receiver<Event>,
+    /// A task was given, and its last event was not taken.
+    is_busy: bool,
     worker: AbortHandle,
 }
 
-/// A task was given before the one before it was over; it is lost.
+/// A task was given before the last event of the one before it was taken; it is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task before is not over")]
 pub struct Busy;
@@ -61,17 +63,31 @@ impl Source {
             following: Following::default(),
             notifications: None,
         };
-        Source { tasks, events, worker: tokio::spawn(worker.run(tasks_in)).abort_handle() }
+        Source { tasks, events, is_busy: false, worker: tokio::spawn(worker.run(tasks_in)).abort_handle() }
     }
 
     /// Gives a task. Its events come from [`Source::next`].
-    pub fn submit(&self, task: Task) -> Result<(), Busy> {
-        self.tasks.try_send(task).map_err(|_| Busy)
+    pub fn submit(&mut self, task: Task) -> Result<(), Busy> {
+        if std::mem::replace(&mut self.is_busy, true) {
+            return Err(Busy);
+        }
+        self.tasks.try_send(task).expect("the worker lives as long as this handle, and has nothing to do");
+        Ok(())
     }
 
     /// The next event. Loses nothing when it is dropped.
     pub async fn next(&mut self) -> Event {
-        self.events.recv().await.expect("the worker lives as long as this handle")
+        let event = self.events.recv().await.expect("the worker lives as long as this handle");
+        self.is_busy &= !ends_a_task(&event);
+        event
+    }
+}
+
+fn ends_a_task(event: &Event) -> bool {
+    match event {
+        Event::Connected(_) | Event::Marked(_) | Event::Failed(_) => true,
+        Event::Entries { is_last, .. } | Event::Changes { is_last, .. } => *is_last,
+        Event::Hint => false,
     }
 }
 
@@ -213,8 +229,11 @@ async fn connect(config: &SourceConfig) -> Result<Session, Error> {
                 return Ok(Session { connection, known });
             }
             Err(error) => {
+                if !error.is_of_the_server() {
+                    return Err(error);
+                }
                 config.locator.blame(connection.host());
-                if tried == SERVERS_TRIED_MAX || !error.is_of_the_server() {
+                if tried == SERVERS_TRIED_MAX {
                     return Err(error);
                 }
                 debug!(%error, "a directory server lets us connect and no more");
@@ -224,6 +243,6 @@ async fn connect(config: &SourceConfig) -> Result<Session, Error> {
 }
 
 async fn introduce(config: &SourceConfig, connection: &mut Connection) -> Result<Known, Error> {
-    config.account.sign_in(connection).await?;
+    config.locator.sign_in(&config.account, connection).await?;
     facts::known(connection, config.kind, config.base.as_deref()).await
 }
