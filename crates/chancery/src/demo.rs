@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
             ..ProcessLimits::default()
         },
         control_socket: data_dir.join(CONTROL_SOCKET),
-        sign_in: None,
+        web: None,
         data_dir,
         tls: Some(TlsSettings {
             authority_file: Some(

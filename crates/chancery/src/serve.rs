@@ -81,7 +81,7 @@ fn plan(settings: &Settings) -> Plan {
         data_dir: settings.data_dir.clone(),
         control_socket: settings.control_socket.clone(),
         tls: settings.tls.clone(),
-        sign_in: Some(web::Settings::of(settings)),
+        web: Some((web::Settings::of(settings), web::Wishes::of(settings))),
     }
 }
 

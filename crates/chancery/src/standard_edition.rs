@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     /// What other servers are believed by.
     pub(crate) tls: Option<TlsSettings>,
     /// Where there is a listener for the web.
-    pub(crate) sign_in: Option<web::Settings>,
+    pub(crate) web: Option<(web::Settings, web::Wishes)>,
 }
 
 /// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
@@ -104,11 +104,12 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, mut operator: Operator<FrontEnd>
         _ => None,
     };
     let mut web_meter = None;
-    let web = match (&operator.certificates.inside, plan.sign_in) {
-        (Some(certificate), Some(settings)) if !sockets.web.is_empty() => {
+    let web = match (&operator.certificates.inside, plan.web) {
+        (Some(certificate), Some((settings, wishes))) if !sockets.web.is_empty() => {
             let meter = Arc::clone(web_meter.insert(Arc::<web::Meter>::default()));
             let office = Arc::new(web::Office::new(web::Parts {
                 settings,
+                wishes,
                 accounts: web::Accounts::of(handle),
                 organisation: None,
                 data_dir: plan.data_dir.clone(),

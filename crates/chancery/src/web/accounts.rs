@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::{CertificateDigest, ClientCertificate, Purpose, SipAddress, UserId};
+use directory::{CertificateDigest, ClientCertificate, PhotoDigest, Purpose, SipAddress, UserId};
 use frontend::FrontEnd;
 use frontend::admin::{
-    Answer, AppPasswordLine, Call, Holder, IssuedAppPassword, IssuedToken, Refusal, Secret, SignInFacts,
-    TokenHolder, Whom,
+    Answer, AppPasswordLine, Call, Holder, IssuedAppPassword, IssuedToken, OBJECTS_MAX, Refusal, Secret,
+    SignInFacts, TokenHolder, Whom,
 };
 use net::Handle;
+use records::{ObjectRow, Revision};
 
 use super::problem::{Kind, Problem};
 
@@ -164,6 +165,37 @@ impl Accounts {
         }
     }
 
+    /// Objects behind a revision, as many as the home gives at once.
+    pub(super) async fn objects(&self, after: Revision) -> Result<Vec<ObjectRow>, Problem> {
+        match self.ask(Call::Objects { after, limit: OBJECTS_MAX }).await? {
+            Answer::Objects(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until there may be one, or for a while.
+    pub(super) async fn wait_for_objects(&self, after: Revision) -> Result<(), Problem> {
+        match self.ask(Call::WaitForObjects { after }).await? {
+            Answer::ObjectsBehind(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Forgets what objects were before a time.
+    pub(super) async fn prune_objects(&self, before_unix_ms: u64) -> Result<(), Problem> {
+        match self.ask(Call::PruneObjects { before_unix_ms }).await? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn photo(&self, digest: PhotoDigest) -> Result<Option<Vec<u8>>, Problem> {
+        match self.ask(Call::Photo(digest)).await? {
+            Answer::Photo(octets) => Ok(octets),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     pub(super) async fn certificates(&self, address: SipAddress) -> Result<Vec<ClientCertificate>, Problem> {
         match self.ask(Call::ShowUser(address)).await? {
             Answer::User(details) => Ok(details.certificates),
@@ -199,7 +231,7 @@ impl Accounts {
 
     async fn ask(&self, call: Call) -> Result<Answer, Problem> {
         match (self.0)(call).await {
-            Some(Answer::Refused(Refusal::Starting | Refusal::Busy)) | None => {
+            Some(Answer::Refused(Refusal::Starting | Refusal::Busy | Refusal::TooManyWait)) | None => {
                 Err(Problem::new(Kind::Busy).retry_after(STARTING_WAIT))
             }
             Some(answer) => Ok(answer),

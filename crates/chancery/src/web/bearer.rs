@@ -27,11 +27,14 @@ impl FromRequestParts<Arc<Office>> for Bearer {
         let Some(token) = field.and_then(token) else {
             return Err(Problem::new(Kind::NotSignedIn).challenging(CHALLENGE));
         };
-        match office.accounts.judge_token(token).await? {
-            Ok(holder) => Ok(Bearer(holder)),
-            Err(why) => Err(Problem::new(Kind::NotSignedIn).saying(why).challenging(CHALLENGE_INVALID)),
-        }
+        holder(office, token).await.map(Bearer)
     }
+}
+
+/// Whom a token signs in.
+pub(super) async fn holder(office: &Arc<Office>, token: &str) -> Result<TokenHolder, Problem> {
+    let invalid = |why: String| Problem::new(Kind::NotSignedIn).saying(why).challenging(CHALLENGE_INVALID);
+    office.accounts.judge_token(token).await?.map_err(invalid)
 }
 
 /// What stands behind the scheme, in any case of letters (RFC 9110 §11.1).

@@ -9,7 +9,8 @@
 //!
 //! A person proves who they are, by the password of a local account (asked of the home), by that of the organisation's directory
 //! (a bind, behind [`sign_in::guard`]), or by a Kerberos ticket. What they get is a token for an hour, the Bearer of all other
-//! requests, here and in SIP (RFC 8898). With it they make what phones need: app passwords and client certificates.
+//! requests, here and in SIP (RFC 8898). With it they make what phones need: app passwords and client certificates, and read the
+//! address book.
 //!
 //! It is a listener of its own, with a thread of its own: HTTPS only, HTTP/1.1, whole requests within limits, no cookie, no page
 //! of another site (no CORS), nothing for caches. It never asks for client certificates: browsers would prompt their users.
@@ -25,6 +26,7 @@
 mod accounts;
 mod app_passwords;
 mod bearer;
+mod book;
 mod certificates;
 mod content;
 mod journal;
@@ -43,6 +45,7 @@ mod sign_in;
 mod tests;
 
 pub(crate) use accounts::Accounts;
+pub(crate) use book::Wishes;
 pub(crate) use metrics::Meter;
 pub(crate) use office::{Office, Parts};
 pub(crate) use organisation::Organisation;

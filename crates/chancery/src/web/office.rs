@@ -13,6 +13,7 @@ use sign_in::guard::{Account, Guard, Outcome, Verdict};
 use tokio::sync::{Notify, Semaphore};
 
 use super::accounts::{Accounts, LocalPassword};
+use super::book::{Shelf, Wishes};
 use super::metrics::Meter;
 use super::negotiate::Tickets;
 use super::organisation::{Change, Colleague, Judgement, Organisation};
@@ -39,6 +40,7 @@ pub(crate) struct Office {
     tickets: RwLock<Arc<Tickets>>,
     data_dir: PathBuf,
     pub(super) meter: Arc<Meter>,
+    pub(super) shelf: Shelf,
     organisation: Option<Arc<dyn Organisation>>,
     guard: Mutex<Guard>,
     /// A password was judged.
@@ -51,6 +53,7 @@ pub(crate) struct Office {
 /// What an office is made of.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
+    pub(crate) wishes: Wishes,
     pub(crate) accounts: Accounts,
     /// `None` where the organisation has none that we know.
     pub(crate) organisation: Option<Arc<dyn Organisation>>,
@@ -78,7 +81,7 @@ enum Worth {
 
 impl Office {
     pub(crate) fn new(parts: Parts) -> Office {
-        let Parts { settings, accounts, organisation, data_dir, seed, meter } = parts;
+        let Parts { settings, wishes, accounts, organisation, data_dir, seed, meter } = parts;
         Office {
             people: PeopleAuthority::new(&data_dir, settings.domains.clone()),
             tickets: RwLock::new(Arc::new(Tickets::new(settings.keytab_file.clone(), &data_dir))),
@@ -87,6 +90,7 @@ impl Office {
             settings: RwLock::new(Arc::new(settings)),
             accounts,
             meter,
+            shelf: Shelf::new(wishes),
             organisation,
             settled: Notify::new(),
             checks: Semaphore::new(CHECKS_AT_ONCE_MAX),
@@ -96,7 +100,8 @@ impl Office {
     }
 
     /// Does what other settings say, from the next request on. The domains stay those of the start.
-    pub(crate) fn configure(&self, settings: Settings) {
+    pub(crate) fn configure(&self, settings: Settings, wishes: Wishes) {
+        self.shelf.configure(wishes);
         let before = self.settings();
         if *before == settings {
             return;

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::content::InPath;
 use super::office::Office;
 use super::problem::{self, Kind, Problem, TABLE, problems};
-use super::{app_passwords, certificates, sign_in};
+use super::{app_passwords, book, certificates, sign_in};
 
 /// The head of the document; the paths come from the routes.
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use super::{app_passwords, certificates, sign_in};
     info(title = "Chancery", description = "Sign-in, app passwords and client certificates of a Chancery server. Problems are those of \
         RFC 9457; each type is explained at its path."),
     components(schemas(problem::Body)),
-    tags((name = "sign-in"), (name = "app passwords"), (name = "certificates"), (name = "about"))
+    tags((name = "sign-in"), (name = "app passwords"), (name = "certificates"), (name = "address book"), (name = "about"))
 )]
 struct Head;
 
@@ -44,6 +44,12 @@ pub(super) fn router(office: &Arc<Office>) -> (Router, utoipa::openapi::OpenApi)
         .routes(routes!(app_passwords::remove))
         .routes(routes!(certificates::list, certificates::make))
         .routes(routes!(certificates::remove))
+        .routes(routes!(book::whole))
+        .routes(routes!(book::cards))
+        .routes(routes!(book::search))
+        .routes(routes!(book::entry))
+        .routes(routes!(book::relations))
+        .routes(routes!(book::photo))
         .routes(routes!(document_of_this))
         .routes(routes!(explanation))
         .split_for_parts();
@@ -56,7 +62,7 @@ pub(super) fn router(office: &Arc<Office>) -> (Router, utoipa::openapi::OpenApi)
     schemes.insert("negotiate".to_owned(), scheme(HttpAuthScheme::Negotiate, "A Kerberos ticket (RFC 4559)"));
     let text: Arc<str> = document.to_json().expect("the document is JSON").into();
     let router = router
-        .fallback(|| async { Problem::new(Kind::NotFound) })
+        .fallback(book::any)
         .method_not_allowed_fallback(|| async { Problem::new(Kind::WrongMethod) })
         .layer(axum::Extension(Document(text)))
         .with_state(Arc::clone(office));

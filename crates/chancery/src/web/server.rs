@@ -22,6 +22,7 @@ use node::{Instant, RequestId};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 
+use super::book::Wishes;
 use super::journal::Refusals;
 use super::office::Office;
 use super::problem::Told;
@@ -73,6 +74,8 @@ pub(super) fn limits() -> Limits {
 pub(crate) struct Peer {
     pub(super) id: RequestId,
     pub(super) remote: SocketAddr,
+    /// The host that it asks.
+    pub(super) host: String,
     end_point: Option<Arc<[u8]>>,
 }
 
@@ -131,8 +134,18 @@ fn run(
     }
     let runtime = net::runtime().context("no runtime can be made")?;
     let meter = Arc::clone(&office.meter.connections);
-    let serving = https::serve(sockets, tls, Web::new(office), limits(), meter, stop);
-    Ok(tokio::task::LocalSet::new().block_on(&runtime, serving)?)
+    let serving = https::serve(sockets, tls, Web::new(Arc::clone(&office)), limits(), meter, stop);
+    let following = {
+        let office = Arc::clone(&office);
+        async move { office.shelf.follow(&office.accounts, || office.wall_unix_ms()).await }
+    };
+    let both = async {
+        tokio::select! {
+            served = serving => served,
+            () = following => unreachable!("it ends never"),
+        }
+    };
+    Ok(tokio::task::LocalSet::new().block_on(&runtime, both)?)
 }
 
 /// Brings what a reload changed of `[sign_in]` to the office.
@@ -146,7 +159,7 @@ impl Watched<FrontEnd> for Follower {
         settings: Option<&'a config::Settings>,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         if let Some(settings) = settings {
-            self.0.configure(Settings::of(settings));
+            self.0.configure(Settings::of(settings), Wishes::of(settings));
         }
         Box::pin(std::future::ready(()))
     }
@@ -176,9 +189,9 @@ impl Web {
 
 impl Answering for Web {
     async fn answer(&self, request: WholeRequest) -> Result<Response<Bytes>, Unanswered> {
-        let WholeRequest { parts, body, peer, .. } = request;
+        let WholeRequest { parts, host, body, peer } = request;
         let id = RequestId(self.requests.fetch_add(1, Relaxed) + 1);
-        let peer = Peer { id, remote: peer.remote, end_point: peer.end_point };
+        let peer = Peer { id, remote: peer.remote, host, end_point: peer.end_point };
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let mut request = Request::from_parts(parts, Body::from(body));
         request.extensions_mut().insert(peer.clone());

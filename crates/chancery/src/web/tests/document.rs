@@ -11,6 +11,10 @@ pub(super) fn hold(document: &Value, method: &Method, path: &str, answer: &Answe
         let (a, b): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
         a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a == b || a.starts_with('{'))
     };
+    if path.starts_with("/dav/") || path == "/.well-known/carddav" {
+        // CardDAV is a protocol of its own.
+        return;
+    }
     let Some((template, item)) = paths.iter().find(|(template, _)| fits(template)) else {
         assert_eq!(
             (answer.status, answer.problem().as_str()),
@@ -109,7 +113,8 @@ async fn the_document_is_served_and_whole() {
             for scheme in operation["security"].as_array().into_iter().flatten() {
                 assert!(scheme.as_object().unwrap().keys().all(|name| schemes.contains_key(name)), "{path}");
             }
-            let parameters = operation["parameters"].as_array().map_or(0, Vec::len);
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let parameters = parameters.filter(|parameter| parameter["in"] == "path").count();
             assert_eq!(parameters, path.matches('{').count(), "{method} {path}");
         }
     }
@@ -122,7 +127,14 @@ async fn every_path_of_the_document_answers() {
     let site = Site::new();
     for (path, item) in site.document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let path = path.replace("{name}", "busy").replace("{username}", "x").replace("{sha256}", "x");
+            let path = path
+                .replace("{name}", "busy")
+                .replace("{username}", "x")
+                .replace("{sha256}", "x")
+                .replace("{id}", "x")
+                .replace("{what}", "x")
+                .replace("{digest}", "x")
+                .replace("{size}", "x");
             let answer = site.ask(HOME, &method.to_uppercase(), &path, &[], Vec::new()).await;
             assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
         }

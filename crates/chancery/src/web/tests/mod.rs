@@ -1,5 +1,6 @@
 //! The web against a home and a directory that do what they are told. Every answer is held against the OpenAPI document.
 
+mod book;
 mod credentials;
 mod document;
 mod listener;
@@ -23,12 +24,12 @@ use frontend::admin::{
 use net::https::{Answering, WholeRequest};
 use presence::Manual;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Organisation};
 use super::server::Web;
 use super::settings::Settings;
-use super::{Accounts, Meter, Office, Parts};
+use super::{Accounts, Meter, Office, Parts, Wishes};
 use crate::config;
 
 const STRANGER: &str = "192.0.2.66:4000";
@@ -61,6 +62,9 @@ struct World {
     /// What a change comes to.
     change: Option<Change>,
     issued: u64,
+    objects: Vec<records::ObjectRow>,
+    /// How often somebody waited for objects.
+    waits: usize,
     is_starting: bool,
 }
 
@@ -68,10 +72,13 @@ struct World {
 struct Site {
     web: Web,
     office: Arc<Office>,
+    wishes: Wishes,
     document: Value,
     world: Arc<Mutex<World>>,
     /// How many questions the directory may answer.
     gate: Arc<Semaphore>,
+    /// There are other objects.
+    told: Arc<Notify>,
     _dir: tempfile::TempDir,
 }
 
@@ -91,18 +98,30 @@ impl Site {
         let text =
             "domains = [\"corp.example\"]\n[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n";
         let configured = config::Settings::parse(text, "chancery.toml".as_ref(), dir.path()).unwrap();
-        let mut settings = Settings::of(&configured);
+        let (mut settings, wishes) = (Settings::of(&configured), Wishes::of(&configured));
         change(&mut settings);
         let world = Arc::new(Mutex::new(World::default()));
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let home = Arc::clone(&world);
+        let told = Arc::new(Notify::new());
+        let objects_told = Arc::clone(&told);
         let accounts = Accounts::asking(Box::new(move |call| {
-            let answer = home.lock().unwrap().answer(call);
+            let mut world = home.lock().unwrap();
+            if let Call::WaitForObjects { .. } = call {
+                world.waits += 1;
+                let told = Arc::clone(&objects_told);
+                return Box::pin(async move {
+                    told.notified().await;
+                    Some(Answer::ObjectsBehind(true))
+                });
+            }
+            let answer = world.answer(call);
             Box::pin(std::future::ready(Some(answer)))
         }));
         let organisation = Fake { world: Arc::clone(&world), gate: Arc::clone(&gate) };
         let office = Arc::new(Office::new(Parts {
             settings,
+            wishes: wishes.clone(),
             accounts,
             organisation: Some(Arc::new(organisation)),
             data_dir: dir.path().to_owned(),
@@ -111,7 +130,16 @@ impl Site {
         }));
         let (_, document) = super::router::router(&office);
         let document = serde_json::to_value(&document).unwrap();
-        let site = Site { web: Web::new(Arc::clone(&office)), office, document, world, gate, _dir: dir };
+        let site = Site {
+            web: Web::new(Arc::clone(&office)),
+            office,
+            wishes,
+            document,
+            world,
+            gate,
+            told,
+            _dir: dir,
+        };
         site.local("erin", RIGHT);
         site.follows("alice", Judgement::Right);
         site
@@ -371,6 +399,20 @@ impl World {
                     true => Answer::Done,
                     false => return Err(Refusal::NoSuchCertificate { user: address, digest }),
                 }
+            }
+            Call::Objects { after, .. } => {
+                Answer::Objects(self.objects.iter().filter(|row| row.revision > after).cloned().collect())
+            }
+            Call::CheckAppPassword { username, password, purpose, .. } => {
+                let is_it = |line: &AppPasswordLine| line.username == username && line.purpose == purpose;
+                let user = self.users.iter().find(|user| user.app_passwords.iter().any(is_it));
+                let user = user.filter(|_| password.0 == "abcd-efgh").ok_or(Refusal::WrongPassword)?;
+                Answer::Holder(Box::new(Holder {
+                    user: user.id,
+                    address: user.address.clone(),
+                    display_name: String::new(),
+                    role: Role::Person,
+                }))
             }
             _ => panic!("the web asks nothing else"),
         })

@@ -368,7 +368,7 @@ async fn what_changed_in_the_configuration_holds_from_then_on() {
     let mut settings = (*site.office.settings()).clone();
     settings.guard.wrong_passwords_max = 1;
     settings.app_passwords = false;
-    site.office.configure(settings);
+    site.office.configure(settings, site.wishes.clone());
     assert_eq!(site.sign_in(STRANGER, "alice", "a").await.problem(), "wrong-name-or-password");
     assert_eq!(site.sign_in(STRANGER, "alice", "b").await.problem(), "too-many-wrong-passwords");
     let token = site.token("erin@corp.example").await;
