@@ -1,5 +1,6 @@
 //! The targets. Each takes octets, returns where all is well and panics where something does not hold.
 
+mod book;
 mod edge;
 mod ldap;
 
@@ -38,6 +39,8 @@ pub const ALL: &[Target] = &[
     ("edge", edge::edge),
     ("ldap", self::ldap::ldap),
     ("spnego", spnego),
+    ("book", book::book),
+    ("number", book::number),
 ];
 
 /// What a client's first token of Negotiate offers, and the account that a ticket names.

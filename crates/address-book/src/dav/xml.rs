@@ -128,6 +128,11 @@ fn element(
         ResolveResult::Unbound => "",
         ResolveResult::Unknown(_) => return Err(XmlError::Malformed),
     };
+    // Names come back in answers, and the reader takes them as they are.
+    let local_name = start.local_name().into_inner();
+    if !is_name(local_name) {
+        return Err(XmlError::Malformed);
+    }
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|_| XmlError::Malformed)?;
@@ -140,10 +145,27 @@ fn element(
     }
     Ok(Element {
         namespace: namespace.to_owned(),
-        name: start.local_name().into_inner().to_owned(),
+        name: local_name.to_owned(),
         attributes,
         ..Element::default()
     })
+}
+
+/// Whether a text is a name without colon (NCName of Namespaces in XML 1.0, §3).
+fn is_name(text: &str) -> bool {
+    let begins = |c: char| {
+        c.is_ascii_alphabetic()
+            || matches!(c, '_' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+                | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}'
+                | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}'
+                | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}')
+    };
+    let goes_on = |c: char| {
+        begins(c)
+            || c.is_ascii_digit()
+            || matches!(c, '-' | '.' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    };
+    text.starts_with(begins) && text.chars().all(goes_on)
 }
 
 fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) -> Result<(), XmlError> {
@@ -209,6 +231,9 @@ mod tests {
             "<a>&unknown;</a>",
             "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>",
             "<a b='1' b='2'/>",
+            "<a=b/>",
+            "<1/>",
+            "<a:b:c xmlns:a='x'/>",
             "<a/>text",
         ] {
             assert_eq!(read(malformed.as_bytes()), Err(XmlError::Malformed), "{malformed}");
