@@ -43,6 +43,12 @@ pub(crate) struct DirectorySettings {
     pub(crate) groups: DirectoryGroups,
 }
 
+impl DirectorySettings {
+    pub(crate) fn is_active_directory(&self) -> bool {
+        self.kind == DirectoryKind::ActiveDirectory
+    }
+}
+
 /// What kind of directory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DirectoryKind {

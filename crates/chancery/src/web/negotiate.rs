@@ -3,7 +3,7 @@
 //! The ticket proves a principal of the domain. It signs in whoever the directory gave this name; never a local account, whose
 //! address may happen to read the same. Where the client binds its ticket to the TLS connection, the binding must be ours.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use gss::{Acceptor, ChannelBinding, Fault, Keys, Library};
 
 use super::office::{Office, Person, admitted};
 use super::problem::{Kind, Problem};
+use super::settings::TicketSettings;
 
 /// The service of browsers, in its principal: `HTTP/sip.contoso.example@CONTOSO.EXAMPLE`.
 const SERVICE: &str = "HTTP";
@@ -22,17 +23,19 @@ const REPLAY_CACHE_FILE: &str = "http.rcache";
 /// Who judges tickets, where somebody does.
 pub(crate) struct Tickets {
     keys: Option<Keys>,
+    is_active_directory: bool,
     opened: Mutex<Option<Arc<Negotiate>>>,
 }
 
 impl Tickets {
-    pub(crate) fn new(keytab_file: Option<PathBuf>, data_dir: &Path) -> Tickets {
-        let keys = keytab_file.map(|keytab_file| Keys {
-            keytab_file,
+    pub(crate) fn new(settings: Option<TicketSettings>, data_dir: &Path) -> Tickets {
+        let is_active_directory = settings.as_ref().is_some_and(|settings| settings.is_active_directory);
+        let keys = settings.map(|settings| Keys {
+            keytab_file: settings.keytab_file,
             service: Some(SERVICE.to_owned()),
             replay_cache_file: data_dir.join(REPLAY_CACHE_FILE),
         });
-        Tickets { keys, opened: Mutex::new(None) }
+        Tickets { keys, is_active_directory, opened: Mutex::new(None) }
     }
 
     /// What stands in the way of sign-in by tickets, for the operator; `Ok` where nothing does, or nobody wants it.
@@ -62,6 +65,7 @@ impl Tickets {
                 keys.keytab_file.display()
             )
         })?;
+        let acceptor = if self.is_active_directory { acceptor } else { acceptor.believing_principals() };
         Ok(Arc::clone(opened.insert(Arc::new(Negotiate::new(acceptor, Unbound::Taken)))))
     }
 }
@@ -164,8 +168,9 @@ mod tests {
     fn what_is_missing_is_told() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Tickets::new(None, dir.path()).check().is_ok());
-        let keytab = dir.path().join("http.keytab");
-        let error = format!("{:#}", Tickets::new(Some(keytab), dir.path()).check().unwrap_err());
+        let keytab_file = dir.path().join("http.keytab");
+        let settings = TicketSettings { keytab_file, is_active_directory: true };
+        let error = format!("{:#}", Tickets::new(Some(settings), dir.path()).check().unwrap_err());
         assert!(error.contains("http.keytab") || error.contains("apt install"), "{error}");
     }
 }

@@ -84,7 +84,7 @@ impl Office {
         let Parts { settings, wishes, accounts, organisation, data_dir, seed, meter } = parts;
         Office {
             people: PeopleAuthority::new(&data_dir, settings.domains.clone()),
-            tickets: RwLock::new(Arc::new(Tickets::new(settings.keytab_file.clone(), &data_dir))),
+            tickets: RwLock::new(Arc::new(Tickets::new(settings.tickets.clone(), &data_dir))),
             data_dir,
             guard: Mutex::new(Guard::new(settings.guard.clone(), seed)),
             settings: RwLock::new(Arc::new(settings)),
@@ -107,8 +107,8 @@ impl Office {
             return;
         }
         self.guard().configure(settings.guard.clone());
-        if before.keytab_file != settings.keytab_file {
-            let tickets = Arc::new(Tickets::new(settings.keytab_file.clone(), &self.data_dir));
+        if before.tickets != settings.tickets {
+            let tickets = Arc::new(Tickets::new(settings.tickets.clone(), &self.data_dir));
             *self.tickets.write().unwrap_or_else(PoisonError::into_inner) = tickets;
         }
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);

@@ -26,17 +26,29 @@ pub(crate) struct Settings {
     pub(crate) certificate_days: Option<u64>,
     /// What protects accounts from being locked at the directory by guesses.
     pub(crate) guard: guard::Settings,
-    /// The keys of the service for sign-in by Kerberos (HTTP Negotiate); `None` switches it off.
-    pub(crate) keytab_file: Option<PathBuf>,
+    /// What sign-in by Kerberos (HTTP Negotiate) needs; `None` switches it off.
+    pub(crate) tickets: Option<TicketSettings>,
+}
+
+/// How tickets are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TicketSettings {
+    /// The keys of the service.
+    pub(crate) keytab_file: PathBuf,
+    /// Whether the realm is Active Directory's, whose tickets say whose account they are and are believed in nothing else.
+    pub(crate) is_active_directory: bool,
 }
 
 impl Settings {
     /// As they are configured.
     pub(crate) fn of(settings: &config::Settings) -> Settings {
-        Settings::new(&settings.domains, &settings.sign_in)
+        // People of a generic LDAP directory have their tickets from a realm beside it.
+        let is_active_directory =
+            settings.directory.as_ref().is_none_or(|directory| directory.is_active_directory());
+        Settings::new(&settings.domains, &settings.sign_in, is_active_directory)
     }
 
-    fn new(domains: &[DomainName], sign_in: &config::SignInSettings) -> Settings {
+    fn new(domains: &[DomainName], sign_in: &config::SignInSettings, is_active_directory: bool) -> Settings {
         let days = sign_in.certificate.as_secs() / DAY.as_secs();
         Settings {
             domains: domains.iter().map(|domain| domain.as_str().to_owned()).collect(),
@@ -49,7 +61,10 @@ impl Settings {
                 window: sign_in.wrong_passwords_window,
                 ..guard::Settings::standard()
             },
-            keytab_file: sign_in.keytab_file.clone(),
+            tickets: sign_in
+                .keytab_file
+                .clone()
+                .map(|keytab_file| TicketSettings { keytab_file, is_active_directory }),
         }
     }
 }
