@@ -6,6 +6,10 @@ use directory::ObjectId;
 use directory_source::Watermark;
 use serde::{Deserialize, Serialize};
 
+/// Servers of which the invocationId is remembered. No domain has more in one place; of more, none is remembered longer than a process
+/// runs.
+pub(crate) const INVOCATIONS_MAX: usize = 256;
+
 /// What the home remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +22,8 @@ pub(crate) struct State {
     pub(crate) groups: BTreeMap<String, ObjectId>,
     /// Since when accounts are gone, in milliseconds since 1970.
     pub(crate) gone: BTreeMap<ObjectId, u64>,
+    /// invocationIds of servers by their hosts: a new one says that the server was restored from a backup.
+    pub(crate) invocations: BTreeMap<String, ObjectId>,
     /// When everything was compared last, in milliseconds since 1970.
     pub(crate) full_read_unix_ms: Option<u64>,
 }
@@ -43,6 +49,7 @@ mod tests {
             watermark: Some(Watermark::Usn { usn: 7, invocation: ObjectId([2; 16]) }),
             groups: BTreeMap::from([("cn=all,dc=x".to_owned(), ObjectId([3; 16]))]),
             gone: BTreeMap::from([(ObjectId([4; 16]), 5)]),
+            invocations: BTreeMap::from([("dc1".to_owned(), ObjectId([7; 16]))]),
             full_read_unix_ms: Some(6),
         };
         assert_eq!(State::read(&state.write()).unwrap(), state);

@@ -165,6 +165,11 @@ impl Item {
     pub(crate) fn object(&self) -> Object {
         serde_json::from_slice(&self.body).expect("it was packed here")
     }
+
+    /// Whether it names somebody as member or manager, for good.
+    pub(crate) fn names(&self, id: ObjectId) -> bool {
+        self.manager.iter().chain(&*self.members).any(|link| *link == Link::Id(id))
+    }
 }
 
 fn pack(object: &Object) -> Box<[u8]> {

@@ -8,7 +8,8 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use directory_source::{Selection, ServerKind};
+use directory::ObjectId;
+use directory_source::{Entry, NameKind, Named, Selection, ServerKind};
 
 pub use read::PHOTO_OCTETS_MAX;
 pub(crate) use read::{Claim, Gates, Mapped, digest, read, read_photo};
@@ -144,6 +145,18 @@ impl Mapping {
         }
     }
 
+    /// The same for reading entries by name, who may have come back: with them comes who names them. In Active Directory a group has its
+    /// members back when they are restored, and shows no change.
+    pub(crate) fn selection_of_entries(&self, all: &Selection, kind: ServerKind) -> Selection {
+        let mut selection = all.clone();
+        if kind == ServerKind::ActiveDirectory {
+            selection.attributes.extend(BACK_LINKS.iter().map(|name| (*name).to_owned()));
+            selection.attributes.sort_unstable();
+            selection.attributes.dedup();
+        }
+        selection
+    }
+
     /// The same for photos alone.
     pub(crate) fn photo_selection(&self) -> Selection {
         Selection {
@@ -152,6 +165,18 @@ impl Mapping {
             no_class: Vec::new(),
         }
     }
+}
+
+/// Who names an entry as member or manager.
+const BACK_LINKS: &[&str] = &["directreports", "memberof"];
+
+/// Whom an entry's back links name.
+pub(crate) fn back_links(entry: &Entry) -> impl Iterator<Item = ObjectId> + '_ {
+    let values = BACK_LINKS.iter().filter_map(|name| entry.attributes.get(*name)).flatten();
+    values.filter_map(|value| match Named::parse(std::str::from_utf8(value).ok()?).ok()?.kind {
+        NameKind::Id(id) => Some(id),
+        NameKind::Place(_) => None,
+    })
 }
 
 /// What is read of every entry of Active Directory beside the fields. Names and places are among them, so that renames and moves show

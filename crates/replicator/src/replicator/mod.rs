@@ -51,6 +51,7 @@ const ROUNDS_ON_END_MAX: u32 = 3;
 pub struct Replicator {
     settings: Settings,
     selection: Selection,
+    selection_of_entries: Selection,
     view: View,
     /// Whether the view is the whole directory.
     is_whole: bool,
@@ -159,8 +160,10 @@ impl Replicator {
     /// A replicator that begins with the first [`Input::Timer`].
     pub fn new(settings: Settings) -> Replicator {
         let has_servers = !settings.groups.servers.is_empty();
+        let selection = settings.mapping.selection(settings.kind, has_servers);
         Replicator {
-            selection: settings.mapping.selection(settings.kind, has_servers),
+            selection_of_entries: settings.mapping.selection_of_entries(&selection, settings.kind),
+            selection,
             view: View::new(&settings.groups),
             settings,
             is_whole: false,
@@ -426,7 +429,10 @@ impl Replicator {
             self.log(Level::Error, "directory-state", reason, Vec::new());
             None
         });
-        self.state = State { full_read_unix_ms: self.state.full_read_unix_ms, ..read.unwrap_or_default() };
+        let before = std::mem::replace(&mut self.state, read.unwrap_or_default());
+        // What was seen since the last commit is newer.
+        self.state.full_read_unix_ms = before.full_read_unix_ms;
+        self.state.invocations.extend(before.invocations);
         for (name, group) in std::mem::take(&mut self.state.groups) {
             self.view.groups.entry(name).or_insert(group);
         }

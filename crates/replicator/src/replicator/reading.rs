@@ -6,6 +6,7 @@ use super::{
 use directory_source::{ENTRIES_PER_TASK_MAX, Entry, Failure, ServerFacts};
 
 use crate::mapping;
+use crate::state::INVOCATIONS_MAX;
 use crate::view::ENTRIES_MAX;
 
 /// Changes of one round beyond which everything is read instead: reading by name costs the server a search for every fifty.
@@ -50,6 +51,7 @@ impl Replicator {
                 for entry in &entries {
                     missing.remove(&entry.id);
                 }
+                self.read_who_names(&entries);
                 self.take(&entries);
                 if is_last {
                     self.read_next_entries();
@@ -109,14 +111,27 @@ impl Replicator {
         if self.facts.as_ref().is_none_or(|before| before.host != facts.host) {
             self.log(Level::Info, "directory-connected", String::new(), fields.clone());
         }
+        let is_restored = self.is_restored(&facts);
         let before = self.watermark.as_ref().or(self.state.watermark.as_ref());
-        if before.is_some_and(|watermark| !watermark.fits(&facts)) {
+        if is_restored || before.is_some_and(|watermark| !watermark.fits(&facts)) {
             let reason = "the changes cannot be read on at this server: it was restored, or counts otherwise; everything is compared";
             self.log(Level::Warn, "directory-compared", reason.to_owned(), fields);
             self.watermark = None;
         }
         self.facts = Some(facts);
         self.read();
+    }
+
+    /// Whether the server's database is another one than it was. A cookie does not say so where it came from another server.
+    fn is_restored(&mut self, facts: &ServerFacts) -> bool {
+        let Some(invocation) = facts.invocation else { return false };
+        if self.state.invocations.len() >= INVOCATIONS_MAX
+            && !self.state.invocations.contains_key(&facts.host)
+        {
+            self.state.invocations.pop_first();
+        }
+        let before = self.state.invocations.insert(facts.host.clone(), invocation);
+        before.is_some_and(|before| before != invocation)
     }
 
     /// Goes on when a server is there.
@@ -146,6 +161,18 @@ impl Replicator {
             {
                 self.photos.keep(photo, octets);
             }
+        }
+    }
+
+    /// Whoever comes back is named again by those who named it, which shows as no change of theirs.
+    fn read_who_names(&mut self, entries: &[Entry]) {
+        let Step::ReadingEntries { ahead, .. } = &mut self.step else {
+            unreachable!("called in this step alone")
+        };
+        for entry in entries.iter().filter(|entry| self.view.get(entry.id).is_none()) {
+            let naming = mapping::back_links(entry);
+            let naming = naming.filter(|id| self.view.get(*id).is_some_and(|item| !item.names(entry.id)));
+            ahead.extend(naming.collect::<BTreeSet<ObjectId>>());
         }
     }
 
@@ -186,7 +213,7 @@ impl Replicator {
     }
 
     fn read_entries(&mut self, ids: BTreeSet<ObjectId>) {
-        // From the end, so that the first come first.
+        // They are taken from the end: the first come first.
         let ahead = ids.into_iter().rev().collect();
         self.step = Step::ReadingEntries { missing: BTreeSet::new(), ahead };
         self.read_next_entries();
@@ -198,8 +225,8 @@ impl Replicator {
         };
         let missing = std::mem::take(missing);
         let from = ahead.len().saturating_sub(ENTRIES_PER_TASK_MAX);
-        let mut ids = ahead.split_off(from);
-        ids.reverse();
+        let ids: BTreeSet<ObjectId> = ahead.split_off(from).into_iter().collect();
+        let ids: Vec<ObjectId> = ids.into_iter().collect();
         if let Step::ReadingEntries { missing, .. } = &mut self.step {
             missing.extend(&ids);
         }
@@ -209,7 +236,7 @@ impl Replicator {
         if ids.is_empty() {
             self.all_read();
         } else {
-            self.task(Task::ReadEntries { ids, selection: self.selection.clone() });
+            self.task(Task::ReadEntries { ids, selection: self.selection_of_entries.clone() });
         }
     }
 

@@ -715,18 +715,11 @@ fn a_restored_server_is_compared_whole() {
     world.advance(POLL);
     world.server = Server { invocation: id(0xe2), ..backup };
     world.server.set(id(3), "title", "Clerk");
-    world.replicator.handle(
-        world.now,
-        Input::Event(directory_source::Event::Failed(directory_source::Failure {
-            kind: directory_source::FailureKind::Unreachable,
-            text: "reset".to_owned(),
-        })),
-    );
+    world.cut();
     world.said();
     check(
         &mut world,
         &expect![[r#"
-            log directory-connection reset
             log directory-compared the changes cannot be read on at this server: it was restored, or counts otherwise; everything is compared host=dc1 domain=corp.example
             reads everything
             commits

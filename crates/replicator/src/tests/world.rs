@@ -78,6 +78,10 @@ pub(super) struct Server {
     pub(super) is_up: bool,
     pub(super) fault: Fault,
     pub(super) lockout: Option<Duration>,
+    /// How often it was restored from a backup.
+    pub(super) generation: u8,
+    /// Hosts that were connected to.
+    pub(super) visited: BTreeSet<String>,
 }
 
 impl Server {
@@ -95,6 +99,8 @@ impl Server {
             is_up: true,
             fault: Fault::None,
             lockout: Some(Duration::from_secs(1800)),
+            generation: 0,
+            visited: BTreeSet::new(),
         }
     }
 
@@ -174,13 +180,20 @@ impl Server {
     fn entry(&self, id: ObjectId) -> Option<Entry> {
         let (thing, _) = self.things.get(&id).filter(|_| !self.unreadable.contains(&id))?;
         let mut attributes = thing.attributes.clone();
+        let name = |link: &ObjectId| {
+            let (thing, _) = self.things.get(link)?;
+            let digits: String = guid::octets(*link).iter().map(|octet| format!("{octet:02x}")).collect();
+            Some(format!("<GUID={digits}>;{}", thing.dn).into_bytes())
+        };
         for (attribute, links) in &thing.links {
-            let names = links.iter().filter_map(|link| {
-                let (thing, _) = self.things.get(link)?;
-                let digits: String = guid::octets(*link).iter().map(|octet| format!("{octet:02x}")).collect();
-                Some(format!("<GUID={digits}>;{}", thing.dn).into_bytes())
-            });
-            attributes.insert(attribute.clone(), names.collect());
+            attributes.insert(attribute.clone(), links.iter().filter_map(name).collect());
+        }
+        for (back, attribute) in [("memberof", "member"), ("directreports", "manager")] {
+            let is_named =
+                |thing: &Thing| thing.links.get(attribute).is_some_and(|links| links.contains(&id));
+            let naming =
+                self.things.iter().filter(|(_, (thing, _))| is_named(thing)).map(|(naming, _)| naming);
+            attributes.insert(back.to_owned(), naming.filter_map(name).collect());
         }
         Some(Entry { id, dn: thing.dn.clone(), attributes })
     }
@@ -221,29 +234,45 @@ pub(super) struct Home {
     /// Accounts that ceased to be active.
     pub(super) cut_off: Vec<ObjectId>,
     pub(super) batches: usize,
+    /// How many may be cut off at once: percent of the active, and users.
+    pub(super) limit: Option<(usize, usize)>,
 }
 
 impl Home {
     pub(super) fn apply(&mut self, batch: &Batch) -> Vec<Refused> {
         self.batches += 1;
         let mut refused = Vec::new();
+        let is_active = |account: &&Account| account.account.standing == Standing::Active;
+        let active = self.accounts.values().filter(is_active).count();
+        let cut_off_before = self.cut_off.len();
         for object in &batch.removed {
             self.accounts.remove(object);
+        }
+        // Who is refused keeps what it has, and that may be what another one of the batch was to get.
+        let mut kept: BTreeSet<ObjectId> = BTreeSet::new();
+        loop {
+            let of_batch = |object: &ObjectId| batch.users.iter().any(|user| user.account.object == *object);
+            let others =
+                self.accounts.iter().filter(|(object, _)| !of_batch(object) || kept.contains(object));
+            let owned: BTreeSet<&SipAddress> = others.map(|(_, account)| &account.address).collect();
+            let is_free = |user: &&Account| {
+                !kept.contains(&user.account.object)
+                    && (self.local.contains(&user.address) || owned.contains(&user.address))
+            };
+            let Some(user) = batch.users.iter().find(is_free) else { break };
+            kept.insert(user.account.object);
         }
         for user in &batch.users {
             let object = user.account.object;
             let mut user = user.clone();
             let before = self.accounts.get(&object).cloned();
             let mut refuse = |address: &SipAddress| {
-                let is_refused = self.local.contains(address);
-                if is_refused {
-                    let reason = "a local account has this address".to_owned();
-                    refused.push(Refused { object, address: address.clone(), reason });
-                }
-                is_refused
+                let whose = if self.local.contains(address) { "a local" } else { "another" };
+                let reason = format!("{whose} account has this address");
+                refused.push(Refused { object, address: address.clone(), reason });
             };
-            user.aliases.retain(|alias| !refuse(alias));
-            if refuse(&user.address) {
+            if kept.contains(&object) {
+                refuse(&user.address);
                 match &before {
                     Some(before) => {
                         user.address = before.address.clone();
@@ -252,6 +281,17 @@ impl Home {
                     None => continue,
                 }
             }
+            let is_kept = |alias: &SipAddress| {
+                let mut keepers = kept.iter().filter_map(|keeper| self.accounts.get(keeper));
+                keepers.any(|keeper| keeper.address == *alias && keeper.account.object != object)
+            };
+            user.aliases.retain(|alias| {
+                let is_refused = self.local.contains(alias) || is_kept(alias);
+                if is_refused {
+                    refuse(alias);
+                }
+                !is_refused
+            });
             let was_active = before.is_some_and(|before| before.account.standing == Standing::Active);
             if was_active && user.account.standing != Standing::Active {
                 self.cut_off.push(object);
@@ -280,6 +320,13 @@ impl Home {
             self.state = Some(state.clone());
         }
         self.check();
+        if let Some((percent, users)) = self.limit {
+            let cut_off = self.cut_off.len() - cut_off_before;
+            assert!(
+                cut_off <= (active * percent / 100).max(users),
+                "{cut_off} of {active} were cut off at once"
+            );
+        }
         refused
     }
 
@@ -336,7 +383,7 @@ pub(super) struct World {
     pub(super) commit: Commit,
     /// What the driver has yet to tell, drawn from the server as it is then.
     telling: VecDeque<Telling>,
-    /// What was said.
+    /// What was said, as text.
     pub(super) ladder: String,
     pub(super) answers: BTreeMap<CommandToken, Answer>,
     commands: u64,
@@ -506,6 +553,7 @@ impl World {
         }
         match task {
             Task::Connect => {
+                self.server.visited.insert(self.server.host.clone());
                 self.telling.push_back(Telling::Now(Event::Connected(Box::new(self.server.facts()))));
             }
             Task::Mark(_) => {
@@ -593,12 +641,10 @@ impl World {
 
     /// The connection breaks now, whatever is under way.
     pub(super) fn cut(&mut self) {
-        if !self.telling.is_empty() {
-            self.telling.clear();
-            let text = "the connection broke".to_owned();
-            let failure = Failure { kind: FailureKind::Unreachable, text };
-            self.input(Input::Event(Event::Failed(failure)));
-        }
+        self.telling.clear();
+        let text = "the connection broke".to_owned();
+        let failure = Failure { kind: FailureKind::Unreachable, text };
+        self.input(Input::Event(Event::Failed(failure)));
     }
 
     /// What was said since the last time.
