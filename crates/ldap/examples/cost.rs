@@ -3,6 +3,10 @@
 //! ```text
 //! cargo run --release -p ldap --example cost -- SERVER ADDRESS CA_FILE ACCOUNT PASSWORD_FILE [LOOKS]
 //! ```
+//!
+//! Seen against `tests/ad/domain.py` with 20,000 users more (`bulk`), on a shared machine of two cores, release build: 20,080 entries in 17 s, of
+//! which ours were 0.22 s of processor time, with 12.6 MB of memory as nobody keeps the entries; 200 looks for changes that find none in
+//! 0.9 s, of which ours were less than 10 ms.
 
 use std::collections::BTreeMap;
 use std::path::Path;

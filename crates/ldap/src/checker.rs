@@ -102,9 +102,9 @@ impl Checker {
 
     /// Whether this is their password.
     pub async fn check(&self, bind_name: &str, password: &Password) -> Result<(), BindRefusal> {
-        let connection = self.in_turn(self.bind(bind_name, password)).await??;
+        let Bound { connection, must_change } = self.in_turn(self.bind(bind_name, password)).await??;
         connection.close().await;
-        Ok(())
+        if must_change { Err(BindRefusal::MustChange) } else { Ok(()) }
     }
 
     /// Changes their password, also one that has expired or must be changed.
@@ -114,7 +114,8 @@ impl Checker {
 
     async fn change_now(&self, person: &Person, old: &Password, new: &Password) -> Result<(), ChangeRefusal> {
         let mut connection = match self.bind(&person.bind_name, old).await {
-            Ok(connection) => connection,
+            // Also where they must change it: on this connection they may.
+            Ok(Bound { connection, .. }) => connection,
             // They cannot sign in, and who can may change it for them with both passwords.
             Err(BindRefusal::PasswordExpired | BindRefusal::MustChange) => {
                 let mut connection = self.config.locator.connect().await.map_err(unavailable)?;
@@ -132,8 +133,8 @@ impl Checker {
         changed
     }
 
-    /// A connection on which they are signed in.
-    async fn bind(&self, bind_name: &str, password: &Password) -> Result<Connection, BindRefusal> {
+    /// Signs them in on a connection of their own.
+    async fn bind(&self, bind_name: &str, password: &Password) -> Result<Bound, BindRefusal> {
         // Without a name a bind is anonymous, whatever the password.
         if bind_name.is_empty() {
             return Err(BindRefusal::NoSuchUser);
@@ -149,8 +150,10 @@ impl Checker {
             BindRefusal::Unanswered(error.to_string())
         })?;
         match refusal(&outcome, policy_error(&controls)) {
-            None => Ok(connection),
-            // They may change their password, and nothing else, on this very connection; whoever only asks is told.
+            None => Ok(Bound { connection, must_change: false }),
+            Some(BindRefusal::MustChange) if outcome.is_success() => {
+                Ok(Bound { connection, must_change: true })
+            }
             Some(refusal) => Err(refusal),
         }
     }
@@ -163,6 +166,13 @@ impl Checker {
         let _permit = permit.expect("it is never closed");
         Ok(work.await)
     }
+}
+
+/// Somebody who is signed in.
+struct Bound {
+    connection: Connection,
+    /// They may change their password, and nothing else.
+    must_change: bool,
 }
 
 impl std::fmt::Debug for Checker {

@@ -229,11 +229,16 @@ impl Connection {
         }
     }
 
-    /// Says that this is the end, as far as that is possible.
+    /// Says that this is the end, as far as that is possible. The server learns it by the end of the connection, too.
     pub async fn close(mut self) {
-        // The server learns it by the end of the connection too.
-        let _ = self.send(&Request::Unbind, &[]).await;
-        let _ = timeout(self.times.handshake, self.stream.shutdown()).await;
+        let patience = self.times.handshake;
+        let ending = async {
+            if self.send(&Request::Unbind, &[]).await.is_ok() {
+                // What is lost here, nobody waits for.
+                let _ = self.stream.shutdown().await;
+            }
+        };
+        let _ = timeout(patience, ending).await;
     }
 
     /// The host that its certificate names.

@@ -4,7 +4,20 @@
 //! what changed, and checking and changing people's passwords. What it is not: it does not know what an attribute means to us; that is
 //! the crate `replicator`, whose tasks it carries out.
 //!
+//! ```text
+//!   Source ── tasks of directory-source ──► reading, changes ──► Connection ──► wire (octets)
+//!   Checker ── somebody's password ──► bind, password_change ──┘      ▲
+//!   Locator ── list or SRV, who failed, who worked ───────────────────┘
+//! ```
+//!
 //! The protocol is spoken by [`wire`], which is pure; the rest moves its octets.
+//!
+//! # What is relied on
+//!
+//! - Pages (RFC 2696) everywhere. Of Active Directory: names for good by objectGUID, extended names, ranges of values, numbers of changes,
+//!   DirSync where the account may, notifications as hints. Of others: entryUUID (RFC 4530), and entryCSN or modifyTimestamp.
+//! - Deletions show where the account may list `CN=Deleted Objects`; elsewhere all names for good are listed now and then, and compared.
+//! - Nothing of a server is believed before its certificate was judged; referrals lead nowhere; no password goes out in clear.
 
 mod account;
 mod census;

@@ -61,6 +61,28 @@ fn everything_is_read_whole_and_by_names_that_last() {
     });
 }
 
+/// Samba gives all values of an attribute at once, unless it is asked for a range; Microsoft's directory gives 1,500 at most.
+#[test]
+fn values_that_come_in_ranges_are_completed() {
+    let Some(domain) = ActiveDirectory::shared("the driver reads ranges of values") else { return };
+    run(async {
+        let mut driver = Plan::of_domain(&domain).start();
+        driver.connect().await.expect("it lets us in");
+        let chosen = selection(KIND);
+        let whole = driver.read_all(&chosen).await.expect("it can be read");
+        let mut in_ranges = chosen.clone();
+        for attribute in &mut in_ranges.attributes {
+            if attribute == "member" {
+                attribute.push_str(";range=0-1");
+            }
+        }
+        let ranges = driver.read_all(&in_ranges).await.expect("it can be read");
+        let members =
+            |entries| texts(find(entries, "samaccountname", "Engineering").expect("it is there"), "member");
+        assert_eq!((members(&ranges).len(), members(&ranges)), (5, members(&whole)));
+    });
+}
+
 /// Who of the domain this person is.
 async fn id(driver: &mut Driver, person: &Person) -> ObjectId {
     let all = driver.read_all(&selection(KIND)).await.expect("it can be read");
