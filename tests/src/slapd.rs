@@ -126,12 +126,13 @@ fn configured(folder: &Path) -> String {
     let schemas: String =
         ["core", "cosine", "inetorgperson"].map(|name| format!("include {SCHEMAS}/{name}.schema\n")).concat();
     format!(
-        "{schemas}modulepath {MODULES}\nmoduleload back_mdb\n\
+        "{schemas}modulepath {MODULES}\nmoduleload back_mdb\nmoduleload ppolicy\n\
          TLSCACertificateFile {folder}/ca.pem\nTLSCertificateFile {folder}/slapd.pem\nTLSCertificateKeyFile {folder}/slapd.key\n\
          database mdb\nsuffix \"{base}\"\nrootdn \"{administrator}\"\nrootpw {password}\ndirectory {folder}/database\n\
          index objectClass,entryUUID,entryCSN,uid eq\n\
          access to attrs=userPassword by self write by anonymous auth by * none\n\
-         access to * by users read by * none\n",
+         access to * by users read by * none\n\
+         overlay ppolicy\nppolicy_default \"cn=policy,{base}\"\nppolicy_use_lockout\n",
         folder = folder.display(),
         base = OpenLdap::BASE,
         administrator = OpenLdap::ADMINISTRATOR,
@@ -146,6 +147,8 @@ fn fill(configuration: &Path) {
         "dn: {base}\nobjectClass: dcObject\nobjectClass: organization\ndc: ldap\no: Example\n\n\
          dn: ou=people,{base}\nobjectClass: organizationalUnit\nou: people\n\n\
          dn: ou=groups,{base}\nobjectClass: organizationalUnit\nou: groups\n\n\
+         dn: cn=policy,{base}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\npwdAttribute: userPassword\n\
+         pwdMustChange: TRUE\npwdLockout: TRUE\n\n\
          dn: {reader}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: reader\n\
          userPassword: {password}\n\n",
         reader = OpenLdap::READER,

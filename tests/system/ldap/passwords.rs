@@ -91,3 +91,21 @@ fn passwords_of_openldap_are_checked_and_changed() {
         assert_eq!(checker.check(&ada, &old).await, Err(BindRefusal::WrongPassword));
     });
 }
+
+/// What OpenLDAP's password policy says in its control (draft-behera-ldap-password-policy-10).
+#[test]
+fn a_password_policy_of_openldap_is_heard() {
+    let Some(slapd) = OpenLdap::start("a password policy of OpenLDAP") else { return };
+    run(async {
+        let checker = checker(&Plan::of_openldap(&slapd));
+        let [ada, emmy] = ["ada", "emmy"].map(OpenLdap::dn);
+        slapd.modify(&format!("dn: {emmy}\nchangetype: modify\nreplace: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n"));
+        assert_eq!(checker.check(&emmy, &password("emmy-secret")).await, Err(BindRefusal::LockedOut));
+        slapd.modify(&format!("dn: {ada}\nchangetype: modify\nreplace: pwdReset\npwdReset: TRUE\n"));
+        let (old, new) = (password("ada-secret"), password("ada-other-secret"));
+        assert_eq!(checker.check(&ada, &old).await, Err(BindRefusal::MustChange));
+        let person = ldap::Person { bind_name: ada.clone(), object: directory::ObjectId([0; 16]) };
+        assert_eq!(checker.change(&person, &old, &new).await, Ok(()));
+        assert_eq!(checker.check(&ada, &new).await, Ok(()));
+    });
+}
