@@ -7,6 +7,10 @@
 //! CPU is the process' own (`/proc/self/stat`, in hundredths of a second), memory its greatest resident set (`VmHWM`), both without
 //! the making of entries as far as that can be: entries are made page by page, as a driver would hand them over, and what that costs is
 //! measured alone and shown.
+//!
+//! On a virtual machine with 2 busy Xeon cores, `--release`, 2026-11-22, for 20,000 users: first full read 1.4 to 2.1 s of CPU and
+//! 77 MB (80 MB of photos went through); a poll without changes below 0.01 ms; one changed user 0.2 ms; a change of the group that
+//! holds everybody and decides who is enabled 25 ms.
 
 use std::time::{Duration, Instant as Clock};
 

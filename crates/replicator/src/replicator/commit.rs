@@ -9,10 +9,11 @@ use crate::known::{Fingerprint, KnownAccount};
 
 impl Replicator {
     pub(super) fn begin_commit(&mut self) {
-        let servers = self.sight().servers();
-        // Who configures no group for servers says nothing about them.
+        // Who configures no group for servers says nothing about them; and nobody looked at, nothing changed.
         let has_servers = !self.settings.groups.servers.is_empty();
-        let servers = Some(servers).filter(|servers| has_servers && self.servers.as_ref() != Some(servers));
+        let may_differ = has_servers && (self.servers.is_none() || !self.job.plan.due.is_empty());
+        let servers = may_differ.then(|| self.sight().servers());
+        let servers = servers.filter(|servers| self.servers.as_ref() != Some(servers));
         let is_empty = self.job.plan.ids.is_empty();
         // Nobody is dirty any more of whom nothing changes.
         let changing: BTreeSet<ObjectId> = self.job.plan.ids.iter().copied().collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use directory::{ObjectKind, Role, Standing};
-use directory_source::Dn;
+use directory_source::{Dn, ServerKind};
 use expect_test::{Expect, expect};
 use federation::ServerRole;
 
@@ -490,6 +490,36 @@ fn a_group_that_is_not_there_decides_nothing() {
     world.crash();
     world.advance(POLL);
     assert_eq!((standing(&world, 1), standing(&world, 2)), (Standing::Active, Standing::NotEnabled));
+}
+
+#[test]
+fn names_are_places_in_other_directories() {
+    let mut settings = Settings::new(ServerKind::Ldap, settings().domains);
+    settings.mail_as_sip = true;
+    settings.groups.enabled = group("Enabled");
+    settings.groups.calls = group("Callers");
+    let mut server = Server::new(Way::Usn);
+    let attributes = [("uid", "alice"), ("mail", "alice@corp.example")];
+    server.add(id(1), "inetOrgPerson", "alice", &attributes);
+    server.add(id(10), "groupOfNames", "Enabled", &[("member", "cn=ALICE, ou=staff, dc=corp,dc=example")]);
+    server.add(id(11), "posixGroup", "Callers", &[("memberuid", "Alice")]);
+    let mut world = World::new(settings, server);
+    world.settle();
+    assert_eq!(standing(&world, 1), Standing::Active);
+    assert!(world.home.account(1).account.permissions.calls);
+    assert_eq!(world.home.account(1).account.bind_name, format!("CN=alice,OU=Staff,{BASE}"));
+    // Who moves away is not meant any more, and whoever comes to the place is.
+    world.server.change(id(1), |thing| thing.dn = format!("CN=alice,OU=Elsewhere,{BASE}"));
+    world.advance(POLL);
+    assert_eq!(standing(&world, 1), Standing::NotEnabled);
+    world.server.add(id(2), "inetOrgPerson", "alice", &[("uid", "alice2"), ("mail", "alice2@corp.example")]);
+    world.advance(POLL);
+    assert_eq!(standing(&world, 2), Standing::Active);
+    assert!(!world.home.account(2).account.permissions.calls);
+    world.server.change(id(1), |thing| thing.dn = format!("CN=alice,OU=Staff,{BASE}"));
+    world.server.delete(id(2));
+    world.advance(POLL);
+    assert_eq!((standing(&world, 1), standing(&world, 2)), (Standing::Active, Standing::Gone));
 }
 
 #[test]
