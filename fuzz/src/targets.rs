@@ -279,7 +279,7 @@ pub fn rules(octets: &[u8]) {
     assert!(known.len() <= rules::RULES_MAX);
     let address = SipAddress::parse("a@b.example").expect("an address");
     for relation in [Relation::SameOrganisation, Relation::Federated] {
-        let watcher = Watcher { address: &address, relation };
+        let watcher = Watcher { address: &address, aliases: &[], relation };
         let now = 1_795_334_400_000;
         let before = known.level(&watcher, &Defaults::default(), now);
         assert!(!before.is_pending || before.level == Level::Blocked);

@@ -557,8 +557,75 @@ pub(crate) enum UserCommand {
     AddCertificate(UserAddCertificateArguments),
     /// Take a certificate back: registrations made with it end, and it signs nobody in.
     RemoveCertificate(UserRemoveCertificateArguments),
+    /// Make, list and take back app passwords: for phones and programs of people whose password is in the directory.
+    #[command(subcommand)]
+    AppPassword(AppPasswordCommand),
+    /// End everything that was signed in with a token, and all tokens issued so far.
+    RevokeTokens(UserArguments),
     /// Remove an account with everything that it owns here.
     Remove(UserRemoveArguments),
+}
+
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user app-password add erin@contoso.example --label 'desk phone'\n  \
+    chancery user app-password list erin@contoso.example\n  \
+    chancery user app-password remove erin@contoso.example erin~k3v9q2")]
+pub(crate) enum AppPasswordCommand {
+    /// Make one; it is shown once.
+    Add(AppPasswordAddArguments),
+    /// List somebody's, the oldest first.
+    List(UserArguments),
+    /// Take one back: what it signed in ends.
+    Remove(AppPasswordRemoveArguments),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user app-password add erin@contoso.example --label 'desk phone'\n  \
+    chancery user app-password add erin@contoso.example --label Thunderbird --for address-book")]
+pub(crate) struct AppPasswordAddArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// What it is for, in words: the device or the program.
+    #[arg(long)]
+    pub(crate) label: String,
+    /// What it opens.
+    #[arg(long = "for", value_name = "WHAT", default_value = "sip")]
+    pub(crate) purpose: PurposeArgument,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PurposeArgument {
+    /// SIP, and the documents of SIP clients.
+    Sip,
+    /// The address book, read only.
+    AddressBook,
+}
+
+impl PurposeArgument {
+    /// The name on the control socket.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PurposeArgument::Sip => directory::Purpose::Sip.name(),
+            PurposeArgument::AddressBook => directory::Purpose::AddressBook.name(),
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery user app-password remove erin@contoso.example erin~k3v9q2")]
+pub(crate) struct AppPasswordRemoveArguments {
+    /// The account, user@domain.
+    pub(crate) address: String,
+    /// Its user name, as `user app-password list` tells it.
+    #[arg(value_name = "USERNAME")]
+    pub(crate) username: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 #[derive(Args)]

@@ -6,6 +6,7 @@
 //! not: it decides nothing about SIP, users or storage.
 
 mod access;
+mod app_password;
 mod backup;
 mod ca;
 mod calls;

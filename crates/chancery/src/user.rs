@@ -13,6 +13,7 @@ use crate::cli::{
     UserAddCertificateArguments, UserCommand, UserListArguments, UserPasswordArguments,
     UserPermissionArguments, UserRemoveArguments, UserRemoveCertificateArguments,
 };
+use crate::control::accounts::DirectoryLine;
 use crate::control::client::Client;
 use crate::control::protocol::{
     AnswerLine, CallLine, CertificateLine, DeviceLine, DirectorLine, ListenerLine, PerimeterLine,
@@ -21,7 +22,7 @@ use crate::control::protocol::{
 };
 use crate::exit::{Exit, Failure};
 use crate::presence::{presence_text, time_text};
-use crate::{locate, secrets};
+use crate::{app_password, locate, secrets};
 
 /// Longest password read from standard input, in octets: more is a wrong file.
 const PASSWORD_OCTETS_MAX: u64 = 1024;
@@ -43,6 +44,12 @@ pub(crate) fn run(command: UserCommand) -> Result<(), Failure> {
         UserCommand::SetPermission(arguments) => set_permission(arguments),
         UserCommand::AddCertificate(arguments) => add_certificate(&arguments),
         UserCommand::RemoveCertificate(arguments) => remove_certificate(&arguments),
+        UserCommand::AppPassword(command) => app_password::run(command),
+        UserCommand::RevokeTokens(arguments) => {
+            let address = checked_address(&arguments.address)?;
+            let done = format!("no token issued so far signs {address} in");
+            simple(CallLine::UserRevokeTokens { address }, &arguments.server, &done)
+        }
         UserCommand::Remove(arguments) => remove(arguments),
     }
 }
@@ -340,13 +347,13 @@ fn users_text(users: &[UserLine]) -> String {
     let address = widest(|u| u.address.chars().count(), "ADDRESS".len());
     let name = widest(|u| u.name.chars().count(), "NAME".len());
     let mut text =
-        format!("{:address$}  {:name$}  STATE     ROLE           DEVICES  WAITING\n", "ADDRESS", "NAME");
+        format!("{:address$}  {:name$}  STATE        ROLE           DEVICES  WAITING\n", "ADDRESS", "NAME");
     for user in users {
         text += &format!(
-            "{:address$}  {:name$}  {:8}  {:13}  {:>7}  {:>7}\n",
+            "{:address$}  {:name$}  {:11}  {:13}  {:>7}  {:>7}\n",
             user.address,
             user.name,
-            state(user.state),
+            usability(user),
             role(user.role),
             user.devices,
             user.waiting_messages
@@ -355,17 +362,38 @@ fn users_text(users: &[UserLine]) -> String {
     text + &format!("{} accounts\n", users.len())
 }
 
+/// Whether the account may be used: what an administrator decided here, else what the directory says.
+fn usability(user: &UserLine) -> &str {
+    match (user.state, user.standing.as_deref()) {
+        (StateWord::Enabled, Some(standing)) if standing != "active" => standing,
+        (decided, _) => state(decided),
+    }
+}
+
 fn user_text(user: &UserDetailsLine) -> String {
     let summary = &user.summary;
     let mut text = format!(
         "address:   {}\nname:      {}\nstate:     {}\nrole:      {}\nwaiting:   {} messages\ndevices:   {}\n",
         summary.address,
         summary.name,
-        state(summary.state),
+        usability(summary),
         role(summary.role),
         summary.waiting_messages,
         user.registrations.len()
     );
+    if !user.aliases.is_empty() {
+        text += &format!("formerly:  {}\n", user.aliases.join(", "));
+    }
+    match &user.directory {
+        None => text += "source:    local\n",
+        Some(DirectoryLine { object, standing, bind_name, sign_in_names }) => {
+            text += &format!("source:    directory, {standing}, object {object}\n");
+            text += &format!("bound as:  {bind_name}\nnames:     {}\n", sign_in_names.join(", "));
+        }
+    }
+    for password in &user.app_passwords {
+        text += &format!("app:       {}", app_password::line(password));
+    }
     if let Some(PermissionsLine { federation, remote_access, calls }) = user.permissions {
         text += &format!(
             "may:       federation {}, remote access {}, calls {}\n",

@@ -8,7 +8,8 @@ use directory::{CertificateDigest, UserId};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use node::UnixMillis;
-use sign_in::replica::{Copied, Entry, Part};
+use sign_in::replica::{Copied, Entry, Part, Tokens};
+use sign_in::token::{Claims, TokenError};
 use sign_in::{Account, Accounts, AddressKey};
 
 /// Names a home by its place in the configuration.
@@ -30,6 +31,8 @@ pub(crate) struct Homes {
     addresses: HashMap<Box<[u8]>, (HomeId, UserId), FixedState>,
     /// Whose each is; strangers only ask.
     certificates: BTreeMap<CertificateDigest, (HomeId, UserId)>,
+    /// By the user name.
+    app_passwords: BTreeMap<Box<str>, (HomeId, UserId)>,
     /// Everybody, in order of arrival: who stands in for those who do not exist.
     everybody: Vec<(HomeId, UserId)>,
     progress: Vec<Progress>,
@@ -46,6 +49,8 @@ struct Progress {
     /// While everybody is told: who was not named yet.
     unnamed: BTreeSet<UserId>,
     is_telling_everybody: bool,
+    /// What its tokens are judged by.
+    tokens: Option<Tokens>,
 }
 
 impl Homes {
@@ -56,6 +61,7 @@ impl Homes {
             accounts: HashMap::with_hasher(hasher.clone()),
             addresses: HashMap::with_hasher(hasher),
             certificates: BTreeMap::new(),
+            app_passwords: BTreeMap::new(),
             everybody: Vec::new(),
             progress: (0..count).map(|_| Progress::default()).collect(),
             versions: 0,
@@ -89,6 +95,32 @@ impl Homes {
         Some((known, certificate.remaining(now.0)?))
     }
 
+    /// Whom a token signs in, whichever home gave it out.
+    pub(crate) fn of_token(&self, token: &str, now: UnixMillis) -> Result<(&Known, Claims), TokenError> {
+        let mut error = TokenError::Forged;
+        for (home, progress) in self.progress.iter().enumerate() {
+            let Some(tokens) = &progress.tokens else { continue };
+            match tokens.key.read(token, now) {
+                Ok(claims) => {
+                    let known =
+                        self.accounts.get(&(HomeId(home), claims.user)).ok_or(TokenError::Disabled)?;
+                    claims.check(known.copied.is_enabled, known.copied.tokens_since_unix_ms)?;
+                    return Ok((known, claims));
+                }
+                // Of no other home, then.
+                Err(TokenError::Forged) => {}
+                Err(other) => error = other,
+            }
+        }
+        Err(error)
+    }
+
+    /// Who gives out tokens of the home of an address; of the first home where nobody has the address, so that it does not tell.
+    pub(crate) fn token_server(&self, address: &AddressKey) -> Option<&str> {
+        let home = self.find(address).map_or(0, |known| known.home.0);
+        self.progress.get(home)?.tokens.as_ref()?.server.as_deref()
+    }
+
     /// Takes a part; whether it follows what was taken before. One that begins at the beginning tells everybody.
     #[must_use]
     pub(crate) fn take(&mut self, home: HomeId, part: Part) -> bool {
@@ -100,6 +132,7 @@ impl Homes {
         if self.progress[home.0].place != part.from {
             return false;
         }
+        self.progress[home.0].tokens = Some(part.tokens);
         for entry in part.entries {
             match entry {
                 Entry::Is(copied) => {
@@ -139,6 +172,9 @@ impl Homes {
                 *owner = id;
             }
         }
+        for password in &copied.app_passwords {
+            self.app_passwords.entry(password.username.as_str().into()).or_insert(id);
+        }
         self.everybody.push(id);
         self.accounts.insert(id, Known { home, copied, version: self.versions });
     }
@@ -157,13 +193,26 @@ impl Homes {
                 self.certificates.remove(&certificate.digest);
             }
         }
+        for password in &gone.copied.app_passwords {
+            if self.app_passwords.get(password.username.as_str()) == Some(&id) {
+                self.app_passwords.remove(password.username.as_str());
+            }
+        }
         self.everybody.retain(|other| *other != id);
     }
 }
 
 impl Accounts for Homes {
     fn account(&self, key: &AddressKey) -> Option<Account<'_>> {
-        self.find(key).map(Known::for_sign_in)
+        if let Some(known) = self.find(key) {
+            return Some(known.for_sign_in());
+        }
+        // Users' names seldom hold the sign that is in every app password's.
+        let username = Some(key.user()).filter(|username| username.contains('~'))?;
+        let known = self.accounts.get(self.app_passwords.get(username)?)?;
+        let mut passwords = known.copied.app_passwords.iter();
+        let password = passwords.find(|password| password.username == username)?;
+        Some(Account { secrets: Some(&password.secrets), is_app_password: true, ..known.for_sign_in() })
     }
 
     fn stand_in(&self, key: &AddressKey) -> Option<Account<'_>> {
@@ -180,6 +229,7 @@ impl Known {
             user: self.copied.user,
             is_enabled: self.copied.is_enabled,
             secrets: self.copied.secrets.as_ref(),
+            is_app_password: false,
         }
     }
 }
@@ -187,6 +237,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use directory::{ClientCertificate, Permissions, SipAddress};
+    use sign_in::token::TokenKey;
 
     use super::*;
 
@@ -200,6 +251,8 @@ mod tests {
             permissions: Permissions::default(),
             secrets: None,
             certificates: Vec::new(),
+            app_passwords: Vec::new(),
+            tokens_since_unix_ms: 0,
         })
     }
 
@@ -211,7 +264,8 @@ mod tests {
     }
 
     fn part(from: u64, to: u64, is_last: bool, entries: Vec<Entry>) -> Part {
-        Part { from, to, is_last, entries }
+        let tokens = Tokens { key: TokenKey::new(&[1; 32]), server: None };
+        Part { from, to, is_last, tokens, entries }
     }
 
     fn names(homes: &Homes) -> Vec<String> {

@@ -16,6 +16,7 @@ pub(crate) struct Counters {
     pub(crate) challenges: u64,
     pub(crate) sign_ins: u64,
     pub(crate) sign_ins_by_certificate: u64,
+    pub(crate) sign_ins_by_token: u64,
     pub(crate) sign_ins_refused: u64,
     pub(crate) sign_ins_slowed: u64,
     pub(crate) unreachable: u64,
@@ -54,6 +55,11 @@ impl Director {
                 "chancery_director_sign_ins_by_certificate_total",
                 "Registrations with a user's certificate",
                 counters.sign_ins_by_certificate,
+            ),
+            (
+                "chancery_director_sign_ins_by_token_total",
+                "Requests with a token that was good",
+                counters.sign_ins_by_token,
             ),
             ("chancery_director_sign_ins_refused_total", "Wrong passwords", counters.sign_ins_refused),
             (

@@ -10,7 +10,8 @@ use std::time::Duration;
 use directory::CertificateDigest;
 use federation::{Origin, ServerRole};
 use node::Level;
-use sign_in::{AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer};
+use sign_in::token::TokenError;
+use sign_in::{AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer, token};
 use sip_message::{Contacts, HeaderId, Host, Method};
 use sip_stack::request::{Refusal, client_address};
 use sip_stack::stack::HeaderChange;
@@ -67,9 +68,14 @@ impl Director {
         let origin = Origin::Remote { flow, edge, certificate };
         let mut plan = self.plan(request, hop, Some(&origin), identity);
         if self.config.mode == Mode::Authenticate {
-            // What answered our challenge is nobody else's business (RFC 3261 §22.3).
+            // What answered our challenge is nobody else's business (RFC 3261 §22.3). A token is its home's, which ends the registration
+            // with it.
             plan.forwarding.changes.push(HeaderChange::Remove(HeaderId::ProxyAuthorization));
-            plan.forwarding.changes.push(HeaderChange::Remove(HeaderId::Authorization));
+            let mut values = request.message.values(HeaderId::Authorization);
+            let is_token = request.method == Method::Register && values.all(|v| token::bearer(v).is_some());
+            if !is_token {
+                plan.forwarding.changes.push(HeaderChange::Remove(HeaderId::Authorization));
+            }
         }
         Ok(plan)
     }
@@ -110,18 +116,24 @@ impl Director {
         if request.method == Method::Ack {
             return Err(Refusal::new(403, "an ACK of somebody who has not signed in"));
         }
-        self.check_credentials(request, claimed)?;
+        let left = self.check_credentials(request, claimed)?;
         let known = self.homes.find(claimed).expect("who signed in exists");
         let admitted = admitted(known)?;
         let (who, version) = ((known.home, known.copied.user), known.version);
         if request.method == Method::Register {
-            self.sign_ins.insert(now, flow.clone(), who, version, lifetime(request));
+            let lifetime = left.map_or(lifetime(request), |left| lifetime(request).min(left));
+            self.sign_ins.insert(now, flow.clone(), who, version, lifetime);
         }
         Ok(admitted)
     }
 
-    /// Digest (RFC 3261 §22), with the copies of the accounts.
-    fn check_credentials(&mut self, request: &Request<'_>, claimed: &AddressKey) -> Result<(), Refusal> {
+    /// Digest (RFC 3261 §22), or a token (RFC 8898), with the copies of the accounts. Gives how long what was shown is still good, where it
+    /// ends by itself.
+    fn check_credentials(
+        &mut self,
+        request: &Request<'_>,
+        claimed: &AddressKey,
+    ) -> Result<Option<Duration>, Refusal> {
         let message = request.message;
         let realm = claimed.domain();
         let is_register = request.method == Method::Register;
@@ -130,9 +142,12 @@ impl Director {
             true => (HeaderId::Authorization, None),
             false => (HeaderId::ProxyAuthorization, Some(HeaderId::Authorization)),
         };
-        let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
-        let Some(credentials) = credentials_for(values, realm) else {
-            return Err(self.challenge(request, realm, false, "no credentials yet"));
+        let values = || message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
+        let Some(credentials) = credentials_for(values(), realm) else {
+            return match values().find_map(token::bearer) {
+                Some(token) => self.check_token(request, claimed, token).map(Some),
+                None => Err(self.challenge(request, claimed, Asks::First, "no credentials yet")),
+            };
         };
         let source = source_of(request);
         let attempt = Attempt {
@@ -147,50 +162,118 @@ impl Director {
             ),
         };
         match self.auth.judge(self.now.monotonic, &self.homes, &attempt) {
-            Proof::User(user) => {
+            Proof::User(user) | Proof::AppPassword(user) => {
                 self.counters.sign_ins += 1;
                 let is_claimed = self.homes.find(claimed).is_some_and(|known| known.copied.user == user);
                 match is_claimed {
-                    true => Ok(()),
+                    true => Ok(None),
                     false => Err(Refusal::new(403, "From is not the identity that signed in")),
                 }
             }
-            Proof::Stale => Err(self.challenge(request, realm, true, "the nonce is stale")),
+            Proof::Stale => Err(self.challenge(request, claimed, Asks::Stale, "the nonce is stale")),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string())];
                 self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
                 match message.header(HeaderId::UserAgent).is_some_and(is_old_libre) {
                     true => Err(Refusal::new(403, reason)),
-                    false => Err(self.challenge(request, realm, false, reason)),
+                    false => Err(self.challenge(request, claimed, Asks::First, reason)),
                 }
             }
-            Proof::Wait(wait) => {
-                self.counters.sign_ins_slowed += 1;
-                let reason = "too many wrong passwords";
+            Proof::Wait(wait) => Err(self.slow_down(request, wait, source)),
+        }
+    }
+
+    /// A token says who it is; gives how long it is still good.
+    fn check_token(
+        &mut self,
+        request: &Request<'_>,
+        claimed: &AddressKey,
+        text: &str,
+    ) -> Result<Duration, Refusal> {
+        let now = self.now;
+        let source = source_of(request);
+        let judged = self.homes.of_token(text, now.wall).map(|(known, claims)| (known.version, claims));
+        match judged {
+            Ok((version, claims)) => {
+                self.counters.sign_ins_by_token += 1;
+                let is_claimed = self.homes.find(claimed).is_some_and(|known| known.version == version);
+                match claims.remaining(now.wall).filter(|_| is_claimed) {
+                    Some(left) => Ok(left),
+                    None => Err(Refusal::new(403, "From is not the identity that signed in")),
+                }
+            }
+            Err(error) => {
+                // A good token is not held up by what others made up.
+                if let Some(wait) = self.auth.wait(now.monotonic, source, claimed.as_str(), None) {
+                    return Err(self.slow_down(request, wait, source));
+                }
+                if error == TokenError::Forged {
+                    self.auth.failed(now.monotonic, source, claimed.as_str());
+                }
+                let reason = error.reason();
+                self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string())];
-                self.report(Level::Warn, "sign-in-slowed", Some(request.id), reason, fields);
-                let seconds = Authenticator::retry_after(wait).to_string();
-                Err(Refusal::new(503, reason).with(HeaderId::RetryAfter, seconds))
+                self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
+                Err(self.challenge(request, claimed, Asks::Token(error), reason))
             }
         }
+    }
+
+    fn slow_down(&mut self, request: &Request<'_>, wait: Duration, source: IpAddr) -> Refusal {
+        self.counters.sign_ins_slowed += 1;
+        let reason = "too many wrong passwords";
+        let fields = vec![("source", source.to_string())];
+        self.report(Level::Warn, "sign-in-slowed", Some(request.id), reason, fields);
+        let seconds = Authenticator::retry_after(wait).to_string();
+        Refusal::new(503, reason).with(HeaderId::RetryAfter, seconds)
     }
 
     fn challenge(
         &mut self,
         request: &Request<'_>,
-        realm: &str,
-        stale: bool,
+        claimed: &AddressKey,
+        asks: Asks,
         reason: &'static str,
     ) -> Refusal {
+        let realm = claimed.domain();
         self.counters.challenges += 1;
         let (status, header) = match request.method {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
-        let offered = offer(request.message.header(HeaderId::UserAgent));
-        let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offered);
-        challenges.fold(Refusal::new(status, reason), |refusal, value| refusal.with(header, value))
+        let user_agent = request.message.header(HeaderId::UserAgent);
+        let challenges =
+            self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, offer(user_agent));
+        let refusal =
+            challenges.fold(Refusal::new(status, reason), |refusal, value| refusal.with(header, value));
+        // Last: who looks at the first alone knows Digest.
+        match self.homes.token_server(claimed) {
+            Some(server) if !user_agent.is_some_and(is_old_libre) => {
+                refusal.with(header, token::challenge(realm, server, asks.token_error()))
+            }
+            _ => refusal,
+        }
+    }
+}
+
+/// Why somebody is asked for credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// There were none, or wrong ones.
+    First,
+    /// The nonce was too old.
+    Stale,
+    /// The token signs nobody in.
+    Token(TokenError),
+}
+
+impl Asks {
+    fn token_error(self) -> Option<TokenError> {
+        match self {
+            Asks::Token(error) => Some(error),
+            Asks::First | Asks::Stale => None,
+        }
     }
 }
 

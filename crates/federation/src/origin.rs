@@ -15,6 +15,7 @@
 //! The header is worth as much as the flow that it came on: [`server_of`] says whether a flow is one of our servers',
 //! [`ServerRole::may_assert`] what a server of its role may say. Every hop removes [`TRUST_HEADERS`] from everybody else.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use node::{Anchors, Peer, Side, Transport};
@@ -95,7 +96,7 @@ pub struct TrustedServer {
 
 /// The listed server that the connection is with: from inside, over TLS, with a certificate of our own anchors that bears
 /// its host name. The first in the list, where a certificate bears several.
-pub fn server_of<'a>(servers: &'a [TrustedServer], peer: &Peer) -> Option<&'a TrustedServer> {
+pub fn server_of<'a, S: Borrow<TrustedServer>>(servers: &'a [S], peer: &Peer) -> Option<&'a S> {
     if peer.side != Side::Inside || peer.transport != Transport::Tls {
         return None;
     }
@@ -103,7 +104,7 @@ pub fn server_of<'a>(servers: &'a [TrustedServer], peer: &Peer) -> Option<&'a Tr
     if !certificate.is_trusted_by(&Anchors::Servers) {
         return None;
     }
-    servers.iter().find(|server| certificate.names_host(&server.host))
+    servers.iter().find(|server| certificate.names_host(&(*server).borrow().host))
 }
 
 /// By which kind of relationship a partner's request came.

@@ -1,16 +1,133 @@
 //! Who somebody is, for the sign-in over the web: names, passwords of local accounts, tokens.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use directory::UserId;
+use directory::{SipAddress, Standing, UserId};
 use node::UnixMillis;
+use sign_in::Authenticator;
 use sign_in::token::{Claims, TokenError};
+use subtle::ConstantTimeEq;
 
-use crate::admin::{Holder, IssuedToken, Refusal, Secret, TokenHolder, Whom};
+use crate::admin::{Holder, IssuedToken, Refusal, Secret, SignInFacts, TokenHolder, Way, Whom};
+use crate::binding::Means;
 use crate::frontend::FrontEnd;
-use crate::users::Account;
+use crate::users::{Account, AddressKey};
+
+/// Longest name that anybody signs in by, in octets: a principal name of Active Directory has 1,024 characters at the most, and none in use a
+/// quarter of them.
+const NAME_OCTETS_MAX: usize = 256;
+
+/// Why somebody with a token is not signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BearerFault {
+    /// The token is not good.
+    Token(TokenError),
+    /// Too much that was made up came before.
+    Wait(Duration),
+}
 
 impl FrontEnd {
+    /// Whom a request's token signs in. `claimed` is who the sender says to be.
+    pub(crate) fn judge_bearer(
+        &mut self,
+        token: &str,
+        claimed: &str,
+        source: IpAddr,
+    ) -> Result<(UserId, Means), BearerFault> {
+        let now = self.now.monotonic;
+        let judged = self.judge_token(token).map(|(account, claims)| (account.user.id, claims));
+        // A good token is not held up by what others made up.
+        if judged.is_err()
+            && let Some(wait) = self.auth.wait(now, source, claimed, None)
+        {
+            self.counters.sign_ins_slowed += 1;
+            return Err(BearerFault::Wait(wait));
+        }
+        match judged {
+            Ok((user, claims)) => {
+                self.counters.sign_ins_by_token += 1;
+                Ok((user, Means::of_token(&claims)))
+            }
+            Err(error) => {
+                self.counters.sign_ins_refused += 1;
+                if error == TokenError::Forged {
+                    self.auth.failed(now, source, claimed);
+                }
+                Err(BearerFault::Token(error))
+            }
+        }
+    }
+
+    /// Who signs in by a name.
+    pub(crate) fn find_for_sign_in(&self, name: &str) -> Result<SignInFacts, Refusal> {
+        let name = name.trim();
+        if name.len() > NAME_OCTETS_MAX {
+            return Err(Refusal::NobodyOfThatName);
+        }
+        let of_address = || self.users.get(self.users.find_address(&SipAddress::parse(name).ok()?)?);
+        let of_name = || self.users.of_sign_in_name(&name.to_lowercase());
+        let account = of_address().or_else(of_name).or_else(|| self.of_user_part(name));
+        let Account { user, .. } = account.ok_or(Refusal::NobodyOfThatName)?;
+        let way = match &user.account {
+            None => Way::Local,
+            Some(account) => Way::Directory {
+                object: account.object,
+                bind_name: account.bind_name.clone(),
+                sign_in_names: account.sign_in_names.clone(),
+            },
+        };
+        Ok(SignInFacts {
+            user: user.id,
+            address: user.address.clone(),
+            display_name: user.display_name.clone(),
+            is_enabled: user.is_enabled(),
+            state: user.state,
+            standing: user.account.as_ref().map_or(Standing::Active, |account| account.standing),
+            role: user.role(),
+            way,
+        })
+    }
+
+    /// The one whose address begins so, in whichever of our domains.
+    fn of_user_part(&self, user: &str) -> Option<&Account> {
+        let keys = self.config.domains.iter().map(|domain| AddressKey::new(user, domain.as_str()));
+        let mut ids = keys.filter_map(|key| self.users.find(&key));
+        let first = ids.next()?;
+        if ids.any(|other| other != first) { None } else { self.users.get(first) }
+    }
+
+    /// Whether it is a local account's password. The right one of a disabled account is told so: its owner may know.
+    pub(crate) fn check_password(
+        &mut self,
+        user: UserId,
+        password: &str,
+        source: IpAddr,
+    ) -> Result<(), Refusal> {
+        let now = self.now.monotonic;
+        let account = self.users.get(user).ok_or(Refusal::NoSuchId)?;
+        // Counted as Digest counts it.
+        let name = account.user.address.user().to_owned();
+        if let Some(wait) = self.auth.wait(now, source, &name, Some(user)) {
+            self.counters.sign_ins_slowed += 1;
+            return Err(Refusal::SlowDown { wait_seconds: Authenticator::retry_after(wait) });
+        }
+        let given = crate::secrets(&account.user.address, password);
+        let known = account.user.secrets.as_ref();
+        let is_right = known.is_some_and(|known| bool::from(given.sha256.ct_eq(&known.sha256)));
+        if !is_right {
+            self.counters.sign_ins_refused += 1;
+            self.auth.failed(now, source, &name);
+            return Err(Refusal::WrongPassword);
+        }
+        if !account.user.is_enabled() {
+            return Err(Refusal::Disabled);
+        }
+        self.counters.sign_ins += 1;
+        self.auth.succeeded(source, &name, user);
+        Ok(())
+    }
+
     pub(crate) fn issue_token(
         &self,
         user: UserId,
@@ -60,6 +177,11 @@ impl FrontEnd {
         if let Some(account) = self.users.get_mut(user) {
             account.user.tokens_since_unix_ms = account.user.tokens_since_unix_ms.max(since_unix_ms);
             self.replica.changed(self.now.monotonic, user);
+            let is_over = |means: &Means| match means {
+                Means::Token { issued_unix_ms, .. } => *issued_unix_ms < since_unix_ms,
+                _ => false,
+            };
+            self.proof_withdrawn(user, is_over);
         }
     }
 

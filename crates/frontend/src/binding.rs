@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use directory::UserId;
 use node::{Flow, Instant, Transport, UnixMillis};
+use sign_in::token::Claims;
 use sip_message::Uri;
 use sip_stack::hop::PeerHop;
 use sip_stack::stack::{NextHop, Target};
@@ -53,6 +54,8 @@ pub(crate) struct Binding {
     pub(crate) call_id: Box<str>,
     pub(crate) cseq: u32,
     pub(crate) user_agent: Box<str>,
+    /// What its REGISTER proved its user by.
+    pub(crate) proof: Means,
     pub(crate) expires_at: Instant,
     /// The same on the wall clock, for storage.
     pub(crate) expires_wall: UnixMillis,
@@ -60,6 +63,29 @@ pub(crate) struct Binding {
     pub(crate) durability: Durability,
     /// The mailbox's name for the device.
     pub(crate) device: DeviceId,
+}
+
+/// What somebody proved who it is by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// A server of ours says so, or it outlived our last start.
+    #[default]
+    Unknown,
+    /// The password of a local account.
+    Password,
+    /// A client certificate.
+    Certificate,
+    /// The app password of this user name.
+    AppPassword(Box<str>),
+    /// A token.
+    Token { issued_unix_ms: u64, expires_unix_ms: u64 },
+}
+
+impl Means {
+    pub(crate) fn of_token(claims: &Claims) -> Means {
+        let Claims { issued_unix_ms, expires_unix_ms, .. } = *claims;
+        Means::Token { issued_unix_ms, expires_unix_ms }
+    }
 }
 
 /// How a device is reached.

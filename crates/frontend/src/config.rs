@@ -93,6 +93,9 @@ pub struct AuthenticationPolicy {
     pub connections: Challenge,
     /// On datagrams, whose source address can be forged.
     pub datagrams: Challenge,
+    /// The HTTPS URI of the sign-in over the web, which gives out tokens: clients are told of it in challenges (RFC 8898 §4). Tokens
+    /// are taken without it, too.
+    pub token_server: Option<String>,
 }
 
 /// When a user's requests are challenged. REGISTER always is.
@@ -167,6 +170,7 @@ impl Default for AuthenticationPolicy {
             nonce_lifetime: Duration::from_secs(300),
             connections: Challenge::OncePerFlow,
             datagrams: Challenge::EveryRequest,
+            token_server: None,
         }
     }
 }

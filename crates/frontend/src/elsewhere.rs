@@ -105,7 +105,7 @@ impl FrontEnd {
 
     /// Whether a user may talk with other organisations.
     pub(crate) fn may_federate(&self, user: UserId) -> bool {
-        self.users.get(user).is_some_and(|account| account.user.permissions.federation)
+        self.users.get(user).is_some_and(|account| account.user.may().federation)
     }
 
     /// The way to other organisations, if there is one.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use directory::{SipAddress, UserId, UserState};
+use directory::{SipAddress, Standing as AccountStanding, UserId, UserState};
 use federation::HostPort;
 use node::Flow;
 use presence::{Level, View, Why};
@@ -80,7 +80,7 @@ impl FrontEnd {
     /// What a user meets on the way to somebody of another organisation, as far as this server decides.
     fn explain_elsewhere(&self, walk: &mut Walk, user: UserId, to: &SipAddress) {
         let Some(account) = self.users.get(user) else { return };
-        if !account.user.permissions.federation {
+        if !account.user.may().federation {
             return walk.stops("permission", no_permission(&account.user.address), PERMISSION_MEND);
         }
         walk.passes("permission", format!("{} may talk with other organisations", account.user.address));
@@ -116,18 +116,38 @@ impl FrontEnd {
             );
             return None;
         };
-        match account.user.state {
-            UserState::Enabled => walk.passes(what, format!("{address} exists and is enabled")),
-            UserState::Disabled => {
-                walk.stops(
-                    what,
-                    format!("{address} is disabled: it cannot sign in, and others find nobody there (404)"),
-                    "chancery user enable lets it in again",
-                );
-                return None;
-            }
+        let unusable =
+            |why: String| format!("{address} {why}: it cannot sign in, and others find nobody there (404)");
+        let standing =
+            account.user.account.as_ref().map_or(AccountStanding::Active, |account| account.standing);
+        if account.user.state == UserState::Disabled {
+            let mend = "chancery user enable lets it in again";
+            walk.stops(what, unusable("is disabled".to_owned()), mend);
+            return None;
+        }
+        if let Some((why, mend)) = unusable_in_directory(standing) {
+            walk.stops(what, unusable(format!("{why} in the organisation's directory")), mend);
+            return None;
+        }
+        match account.user.address == *address {
+            true => walk.passes(what, format!("{address} exists and is enabled")),
+            false => walk.passes(what, format!("{address} is now {}, and is enabled", account.user.address)),
         }
         Some(account)
+    }
+
+    /// Whether both may have voice and video at all.
+    fn explain_media(&self, walk: &mut Walk, sender: &Someone, recipient: &Account) -> bool {
+        let sender = sender.user().and_then(|user| self.users.get(user));
+        let barred =
+            [sender, Some(recipient)].into_iter().flatten().find(|account| !account.user.may().calls);
+        if let Some(account) = barred {
+            let finding =
+                format!("{} may neither call nor be called with voice or video (403)", account.user.address);
+            let mend = "chancery user set-permission ADDRESS --calls on lets it, where the directory's groups do too";
+            walk.stops("calls", finding, mend);
+        }
+        barred.is_none()
     }
 
     fn explain_devices(&self, walk: &mut Walk, recipient: &Account) {
@@ -203,6 +223,9 @@ impl FrontEnd {
     }
 
     fn explain_call(&self, walk: &mut Walk, sender: &Someone, recipient: &Account) {
+        if !self.explain_media(walk, sender, recipient) {
+            return;
+        }
         match self.where_a_call_goes(sender, recipient.user.id) {
             Ok((forwarded, rings)) if forwarded.is_empty() => {
                 walk.passes("calls", format!("ring on {}", devices(rings)))
@@ -236,6 +259,27 @@ const PERMISSION_MEND: &str = "chancery user set-permission ADDRESS --federation
 
 fn no_permission(address: &SipAddress) -> String {
     format!("{address} may not talk with other organisations: for them there is no such account (404)")
+}
+
+/// What the directory says of an account that may not be used, and what helps.
+fn unusable_in_directory(standing: AccountStanding) -> Option<(&'static str, &'static str)> {
+    Some(match standing {
+        AccountStanding::Active => return None,
+        AccountStanding::Disabled => {
+            ("is disabled", "enable the account there; it is live here within seconds")
+        }
+        AccountStanding::Expired => ("has expired", "set a later end of the account there"),
+        AccountStanding::LockedOut => {
+            ("is locked after wrong passwords", "unlock the account there, or wait until it opens by itself")
+        }
+        AccountStanding::NotEnabled => (
+            "is not enabled for this server",
+            "put it into the group that is, or give it a SIP address there",
+        ),
+        AccountStanding::Gone => {
+            ("was deleted", "restore the account there within the time that deleted ones are kept")
+        }
+    })
 }
 
 struct Walk {

@@ -29,6 +29,7 @@ use smallvec::SmallVec;
 
 use crate::admin::{Answer, Call};
 use crate::admission::Admission;
+use crate::app_passwords::Issuing;
 use crate::binding::BindingId;
 use crate::calls::dialog_event::DialogWatch;
 use crate::calls::table::Calls;
@@ -49,6 +50,7 @@ use crate::presence::publish::{self, Publication};
 use crate::provenance::{RemoteFlow, Servers};
 use crate::registration::http_date;
 use crate::replica::Replica;
+use crate::replication::Replicating;
 use crate::trace::{TraceId, Traces};
 use crate::users::Users;
 
@@ -137,6 +139,8 @@ pub struct FrontEnd {
     /// The list services of all users.
     pub(crate) service_addresses: BTreeMap<SipAddress, UserId>,
     pub(crate) persisting: HashMap<PersistToken, Persisting, foldhash::fast::FixedState>,
+    /// The step of the directory that is under way.
+    pub(crate) replicating: Option<Box<Replicating>>,
     pub(crate) waiters: Waiters,
     pub(crate) querying: BTreeMap<QueryToken, Querying>,
     pub(crate) timers: Timers<Due>,
@@ -176,6 +180,12 @@ pub(crate) enum Persisting {
     /// A copy for the sender's other devices.
     Copy(Box<SentCopy>),
     Call(CallToken, Box<Call>, Change),
+    /// An app password, which is shown when it is durable.
+    AppPassword(Box<Issuing>),
+    /// A user whom the directory has no more.
+    Removal(UserId),
+    /// A step of the directory.
+    Step,
     /// A user's document, and its new entity tag; empty where it is removed.
     Document(Box<Writing>, String),
     /// A binding that outlives its connection.
@@ -299,6 +309,7 @@ impl FrontEnd {
             dialog_watches: BTreeMap::new(),
             service_addresses: BTreeMap::new(),
             persisting: HashMap::with_hasher(fast),
+            replicating: None,
             waiters: Waiters::default(),
             querying: BTreeMap::new(),
             timers: Timers::new(),
@@ -425,14 +436,14 @@ impl FrontEnd {
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: &Peer, token: Option<node::ConnectToken>) {
-        let server = federation::server_of(&self.config.servers, peer);
+        let server = self.servers.connected(connection, peer);
+        let is_server = server.is_some();
         if let Some(server) = server {
             self.stack.name_server(connection, &server.host);
-            self.servers.connected(connection, server);
         }
         // What waits for the connection leaves at once, and says whom it faces.
         self.stack.handle_connected(self.now.monotonic, connection, peer, token);
-        let must_sign_in = token.is_none() && server.is_none();
+        let must_sign_in = token.is_none() && !is_server;
         let deadline = must_sign_in
             .then(|| self.timers.insert(self.now.monotonic + SIGN_IN_DEADLINE, Due::SignIn(connection)));
         self.connections.insert(connection, Connection { users: SmallVec::new(), deadline });
@@ -466,6 +477,9 @@ impl FrontEnd {
             Some(Persisting::Call(call_token, call, change)) => {
                 self.call_persisted(call_token, *call, change, outcome)
             }
+            Some(Persisting::AppPassword(issuing)) => self.app_password_persisted(*issuing, outcome),
+            Some(Persisting::Removal(user)) => self.removal_done(user, Ok(())),
+            Some(Persisting::Step) => self.step_persisted(),
             Some(Persisting::Document(writing, tag)) => self.document_persisted(*writing, tag),
             Some(
                 Persisting::Binding(..)
@@ -488,6 +502,12 @@ impl FrontEnd {
                 let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
                 self.outputs.push_back(Output::Answer { token: call_token, answer });
             }
+            Some(Persisting::AppPassword(issuing)) => {
+                let answer = Answer::Refused(crate::admin::Refusal::Storage(describe(error)));
+                self.answer_call(issuing.token, answer);
+            }
+            Some(Persisting::Removal(user)) => self.removal_done(user, Err(describe(error))),
+            Some(Persisting::Step) => self.step_failed(describe(error)),
             Some(Persisting::Document(writing, _)) => self.document_not_persisted(*writing, describe(error)),
             Some(Persisting::Binding(user, binding)) => self.binding_not_written(user, binding),
             Some(Persisting::Marks(user)) => {

@@ -1,12 +1,17 @@
 //! Requests of clients over HTTP: which service a path leads to, and who asks (RFC 7616). Connections, TLS and framing are
 //! the driver's.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use directory::UserId;
 use node::http::{HttpRequest, HttpResponse};
 use node::{CallToken, Level};
-use sign_in::{Attempt, Authenticator, Proof, credentials_for};
+use sign_in::token::TokenError;
+use sign_in::{Attempt, Authenticator, Proof, credentials_for, token};
 use sip_message::digest::Algorithm;
 
+use crate::accounts::BearerFault;
 use crate::admin::Answer;
 use crate::frontend::{FrontEnd, State};
 
@@ -42,9 +47,15 @@ impl FrontEnd {
         if !request.is_secure && !request.remote.ip().is_loopback() {
             return Err(HttpResponse::empty(403));
         }
-        let fields = request.headers.iter().filter(|(name, _)| name == "authorization");
-        let Some(credentials) = credentials_for(fields.map(|(_, value)| &**value), realm) else {
-            return Err(self.challenge_http(realm, false));
+        let fields = || {
+            let fields = request.headers.iter().filter(|(name, _)| name == "authorization");
+            fields.map(|(_, value)| &**value)
+        };
+        let Some(credentials) = credentials_for(fields(), realm) else {
+            return match fields().find_map(token::bearer) {
+                Some(token) => self.authenticate_http_by_token(token, request.remote.ip(), realm),
+                None => Err(self.challenge_http(realm, false, None)),
+            };
         };
         // RFC 7616 §3.4.6: what was signed must be what is asked for.
         if !credentials.uri().is_some_and(|uri| is_target(uri, &request.target)) {
@@ -62,31 +73,57 @@ impl FrontEnd {
             identity: (&id.0.to_be_bytes(), 0),
         };
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
-            Proof::User(user) => {
+            Proof::User(user) | Proof::AppPassword(user) => {
                 self.counters.sign_ins += 1;
                 Ok(user)
             }
-            Proof::Stale => Err(self.challenge_http(realm, true)),
+            Proof::Stale => Err(self.challenge_http(realm, true, None)),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
                 self.report(Level::Warn, "sign-in-refused", Some(id), reason, fields);
-                Err(self.challenge_http(realm, false))
+                Err(self.challenge_http(realm, false, None))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
-                let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
-                self.report(Level::Warn, "sign-in-slowed", Some(id), "too many wrong passwords", fields);
-                let seconds = Authenticator::retry_after(wait).to_string();
-                Err(HttpResponse::empty(503).with("retry-after", seconds))
+                Err(self.slow_down_http(wait, source))
             }
         }
     }
 
-    fn challenge_http(&mut self, realm: &str, is_stale: bool) -> HttpResponse {
+    fn authenticate_http_by_token(
+        &mut self,
+        text: &str,
+        source: IpAddr,
+        realm: &str,
+    ) -> Result<UserId, HttpResponse> {
+        match self.judge_bearer(text, realm, source) {
+            Ok((user, _)) => Ok(user),
+            Err(BearerFault::Token(error)) => {
+                let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
+                self.report(Level::Warn, "sign-in-refused", None, error.to_string(), fields);
+                Err(self.challenge_http(realm, false, Some(error)))
+            }
+            Err(BearerFault::Wait(wait)) => Err(self.slow_down_http(wait, source)),
+        }
+    }
+
+    fn slow_down_http(&mut self, wait: Duration, source: IpAddr) -> HttpResponse {
+        let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
+        self.report(Level::Warn, "sign-in-slowed", None, "too many wrong passwords", fields);
+        let seconds = Authenticator::retry_after(wait).to_string();
+        HttpResponse::empty(503).with("retry-after", seconds)
+    }
+
+    fn challenge_http(&mut self, realm: &str, is_stale: bool, error: Option<TokenError>) -> HttpResponse {
         self.counters.challenges += 1;
         let challenges = self.auth.challenges(self.now.monotonic, realm, is_stale, ALGORITHMS);
-        challenges.fold(HttpResponse::empty(401), |answer, value| answer.with("www-authenticate", value))
+        let answer =
+            challenges.fold(HttpResponse::empty(401), |answer, value| answer.with("www-authenticate", value));
+        match &self.config.authentication.token_server {
+            Some(server) => answer.with("www-authenticate", token::challenge(realm, server, error)),
+            None => answer,
+        }
     }
 
     /// The domain of ours that a host name is of, else the first: the realm of what has no owner.

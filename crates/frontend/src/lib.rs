@@ -13,6 +13,7 @@
 //! - `events`: SUBSCRIBE, PUBLISH and NOTIFY (RFC 6665), by package: `presence` (RFC 3856), `reg_event` (RFC 3680);
 //! - `accounts`: names, passwords and tokens for the sign-in over the web; `feed`: what the replicator and the address book read;
 //! - `replica`: what Directors may know of our accounts;
+//! - `replication`: following the organisation's directory; `app_passwords`: what signs in devices of people whose password is there;
 //! - `http`: requests of clients over HTTP; `documents`: contact lists and rules that users keep here, XCAP;
 //! - `explain`: why one person reaches another; `operator`: calls of administrators; `metrics`: what is counted.
 //!
@@ -21,6 +22,7 @@
 mod accounts;
 pub mod admin;
 mod admission;
+mod app_passwords;
 mod binding;
 mod calls;
 mod config;
@@ -43,6 +45,7 @@ mod reg_event;
 mod registrar;
 mod registration;
 mod replica;
+mod replication;
 mod router;
 pub mod trace;
 mod users;

@@ -41,6 +41,8 @@ pub(crate) struct Counters {
     pub(crate) challenges: u64,
     pub(crate) sign_ins: u64,
     pub(crate) sign_ins_by_certificate: u64,
+    pub(crate) sign_ins_by_app_password: u64,
+    pub(crate) sign_ins_by_token: u64,
     pub(crate) sign_ins_refused: u64,
     pub(crate) sign_ins_slowed: u64,
     pub(crate) sign_ins_put_off: u64,
@@ -158,6 +160,16 @@ impl Counters {
                 "chancery_sign_ins_by_certificate_total",
                 "Registrations with a user's certificate",
                 self.sign_ins_by_certificate,
+            ),
+            (
+                "chancery_sign_ins_by_app_password_total",
+                "Digest answers that were right and of an app password",
+                self.sign_ins_by_app_password,
+            ),
+            (
+                "chancery_sign_ins_by_token_total",
+                "Requests with a token that was good",
+                self.sign_ins_by_token,
             ),
             ("chancery_sign_ins_refused_total", "Digest answers that were wrong", self.sign_ins_refused),
             (

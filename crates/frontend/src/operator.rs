@@ -8,11 +8,11 @@ use node::{CallToken, Flow, Level, Outcome, Output};
 use presence::Manual;
 use rand::Rng;
 use records::{Change, Query, UserRecord};
-use sip_message::digest::{Algorithm, Ha1, ha1};
 
 use crate::admin::{
     Answer, Call, Device, PASSWORD_CHARACTERS_MIN, Refusal, Status, UserDetails, UserSummary,
 };
+use crate::app_passwords::{app_password_lines, secrets_of};
 use crate::config::Adjustable;
 use crate::documents::services::SERVER_LIST_USER;
 use crate::documents::write::Waiting;
@@ -39,6 +39,15 @@ impl FrontEnd {
                 Err(refusal) => self.answer_call(token, Answer::Refused(refusal)),
             };
         }
+        let call = match call {
+            Call::Replicate(batch) => {
+                if let Err(refusal) = self.replicate(token, *batch) {
+                    self.answer_call(token, Answer::Refused(refusal));
+                }
+                return;
+            }
+            call => call,
+        };
         match self.begin(token, &call) {
             Ok(Begun::Answer(answer)) => self.answer_call(token, answer),
             Ok(Begun::Change(change)) => {
@@ -92,7 +101,8 @@ impl FrontEnd {
                 self.check_domain(address)?;
                 check_password(password)?;
                 let is_service = address.user() == SERVER_LIST_USER || self.service_owner(address).is_some();
-                if is_service || self.users.find_address(address).is_some() {
+                let is_app_password = self.users.of_app_password(address.user()).is_some();
+                if is_service || is_app_password || self.users.find_address(address).is_some() {
                     return Err(Refusal::Exists(address.clone()));
                 }
                 Begun::Change(Change::AddUser {
@@ -123,9 +133,14 @@ impl FrontEnd {
             }),
             Call::SetPassword(address, password) => {
                 check_password(password)?;
+                let user = self.known(address)?;
+                let account = self.users.get(user).expect("it was just found");
+                if account.user.account.is_some() {
+                    return Err(Refusal::OfDirectory(account.user.address.clone()));
+                }
                 Begun::Change(Change::SetUserSecrets {
-                    user: self.known(address)?,
-                    secrets: secrets(address, password),
+                    user,
+                    secrets: secrets(&account.user.address, password),
                 })
             }
             Call::AddCertificate(address, certificate) => {
@@ -203,14 +218,33 @@ impl FrontEnd {
                 user: self.whom(whom)?.user.id,
                 since_unix_ms: self.tokens_since_now().0,
             }),
-            // Answered by the next steps.
-            Call::Replicate(_)
-            | Call::FindForSignIn(_)
-            | Call::CheckPassword { .. }
-            | Call::AddAppPassword { .. }
-            | Call::ListAppPasswords(_)
-            | Call::RemoveAppPassword { .. }
-            | Call::CheckAppPassword { .. } => return Err(Refusal::Busy),
+            Call::FindForSignIn(name) => {
+                Begun::Answer(Answer::SignInFacts(Box::new(self.find_for_sign_in(name)?)))
+            }
+            Call::CheckPassword { user, password, source } => {
+                self.check_password(*user, &password.0, *source)?;
+                Begun::Answer(Answer::Done)
+            }
+            Call::AddAppPassword { user, label, purpose } => {
+                self.issue_app_password(token, user, label, *purpose)?;
+                Begun::Query
+            }
+            Call::ListAppPasswords(user) => {
+                Begun::Answer(Answer::AppPasswords(app_password_lines(self.whom(user)?)))
+            }
+            Call::RemoveAppPassword { user, username } => {
+                let user = self.whom(user)?.user.id;
+                let username = username.to_lowercase();
+                if self.users.of_app_password(&username).is_none_or(|(owner, _)| owner.user.id != user) {
+                    return Err(Refusal::NoSuchAppPassword);
+                }
+                Begun::Change(Change::RemoveAppPassword { user, username })
+            }
+            Call::CheckAppPassword { username, password, purpose, source } => {
+                let holder = self.check_app_password(username, &password.0, *purpose, *source)?;
+                Begun::Answer(Answer::Holder(Box::new(holder)))
+            }
+            Call::Replicate(_) => unreachable!("steps of the directory take another way"),
             Call::Status => Begun::Answer(Answer::Status(self.status())),
             Call::Explain { from, to } => Begun::Answer(Answer::Explanation(self.explain(from, to))),
             Call::TraceStart(request) => {
@@ -290,17 +324,14 @@ impl FrontEnd {
                     self.replica.changed(self.now.monotonic, user);
                 }
                 if state == UserState::Disabled {
-                    self.cut_off(user);
+                    self.leave(user);
                 }
             }
             Change::SetUserPermissions { user, permissions } => {
                 if let Some(account) = self.users.get_mut(user) {
-                    let before = account.user.permissions;
-                    account.user.permissions = permissions.apply(before);
-                    if account.user.permissions.federation != before.federation {
-                        self.access_changed(user);
-                        self.abroad_changed(user);
-                    }
+                    let before = account.user.clone();
+                    account.user.permissions = permissions.apply(before.permissions);
+                    self.permissions_changed(user, &before);
                     self.replica.changed(self.now.monotonic, user);
                 }
             }
@@ -315,22 +346,28 @@ impl FrontEnd {
             Change::RemoveCertificate { user, digest } => self.certificate_removed(user, &digest),
             Change::RemoveUser { user, .. } => {
                 self.objects_changed();
-                self.end_calls_of(user);
-                self.cut_off(user);
-                self.rows_leave_home(user);
-                self.stop_being_watched(user);
-                self.send_notifies();
-                self.replica.gone(self.now.monotonic, user);
-                if let Some(gone) = self.users.remove(user) {
-                    self.release_services(user, gone.documents.services());
-                }
+                self.user_removed(user);
             }
+            Change::RemoveAppPassword { user, username } => self.app_password_removed(user, &username),
+            Change::PruneObjects { .. } => return self.answer_call(token, Answer::Done),
             Change::RevokeTokens { user, since_unix_ms } => self.tokens_revoked(user, since_unix_ms),
             Change::SetCallSettings { user, settings } => self.set_call_settings(user, settings),
             Change::SetManual { user, manual } => self.set_manual(user, manual),
             _ => {}
         }
         self.administered(token, &call);
+    }
+
+    /// A user is gone for good, with everything here.
+    pub(crate) fn user_removed(&mut self, user: UserId) {
+        self.leave(user);
+        self.rows_leave_home(user);
+        self.stop_being_watched(user);
+        self.send_notifies();
+        self.replica.gone(self.now.monotonic, user);
+        if let Some(gone) = self.users.remove(user) {
+            self.release_services(user, gone.documents.services());
+        }
     }
 
     fn certificate_added(&mut self, user: UserId, certificate: ClientCertificate) {
@@ -348,6 +385,11 @@ impl FrontEnd {
 
     /// Tells the operator and the caller that a change is in force.
     pub(crate) fn administered(&mut self, token: CallToken, call: &Call) {
+        self.administration_reported(call);
+        self.answer_call(token, Answer::Done);
+    }
+
+    pub(crate) fn administration_reported(&mut self, call: &Call) {
         self.report(
             Level::Info,
             "administered",
@@ -355,7 +397,6 @@ impl FrontEnd {
             "an administrator's change is in force",
             vec![("call", format!("{call:?}"))],
         );
-        self.answer_call(token, Answer::Done);
     }
 
     pub(crate) fn answer_call(&mut self, token: CallToken, answer: Answer) {
@@ -401,7 +442,10 @@ impl FrontEnd {
         });
         UserDetails {
             summary: summary(account),
-            permissions: account.user.permissions,
+            aliases: account.user.aliases.clone(),
+            account: account.user.account.clone(),
+            permissions: account.user.may(),
+            app_passwords: app_password_lines(account),
             certificates: account.certificates.clone(),
             devices: devices.collect(),
             presence: self.presence_details(account),
@@ -432,7 +476,8 @@ fn summary(account: &Account) -> UserSummary {
         address: account.user.address.clone(),
         display_name: account.user.display_name.clone(),
         state: account.user.state,
-        role: account.user.role,
+        standing: account.user.account.as_ref().map(|account| account.standing),
+        role: account.user.role(),
         devices: account.bindings.0.len(),
         waiting_messages: account.mailbox.waiting(),
     }
@@ -444,9 +489,5 @@ fn check_password(password: &str) -> Result<(), Refusal> {
 
 /// What Digest is checked against (RFC 7616 §3.4.2): the user name is the user part of the address, the realm its domain.
 pub fn secrets(address: &SipAddress, password: &str) -> DigestSecrets {
-    let of = |algorithm| ha1(algorithm, address.user(), address.domain(), password);
-    match (of(Algorithm::Md5), of(Algorithm::Sha256)) {
-        (Ha1::Md5(md5), Ha1::Sha256(sha256)) => DigestSecrets { md5, sha256 },
-        _ => unreachable!("ha1 gives the variant of its algorithm"),
-    }
+    secrets_of(address.user(), address.domain(), password)
 }

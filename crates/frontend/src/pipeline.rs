@@ -10,7 +10,8 @@ use directory::UserId;
 use federation::ServerRole;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
-use sign_in::{Attempt, Authenticator, Proof, credentials_for};
+use sign_in::token::TokenError;
+use sign_in::{Attempt, Authenticator, Proof, credentials_for, token};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
 pub(crate) use sip_stack::request::Refusal;
 use sip_stack::request::{
@@ -21,7 +22,9 @@ use sip_stack::route::OwnRoutes;
 use sip_stack::stack::ResponseFate;
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 
+use crate::accounts::BearerFault;
 use crate::admission::{self, PutOff};
+use crate::binding::Means;
 use crate::config::Challenge;
 use crate::events::ALLOW_EVENTS;
 use crate::frontend::{Due, FrontEnd, State};
@@ -57,6 +60,26 @@ impl Request<'_> {
             _ => self.message.from(),
         };
         AddressKey::from_uri(&claimed.ok()?.uri)
+    }
+}
+
+/// Why somebody is asked for credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// There were none, or wrong ones.
+    First,
+    /// The nonce was too old.
+    Stale,
+    /// The token signs nobody in.
+    Token(TokenError),
+}
+
+impl Asks {
+    fn token_error(self) -> Option<TokenError> {
+        match self {
+            Asks::Token(error) => Some(error),
+            Asks::First | Asks::Stale => None,
+        }
     }
 }
 
@@ -198,11 +221,11 @@ impl FrontEnd {
             return self.replica_subscribe(request);
         }
         let claimed = request.claimed();
-        let sender = self.authenticate(request, claimed.as_ref())?;
+        let (sender, means) = self.authenticate(request, claimed.as_ref())?;
         self.check_remote_user(request, sender)?;
         self.check_identity(request, sender, claimed.as_ref())?;
         match request.method {
-            Method::Register => self.register(request, sender, claimed.as_ref()),
+            Method::Register => self.register(request, sender, means, claimed.as_ref()),
             Method::Message if request.own_routes.destination.is_none() => self.message(request, sender),
             _ => self.route(request, sender),
         }
@@ -259,30 +282,33 @@ impl FrontEnd {
     /// Whether this user may come from outside.
     fn check_remote_user(&self, request: &Request<'_>, sender: Sender) -> Result<(), Refusal> {
         let (Some(_), Sender::User(user)) = (request.provenance.remote(), sender) else { return Ok(()) };
-        match self.users.get(user).is_some_and(|account| account.user.permissions.remote_access) {
+        match self.users.get(user).is_some_and(|account| account.user.may().remote_access) {
             true => Ok(()),
             false => Err(Refusal::new(403, "the user may not sign in from outside")),
         }
     }
 
-    /// Who sent it: by our own Route entry, by what a server of ours asserts, by its certificate, by its flow, or by its credentials (RFC 3261 §22).
+    /// Who sent it, and what proved it: our own Route entry, what a server of ours asserts, its certificate, its flow, a token (RFC 8898),
+    /// or other credentials (RFC 3261 §22).
     fn authenticate(
         &mut self,
         request: &Request<'_>,
         claimed: Option<&AddressKey>,
-    ) -> Result<Sender, Refusal> {
+    ) -> Result<(Sender, Means), Refusal> {
         let message = request.message;
         let is_register = request.method == Method::Register;
         check_origin(request)?;
         if !is_register && request.own_routes.sender_is_party {
-            return Ok(Sender::Party);
+            return Ok((Sender::Party, Means::Unknown));
         }
         match &request.provenance {
             Provenance::Server { asserted: Some(user), .. }
             | Provenance::Remote { asserted: Some(user), .. } => {
                 let account = self.users.find_enabled(user);
                 let nobody = Refusal::new(403, "a server of ours asserts a user who may not sign in");
-                return account.map(|account| Sender::User(account.user.id)).ok_or(nobody);
+                let user = account.ok_or(nobody)?.user.id;
+                let means = if is_register { self.means_shown(message, user) } else { Means::Unknown };
+                return Ok((Sender::User(user), means));
             }
             Provenance::Server { asserted: None, .. } => {
                 return Err(Refusal::new(403, "a server of ours speaks for nobody"));
@@ -293,16 +319,16 @@ impl FrontEnd {
                     "a person of another organisation registers and publishes nothing",
                 ));
             }
-            Provenance::Partner(_) => return Ok(Sender::Partner),
+            Provenance::Partner(_) => return Ok((Sender::Partner, Means::Unknown)),
             Provenance::Client | Provenance::Remote { asserted: None, .. } => {}
         }
         let digest = request.provenance.remote().and_then(|remote| remote.certificate);
         if let Some((user, _)) = digest.and_then(|d| self.users.of_certificate(&d, self.now.wall)) {
             self.counters.sign_ins_by_certificate += u64::from(is_register);
-            return Ok(Sender::User(user));
+            return Ok((Sender::User(user), Means::Certificate));
         }
         if !is_register && let Some(user) = self.signed_in(request, claimed) {
-            return Ok(Sender::User(user));
+            return Ok((Sender::User(user), Means::Unknown));
         }
         let realm = self.realm(claimed)?;
         // Outside of REGISTER, Proxy-Authorization first: a client may send along an older answer in Authorization.
@@ -310,10 +336,13 @@ impl FrontEnd {
             true => (HeaderId::Authorization, None),
             false => (HeaderId::ProxyAuthorization, Some(HeaderId::Authorization)),
         };
-        let values = message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
-        let Some(credentials) = credentials_for(values, realm) else {
+        let values = || message.values(first).chain(second.into_iter().flat_map(|id| message.values(id)));
+        let Some(credentials) = credentials_for(values(), realm) else {
+            if let (Some(token), Some(claimed)) = (values().find_map(token::bearer), claimed) {
+                return self.authenticate_by_token(request, claimed, token);
+            }
             self.admit(request, claimed)?;
-            return Err(self.challenge(request, realm, false, "no credentials yet"));
+            return Err(self.challenge(request, realm, Asks::First, "no credentials yet"));
         };
         let attempt = Attempt {
             realm,
@@ -329,14 +358,19 @@ impl FrontEnd {
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) => {
                 self.counters.sign_ins += 1;
-                if !request.provenance.is_through_server() {
-                    self.sign_in(request.arrival.flow, user);
-                }
-                Ok(Sender::User(user))
+                self.signs_in(request, user);
+                Ok((Sender::User(user), Means::Password))
+            }
+            Proof::AppPassword(user) => {
+                self.counters.sign_ins += 1;
+                self.counters.sign_ins_by_app_password += 1;
+                self.signs_in(request, user);
+                let username = attempt.credentials.username().unwrap_or_default().to_lowercase();
+                Ok((Sender::User(user), Means::AppPassword(username.into())))
             }
             Proof::Stale => {
                 self.admit(request, claimed)?;
-                Err(self.challenge(request, realm, true, "the nonce is stale"))
+                Err(self.challenge(request, realm, Asks::Stale, "the nonce is stale"))
             }
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
@@ -345,11 +379,44 @@ impl FrontEnd {
                 if message.header(HeaderId::UserAgent).is_some_and(sign_in::is_old_libre) {
                     return Err(Refusal::new(403, reason));
                 }
-                Err(self.challenge(request, realm, false, reason))
+                Err(self.challenge(request, realm, Asks::First, reason))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
                 Err(self.slow_down(wait, source_of(request), request.id))
+            }
+        }
+    }
+
+    /// What a server of ours let somebody register with, as far as it lets us see.
+    fn means_shown(&self, message: &Message, user: UserId) -> Means {
+        let token = message.values(HeaderId::Authorization).find_map(token::bearer);
+        match token.map(|token| self.judge_token(token)) {
+            Some(Ok((account, claims))) if account.user.id == user => Means::of_token(&claims),
+            _ => Means::Unknown,
+        }
+    }
+
+    /// A token says who it is (RFC 8898 §2.1). One that was made up counts like a wrong password; one that is over is everyday life.
+    fn authenticate_by_token(
+        &mut self,
+        request: &Request<'_>,
+        claimed: &AddressKey,
+        text: &str,
+    ) -> Result<(Sender, Means), Refusal> {
+        let source = source_of(request);
+        match self.judge_bearer(text, claimed.as_str(), source) {
+            Ok((user, means)) => {
+                self.signs_in(request, user);
+                Ok((Sender::User(user), means))
+            }
+            Err(BearerFault::Wait(wait)) => Err(self.slow_down(wait, source, request.id)),
+            Err(BearerFault::Token(error)) => {
+                let reason = error.reason();
+                let fields = vec![("source", source.to_string())];
+                self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
+                let realm = self.realm(Some(claimed))?;
+                Err(self.challenge(request, realm, Asks::Token(error), reason))
             }
         }
     }
@@ -362,8 +429,8 @@ impl FrontEnd {
         claimed: Option<&AddressKey>,
     ) -> Result<(), Refusal> {
         let Sender::User(user) = sender else { return Ok(()) };
-        let address = self.users.get(user).map(|a| &a.user.address);
-        let covers = |from: &AddressKey| address.is_some_and(|address| from.is(address));
+        let account = self.users.get(user);
+        let covers = |from: &AddressKey| account.is_some_and(|account| account.is_addressed_by(from));
         let is_covered = match request.method {
             // What a REGISTER claims is its To.
             Method::Register => request
@@ -421,12 +488,19 @@ impl FrontEnd {
         let users = users?;
         let is_claimed = |id: &UserId| {
             let account = self.users.get(*id);
-            claimed.zip(account).is_some_and(|(claimed, account)| claimed.is(&account.user.address))
+            claimed.zip(account).is_some_and(|(claimed, account)| account.is_addressed_by(claimed))
         };
         let user = users.iter().copied().find(is_claimed).or_else(|| (users.len() == 1).then(|| users[0]))?;
         // COMPAT: SIPp 3.6.1 sends many requests over one connection without registering on it, and its scenarios wait for each challenge.
         let is_registered = self.users.get(user)?.bindings.iter().any(|binding| binding.is_from(request));
         is_registered.then_some(user)
+    }
+
+    /// Remembers who proved who it is, on a flow of its own.
+    fn signs_in(&mut self, request: &Request<'_>, user: UserId) {
+        if !request.provenance.is_through_server() {
+            self.sign_in(request.arrival.flow, user);
+        }
     }
 
     /// Remembers on a connection who signed in on it. Datagrams are remembered with their registration.
@@ -449,22 +523,24 @@ impl FrontEnd {
         }
     }
 
-    fn challenge(
-        &mut self,
-        request: &Request<'_>,
-        realm: &str,
-        stale: bool,
-        reason: &'static str,
-    ) -> Refusal {
+    fn challenge(&mut self, request: &Request<'_>, realm: &str, asks: Asks, reason: &'static str) -> Refusal {
         self.counters.challenges += 1;
         let (status, header) = match request.method {
             Method::Register => (401, HeaderId::WwwAuthenticate),
             _ => (407, HeaderId::ProxyAuthenticate),
         };
-        let offer = sign_in::offer(request.message.header(HeaderId::UserAgent));
-        let challenges = self.auth.challenges(self.now.monotonic, realm, stale, offer);
-        let headers = challenges.map(|challenge| (header, challenge)).collect();
-        Refusal { headers, ..Refusal::new(status, reason) }
+        let user_agent = request.message.header(HeaderId::UserAgent);
+        let offer = sign_in::offer(user_agent);
+        let challenges = self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, offer);
+        let mut refusal = Refusal::new(status, reason);
+        refusal.headers = challenges.map(|challenge| (header, challenge)).collect();
+        // Last: who looks at the first alone knows Digest.
+        if let Some(server) = &self.config.authentication.token_server
+            && !user_agent.is_some_and(sign_in::is_old_libre)
+        {
+            refusal.headers.push((header, token::challenge(realm, server, asks.token_error())));
+        }
+        refusal
     }
 
     /// Puts a REGISTER off that would begin a sign-in, where too many come back at once; see [`crate::admission`].

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use directory::CertificateDigest;
 use federation::origin::{Assertion, Origin, OriginError};
-use federation::{Mode, ServerRole, TrustedServer};
-use node::{ConnectionId, Expected, Flow, Side};
+use federation::{Mode, ServerRole, TrustedServer, server_of};
+use node::{ConnectionId, Expected, Flow, Peer, Side};
 use sip_message::{HeaderId, Host, Message, Uri};
 use sip_stack::hop::{PeerHop, Place};
 use sip_stack::request::Refusal;
@@ -119,10 +119,26 @@ impl Servers {
         }
     }
 
-    /// A connection with one of them is up.
-    pub(crate) fn connected(&mut self, connection: ConnectionId, server: &TrustedServer) {
-        let known = self.list.iter().find(|known| ***known == *server);
-        self.connections.insert(connection, Arc::clone(known.expect("it is one of the list")));
+    /// These are our servers from now on; gives the connections with those that are it no more.
+    pub(crate) fn list(&mut self, list: Vec<TrustedServer>) -> Vec<ConnectionId> {
+        if self.list.iter().map(|server| &**server).eq(&list) {
+            return Vec::new();
+        }
+        self.list = list.into_iter().map(Arc::new).collect();
+        let known = &self.list;
+        self.hops.retain(|(host, _), _| known.iter().any(|server| server.host.eq_ignore_ascii_case(host)));
+        let is_gone = |server: &Arc<TrustedServer>| !known.contains(server);
+        let gone = self.connections.iter().filter(|(_, server)| is_gone(server)).map(|(id, _)| *id);
+        let gone: Vec<ConnectionId> = gone.collect();
+        self.connections.retain(|_, server| !is_gone(server));
+        gone
+    }
+
+    /// A connection is up; gives the server of ours that it is with.
+    pub(crate) fn connected(&mut self, connection: ConnectionId, peer: &Peer) -> Option<&TrustedServer> {
+        let server = server_of(&self.list, peer)?;
+        self.connections.insert(connection, Arc::clone(server));
+        Some(server)
     }
 
     pub(crate) fn closed(&mut self, connection: ConnectionId) {

@@ -30,7 +30,7 @@ impl FrontEnd {
         user: UserId,
         recipient: &Recipient,
     ) -> Result<Permitted, Refusal> {
-        let is_administrator = self.users.get(user).is_some_and(|a| a.user.role == Role::Administrator);
+        let is_administrator = self.users.get(user).is_some_and(|a| a.user.role() == Role::Administrator);
         match recipient {
             Recipient::User(watched, _) if *watched == user || is_administrator => {
                 let account = self.users.get(*watched).expect("the recipient was just found");

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use directory::{CertificateDigest, UserId, UserState};
+use directory::{CertificateDigest, UserId};
 use node::{CloseReason, Flow, Level, Transport, UnixMillis};
 use records::{Change, DeviceKey};
 use sip_message::{HeaderId, Uri};
 use sip_stack::dialog::Termination;
 use sip_stack::stack::TargetFailure;
 
-use crate::binding::{Binding, BindingId, Durability, Reach};
+use crate::binding::{Binding, BindingId, Durability, Means, Reach};
 use crate::events::Package;
 use crate::frontend::{Due, FrontEnd, Persisting};
 use crate::messaging::mailbox::{DeviceId, Mailbox};
@@ -32,6 +32,7 @@ impl FrontEnd {
         &mut self,
         request: &Request<'_>,
         sender: Sender,
+        means: Means,
         claimed: Option<&AddressKey>,
     ) -> Result<(), Refusal> {
         let message = request.message;
@@ -45,15 +46,19 @@ impl FrontEnd {
             return Err(Refusal::new(403, "a REGISTER for a domain that is not ours"));
         }
         let account = self.users.get(user).expect("who signed in exists");
-        if !claimed.is_some_and(|to| to.is(&account.user.address)) {
+        if !claimed.is_some_and(|to| account.is_addressed_by(to)) {
             return Err(Refusal::new(403, "To of a REGISTER is another user"));
         }
         let to_refusal = |r: registrar::Refusal| Refusal::new(r.status, r.reason);
-        // A registration lasts no longer than the certificate that it was made with.
+        // A registration lasts no longer than the certificate or the token that it was made with.
         let digest = request.provenance.remote().and_then(|remote| remote.certificate);
         let by_certificate = digest.and_then(|d| self.users.of_certificate(&d, self.now.wall));
         let mut limits = self.config.registration.clone();
         if let Some((_, left)) = by_certificate.filter(|(owner, _)| *owner == user) {
+            limits.expires_max = limits.expires_max.min(left);
+        }
+        if let Means::Token { expires_unix_ms, .. } = means {
+            let left = UnixMillis(expires_unix_ms).saturating_since(self.now.wall);
             limits.expires_max = limits.expires_max.min(left);
         }
         let plan = registrar::plan(
@@ -93,8 +98,10 @@ impl FrontEnd {
                                 self.remove_binding(user, id);
                             }
                         }
-                        Wish::Put(new) if self.refresh_binding(user, request, &new, &path) => continue,
-                        Wish::Put(new) => self.put_binding(user, request, new, &path),
+                        Wish::Put(new) if self.refresh_binding(user, request, &new, &path, &means) => {
+                            continue;
+                        }
+                        Wish::Put(new) => self.put_binding(user, request, new, &path, &means),
                     }
                     changed = true;
                 }
@@ -130,6 +137,7 @@ impl FrontEnd {
         request: &Request<'_>,
         new: &NewBinding<'_>,
         path: &[Box<str>],
+        means: &Means,
     ) -> bool {
         let account = self.users.get_mut(user).expect("who signed in exists");
         let Some(binding) = account.bindings.0.iter_mut().find(|b| *b.key == *new.key) else { return false };
@@ -146,6 +154,9 @@ impl FrontEnd {
         let call_id = request.message.call_id().unwrap_or("");
         if &*binding.call_id != call_id {
             binding.call_id = call_id.into();
+        }
+        if binding.proof != *means {
+            binding.proof = means.clone();
         }
         binding.cseq = request.message.cseq().map_or(0, |c| c.number);
         binding.expires_at = self.now.monotonic + new.expires;
@@ -164,7 +175,14 @@ impl FrontEnd {
         true
     }
 
-    fn put_binding(&mut self, user: UserId, request: &Request<'_>, new: NewBinding<'_>, path: &[Box<str>]) {
+    fn put_binding(
+        &mut self,
+        user: UserId,
+        request: &Request<'_>,
+        new: NewBinding<'_>,
+        path: &[Box<str>],
+        means: &Means,
+    ) {
         let message = request.message;
         let old =
             self.users.get(user).and_then(|a| a.bindings.by_key(&new.key)).map(|b| (b.id, b.device, b.flow));
@@ -191,6 +209,7 @@ impl FrontEnd {
             call_id: message.call_id().unwrap_or("").into(),
             cseq: message.cseq().map_or(0, |c| c.number),
             user_agent: registrar::user_agent(message),
+            proof: means.clone(),
             expires_at,
             expires_wall: self.now.wall + new.expires,
             timer,
@@ -463,11 +482,7 @@ impl FrontEnd {
         let connections: Vec<_> =
             self.connections.iter().filter(|(_, c)| c.users.contains(&user)).map(|(id, _)| *id).collect();
         for connection in connections {
-            let open = self.connections.get_mut(&connection).expect("it was just seen");
-            open.users.retain(|u| *u != user);
-            if open.users.is_empty() {
-                self.outputs.push_back(node::Output::Close { connection });
-            }
+            self.leave_connection(user, Flow::Connection(connection));
         }
         self.stop_watching(user);
         self.drop_publications(user, |_| true);
@@ -492,10 +507,47 @@ impl FrontEnd {
         self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Deactivated);
     }
 
+    /// Something that proved who a user is does it no more: what was made with it ends, with the connections that it was made over.
+    /// What does not tell what it was made with ends, too, and is made anew by who still may.
+    pub(crate) fn proof_withdrawn(&mut self, user: UserId, is_of_it: impl Fn(&Means) -> bool) {
+        let Some(account) = self.users.get(user) else { return };
+        let address = account.user.address.to_string();
+        let is_of_it = |binding: &&Binding| binding.proof == Means::Unknown || is_of_it(&binding.proof);
+        let gone: Vec<(BindingId, Flow)> =
+            account.bindings.iter().filter(is_of_it).map(|binding| (binding.id, binding.flow)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for (id, flow) in gone {
+            self.remove_binding(user, id);
+            self.leave_connection(user, flow);
+        }
+        self.bindings_changed(user);
+        // Who signs in otherwise subscribes anew.
+        self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Deactivated);
+    }
+
+    /// Signs a user out on a connection, which is closed if nobody else has signed in on it.
+    fn leave_connection(&mut self, user: UserId, flow: Flow) {
+        let Flow::Connection(connection) = flow else { return };
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let before = open.users.len();
+        open.users.retain(|u| *u != user);
+        if open.users.is_empty() && before > 0 {
+            self.outputs.push_back(node::Output::Close { connection });
+        }
+    }
+
+    /// A user may not use the account any more: nothing goes on that is open here.
+    pub(crate) fn leave(&mut self, user: UserId) {
+        self.end_calls_of(user);
+        self.cut_off(user);
+    }
+
     /// Puts a user in place as storage knows it, with the bindings that outlived the last start.
     pub(crate) fn load_user(&mut self, record: records::UserRecord) {
         let user = record.user.id;
-        let is_enabled = record.user.state == UserState::Enabled;
+        let is_enabled = record.user.is_enabled();
         let mailbox = Mailbox::load(record.mailbox);
         self.users.insert(Account {
             user: record.user,
@@ -505,6 +557,7 @@ impl FrontEnd {
             documents: Default::default(),
             call_settings: None,
             certificates: record.certificates,
+            app_passwords: record.app_passwords,
         });
         self.replica.changed(self.now.monotonic, user);
         self.load_documents(user, record.documents);
@@ -572,6 +625,7 @@ impl FrontEnd {
             call_id: String::from_utf8_lossy(&stored.call_id).into(),
             cseq: stored.cseq,
             user_agent: String::from_utf8_lossy(&stored.user_agent).into(),
+            proof: Means::Unknown,
             expires_at,
             expires_wall,
             timer,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::{UserId, UserState};
+use directory::{Purpose, UserId};
 use federation::ServerRole;
 use node::{Flow, Instant};
-use sign_in::replica::{CONTENT_TYPE, Copied, Entry, PACKAGE, PartWriter};
+use sign_in::replica::{CONTENT_TYPE, Copied, CopiedPassword, Entry, PACKAGE, PartWriter, Tokens};
 use sip_message::{HeaderId, Method, ResponseBuilder};
 use sip_stack::dialog::{
     Limits, NotifyResult, Policy, Standing, Subscribe, SubscriptionId, Subscriptions, Termination, Watch,
@@ -79,6 +79,11 @@ impl Replica {
             tombstones: 0,
             last: 0,
         }
+    }
+
+    /// There is a Director now; gives whether there was none, so that everybody is to be told anew.
+    pub(crate) fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_wanted, true)
     }
 
     /// An account is new or another one than it was.
@@ -214,7 +219,9 @@ impl FrontEnd {
         let now = self.now.monotonic;
         let Some(director) = self.replica.directors.get(&id) else { return };
         let flow = director.flow;
-        let mut part = PartWriter::new(director.place);
+        let tokens =
+            Tokens { key: self.token_key.clone(), server: self.config.authentication.token_server.clone() };
+        let mut part = PartWriter::new(director.place, &tokens);
         let mut is_last = true;
         for (at, place) in self.replica.places.range(director.place + 1..) {
             let entry = match place {
@@ -260,14 +267,22 @@ impl FrontEnd {
 
     fn copied(&self, user: UserId) -> Copied {
         let account = self.users.get(user).expect("who has a place exists");
+        let for_sip = account.app_passwords.iter().filter(|password| password.purpose == Purpose::Sip);
+        let app_passwords = for_sip.map(|password| CopiedPassword {
+            username: password.username.clone(),
+            secrets: password.secrets.clone(),
+        });
+        let app_passwords = app_passwords.collect();
         let (certificates, account) = (account.certificates.clone(), &account.user);
         Copied {
             user,
-            addresses: vec![account.address.clone()],
-            is_enabled: account.state == UserState::Enabled,
-            permissions: account.permissions,
+            addresses: std::iter::once(&account.address).chain(&account.aliases).cloned().collect(),
+            is_enabled: account.is_enabled(),
+            permissions: account.may(),
             secrets: account.secrets.clone(),
             certificates,
+            app_passwords,
+            tokens_since_unix_ms: account.tokens_since_unix_ms,
         }
     }
 }

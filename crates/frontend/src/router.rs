@@ -58,6 +58,7 @@ impl FrontEnd {
             return Err(Refusal::new(403, "another organisation follows a dialog that it is no party of"));
         }
         if let Some(destination) = &request.own_routes.destination {
+            self.check_media_within(request)?;
             self.within_call(request, sender);
             if *destination == Err(TokenError::Forged) {
                 return Err(Refusal::new(403, "a Route entry bears no signature of ours"));

@@ -54,6 +54,11 @@ impl AddressKey {
         std::str::from_utf8(&self.text).expect("a key is made of texts")
     }
 
+    /// The user part in lower case.
+    pub fn user(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.domain - 1]).expect("a key is made of texts")
+    }
+
     /// The domain in lower case.
     pub fn domain(&self) -> &str {
         std::str::from_utf8(&self.text[self.domain..]).expect("a key is made of texts")

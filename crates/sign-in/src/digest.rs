@@ -48,6 +48,8 @@ pub struct Attempt<'a> {
 pub enum Proof {
     /// The sender is this user.
     User(UserId),
+    /// The sender is this user, by the app password of the user name in the credentials.
+    AppPassword(UserId),
     /// Nothing, but the nonce was only too old: ask again with `stale`.
     Stale,
     /// Nothing.
@@ -166,11 +168,27 @@ impl Authenticator {
         match self.nonces.spend(now, nonce, count, fingerprint) {
             Used::Fresh => {
                 self.throttle.succeeded(attempt.source, username, account.user);
-                Proof::User(account.user)
+                account.proof()
             }
-            Used::Again => Proof::User(account.user),
+            Used::Again => account.proof(),
             Used::Replayed => Proof::Stale,
         }
+    }
+
+    /// How long `source` must wait before something that proves to be `name` (`user`, if it is somebody's) is looked at; `None` if it need
+    /// not: for what is no Digest. [`Authenticator::failed`] and [`Authenticator::succeeded`] tell what came of it.
+    pub fn wait(&self, now: Instant, source: IpAddr, name: &str, user: Option<UserId>) -> Option<Duration> {
+        self.throttle.wait(now, source, name, user)
+    }
+
+    /// It proved nothing: it counts like a wrong password.
+    pub fn failed(&mut self, now: Instant, source: IpAddr, name: &str) {
+        self.throttle.failed(now, source, name);
+    }
+
+    /// It proved who it is.
+    pub fn succeeded(&mut self, source: IpAddr, name: &str, user: UserId) {
+        self.throttle.succeeded(source, name, user);
     }
 
     fn fingerprint(&self, attempt: &Attempt<'_>, response: &str) -> u64 {
@@ -187,6 +205,15 @@ impl Authenticator {
     /// When a client that must wait may try again, in whole seconds.
     pub fn retry_after(wait: Duration) -> u64 {
         wait.as_secs().max(1)
+    }
+}
+
+impl crate::Account<'_> {
+    fn proof(&self) -> Proof {
+        match self.is_app_password {
+            true => Proof::AppPassword(self.user),
+            false => Proof::User(self.user),
+        }
     }
 }
 
@@ -242,6 +269,11 @@ impl<'a> Credentials<'a> {
             }
         }
         given
+    }
+
+    /// The user name, as it was given.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
     }
 
     /// The `uri` that was signed.

@@ -26,7 +26,7 @@ pub use digest::{Attempt, Authenticator, Credentials, Proof, credentials_for, is
 
 /// The accounts that sign in.
 pub trait Accounts {
-    /// The account of an address: enabled or not.
+    /// The account of an address, or the holder of an app password by its user name: enabled or not.
     fn account(&self, key: &AddressKey) -> Option<Account<'_>>;
 
     /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
@@ -43,4 +43,6 @@ pub struct Account<'a> {
     pub is_enabled: bool,
     /// What Digest is checked against; `None` for an account without a password.
     pub secrets: Option<&'a DigestSecrets>,
+    /// Whether these are the secrets of an app password, which has a user name of its own.
+    pub is_app_password: bool,
 }

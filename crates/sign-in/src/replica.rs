@@ -9,6 +9,8 @@
 use directory::{CertificateDigest, ClientCertificate, DigestSecrets, Permissions, SipAddress, UserId};
 use serde_json::{Map, Value};
 
+use crate::token::TokenKey;
+
 /// The name of the event package.
 pub const PACKAGE: &str = "chancery-users";
 /// What a NOTIFY's body is.
@@ -31,6 +33,28 @@ pub struct Copied {
     pub secrets: Option<DigestSecrets>,
     /// What signs it in without a password.
     pub certificates: Vec<ClientCertificate>,
+    /// Its app passwords for SIP.
+    pub app_passwords: Vec<CopiedPassword>,
+    /// Tokens that were issued earlier sign nobody in, in milliseconds since 1970.
+    pub tokens_since_unix_ms: u64,
+}
+
+/// An app password, as far as somebody must know it who checks what answers a challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedPassword {
+    /// Its user name.
+    pub username: String,
+    /// What Digest is checked against.
+    pub secrets: DigestSecrets,
+}
+
+/// What a home's tokens are judged by, and who gives them out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// The home's key.
+    pub key: TokenKey,
+    /// The HTTPS URI of the sign-in over the web; `None` where there is none.
+    pub server: Option<String>,
 }
 
 /// One account's news.
@@ -51,6 +75,8 @@ pub struct Part {
     pub to: u64,
     /// Whether nothing is known behind `to`.
     pub is_last: bool,
+    /// What the home's tokens are judged by.
+    pub tokens: Tokens,
     /// In order of change.
     pub entries: Vec<Entry>,
 }
@@ -64,23 +90,24 @@ pub struct PartError(&'static str);
 pub struct PartWriter {
     from: u64,
     to: u64,
+    tokens: String,
     text: String,
 }
 
-/// Octets of a part beside its entries: names, places, brackets.
+/// Octets of a part beside its entries and what tokens are judged by: names, places, brackets.
 const FRAME_OCTETS: usize = 128;
 
 impl PartWriter {
     /// Begins behind a place.
-    pub fn new(from: u64) -> PartWriter {
-        PartWriter { from, to: from, text: String::new() }
+    pub fn new(from: u64, tokens: &Tokens) -> PartWriter {
+        PartWriter { from, to: from, tokens: tokens.to_value().to_string(), text: String::new() }
     }
 
     /// Adds an entry that stands at `place`; whether there was room.
     #[must_use]
     pub fn add(&mut self, place: u64, entry: &Entry) -> bool {
         let entry = entry.to_value().to_string();
-        if self.text.len() + entry.len() + 1 + FRAME_OCTETS > PART_OCTETS_MAX {
+        if self.text.len() + entry.len() + 1 + self.tokens.len() + FRAME_OCTETS > PART_OCTETS_MAX {
             return false;
         }
         if !self.text.is_empty() {
@@ -93,8 +120,11 @@ impl PartWriter {
 
     /// The place up to which it goes, and its text.
     pub fn finish(self, is_last: bool) -> (u64, String) {
-        let PartWriter { from, to, text } = self;
-        (to, format!("{{\"from\":{from},\"to\":{to},\"last\":{is_last},\"users\":[{text}]}}"))
+        let PartWriter { from, to, tokens, text } = self;
+        let text = format!(
+            "{{\"from\":{from},\"to\":{to},\"last\":{is_last},\"tokens\":{tokens},\"users\":[{text}]}}"
+        );
+        (to, text)
     }
 }
 
@@ -107,6 +137,8 @@ impl Part {
             return Err(PartError("the part has no places"));
         };
         let is_last = value.get("last").and_then(Value::as_bool).ok_or(PartError("the part has no end"))?;
+        let tokens = value.get("tokens").and_then(Tokens::from_value);
+        let tokens = tokens.ok_or(PartError("the part does not say what tokens are judged by"))?;
         let entries =
             value.get("users").and_then(Value::as_array).ok_or(PartError("the part has no users"))?;
         let entries = entries.iter().map(Entry::from_value).collect::<Option<Vec<_>>>();
@@ -114,7 +146,28 @@ impl Part {
         if to < from {
             return Err(PartError("the part goes backwards"));
         }
-        Ok(Part { from, to, is_last, entries })
+        Ok(Part { from, to, is_last, tokens, entries })
+    }
+}
+
+impl Tokens {
+    fn to_value(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("key".to_owned(), hex::encode(self.key.octets()).into());
+        if let Some(server) = &self.server {
+            map.insert("server".to_owned(), server.as_str().into());
+        }
+        Value::Object(map)
+    }
+
+    fn from_value(value: &Value) -> Option<Tokens> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(value.get("key")?.as_str()?, &mut key).ok()?;
+        let server = match value.get("server") {
+            None => None,
+            Some(server) => Some(server.as_str()?.to_owned()),
+        };
+        Some(Tokens { key: TokenKey::from_octets(key), server })
     }
 }
 
@@ -133,9 +186,14 @@ impl Entry {
                 map.insert("enabled".to_owned(), copied.is_enabled.into());
                 map.insert("federation".to_owned(), copied.permissions.federation.into());
                 map.insert("remote".to_owned(), copied.permissions.remote_access.into());
+                map.insert("calls".to_owned(), copied.permissions.calls.into());
+                map.insert("tokens_since_unix_ms".to_owned(), copied.tokens_since_unix_ms.into());
                 if let Some(secrets) = &copied.secrets {
-                    map.insert("md5".to_owned(), hex::encode(secrets.md5).into());
-                    map.insert("sha256".to_owned(), hex::encode(secrets.sha256).into());
+                    put_secrets(&mut map, secrets);
+                }
+                if !copied.app_passwords.is_empty() {
+                    let passwords: Vec<Value> = copied.app_passwords.iter().map(password_value).collect();
+                    map.insert("app_passwords".to_owned(), passwords.into());
                 }
                 if !copied.certificates.is_empty() {
                     let certificates: Vec<Value> =
@@ -158,12 +216,11 @@ impl Entry {
         let flag = |name| value.get(name).and_then(Value::as_bool);
         let secrets = match (value.get("md5"), value.get("sha256")) {
             (None, None) => None,
-            (md5, sha256) => {
-                let mut secrets = DigestSecrets { md5: [0; 16], sha256: [0; 32] };
-                hex::decode_to_slice(md5?.as_str()?, &mut secrets.md5).ok()?;
-                hex::decode_to_slice(sha256?.as_str()?, &mut secrets.sha256).ok()?;
-                Some(secrets)
-            }
+            _ => Some(secrets_from(value)?),
+        };
+        let app_passwords = match value.get("app_passwords") {
+            None => Vec::new(),
+            Some(passwords) => passwords.as_array()?.iter().map(password_from).collect::<Option<_>>()?,
         };
         let certificates = match value.get("certificates") {
             None => Vec::new(),
@@ -178,12 +235,38 @@ impl Entry {
             permissions: Permissions {
                 federation: flag("federation")?,
                 remote_access: flag("remote")?,
-                calls: true,
+                calls: flag("calls")?,
             },
             secrets,
             certificates,
+            app_passwords,
+            tokens_since_unix_ms: value.get("tokens_since_unix_ms")?.as_u64()?,
         }))
     }
+}
+
+fn put_secrets(map: &mut Map<String, Value>, secrets: &DigestSecrets) {
+    map.insert("md5".to_owned(), hex::encode(secrets.md5).into());
+    map.insert("sha256".to_owned(), hex::encode(secrets.sha256).into());
+}
+
+fn secrets_from(value: &Value) -> Option<DigestSecrets> {
+    let mut secrets = DigestSecrets { md5: [0; 16], sha256: [0; 32] };
+    hex::decode_to_slice(value.get("md5")?.as_str()?, &mut secrets.md5).ok()?;
+    hex::decode_to_slice(value.get("sha256")?.as_str()?, &mut secrets.sha256).ok()?;
+    Some(secrets)
+}
+
+fn password_value(password: &CopiedPassword) -> Value {
+    let mut map = Map::new();
+    map.insert("username".to_owned(), password.username.as_str().into());
+    put_secrets(&mut map, &password.secrets);
+    Value::Object(map)
+}
+
+fn password_from(value: &Value) -> Option<CopiedPassword> {
+    let username = value.get("username")?.as_str()?.to_owned();
+    Some(CopiedPassword { username, secrets: secrets_from(value)? })
 }
 
 fn certificate_value(certificate: &ClientCertificate) -> Value {
@@ -207,33 +290,51 @@ mod tests {
     fn alice() -> Entry {
         Entry::Is(Copied {
             user: UserId(7),
-            addresses: vec![SipAddress::parse("alice@contoso.example").unwrap()],
+            addresses: vec![
+                SipAddress::parse("alice@contoso.example").unwrap(),
+                SipAddress::parse("alice.smith@contoso.example").unwrap(),
+            ],
             is_enabled: true,
-            permissions: Permissions { federation: false, remote_access: true, calls: true },
+            permissions: Permissions { federation: false, remote_access: true, calls: false },
             secrets: Some(DigestSecrets { md5: [1; 16], sha256: [2; 32] }),
             certificates: vec![ClientCertificate {
                 digest: CertificateDigest([3; 32]),
                 expires_unix_ms: 1_700_000_000_000,
             }],
+            app_passwords: vec![CopiedPassword {
+                username: "alice~k3v9q2".to_owned(),
+                secrets: DigestSecrets { md5: [4; 16], sha256: [5; 32] },
+            }],
+            tokens_since_unix_ms: 1_600_000_000_000,
         })
+    }
+
+    fn tokens(server: Option<&str>) -> Tokens {
+        Tokens { key: TokenKey::new(&[6; 32]), server: server.map(str::to_owned) }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let mut writer = PartWriter::new(3);
-        assert!(writer.add(5, &alice()));
-        assert!(writer.add(9, &Entry::Gone(UserId(8))));
-        let (to, text) = writer.finish(true);
-        assert_eq!(to, 9);
-        let entries = vec![alice(), Entry::Gone(UserId(8))];
-        assert_eq!(Part::parse(text.as_bytes()), Ok(Part { from: 3, to: 9, is_last: true, entries }));
+        for server in [None, Some("https://sip.contoso.example")] {
+            let tokens = tokens(server);
+            let mut writer = PartWriter::new(3, &tokens);
+            assert!(writer.add(5, &alice()));
+            assert!(writer.add(9, &Entry::Gone(UserId(8))));
+            let (to, text) = writer.finish(true);
+            assert_eq!(to, 9);
+            let entries = vec![alice(), Entry::Gone(UserId(8))];
+            assert_eq!(
+                Part::parse(text.as_bytes()),
+                Ok(Part { from: 3, to: 9, is_last: true, tokens, entries })
+            );
+        }
     }
 
     #[test]
     fn a_part_is_bounded() {
-        let mut writer = PartWriter::new(0);
+        let mut writer = PartWriter::new(0, &tokens(None));
         let held = (1..10_000).take_while(|place| writer.add(*place, &alice())).count();
-        assert!((100..1000).contains(&held), "{held}");
+        assert!((50..500).contains(&held), "{held}");
         let (to, text) = writer.finish(false);
         assert_eq!(usize::try_from(to).unwrap(), held);
         assert!(text.len() <= PART_OCTETS_MAX);
@@ -241,15 +342,32 @@ mod tests {
 
     #[test]
     fn what_nobody_wrote_is_refused_whole() {
+        let key = "00".repeat(32);
+        let whole = |users: &str| {
+            format!(
+                "{{\"from\":0,\"to\":1,\"last\":true,\"tokens\":{{\"key\":\"{key}\"}},\"users\":[{users}]}}"
+            )
+        };
+        let user = "\"id\":1,\"addresses\":[\"a@b.example\"],\"enabled\":true,\"federation\":true,\"remote\":true,\"calls\":true,\"tokens_since_unix_ms\":0";
+        assert!(Part::parse(whole(&format!("{{{user}}}")).as_bytes()).is_ok());
+        for (what, more) in [
+            ("md5", "\"md5\":\"00\",\"sha256\":\"00\""),
+            ("certificates", "\"certificates\":[{\"sha256\":\"00\",\"expires_unix_ms\":1}]"),
+            ("app_passwords", "\"app_passwords\":[{\"username\":\"a~b\"}]"),
+        ] {
+            assert!(Part::parse(whole(&format!("{{{user},{more}}}")).as_bytes()).is_err(), "{what}");
+        }
+        let none = user.replace("\"a@b.example\"", "");
+        assert!(Part::parse(whole(&format!("{{{none}}}")).as_bytes()).is_err());
         for text in [
             "",
             "[]",
             "{\"from\":0,\"to\":1,\"users\":[]}",
-            "{\"from\":2,\"to\":1,\"last\":true,\"users\":[]}",
+            "{\"from\":0,\"to\":1,\"last\":true,\"users\":[]}",
+            &whole("{\"id\":1}"),
+            &whole("").replace("\"from\":0", "\"from\":2"),
+            &whole("").replace("\"key\":\"00", "\"key\":\""),
             "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1}]}",
-            "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[],\"enabled\":true,\"federation\":true,\"remote\":true}]}",
-            "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[\"a@b.example\"],\"enabled\":true,\"federation\":true,\"remote\":true,\"md5\":\"00\",\"sha256\":\"00\"}]}",
-            "{\"from\":0,\"to\":1,\"last\":true,\"users\":[{\"id\":1,\"addresses\":[\"a@b.example\"],\"enabled\":true,\"federation\":true,\"remote\":true,\"certificates\":[{\"sha256\":\"00\",\"expires_unix_ms\":1}]}]}",
         ] {
             assert!(Part::parse(text.as_bytes()).is_err(), "{text}");
         }

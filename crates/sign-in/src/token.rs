@@ -47,17 +47,29 @@ pub struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// It was not made with this key, or not for signing in.
-    #[error("the token is not ours")]
+    #[error("{}", self.reason())]
     Forged,
     /// Its time is over.
-    #[error("the token has expired")]
+    #[error("{}", self.reason())]
     Expired,
     /// Tokens of that time were revoked.
-    #[error("the token was revoked")]
+    #[error("{}", self.reason())]
     Revoked,
     /// The account may not be used, or is no more.
-    #[error("the account of the token may not be used")]
+    #[error("{}", self.reason())]
     Disabled,
+}
+
+impl TokenError {
+    /// Why a request is refused for it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            TokenError::Forged => "the token is not ours",
+            TokenError::Expired => "the token has expired",
+            TokenError::Revoked => "the token was revoked",
+            TokenError::Disabled => "the account of the token may not be used",
+        }
+    }
 }
 
 impl TokenKey {

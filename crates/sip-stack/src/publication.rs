@@ -238,6 +238,17 @@ impl<T> Publications<T> {
         true
     }
 
+    /// A resource goes by another name from now on; its publications go on, with their entity tags.
+    pub fn rename_resource(&mut self, from: &str, to: &str) {
+        let Some(ids) = self.by_resource.remove(from) else { return };
+        let resource: Arc<str> = to.into();
+        for id in &ids {
+            let publication = self.publications.get_mut(id).expect("what is listed is in the table");
+            publication.resource = Arc::clone(&resource);
+        }
+        self.by_resource.entry(resource).or_default().extend(ids);
+    }
+
     /// Takes the next publication that ended by itself.
     pub fn poll_ended(&mut self) -> Option<Ended<T>> {
         self.ended.pop_front()

@@ -392,6 +392,7 @@ fn authentication(table: &Table<'_>) -> AuthenticationPolicy {
         nonce_lifetime: table.seconds("nonce_lifetime_seconds", 10..=SECONDS_PER_DAY, default.nonce_lifetime),
         connections: table.choice("connections", &choices).unwrap_or(default.connections),
         datagrams: table.choice("datagrams", &choices).unwrap_or(default.datagrams),
+        token_server: default.token_server,
     }
 }
 

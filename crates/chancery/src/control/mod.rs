@@ -4,6 +4,7 @@
 //! line asks, one JSON line answers (after lines of progress, where it takes long); [`protocol`] says what stands in them. A connection carries any number of such
 //! pairs.
 
+pub(crate) mod accounts;
 pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod people;

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use directory::{
-    CertificateDigest, ClientCertificate, PermissionChange, Permissions, Role, SipAddress, UserState,
+    CertificateDigest, ClientCertificate, PermissionChange, Permissions, Purpose, Role, SipAddress, UserState,
 };
 use frontend::admin::{
-    Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict,
+    Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict, Whom,
 };
 use frontend::trace::{Bodies, TraceId, TraceRequest};
 use serde::{Deserialize, Serialize};
 
+use super::accounts::{AppPasswordLine, DirectoryLine, IssuedLine};
 use super::calls::{CallEntryLine, CallSettingLine, CallSettingsLine, parse_place};
 use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
@@ -76,6 +77,22 @@ pub(crate) enum CallLine {
     UserRemoveCertificate {
         address: String,
         sha256: String,
+    },
+    UserRevokeTokens {
+        address: String,
+    },
+    AppPasswordAdd {
+        address: String,
+        label: String,
+        /// `sip` or `address-book`.
+        purpose: String,
+    },
+    AppPasswordList {
+        address: String,
+    },
+    AppPasswordRemove {
+        address: String,
+        username: String,
     },
     UserSetPassword {
         address: String,
@@ -182,6 +199,11 @@ pub(crate) enum AnswerLine {
         more: bool,
     },
     User(Box<UserDetailsLine>),
+    AppPassword(Box<IssuedLine>),
+    /// The oldest first.
+    AppPasswords {
+        app_passwords: Vec<AppPasswordLine>,
+    },
     Presence(Box<PresenceLine>),
     CallSettings(Box<CallSettingsLine>),
     /// `more`: the page is full, and there may be older calls.
@@ -262,6 +284,9 @@ pub(crate) struct UserLine {
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) state: StateWord,
+    /// What the organisation's directory says of the account; missing for a local one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) standing: Option<String>,
     pub(crate) role: RoleWord,
     /// Registered now.
     pub(crate) devices: usize,
@@ -273,6 +298,14 @@ pub(crate) struct UserLine {
 pub(crate) struct UserDetailsLine {
     #[serde(flatten)]
     pub(crate) summary: UserLine,
+    /// Former addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) aliases: Vec<String>,
+    /// Missing for a local account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<DirectoryLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) app_passwords: Vec<AppPasswordLine>,
     /// Missing in the answer of a server that is older.
     pub(crate) permissions: Option<PermissionsLine>,
     /// Missing in the answer of a server that is older.
@@ -452,6 +485,21 @@ impl CallLine {
                 parse_address(&address)?,
                 ClientCertificate { digest: parse_digest(&sha256)?, expires_unix_ms },
             ),
+            CallLine::UserRevokeTokens { address } => {
+                Call::RevokeTokens(Whom::Address(parse_address(&address)?))
+            }
+            CallLine::AppPasswordAdd { address, label, purpose } => Call::AddAppPassword {
+                user: Whom::Address(parse_address(&address)?),
+                label: bounded("the label", label)?,
+                purpose: Purpose::from_name(&purpose).ok_or("an app password is for sip or address-book")?,
+            },
+            CallLine::AppPasswordList { address } => {
+                Call::ListAppPasswords(Whom::Address(parse_address(&address)?))
+            }
+            CallLine::AppPasswordRemove { address, username } => Call::RemoveAppPassword {
+                user: Whom::Address(parse_address(&address)?),
+                username: bounded("the user name", username)?,
+            },
             CallLine::UserRemoveCertificate { address, sha256 } => {
                 Call::RemoveCertificate(parse_address(&address)?, parse_digest(&sha256)?)
             }
@@ -550,6 +598,10 @@ impl AnswerLine {
                 AnswerLine::Users { users: users.into_iter().map(UserLine::from).collect(), more }
             }
             Answer::User(details) => AnswerLine::User(Box::new(UserDetailsLine::from(*details))),
+            Answer::IssuedAppPassword(issued) => AnswerLine::AppPassword(Box::new(IssuedLine::from(*issued))),
+            Answer::AppPasswords(lines) => AnswerLine::AppPasswords {
+                app_passwords: lines.into_iter().map(AppPasswordLine::from).collect(),
+            },
             Answer::Presence(details) => AnswerLine::Presence(Box::new(PresenceLine::from(*details))),
             Answer::CallSettings(settings) => {
                 AnswerLine::CallSettings(Box::new(CallSettingsLine::from(*settings)))
@@ -581,8 +633,6 @@ impl AnswerLine {
             | Answer::SignInFacts(_)
             | Answer::IssuedToken(_)
             | Answer::TokenHolder(_)
-            | Answer::IssuedAppPassword(_)
-            | Answer::AppPasswords(_)
             | Answer::Holder(_) => unreachable!("the control socket makes no such call"),
             Answer::Explanation(explanation) => AnswerLine::Explanation(ExplanationLine::from(explanation)),
             Answer::TraceStarted { id, subject, duration } => {
@@ -655,6 +705,7 @@ impl From<UserSummary> for UserLine {
         UserLine {
             address: summary.address.as_str().to_owned(),
             name: summary.display_name,
+            standing: summary.standing.map(|standing| standing.name().to_owned()),
             state: match summary.state {
                 UserState::Enabled => StateWord::Enabled,
                 UserState::Disabled => StateWord::Disabled,
@@ -673,6 +724,9 @@ impl From<UserDetails> for UserDetailsLine {
     fn from(details: UserDetails) -> UserDetailsLine {
         UserDetailsLine {
             summary: UserLine::from(details.summary),
+            aliases: details.aliases.iter().map(ToString::to_string).collect(),
+            directory: details.account.map(|account| DirectoryLine::from(*account)),
+            app_passwords: details.app_passwords.into_iter().map(AppPasswordLine::from).collect(),
             permissions: Some(PermissionsLine::from(details.permissions)),
             certificates: Some(details.certificates.into_iter().map(CertificateLine::from).collect()),
             registrations: details.devices.into_iter().map(DeviceLine::from).collect(),

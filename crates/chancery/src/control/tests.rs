@@ -86,6 +86,7 @@ fn alice() -> UserSummary {
         address: SipAddress::parse("alice@contoso.example").unwrap(),
         display_name: "Alice".into(),
         state: UserState::Enabled,
+        standing: None,
         role: Role::Person,
         devices: 1,
         waiting_messages: 2,
@@ -131,6 +132,9 @@ fn answers_in_json() {
     };
     let details = UserDetails {
         summary: alice(),
+        aliases: Vec::new(),
+        account: None,
+        app_passwords: Vec::new(),
         certificates: vec![ClientCertificate { digest: CertificateDigest([1; 32]), expires_unix_ms: 60_000 }],
         permissions: Permissions { federation: true, remote_access: false, calls: true },
         devices: vec![device],

@@ -2,4 +2,5 @@
 
 mod certificates;
 mod conversations;
+mod credentials;
 mod world;

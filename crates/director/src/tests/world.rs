@@ -100,6 +100,7 @@ pub(super) struct World {
     change: fn(&mut Config),
     pub(super) is_home_up: bool,
     pub(super) ladder: String,
+    pub(super) answers: Vec<frontend::admin::Answer>,
     pub(super) reports: Vec<Report>,
     next_number: u32,
 }
@@ -151,6 +152,9 @@ fn director(boot: u8, change: fn(&mut Config)) -> Director {
     Director::new(config)
 }
 
+/// Where the home gives out tokens.
+pub(super) const TOKEN_SERVER: &str = "https://sign-in.contoso.example";
+
 fn home(boot: u8) -> FrontEnd {
     FrontEnd::new(frontend::Config {
         domains: vec![DomainName::parse("contoso.example").unwrap()],
@@ -158,7 +162,10 @@ fn home(boot: u8) -> FrontEnd {
         aliases: Vec::new(),
         xcap_root: "https://home.contoso.example/xcap/".to_owned(),
         registration: Default::default(),
-        authentication: Default::default(),
+        authentication: frontend::AuthenticationPolicy {
+            token_server: Some(TOKEN_SERVER.to_owned()),
+            ..Default::default()
+        },
         messaging: Default::default(),
         presence: Default::default(),
         calls: Default::default(),
@@ -217,6 +224,7 @@ impl World {
             change,
             is_home_up: true,
             ladder: String::new(),
+            answers: Vec::new(),
             reports: Vec::new(),
             next_number: 0,
         }
@@ -276,6 +284,7 @@ impl World {
                     let rows = Ok(self.tables.query(&query));
                     self.feed_home(Input::Rows { token, rows });
                 }
+                Act::Home(Output::Answer { answer, .. }) => self.answers.push(answer),
                 Act::Home(_) => {}
             }
         }
@@ -519,6 +528,13 @@ impl World {
         self.settle();
         self.pass(Duration::from_secs(1));
     }
+
+    /// The same, for what it is answered.
+    pub(super) fn ask_home(&mut self, call: frontend::admin::Call) -> frontend::admin::Answer {
+        self.answers.clear();
+        self.call_home(call);
+        self.answers.pop().expect("an answer")
+    }
 }
 
 /// What the edge says of a remote client, whose flow has its name.
@@ -536,8 +552,9 @@ pub(super) fn credentials(
 ) -> String {
     let is_challenge = |id| matches!(id, HeaderId::WwwAuthenticate | HeaderId::ProxyAuthenticate);
     let values = challenge.headers().filter(|h| is_challenge(h.id));
-    let md5 =
-        values.map(|h| AuthParams::parse(h.value).unwrap()).find(|v| v.get("algorithm").unwrap() == "MD5");
+    let md5 = values
+        .map(|h| AuthParams::parse(h.value).unwrap())
+        .find(|v| v.get("algorithm").as_deref() == Some("MD5"));
     let md5 = md5.expect("MD5 is offered");
     let (realm, nonce) = (md5.get("realm").unwrap(), md5.get("nonce").unwrap());
     let input = ResponseInput {

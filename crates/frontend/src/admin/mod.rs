@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use directory::{
     APP_PASSWORDS_PER_USER_MAX, CERTIFICATES_PER_USER_MAX, CertificateDigest, ClientCertificate,
-    LABEL_CHARACTERS_MAX, PermissionChange, Permissions, PhotoDigest, Purpose, Role, SipAddress, UserId,
-    UserState,
+    DirectoryAccount, LABEL_CHARACTERS_MAX, PermissionChange, Permissions, PhotoDigest, Purpose, Role,
+    SipAddress, Standing, UserId, UserState,
 };
 use node::http::{HttpRequest, HttpResponse};
 use presence::rules::Subject;
@@ -489,9 +489,11 @@ pub struct UserSummary {
     pub address: SipAddress,
     /// May be empty.
     pub display_name: String,
-    /// Enabled or not.
+    /// What an administrator of this server decided.
     pub state: UserState,
-    /// Role.
+    /// What the organisation's directory says; `None` for a local account.
+    pub standing: Option<Standing>,
+    /// Role: what either says.
     pub role: Role,
     /// Number of bindings in force.
     pub devices: usize,
@@ -504,8 +506,14 @@ pub struct UserSummary {
 pub struct UserDetails {
     /// The account.
     pub summary: UserSummary,
-    /// What it may do beyond the own organisation and network.
+    /// Former addresses that lead to it.
+    pub aliases: Vec<SipAddress>,
+    /// What the organisation's directory says of it; `None` for a local one.
+    pub account: Option<Box<DirectoryAccount>>,
+    /// What it may do: what both the administrator and the directory allow.
     pub permissions: Permissions,
+    /// Its app passwords, the oldest first.
+    pub app_passwords: Vec<AppPasswordLine>,
     /// What signs it in without a password, in order of digests.
     pub certificates: Vec<ClientCertificate>,
     /// Its registered devices, in order of registration.

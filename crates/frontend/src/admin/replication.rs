@@ -87,6 +87,9 @@ pub enum AccountRefusal {
     /// It is a service's: a user's list service, or the server's own.
     #[error("a service has this address")]
     Service,
+    /// The account has a hundred former addresses already.
+    #[error("the account has too many former addresses")]
+    TooManyAliases,
     /// It is the user name of an app password.
     #[error("an app password has this user name")]
     AppPassword,

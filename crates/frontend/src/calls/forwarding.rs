@@ -18,6 +18,7 @@ use sip_message::{Host, Message};
 use sip_stack::stack::{HeaderChange, Target};
 use smallvec::{SmallVec, smallvec};
 
+use super::media::asks_for_media;
 use super::table::{Other, Role};
 use crate::admin::Cause;
 use crate::frontend::FrontEnd;
@@ -38,6 +39,8 @@ const HISTORY_INFO: &str = "History-Info";
 pub(crate) struct Trail {
     /// Who was called, and everybody it was forwarded to.
     users: SmallVec<[UserId; 1]>,
+    /// Whether it asks for voice or video, which not everybody may have.
+    is_media: bool,
     /// How often it was forwarded before it came here.
     forwards_before: usize,
     /// Entries of History-Info that are ours to add; empty until it is forwarded.
@@ -116,6 +119,7 @@ impl Trail {
         };
         Trail {
             users: smallvec![called],
+            is_media: asks_for_media(invite),
             // RFC 7044 §5.1: an entry with `mp` is of somebody whom the one before did not mean.
             forwards_before: texts().map(|text| text.matches(";mp=").count()).sum(),
             history: String::new(),
@@ -125,12 +129,18 @@ impl Trail {
 
     /// Of a call that is only thought of.
     fn imagined(called: UserId) -> Trail {
-        Trail { users: smallvec![called], forwards_before: 0, history: String::new(), index: String::new() }
+        let (history, index) = (String::new(), String::new());
+        Trail { users: smallvec![called], is_media: true, forwards_before: 0, history, index }
     }
 
     /// Whose turn it is.
     pub(crate) fn current(&self) -> UserId {
         *self.users.last().expect("somebody was called")
+    }
+
+    /// Whether it may go to a user.
+    fn may_ring(&self, account: &Account) -> bool {
+        !self.is_media || account.user.may().calls
     }
 
     fn forwards(&self) -> usize {
@@ -258,7 +268,11 @@ impl FrontEnd {
             for address in &settings.ring_also {
                 let Some(other) = self.find_callee(address) else { continue };
                 let is_rung = trail.users.contains(&other.user.id) || *caller == other.user.id;
-                if is_rung || !may_talk(other, caller) || self.is_not_to_be_disturbed(other, caller) {
+                if is_rung
+                    || !trail.may_ring(other)
+                    || !may_talk(other, caller)
+                    || self.is_not_to_be_disturbed(other, caller)
+                {
                     continue;
                 }
                 let devices = other.bindings.targets(|_| true);
@@ -302,6 +316,12 @@ impl FrontEnd {
                 "the call is forwarded to who may not talk with other organisations",
             ));
         }
+        if !trail.may_ring(to) {
+            return Err(Refusal::new(
+                480,
+                "the call is forwarded to who may not be called with voice or video",
+            ));
+        }
         if trail.users.contains(&to.user.id) || trail.forwards() >= FORWARDS_MAX {
             return Err(Refusal::new(482, "the call is forwarded in a loop, or too often"));
         }
@@ -317,7 +337,7 @@ impl FrontEnd {
 
 /// Whether a user may talk with somebody at all: with people of other organisations not everybody may.
 pub(crate) fn may_talk(account: &Account, with: &Someone) -> bool {
-    account.user.permissions.federation || matches!(with, Someone::Home(_))
+    account.user.may().federation || matches!(with, Someone::Home(_))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! - [`table`]: every INVITE dialog through this server, while it lasts;
 //! - [`forwarding`]: where a call rings, by its callee's settings;
+//! - [`media`]: who may call with voice and video;
 //! - [`dialog_event`]: what others may know of it meanwhile;
 //! - [`log`]: what its parties find of it afterwards.
 //!
@@ -11,6 +12,7 @@
 pub(crate) mod dialog_event;
 pub(crate) mod forwarding;
 pub(crate) mod log;
+pub(crate) mod media;
 mod operator;
 pub(crate) mod table;
 
@@ -70,6 +72,7 @@ impl FrontEnd {
         called: UserId,
         devices: Devices<'_>,
     ) -> Result<(), Refusal> {
+        self.check_media(request, caller, Some(called))?;
         let id = self.begin_call(request, caller, Someone::Home(called))?;
         let staged = if devices == Devices::All && request.message.header(HeaderId::Replaces).is_none() {
             let mut trail = Trail::new(called, request.message);
@@ -111,6 +114,7 @@ impl FrontEnd {
         target: Target,
     ) -> Result<(), Refusal> {
         let caller = Someone::Home(user);
+        self.check_media(request, &caller, None)?;
         self.begin_call(request, &caller, Someone::Elsewhere(Arc::new(called)))?;
         let forwarding = self.forwarding(request, Sender::User(user));
         self.place_call(request, &caller, vec![target], forwarding);

@@ -118,6 +118,8 @@ struct Row {
 enum Who {
     /// A user of ours, by the URI of the address.
     Home(UserId),
+    /// A user of ours, by the URI of a former address.
+    Former(Box<(UserId, Box<str>)>),
     /// Anybody else.
     Elsewhere(Box<str>),
 }
@@ -128,6 +130,17 @@ pub(crate) struct WantedList {
     uri: Box<str>,
     source: Source,
     members: Vec<Box<str>>,
+}
+
+impl Who {
+    /// The user of ours.
+    fn user(&self) -> Option<UserId> {
+        match self {
+            Who::Home(user) => Some(*user),
+            Who::Former(of) => Some(of.0),
+            Who::Elsewhere(_) => None,
+        }
+    }
 }
 
 impl Lists {
@@ -299,8 +312,13 @@ impl FrontEnd {
     }
 
     fn who(&self, uri: &str) -> Who {
-        let user = address_of_uri(uri).and_then(|address| self.users.find_address(&address));
-        user.map_or_else(|| Who::Elsewhere(uri.into()), Who::Home)
+        let address = address_of_uri(uri);
+        let account = address.as_ref().and_then(|address| self.users.get(self.users.find_address(address)?));
+        match account {
+            Some(account) if address.as_ref() == Some(&account.user.address) => Who::Home(account.user.id),
+            Some(account) => Who::Former(Box::new((account.user.id, uri.into()))),
+            None => Who::Elsewhere(uri.into()),
+        }
     }
 }
 
@@ -335,8 +353,8 @@ impl FrontEnd {
     /// Puts a row among those of the person it is about.
     fn attach(&mut self, of: RowRef, owner: UserId) {
         let who = self.lists.row(of).who.clone();
-        let at = match who {
-            Who::Home(user) => {
+        let at = match (who.user(), who) {
+            (Some(user), _) => {
                 let watcher = self.users.get(owner).map(|watcher| &watcher.user.address);
                 let watched = self.users.get(user).expect("rows of users who go are moved");
                 let access = watcher.map(|watcher| self.access_of(watched, watcher));
@@ -347,12 +365,13 @@ impl FrontEnd {
                 rows.push(of);
                 rows.len()
             }
-            Who::Elsewhere(uri) => {
+            (None, Who::Elsewhere(uri)) => {
                 self.watch_abroad(owner, &uri);
                 let rows = self.lists.elsewhere.entry(uri).or_default();
                 rows.push(of);
                 rows.len()
             }
+            (None, Who::Home(_) | Who::Former(_)) => unreachable!("both are users"),
         };
         self.lists.row(of).at = u32::try_from(at - 1).expect("rows are bounded");
     }
@@ -361,15 +380,16 @@ impl FrontEnd {
     fn detach(&mut self, of: RowRef) {
         let Row { who, at, .. } = self.lists.row(of);
         let (who, at) = (who.clone(), *at as usize);
-        let moved = match &who {
-            Who::Home(user) => {
-                let rows = &mut self.told_mut(*user).rows;
+        let moved = match (who.user(), &who) {
+            (Some(user), _) => {
+                let rows = &mut self.told_mut(user).rows;
                 rows.swap_remove(at);
                 let moved = rows.get(at).copied();
-                self.forget_told_if_idle(*user);
+                self.forget_told_if_idle(user);
                 moved
             }
-            Who::Elsewhere(uri) => {
+            (None, Who::Home(_) | Who::Former(_)) => unreachable!("both are users"),
+            (None, Who::Elsewhere(uri)) => {
                 let owner = self.lists.get(of.list).owner;
                 self.unwatch_abroad(owner, uri);
                 let rows = self.lists.elsewhere.get_mut(uri).expect("every row is listed");
@@ -389,18 +409,56 @@ impl FrontEnd {
     /// Somebody is here now whom lists may name already.
     pub(crate) fn rows_come_home(&mut self, user: UserId) {
         let Some(account) = self.users.get(user) else { return };
-        let uri = uri_of_address(&account.user.address);
-        let Some(rows) = self.lists.elsewhere.remove(&*uri) else { return };
-        self.rows_move(rows, &Who::Home(user));
+        let addresses = account.user.aliases.iter().chain([&account.user.address]);
+        let uris: Vec<Box<str>> = addresses.map(|address| uri_of_address(address).into()).collect();
+        for uri in uris {
+            let Some(rows) = self.lists.elsewhere.remove(&*uri) else { continue };
+            let who = self.who(&uri);
+            self.rows_move(rows, &who);
+        }
+    }
+
+    /// A user goes by other addresses: each row stays with the URI that its list names, and with whom that leads to now.
+    pub(crate) fn rows_follow_addresses(&mut self, user: UserId, before: &SipAddress) {
+        let Some(told) = self.users.get_mut(user).and_then(|account| account.person.told.as_mut()) else {
+            return self.rows_come_home(user);
+        };
+        let rows = std::mem::take(&mut told.rows);
+        for of in rows {
+            let uri = self.uri_of_row(of, before);
+            let who = self.who(&uri);
+            self.rows_move(vec![of], &who);
+        }
+        self.forget_told_if_idle(user);
+        self.rows_come_home(user);
+    }
+
+    /// The URI that a list names a member by, who has, or had, this address.
+    fn uri_of_row(&self, of: RowRef, address: &SipAddress) -> Box<str> {
+        match &self.lists.get(of.list).rows[of.row as usize].who {
+            Who::Elsewhere(uri) => uri.clone(),
+            Who::Former(former) => former.1.clone(),
+            Who::Home(_) => uri_of_address(address).into(),
+        }
+    }
+
+    /// What is told of a user besides the state is another.
+    pub(crate) fn rows_told_anew(&mut self, user: UserId) {
+        let told = self.users.get(user).and_then(|account| account.person.told.as_ref());
+        for of in told.map(|told| told.rows.clone()).unwrap_or_default() {
+            self.row_changed(of);
+        }
     }
 
     /// A user is about to go: lists name somebody now who is not here.
     pub(crate) fn rows_leave_home(&mut self, user: UserId) {
         let Some(account) = self.users.get_mut(user) else { return };
-        let uri: Box<str> = uri_of_address(&account.user.address).into();
+        let address = account.user.address.clone();
         let Some(told) = account.person.told.as_mut() else { return };
-        let rows = std::mem::take(&mut told.rows);
-        self.rows_move(rows, &Who::Elsewhere(uri));
+        for of in std::mem::take(&mut told.rows) {
+            let uri = self.uri_of_row(of, &address);
+            self.rows_move(vec![of], &Who::Elsewhere(uri));
+        }
         self.forget_told_if_idle(user);
     }
 
@@ -436,7 +494,7 @@ impl FrontEnd {
                     let index = |n: usize| u32::try_from(n).expect("subscriptions and lists are bounded");
                     Some((RowRef { list: ListId(index(list)), row: index(row) }, uri.clone()))
                 }
-                Who::Home(_) => None,
+                Who::Home(_) | Who::Former(_) => None,
             })
             .collect();
         for (of, uri) in of_owner {
@@ -555,16 +613,25 @@ impl FrontEnd {
                     let (state, document) = known.unwrap_or((MemberState::Terminated("noresource"), None));
                     Told { uri: uri.clone(), name: None, document, state }
                 }
-                Who::Home(user) => {
-                    let (user, level, is_pending) = (*user, *level, *is_pending);
+                Who::Home(_) | Who::Former(_) => {
+                    let user = who.user().expect("both are users");
+                    let former = match who {
+                        Who::Former(former) => Some(former.1.clone()),
+                        Who::Home(_) | Who::Elsewhere(_) => None,
+                    };
+                    let (level, is_pending) = (*level, *is_pending);
                     let account = self.users.get_mut(user).expect("rows of users who go are moved");
                     let address = &account.user.address;
                     let name = Some(account.user.display_name.as_str()).filter(|name| !name.is_empty());
                     let told = account.person.told.as_mut().expect("a person with rows has been told");
+                    let document = match &former {
+                        Some(uri) => told.document_as(level, uri),
+                        None => told.face(level, address, key).body.clone(),
+                    };
                     Told {
-                        uri: uri_of_address(address).into(),
+                        uri: former.unwrap_or_else(|| uri_of_address(address).into()),
                         name: name.map(Box::from),
-                        document: Some(told.face(level, address, key).body.clone()),
+                        document: Some(document),
                         state: if is_pending { MemberState::Pending } else { MemberState::Active },
                     }
                 }
@@ -599,7 +666,7 @@ impl Told {
 }
 
 /// The key of the lists that a user watches, which tells them apart from anybody's presence.
-fn lists_key(owner: &SipAddress) -> String {
+pub(crate) fn lists_key(owner: &SipAddress) -> String {
     Package::Presence.key(&[SERVER_LIST_USER, " ", owner.as_str()].concat())
 }
 

@@ -155,6 +155,16 @@ impl Told {
         one == other || !differ(&view(one), &view(other))
     }
 
+    /// The same in the words of who knows the person by another address; few do.
+    pub(crate) fn document_as(&self, level: Level, uri: &str) -> Bytes {
+        Bytes::from(pidf::render(&View::of(&self.state, &self.card, level), uri))
+    }
+
+    /// The address in the documents is another one.
+    pub(crate) fn forget_faces(&mut self) {
+        self.faces = Default::default();
+    }
+
     /// What a level sees.
     pub(crate) fn face(&mut self, level: Level, address: &SipAddress, key: u64) -> &Face {
         let (state, card) = (&self.state, &self.card);

@@ -64,18 +64,22 @@ impl FrontEnd {
 
     /// How much `watcher` sees of `watched`.
     pub(crate) fn access_of(&self, watched: &Account, watcher: &SipAddress) -> Access {
-        if watched.user.address == *watcher {
+        if watched.user.address == *watcher || watched.user.aliases.contains(watcher) {
             return Access { level: Level::Personal, standing: Standing::Active };
         }
         let relation = match self.is_our_domain(Host::Name(watcher.domain())) {
             true => Relation::SameOrganisation,
             false => Relation::Federated,
         };
-        if relation == Relation::Federated && !watched.user.permissions.federation {
+        if relation == Relation::Federated && !watched.user.may().federation {
             return Access { level: Level::Blocked, standing: Standing::Active };
         }
-        let watcher = rules::Watcher { address: watcher, relation };
         let rules = watched.documents.rules();
+        // What was said of somebody holds whatever the name is now.
+        let known = || self.users.find_address(watcher).and_then(|id| self.users.get(id));
+        let known = if rules.is_empty() { None } else { known() };
+        let aliases = known.map_or(&[][..], |account| account.user.aliases.as_slice());
+        let watcher = rules::Watcher { address: watcher, aliases, relation };
         let decision = rules.level(&watcher, &self.config.presence.levels, self.now.wall.0);
         let standing = if decision.is_pending { Standing::Pending } else { Standing::Active };
         Access { level: decision.level, standing }

@@ -45,7 +45,7 @@ impl FrontEnd {
         if !admits(subscribe.accept.as_deref(), winfo::CONTENT_TYPE) {
             return Err(Refusal::new(406, "Accept does not admit watcher information"));
         }
-        let is_administrator = self.users.get(user).is_some_and(|a| a.user.role == Role::Administrator);
+        let is_administrator = self.users.get(user).is_some_and(|a| a.user.role() == Role::Administrator);
         match recipient {
             Recipient::User(watched, _) if *watched == user || is_administrator => {
                 let account = self.users.get(*watched).expect("the recipient was just found");

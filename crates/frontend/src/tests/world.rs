@@ -419,6 +419,7 @@ pub(super) fn credentials(
         .headers()
         .filter(|h| is_challenge(h.id))
         .map(|h| AuthParams::parse(h.value).unwrap())
+        .filter(|value| value.scheme.eq_ignore_ascii_case("Digest"))
         .collect();
     let algorithms: Vec<_> = values.iter().map(|v| v.get("algorithm").unwrap().into_owned()).collect();
     assert_eq!(algorithms, ["SHA-256", "MD5"], "the stronger is offered first");

@@ -113,6 +113,8 @@ enum Closeness {
 pub struct Watcher<'a> {
     /// Authenticated.
     pub address: &'a SipAddress,
+    /// Its former addresses: what a rule says of one of them it says of the watcher.
+    pub aliases: &'a [SipAddress],
     /// Where it stands to the organisation.
     pub relation: Relation,
 }
@@ -279,15 +281,22 @@ impl Rule {
 
 impl Identity {
     fn closeness(&self, watcher: &Watcher<'_>) -> Option<Closeness> {
-        let holds = |except: &[Except]| !except.iter().any(|except| except.is(watcher.address));
+        let holds =
+            |except: &[Except]| !except.iter().any(|except| watcher.addresses().any(|a| except.is(a)));
         match self {
-            Identity::User(address) => (address == watcher.address).then_some(Closeness::User),
+            Identity::User(address) => watcher.addresses().any(|a| a == address).then_some(Closeness::User),
             Identity::Domain { domain, except } => {
                 let is_of = domain.as_str() == watcher.address.domain() && holds(except);
                 is_of.then_some(Closeness::Domain)
             }
             Identity::Everybody { except } => holds(except).then_some(Closeness::Everybody),
         }
+    }
+}
+
+impl<'a> Watcher<'a> {
+    fn addresses(&self) -> impl Iterator<Item = &'a SipAddress> + use<'a> {
+        std::iter::once(self.address).chain(self.aliases)
     }
 }
 

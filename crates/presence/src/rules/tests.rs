@@ -43,7 +43,8 @@ fn decide(rules: &Rules, watcher: &str, now: u64) -> String {
     let address = address(watcher);
     let relation =
         if address.domain() == "contoso.example" { Relation::SameOrganisation } else { Relation::Federated };
-    let decision = rules.level(&Watcher { address: &address, relation }, &Defaults::default(), now);
+    let decision =
+        rules.level(&Watcher { address: &address, aliases: &[], relation }, &Defaults::default(), now);
     let why = match decision.why {
         Reason::Rule(id) => id,
         Reason::Default(_) => "default",
@@ -316,7 +317,7 @@ proptest! {
                 let closest = [Subject::User(watcher.clone()), domain, of_relation, Subject::Everybody];
                 let expected = closest.iter().find_map(|subject| model.get(subject)).copied();
                 let defaults = Defaults::default();
-                let decision = rules.level(&Watcher { address: &watcher, relation }, &defaults, NOW);
+                let decision = rules.level(&Watcher { address: &watcher, aliases: &[], relation }, &defaults, NOW);
                 prop_assert_eq!(decision.level, expected.unwrap_or(defaults.of(relation)));
                 prop_assert_eq!(matches!(decision.why, Reason::Default(_)), expected.is_none());
             }

@@ -394,6 +394,24 @@ impl Subscriptions {
         }
     }
 
+    /// A resource goes by another key from now on; its subscriptions go on.
+    pub fn rename_resource(&mut self, from: &str, to: &str) {
+        for index in self.by_resource.remove(from).unwrap_or_default() {
+            let (key, place) = join(&mut self.by_resource, to, index);
+            let subscription = self.at(index);
+            (subscription.resource, subscription.resource_place) = (key, place);
+        }
+    }
+
+    /// A watcher goes by another key from now on; its subscriptions go on.
+    pub fn rename_watcher(&mut self, from: &str, to: &str) {
+        for index in self.by_watcher.remove(from).unwrap_or_default() {
+            let (key, place) = join(&mut self.by_watcher, to, index);
+            let subscription = self.at(index);
+            (subscription.watcher, subscription.watcher_place) = (key, place);
+        }
+    }
+
     /// Takes the envelope of a NOTIFY that is due; it is in flight from now on, so its result must be fed. `None` if none is due:
     /// the name is void, or [`Subscriptions::poll_due`] did not give it.
     ///

@@ -426,7 +426,11 @@ fn details(user: &User) -> UserDetails {
     let presence =
         PresenceDetails { address: user.address.clone(), state, manual, devices: Vec::new(), watchers: 0 };
     UserDetails {
+        aliases: Vec::new(),
+        account: None,
+        app_passwords: Vec::new(),
         summary: UserSummary {
+            standing: None,
             address: user.address.clone(),
             display_name: String::new(),
             state: user.state,
