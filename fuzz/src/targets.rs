@@ -2,6 +2,7 @@
 
 mod book;
 mod edge;
+mod entries;
 mod ldap;
 
 use bytes::Bytes;
@@ -38,6 +39,7 @@ pub const ALL: &[Target] = &[
     ("policy", policy),
     ("edge", edge::edge),
     ("ldap", self::ldap::ldap),
+    ("entries", entries::entries),
     ("spnego", spnego),
     ("book", book::book),
     ("number", book::number),
