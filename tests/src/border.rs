@@ -119,7 +119,7 @@ impl BorderBuilder {
         std::fs::write(folder.join("chancery.toml"), text).expect("the folder is ours");
         let listener = TcpListener::bind((a.home, TLS_PORT)).expect("the address is ours");
         let arrivals = accept_all(listener, home.clone());
-        Border { server: Server::serve(self.folder), addresses: a, home, arrivals }
+        Border { server: Server::serve(self.folder, Vec::new()), addresses: a, home, arrivals }
     }
 }
 

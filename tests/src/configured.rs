@@ -1,6 +1,7 @@
 //! A server as an administrator sets one up: `chancery init`, a few keys of its file, `chancery serve`.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,6 +13,8 @@ use crate::{Server, chancery};
 pub struct Configuration {
     folder: TempDir,
     text: String,
+    address: Ipv4Addr,
+    environment: Vec<(String, String)>,
 }
 
 impl Configuration {
@@ -28,7 +31,7 @@ impl Configuration {
         let mut text = std::fs::read_to_string(folder.path().join("chancery.toml")).expect("init wrote it");
         let [first, second] = own_addresses();
         text = text.replace("\"0.0.0.0:", &format!("\"{first}:")).replace("\"[::]:", &format!("\"{second}:"));
-        let configuration = Configuration { folder, text };
+        let configuration = Configuration { folder, text, address: first, environment: Vec::new() };
         configuration.set("addresses", &format!("[\"{first}:5090\"]"))
     }
 
@@ -52,10 +55,45 @@ impl Configuration {
         self
     }
 
+    /// Sets a key of a section. A section that `chancery init` did not write is added.
+    pub fn set_in(mut self, section: &str, key: &str, value: &str) -> Configuration {
+        let head = format!("[{section}]");
+        let mut lines: Vec<String> = self.text.lines().map(str::to_owned).collect();
+        let Some(start) = lines.iter().position(|line| *line == head) else {
+            self.text += &format!("\n{head}\n{key} = {value}\n");
+            return self;
+        };
+        let end = lines[start + 1..].iter().position(|line| line.starts_with('['));
+        let end = end.map_or(lines.len(), |behind| start + 1 + behind);
+        let (plain, comment) = (format!("{key} = "), format!("# {key} = "));
+        let is_key = |line: &String| line.starts_with(&plain) || line.starts_with(&comment);
+        let found = lines[start..end].iter().position(is_key);
+        let at = found.unwrap_or_else(|| panic!("{key} in {head}:\n{}", self.text));
+        lines[start + at] = format!("{key} = {value}");
+        self.text = lines.join("\n") + "\n";
+        self
+    }
+
+    /// The folder, for files that the configuration names.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The first of its addresses.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// A variable of the server's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Configuration {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it.
     pub fn serve(self) -> Server {
         std::fs::write(self.folder.path().join("chancery.toml"), self.text).expect("the file is ours");
-        Server::serve(self.folder)
+        Server::serve(self.folder, self.environment)
     }
 }
 

@@ -107,14 +107,14 @@ impl Server {
     }
 
     /// Starts the server that `chancery.toml` of this folder configures.
-    pub(crate) fn serve(temporary: TempDir) -> Server {
+    pub(crate) fn serve(temporary: TempDir, environment: Vec<(String, String)>) -> Server {
         let folder = temporary.path().to_owned();
         let file = folder.join("chancery.toml").display().to_string();
         let arguments = ["serve", "--log-format", "json", "--config", &file].map(str::to_owned).to_vec();
         let readiness = Readiness::Log;
-        let (child, mut ready, log) = launch(readiness, &arguments, &[]);
+        let (child, mut ready, log) = launch(readiness, &arguments, &environment);
         ready["ca"] = json!(folder.join("ca.pem"));
-        let (temporary, environment) = (Some(temporary), Vec::new());
+        let temporary = Some(temporary);
         Server { child, ready, folder, temporary, readiness, arguments, environment, log }
     }
 
@@ -139,6 +139,11 @@ impl Server {
     /// Where the server speaks HTTPS.
     pub fn https(&self) -> SocketAddr {
         self.listeners().find(|(name, _)| name == "https").expect("a listener of HTTPS").1
+    }
+
+    /// Where the server speaks HTTPS for the sign-in and the address book.
+    pub fn web(&self) -> SocketAddr {
+        self.ready["web"].as_str().and_then(|text| text.parse().ok()).expect("an address of the web")
     }
 
     /// The PEM file of its CA.
@@ -360,6 +365,7 @@ fn ready_by_log(lines: &mpsc::Receiver<String>) -> Option<Value> {
                 let listener = json!({ "transport": said["transport"], "address": said["address"] });
                 ready["listeners"].as_array_mut()?.push(listener);
             }
+            Some("listening") if said["role"] == "web" => ready["web"] = said["address"].clone(),
             Some("listening") => ready["http"] = said["address"].clone(),
             _ => {}
         }

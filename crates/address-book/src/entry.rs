@@ -11,6 +11,7 @@ use directory::{Card, Object, ObjectId, ObjectKind, PhotoDigest, SipAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{Attribute, Audience, BookSettings};
+use crate::vcard;
 
 /// One entry of the book, as in a line of the download: JSON in this order of members, nothing that is empty, UTF-8 without
 /// escapes that are not needed. Two entries are the same exactly when their lines are.
@@ -78,6 +79,11 @@ impl Entry {
             manager: object.manager.filter(|_| sees(Attribute::Manager)).map(EntryId),
             photo: object.photo.as_ref().filter(|_| sees(Attribute::Photo)).map(PhotoName::of),
         })
+    }
+
+    /// The entry as vCard 4 (RFC 6350). Where it has a photo, its address is relative.
+    pub fn vcard(&self) -> String {
+        vcard::card(self, vcard::CardVersion::Four, "")
     }
 
     pub(crate) fn line(&self) -> Line {

@@ -142,6 +142,7 @@ fn look(settings: &Settings, offline: bool, findings: &mut Findings) {
     trusted_servers(settings, findings);
     policy(settings, findings);
     data_dir(&settings.data_dir, findings);
+    crate::directory::check(settings, offline, findings);
     let running = running(&settings.control_socket);
     ports(settings, running.as_ref(), findings);
     if !offline {

@@ -8,6 +8,7 @@ use presence::ManualState;
 
 use crate::ca::arguments::CaCommand;
 use crate::config::LogFormat;
+use crate::directory::ReplicateWord;
 use crate::exit::EXIT_CODES;
 use crate::federation::arguments::FederationCommand;
 
@@ -49,6 +50,11 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// Back up the database and the server's secret, while the server runs.
     Backup(BackupArguments),
+    /// Follow the organisation's directory now, and show how that goes.
+    Replicate(ReplicateArguments),
+    /// Look at the address book.
+    #[command(subcommand)]
+    Addressbook(AddressbookCommand),
     /// Prove a backup, or put it in the place of a stopped server's database.
     Restore(RestoreArguments),
     /// Explain whether one person reaches another, and if not, why and how to mend it.
@@ -256,6 +262,109 @@ pub(crate) struct ReloadArguments {
     /// Only say what would change.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// Follow the organisation's directory now, and show how that goes.
+///
+/// The server does this by itself every few seconds. Where accounts of many people would end at once, it stops and waits: look
+/// at --report, then repair the directory or say --accept.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery replicate --once\n  \
+    chancery replicate --dry-run\n  \
+    chancery replicate --report --json\n  \
+    chancery replicate --accept")]
+#[group(id = "what", required = true, multiple = false)]
+pub(crate) struct ReplicateArguments {
+    /// Ask for changes now, and wait until they are taken over.
+    #[arg(long, group = "what")]
+    pub(crate) once: bool,
+    /// Read and compare everything now.
+    #[arg(long, group = "what")]
+    pub(crate) full: bool,
+    /// Read and compare everything, and only say what would be done.
+    #[arg(long, group = "what")]
+    pub(crate) dry_run: bool,
+    /// Show how the directory is followed, and what of it cannot be used.
+    #[arg(long, group = "what")]
+    pub(crate) report: bool,
+    /// Take over what the directory says, however many accounts that ends, or that it is another domain's.
+    #[arg(long, group = "what")]
+    pub(crate) accept: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+impl ReplicateArguments {
+    pub(crate) fn what(&self) -> ReplicateWord {
+        match self {
+            ReplicateArguments { full: true, .. } => ReplicateWord::Full,
+            ReplicateArguments { dry_run: true, .. } => ReplicateWord::DryRun,
+            ReplicateArguments { report: true, .. } => ReplicateWord::Report,
+            ReplicateArguments { accept: true, .. } => ReplicateWord::Accept,
+            _ => ReplicateWord::Once,
+        }
+    }
+}
+
+/// Look at the address book as the server keeps it, whatever clients may see of it.
+#[derive(Subcommand)]
+#[command(after_long_help = "Examples:\n  \
+    chancery addressbook test-number '(030) 1234-567'\n  \
+    chancery addressbook search müller\n  \
+    chancery addressbook show alice@contoso.example\n  \
+    chancery addressbook export > book.vcf")]
+pub(crate) enum AddressbookCommand {
+    /// Show what a telephone number becomes, and which rule of [numbers] decides.
+    TestNumber(TestNumberArguments),
+    /// Search by names, addresses and numbers.
+    Search(AddressbookSearchArguments),
+    /// Show one entry with everything that is known of it.
+    Show(AddressbookShowArguments),
+    /// Write the whole book as vCards (RFC 6350), or with --json a line of JSON for each entry.
+    Export(AddressbookExportArguments),
+}
+
+/// See [`AddressbookCommand::TestNumber`].
+#[derive(Args)]
+pub(crate) struct TestNumberArguments {
+    /// As the directory has it.
+    pub(crate) number: String,
+    /// The configuration of the server. Default: ./chancery.toml, else /etc/chancery/chancery.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// See [`AddressbookCommand::Search`].
+#[derive(Args)]
+pub(crate) struct AddressbookSearchArguments {
+    /// Beginnings of words, or digits.
+    #[arg(required = true)]
+    pub(crate) words: Vec<String>,
+    /// Most entries to show.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// See [`AddressbookCommand::Show`].
+#[derive(Args)]
+pub(crate) struct AddressbookShowArguments {
+    /// A SIP address, an address of mail or the entry's id.
+    pub(crate) who: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+/// See [`AddressbookCommand::Export`].
+#[derive(Args)]
+pub(crate) struct AddressbookExportArguments {
     #[command(flatten)]
     pub(crate) server: ServerArguments,
 }

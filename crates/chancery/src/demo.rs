@@ -74,6 +74,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
             ),
             ..files.clone()
         }),
+        directory: None,
     };
     let sockets = bound.sockets;
     let page = page::Page {

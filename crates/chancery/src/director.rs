@@ -59,9 +59,9 @@ pub(crate) fn run(settings: &Settings, sockets: Sockets, operator: Operator<Dire
         Driver::new(node, sockets.sip, Box::new(server::NoStore), completions, resolver, networks, options)
     };
     let certificate_end = operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default();
-    let metrics = ProcessMetrics { storage: None, certificate_end, https: None, web: None };
+    let metrics = ProcessMetrics { storage: None, certificate_end, directory: None, https: None, web: None };
     let places = Places { control_socket: settings.control_socket.clone(), database_dir: None };
-    Server { driver, http: sockets.http, facts, places, metrics, runtime }.run(operator)
+    Server { driver, http: sockets.http, facts, places, metrics, directory: None, runtime }.run(operator)
 }
 
 fn adjustable(settings: &Settings) -> Adjustable {

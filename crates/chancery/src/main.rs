@@ -6,6 +6,7 @@
 //! not: it decides nothing about SIP, users or storage.
 
 mod access;
+mod address_book;
 mod app_password;
 mod backup;
 mod ca;
@@ -19,6 +20,7 @@ mod contact;
 mod control;
 mod demo;
 mod director;
+mod directory;
 mod exit;
 mod explain;
 mod federation;
@@ -33,6 +35,7 @@ mod perimeter;
 mod presence;
 mod probe;
 mod reload;
+mod replicate;
 mod secrets;
 mod serve;
 mod server;
@@ -66,6 +69,8 @@ fn main() -> ExitCode {
         Command::Status(arguments) => user::status(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Replicate(arguments) => replicate::run(&arguments),
+        Command::Addressbook(command) => address_book::run(command),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Contact(command) => contact::contact(command),
         Command::Group(command) => contact::group(command),

@@ -17,6 +17,8 @@ pub(crate) struct ProcessMetrics {
     /// Where the role has a database.
     pub(crate) storage: Option<Meter>,
     pub(crate) certificate_end: CertificateEnd,
+    /// Where a directory is followed.
+    pub(crate) directory: Option<Arc<crate::directory::Meter>>,
     /// Where HTTPS is served.
     pub(crate) https: Option<Arc<net::https::Meter>>,
     /// Where the web is served.
@@ -24,6 +26,11 @@ pub(crate) struct ProcessMetrics {
 }
 
 impl ProcessMetrics {
+    /// What somebody should look at, a line for each.
+    pub(crate) fn alarms(&self) -> Vec<String> {
+        self.directory.as_ref().map(|directory| directory.alarms()).unwrap_or_default()
+    }
+
     /// Adds one sample of each.
     pub(crate) fn show(&self, text: &mut Exposition) {
         let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {
@@ -41,6 +48,9 @@ impl ProcessMetrics {
         }
         if let Some(web) = &self.web {
             web.show(text);
+        }
+        if let Some(directory) = &self.directory {
+            directory.show(text);
         }
         let Some(storage) = self.storage.as_ref().map(Meter::read) else { return };
         let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {

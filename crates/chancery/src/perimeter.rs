@@ -69,13 +69,14 @@ pub(crate) fn run(
     };
     let metrics = ProcessMetrics {
         storage: None,
+        directory: None,
         certificate_end: operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default(),
         https: None,
         web: None,
     };
     operator.watched.push(Box::new(policy_file));
     let places = Places { control_socket: settings.control_socket.clone(), database_dir: None };
-    Server { driver, http: sockets.http, facts, places, metrics, runtime }.run(operator)
+    Server { driver, http: sockets.http, facts, places, metrics, directory: None, runtime }.run(operator)
 }
 
 /// The policy that the settings name, as it stands on disk.

@@ -3,6 +3,7 @@
 use crate::cli::ServeArguments;
 use crate::config::{Role, Settings};
 use crate::control::protocol::ServerFacts;
+use crate::directory::Followed;
 use crate::exit::Failure;
 use crate::reload::Reloader;
 use crate::server::{self, Operator, Sockets};
@@ -82,6 +83,7 @@ fn plan(settings: &Settings) -> Plan {
         control_socket: settings.control_socket.clone(),
         tls: settings.tls.clone(),
         web: Some((web::Settings::of(settings), web::Wishes::of(settings))),
+        directory: Followed::of(settings),
     }
 }
 

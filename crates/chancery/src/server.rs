@@ -27,6 +27,7 @@ use crate::backup::Desk;
 use crate::config::{DnsSettings, ListenerSettings, ProcessLimits, Settings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Backend, Clerk, ControlServer};
+use crate::directory::Link;
 use crate::metrics::ProcessMetrics;
 use crate::reload::{self, Mode, ReloadError, Reloaded, Reloader};
 use crate::tls::{self, Certificates};
@@ -69,6 +70,8 @@ pub(crate) struct Server<R: Operated> {
     pub(crate) places: Places,
     /// What `/metrics` shows beside node and driver.
     pub(crate) metrics: ProcessMetrics,
+    /// The way to the thread that follows the directory.
+    pub(crate) directory: Option<Link>,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
 
@@ -207,12 +210,12 @@ impl BindError {
 impl<R: Operated> Server<R> {
     /// Runs until a signal ends it.
     pub(crate) fn run(self, operator: Operator<R>) -> anyhow::Result<()> {
-        let Server { driver, http, facts, places, metrics, runtime } = self;
+        let Server { driver, http, facts, places, metrics, directory, runtime } = self;
         let handle = driver.handle();
         let metrics = Arc::new(metrics);
         let (failed, failure) = std::sync::mpsc::channel();
         let operations = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
-            let ended = operate(&handle, http, &metrics, facts, places, operator);
+            let ended = operate(&handle, http, &metrics, facts, places, directory, operator);
             // However the operator's side ended, the server does not go on without it.
             if let Err(error) = &ended {
                 tracing::error!(event = "operator-failed", "{error:#}");
@@ -236,6 +239,7 @@ fn operate<R: Operated>(
     metrics: &Arc<ProcessMetrics>,
     facts: ServerFacts,
     places: Places,
+    directory: Option<Link>,
     operator: Operator<R>,
 ) -> anyhow::Result<()> {
     let runtime = net::runtime().context("no runtime can be made")?;
@@ -245,9 +249,12 @@ fn operate<R: Operated>(
         let signals = Signals::new()?;
         for listener in http {
             let listener = tokio::net::TcpListener::from_std(listener).context("the metrics' listener")?;
-            let metrics = Arc::clone(metrics);
-            let more = move |text: &mut net::Exposition| metrics.show(text);
-            tokio::task::spawn_local(net::http::serve_with(listener, handle.clone(), more));
+            let (metrics, alarms) = (Arc::clone(metrics), Arc::clone(metrics));
+            let extras = net::http::Extras {
+                samples: move |text: &mut net::Exposition| metrics.show(text),
+                notes: move || alarms.alarms(),
+            };
+            tokio::task::spawn_local(net::http::serve_with(listener, handle.clone(), extras));
         }
         let facts = Rc::new(facts);
         let for_control = Rc::clone(&facts);
@@ -255,7 +262,7 @@ fn operate<R: Operated>(
         tokio::task::spawn_local({
             let clerk = R::clerk(handle.clone(), for_control);
             let backups = places.database_dir.map(Desk::new);
-            let backend = Rc::new(Backend { clerk, reload, backups });
+            let backend = Rc::new(Backend { clerk, reload, backups, directory });
             async move { control.run(backend).await }
         });
         attend(handle, &facts, signals, reloads, operator).await

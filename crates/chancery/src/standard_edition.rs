@@ -20,6 +20,7 @@ use storage::Sqlite;
 use crate::config::{DnsSettings, ProcessLimits, Settings, TlsSettings};
 use crate::control::protocol::ServerFacts;
 use crate::control::server::{Caller, Clerk, HomeClerk};
+use crate::directory::{DirectoryThread, Followed, Passwords};
 use crate::https::HttpsThread;
 use crate::locate::DATABASE;
 use crate::metrics::ProcessMetrics;
@@ -53,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<TlsSettings>,
     /// Where there is a listener for the web.
     pub(crate) web: Option<(web::Settings, web::Wishes)>,
+    /// The organisation's directory, where accounts follow one.
+    pub(crate) directory: Option<Followed>,
 }
 
 /// Opens storage, puts everything together, and runs until a signal ends it. Sockets are open already, so connections
@@ -103,6 +106,7 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, mut operator: Operator<FrontEnd>
         }
         _ => None,
     };
+    let passwords = plan.directory.clone().map(|followed| Arc::new(Passwords::new(followed)));
     let mut web_meter = None;
     let web = match (&operator.certificates.inside, plan.web) {
         (Some(certificate), Some((settings, wishes))) if !sockets.web.is_empty() => {
@@ -110,8 +114,8 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, mut operator: Operator<FrontEnd>
             let office = Arc::new(web::Office::new(web::Parts {
                 settings,
                 wishes,
-                accounts: web::Accounts::of(handle),
-                organisation: None,
+                accounts: web::Accounts::of(handle.clone()),
+                organisation: passwords.clone().map(|passwords| passwords as _),
                 data_dir: plan.data_dir.clone(),
                 seed: secrets::random()?,
                 meter,
@@ -121,16 +125,34 @@ pub(crate) fn run(plan: Plan, sockets: Sockets, mut operator: Operator<FrontEnd>
         }
         _ => None,
     };
+    let (follower, link) = match (plan.directory, passwords) {
+        (Some(followed), Some(passwords)) => {
+            let (follower, link, following) = DirectoryThread::start(handle, followed, passwords)?;
+            operator.watched.push(Box::new(following));
+            (Some(follower), Some(link))
+        }
+        _ => (None, None),
+    };
     let certificate_end = operator.certificates.inside.as_ref().map(Certificate::end).unwrap_or_default();
     let server = Server {
         driver,
         http: sockets.http,
         facts,
         places: Places { control_socket: plan.control_socket, database_dir: Some(plan.data_dir) },
-        metrics: ProcessMetrics { storage: Some(meter), certificate_end, https: https_meter, web: web_meter },
+        metrics: ProcessMetrics {
+            storage: Some(meter),
+            certificate_end,
+            directory: link.as_ref().map(|link| Arc::clone(&link.meter)),
+            https: https_meter,
+            web: web_meter,
+        },
+        directory: link,
         runtime,
     };
     let ended = server.run(operator);
+    if let Some(follower) = follower {
+        follower.stop();
+    }
     if let Some(https) = https {
         https.stop();
     }

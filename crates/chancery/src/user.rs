@@ -20,6 +20,7 @@ use crate::control::protocol::{
     PermissionsLine, RefusalKind, RoleWord, ServerFacts, StateWord, StatusLine, USERS_PER_PAGE_MAX,
     UserDetailsLine, UserLine, parse_address,
 };
+use crate::directory::FollowedLine;
 use crate::exit::{Exit, Failure};
 use crate::presence::{presence_text, time_text};
 use crate::{app_password, locate, secrets};
@@ -290,7 +291,9 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Storage => {
                     (Exit::Failed, "the server's log says more; look at the disk's free space")
                 }
-                RefusalKind::Backup => (Exit::Failed, "the server's log says more"),
+                RefusalKind::Backup | RefusalKind::Replication => {
+                    (Exit::Failed, "the server's log says more")
+                }
                 RefusalKind::Starting => (Exit::NoServer, "try again in a moment"),
                 RefusalKind::BadRequest => (Exit::Failed, "correct what the message names"),
                 RefusalKind::Version => (Exit::NoServer, "use the program that the server was started with"),
@@ -437,7 +440,23 @@ fn status_text(status: &StatusLine) -> String {
         status.transactions,
         if status.storage_healthy { "healthy" } else { "FAILING (see the log)" }
     );
-    text + &listeners_text(server)
+    text + &listeners_text(server) + &status.directory.as_ref().map_or(String::new(), followed_text)
+}
+
+fn followed_text(directory: &FollowedLine) -> String {
+    let server = match directory.server.as_str() {
+        "" => "not connected yet".to_owned(),
+        server => format!("{} at {server}", directory.dns_domain),
+    };
+    let in_step = directory.in_step_unix_ms.map_or_else(|| "never".to_owned(), time_text);
+    let mut text = format!(
+        "directory:     {server}\n  in step:     {in_step}\n  accounts:    {} active, {} inactive\n  findings:    {}\n",
+        directory.accounts_active, directory.accounts_inactive, directory.findings
+    );
+    for alarm in &directory.alarms {
+        text += &format!("  ALARM:       {alarm}\n");
+    }
+    text
 }
 
 fn listeners_text(server: &ServerFacts) -> String {

@@ -242,7 +242,7 @@ async fn connect(config: &SourceConfig) -> Result<Session, Error> {
     }
 }
 
-async fn introduce(config: &SourceConfig, connection: &mut Connection) -> Result<Known, Error> {
+pub(crate) async fn introduce(config: &SourceConfig, connection: &mut Connection) -> Result<Known, Error> {
     config.locator.sign_in(&config.account, connection).await?;
     facts::known(connection, config.kind, config.base.as_deref()).await
 }

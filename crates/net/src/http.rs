@@ -39,18 +39,26 @@ pub fn default_address(port: u16) -> SocketAddr {
 
 /// Serves until it is dropped. Runs within a [`tokio::task::LocalSet`], on the driver's thread or another.
 pub async fn serve<N: Node + 'static>(listener: TcpListener, handle: Handle<N>) -> io::Result<Infallible> {
-    serve_with(listener, handle, |_| {}).await
+    serve_with(listener, handle, Extras { samples: |_: &mut Exposition| {}, notes: Vec::new }).await
 }
 
-/// Like [`serve`], with further samples (of the process, of storage) in each answer to `/metrics`. Their names are not
-/// those of the node or of the driver.
+/// What the process adds to the answers.
+pub struct Extras<S, H> {
+    /// Further samples (of the process, of storage) for `/metrics`. Their names are not those of the node or of the driver.
+    pub samples: S,
+    /// What somebody should look at although the server does its work, for `/health`: a line each.
+    pub notes: H,
+}
+
+/// Like [`serve`], with more in each answer.
 pub async fn serve_with<N: Node + 'static>(
     listener: TcpListener,
     handle: Handle<N>,
-    more: impl Fn(&mut Exposition) + 'static,
+    extras: Extras<impl Fn(&mut Exposition) + 'static, impl Fn() -> Vec<String> + 'static>,
 ) -> io::Result<Infallible> {
     let handle = Rc::new(handle);
-    let more: Rc<dyn Fn(&mut Exposition)> = Rc::new(more);
+    let more: Rc<AnyExtras> =
+        Rc::new(Extras { samples: Box::new(extras.samples), notes: Box::new(extras.notes) });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
@@ -79,9 +87,11 @@ pub async fn serve_with<N: Node + 'static>(
     }
 }
 
+type AnyExtras = Extras<Box<dyn Fn(&mut Exposition)>, Box<dyn Fn() -> Vec<String>>>;
+
 async fn answer<N: Node>(
     handle: Rc<Handle<N>>,
-    more: Rc<dyn Fn(&mut Exposition)>,
+    more: Rc<AnyExtras>,
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -97,10 +107,13 @@ async fn answer<N: Node>(
     Ok(match metrics {
         Ok(Ok(text)) if path == "/metrics" => {
             let mut others = Exposition::default();
-            more(&mut others);
+            (more.samples)(&mut others);
             plain(StatusCode::OK, text + &others.finish())
         }
-        Ok(Ok(_)) => plain(StatusCode::OK, "ok\n".into()),
+        Ok(Ok(_)) => {
+            let notes = (more.notes)().into_iter().map(|note| format!("alarm: {note}\n"));
+            plain(StatusCode::OK, ["ok\n".to_owned()].into_iter().chain(notes).collect())
+        }
         Ok(Err(error)) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
         Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the server does not answer\n".into()),
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use directory::DomainName;
 use directory::numbers::NumberRules;
-use directory_source::{Dn, ServerKind};
+use directory_source::{Dn, Selection, ServerKind};
 use federation::ServerRole;
 
 use crate::mapping::Mapping;
@@ -79,5 +79,10 @@ impl Settings {
             removal_users: 20,
             keep_deleted: Duration::from_hours(30 * 24),
         }
+    }
+
+    /// What of the directory is read.
+    pub fn selection(&self) -> Selection {
+        self.mapping.selection(self.kind, !self.groups.servers.is_empty())
     }
 }

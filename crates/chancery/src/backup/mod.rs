@@ -41,9 +41,11 @@ pub(crate) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let taken = match Client::connect(&socket) {
         Ok(mut client) => {
             let call = CallLine::Backup { to: to.as_ref().map(|to| to.display().to_string()) };
-            let answer = client.ask_long(call, |done, total| {
-                bar.set_length(total);
-                bar.set_position(done);
+            let answer = client.ask_long(call, |line| {
+                if let AnswerLine::Progress { done, total } = *line {
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
             })?;
             match answer {
                 AnswerLine::Backup(taken) => *taken,

@@ -1,13 +1,17 @@
 //! The organisation's directory, the sign-in and the address book in the configuration: types, and how they are read.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use directory::DomainName;
+use address_book::{Attribute, BookSettings, Visibility};
 use directory::numbers::{NumberRules, NumberSettings, RuleSettings, SettingsError};
+use directory::{DomainName, ObjectKind};
+use directory_source::Dn;
 use federation::ServerRole;
+use serde::de::IntoDeserializer;
 
 use super::Role;
 use super::directory_keys::ATTRIBUTES;
@@ -26,15 +30,15 @@ pub(crate) struct DirectorySettings {
     pub(crate) kind: DirectoryKind,
     pub(crate) places: DirectoryPlaces,
     pub(crate) security: DirectorySecurity,
-    pub(crate) authority_file: Option<PathBuf>,
+    pub(crate) authority_file: PathBuf,
     pub(crate) account: DirectoryAccount,
-    pub(crate) base: Option<String>,
-    pub(crate) rooms: Vec<String>,
-    pub(crate) equipment: Vec<String>,
+    pub(crate) base: Option<Dn>,
+    pub(crate) rooms: Vec<Dn>,
+    pub(crate) equipment: Vec<Dn>,
     pub(crate) poll: Duration,
     pub(crate) full_read: Duration,
-    pub(crate) removal_percent: u32,
-    pub(crate) removal_users: u32,
+    pub(crate) removal_percent: u8,
+    pub(crate) removal_users: usize,
     pub(crate) keep_deleted: Duration,
     pub(crate) mail_as_sip: bool,
     pub(crate) keep_old_addresses: bool,
@@ -98,22 +102,12 @@ pub(crate) enum DirectoryProof {
 /// See `[directory.groups]`; distinguished names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DirectoryGroups {
-    pub(crate) enabled: Option<String>,
-    pub(crate) federation: Option<String>,
-    pub(crate) remote_access: Option<String>,
-    pub(crate) calls: Option<String>,
-    pub(crate) administrators: Option<String>,
-    pub(crate) servers: Vec<(ServerRole, String)>,
-}
-
-/// See `[address_book]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AddressBookSettings {
-    pub(crate) keep: Duration,
-    /// Keys of `[directory.attributes]`.
-    pub(crate) only_administrators: Vec<&'static str>,
-    /// Keys of `[directory.attributes]`.
-    pub(crate) nobody: Vec<&'static str>,
+    pub(crate) enabled: Option<Dn>,
+    pub(crate) federation: Option<Dn>,
+    pub(crate) remote_access: Option<Dn>,
+    pub(crate) calls: Option<Dn>,
+    pub(crate) administrators: Option<Dn>,
+    pub(crate) servers: Vec<(ServerRole, Dn)>,
 }
 
 /// See `[sign_in]`.
@@ -159,14 +153,14 @@ pub(super) fn directory(root: &Table<'_>, folder: &Path, role: Role) -> Option<D
     let keytab_file = table.path("keytab_file", folder);
     let security = table.choice("security", &security).unwrap_or(DirectorySecurity::Ldaps);
     let authority_file = table.path("authority_file", folder);
-    let base = text(&table, "base").map(|(text, _)| text);
-    let names = |key| table.strings(key).into_iter().map(|(name, _)| name).collect();
+    let base = text(&table, "base").and_then(|value| name(&table, "base", value));
+    let names = |key| table.strings(key).into_iter().filter_map(|value| name(&table, key, value)).collect();
     let (rooms, equipment) = (names("rooms"), names("equipment"));
     let poll = table.seconds("poll_seconds", 1..=3600, Duration::from_secs(2));
     let full_read = Duration::from_secs(3600 * table.integer("full_read_hours", 1..=720, 24));
-    let small = |key, range, default| u32::try_from(table.integer(key, range, default)).unwrap_or(u32::MAX);
-    let removal_percent = small("removal_percent", 0..=100, 10);
-    let removal_users = small("removal_users", 0..=1_000_000, 20);
+    let removal_percent = u8::try_from(table.integer("removal_percent", 0..=100, 10)).unwrap_or(u8::MAX);
+    let removal_users =
+        usize::try_from(table.integer("removal_users", 0..=1_000_000, 20)).unwrap_or(usize::MAX);
     let keep_deleted = days(&table, "keep_deleted_days", 0..=3650, 30);
     let mail_as_sip = table.choice("mail_as_sip", &[("yes", true), ("no", false)]).unwrap_or(false);
     let keep_old_addresses = table.yes_or_no("keep_old_addresses");
@@ -191,6 +185,15 @@ pub(super) fn directory(root: &Table<'_>, folder: &Path, role: Role) -> Option<D
         let mend = "account = \"svc-chancery@corp.contoso.example\", with password_file or keytab_file";
         table.problem(table.at(), "account", "nobody is named who reads the directory", Some(mend))
     });
+    let authority_file = authority_file.or_else(|| {
+        let mend = "authority_file = \"directory-ca.pem\": the CA that issued the servers' certificates";
+        table.problem(
+            table.at(),
+            "authority_file",
+            "nothing says whose certificates are believed",
+            Some(mend),
+        )
+    });
     let proof = match (password_file, keytab_file) {
         (Some(file), None) => Some(DirectoryProof::PasswordFile(file)),
         (None, Some(file)) => Some(DirectoryProof::KeytabFile(file)),
@@ -208,7 +211,7 @@ pub(super) fn directory(root: &Table<'_>, folder: &Path, role: Role) -> Option<D
         kind,
         places: places?,
         security,
-        authority_file,
+        authority_file: authority_file?,
         account: DirectoryAccount { name: account?, proof: proof? },
         base,
         rooms,
@@ -267,22 +270,54 @@ fn rules(table: &Table<'_>) -> Vec<RuleSettings> {
     table.inline_tables("rules").iter().filter_map(rule).collect()
 }
 
-pub(super) fn address_book(table: &Table<'_>) -> AddressBookSettings {
-    let all: Vec<&'static str> = ATTRIBUTES.keys.iter().map(|key| key.name).collect();
-    let attributes = |key: &str| {
-        let known = |(name, at): (String, Range<usize>)| {
-            all.iter().copied().find(|known| *known == name).or_else(|| {
-                let mend = table.nearest_of(&name, &all);
-                table.problem(at, key, format!("{name:?} is no key of [directory.attributes]"), Some(&mend))
-            })
-        };
-        table.strings(key).into_iter().filter_map(known).collect()
-    };
-    AddressBookSettings {
-        keep: days(table, "keep_days", 1..=365, 30),
-        only_administrators: attributes("only_administrators"),
-        nobody: attributes("nobody"),
+pub(super) fn address_book(table: &Table<'_>, web: &WebSettings) -> BookSettings {
+    let default = BookSettings::default();
+    let kinds: Vec<ObjectKind> = table
+        .strings("kinds")
+        .into_iter()
+        .filter_map(|(word, at)| {
+            let mend = "there are person, contact, group, room, equipment and server";
+            word_of(&word)
+                .or_else(|| table.problem(at, "kinds", format!("{word:?} is no kind of entry"), Some(mend)))
+        })
+        .collect();
+    let mut visible = BTreeMap::new();
+    let lists = [
+        ("everyone", Visibility::Everyone),
+        ("administrators", Visibility::Administrators),
+        ("nobody", Visibility::Nobody),
+    ];
+    for (key, visibility) in lists {
+        for (word, at) in table.strings(key) {
+            let Some(attribute) = word_of::<Attribute>(&word) else {
+                let known: Vec<&str> =
+                    ATTRIBUTES.keys.iter().map(|key| key.name).chain(["address"]).collect();
+                let mend = table.nearest_of(&word, &known);
+                let reason = format!("{word:?} is nothing that the address book shows");
+                table.problem::<()>(at, key, reason, Some(&mend));
+                continue;
+            };
+            if visible.insert(attribute, visibility).is_some() {
+                table.problem::<()>(at, key, format!("{word} stands here twice"), Some("name it once"));
+            }
+        }
     }
+    let members_max = table.integer("members_max", 0..=1_000_000, default.members_max as u64);
+    BookSettings {
+        keep_days: u16::try_from(table.integer("keep_days", 1..=365, default.keep_days.into()))
+            .unwrap_or(u16::MAX),
+        kinds: if table.has("kinds") { kinds } else { default.kinds },
+        visible,
+        members_max: usize::try_from(members_max).unwrap_or(usize::MAX),
+        public_url: (!web.url.is_empty()).then(|| web.url.clone()),
+        carddav: table.yes_or_no("carddav"),
+    }
+}
+
+/// What a word of the configuration names, as its type spells it.
+fn word_of<'de, T: serde::Deserialize<'de>>(word: &'de str) -> Option<T> {
+    let word: serde::de::value::StrDeserializer<'de, serde::de::value::Error> = word.into_deserializer();
+    T::deserialize(word).ok()
 }
 
 pub(super) fn sign_in(table: &Table<'_>, folder: &Path) -> SignInSettings {
@@ -382,7 +417,7 @@ fn attributes(table: &Table<'_>) -> Vec<(&'static str, Vec<String>)> {
 }
 
 fn groups(table: &Table<'_>) -> DirectoryGroups {
-    let group = |key| text(table, key).map(|(name, _)| name);
+    let group = |key| text(table, key).and_then(|value| name(table, key, value));
     let servers = [
         ("access_edges", ServerRole::AccessEdge),
         ("directors", ServerRole::Director),
@@ -396,6 +431,14 @@ fn groups(table: &Table<'_>) -> DirectoryGroups {
         administrators: group("administrators"),
         servers: servers.into_iter().filter_map(|(key, role)| Some((role, group(key)?))).collect(),
     }
+}
+
+/// A distinguished name (RFC 4514).
+fn name(table: &Table<'_>, key: &str, (text, at): (String, Range<usize>)) -> Option<Dn> {
+    Dn::parse(&text).ok().filter(|name| !name.as_str().is_empty()).or_else(|| {
+        let mend = "write it whole, such as \"CN=Chancery,OU=Groups,DC=corp,DC=contoso,DC=example\"";
+        table.problem(at, key, format!("{text:?} is no distinguished name"), Some(mend))
+    })
 }
 
 /// A string that says something.

@@ -33,7 +33,7 @@ pub(super) const DIRECTORY: Section = Section {
         Key {
             name: "authority_file",
             default: "\"\"",
-            doc: "PEM: the CAs that the servers' certificates must lead to. Default: those that the system trusts.",
+            doc: "PEM: the CAs that the servers' certificates must lead to. Must be given.",
         },
         Key {
             name: "account",
@@ -217,11 +217,28 @@ pub(super) const ADDRESS_BOOK: Section = Section {
             doc: "How far back a client may be that asks for changes only, 1 to 365.",
         },
         Key {
-            name: "only_administrators",
-            default: "[]",
-            doc: "Attributes of [directory.attributes] that only administrators see, such as [\"home_phone\", \"notes\"].",
+            name: "kinds",
+            default: "[\"person\", \"contact\", \"group\", \"room\", \"equipment\"]",
+            doc: "Which entries are listed; \"server\" is one more.",
         },
-        Key { name: "nobody", default: "[]", doc: "Attributes that nobody sees." },
+        Key {
+            name: "everyone",
+            default: "[]",
+            doc: "What everybody sees, by the keys of [directory.attributes], where it is otherwise by default: \"home_phone\", \"notes\"\n\
+                  and \"host\" are for administrators, everything else is for everyone.",
+        },
+        Key { name: "administrators", default: "[]", doc: "What only administrators see." },
+        Key {
+            name: "nobody",
+            default: "[]",
+            doc: "What nobody sees, such as [\"photo\", \"mobile_phone\"].",
+        },
+        Key {
+            name: "members_max",
+            default: "5000",
+            doc: "The largest group whose members are told; those of larger ones are counted.",
+        },
+        Key { name: "carddav", default: "\"yes\"", doc: "Whether CardDAV is offered." },
     ],
 };
 

@@ -15,6 +15,7 @@ mod template;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ::address_book::BookSettings;
 use ::directory::numbers::NumberSettings;
 use ::directory::{DomainName, Permissions};
 use federation::{HostPort, TrustedServer};
@@ -23,7 +24,10 @@ use frontend::{
 };
 use node::{Side, Transport};
 
-pub(crate) use directory::{AddressBookSettings, DirectorySettings, SignInSettings, WebSettings};
+pub(crate) use directory::{
+    DirectoryKind, DirectoryPlaces, DirectoryProof, DirectorySecurity, DirectoryServer, DirectorySettings,
+    SignInSettings, WebSettings,
+};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use template::{Filling, template};
 
@@ -70,7 +74,7 @@ pub(crate) struct Settings {
     pub(crate) directory: Option<Box<DirectorySettings>>,
     /// Checked.
     pub(crate) numbers: NumberSettings,
-    pub(crate) address_book: AddressBookSettings,
+    pub(crate) address_book: BookSettings,
     pub(crate) registration: RegistrationLimits,
     pub(crate) authentication: AuthenticationPolicy,
     pub(crate) messaging: MessagingLimits,
@@ -340,6 +344,12 @@ impl Settings {
 fn same_route(old: &Settings, new: &Settings) -> bool {
     let of = |s: &Settings| (s.federation.route.clone(), s.federation.new_users);
     of(old) == of(new)
+}
+
+/// The keys of `[directory.attributes]`, for the test that holds them against who reads them.
+#[cfg(test)]
+pub(crate) fn directory_attribute_keys() -> impl Iterator<Item = &'static str> {
+    directory_keys::ATTRIBUTES.keys.iter().map(|key| key.name)
 }
 
 #[cfg(test)]

@@ -361,7 +361,7 @@ fn a_dns_server_listens_where_they_all_do_unless_said() {
 fn a_directory_says_where_it_is_and_who_reads_it() {
     let of = |keys: &str| parse(&format!("{MINIMAL}[directory]\n{keys}")).unwrap().directory;
     assert_eq!(of("servers = [\"dc1.corp.example\"]\n"), None, "a kind makes it");
-    let directory = of("kind = \"active-directory\"\ndomain = \"Corp.example\"\naccount = \"svc@corp.example\"\n\
+    let directory = of("kind = \"active-directory\"\ndomain = \"Corp.example\"\naccount = \"svc@corp.example\"\nauthority_file = \"ca.pem\"\n\
                         password_file = \"svc.password\"\n[directory.attributes]\nwork_phone = [\"telephoneNumber\", \"ipPhone\"]\n\
                         pager = \"-\"\ntitle = \"personalTitle\"\n[directory.groups]\ndirectors = \"CN=Directors,DC=corp,DC=example\"\n")
     .expect("there is one");
@@ -383,7 +383,7 @@ fn a_directory_says_where_it_is_and_who_reads_it() {
         ]
     );
     assert_eq!(directory.groups.servers.len(), 1);
-    let servers = of("kind = \"ldap\"\nservers = [\"LDAP.example\", \"[::1]:6360\", \"127.0.0.1\"]\naccount = \"cn=reader\"\n\
+    let servers = of("kind = \"ldap\"\nauthority_file = \"ca.pem\"\nservers = [\"LDAP.example\", \"[::1]:6360\", \"127.0.0.1\"]\naccount = \"cn=reader\"\n\
                       keytab_file = \"reader.keytab\"\n")
     .expect("there is one");
     let server = |host: &str, port| DirectoryServer { host: host.to_owned(), port };
@@ -397,6 +397,8 @@ fn a_directory_says_where_it_is_and_who_reads_it() {
         expect![[r#"
             chancery.toml:9: directory.account: nobody is named who reads the directory
               help: account = "svc-chancery@corp.contoso.example", with password_file or keytab_file
+            chancery.toml:9: directory.authority_file: nothing says whose certificates are believed
+              help: authority_file = "directory-ca.pem": the CA that issued the servers' certificates
             chancery.toml:11: directory.servers: "a b" is no server
               help: write a host, such as "dc1.corp.contoso.example", with its port behind a colon if need be
             chancery.toml:12: directory.keytab_file: the account has a password_file already
@@ -413,7 +415,8 @@ fn a_directory_says_where_it_is_and_who_reads_it() {
 #[test]
 fn another_directory_is_taken_over_where_there_is_one() {
     let of = |keys: &str| parse(&format!("{MINIMAL}{keys}")).unwrap();
-    let section = "[directory]\nkind = \"ldap\"\naccount = \"a\"\npassword_file = \"p\"\n";
+    let section =
+        "[directory]\nkind = \"ldap\"\nauthority_file = \"ca.pem\"\naccount = \"a\"\npassword_file = \"p\"\n";
     let (none, one) = (of(""), of(&format!("{section}domain = \"a.example\"\n")));
     let other = of(&format!("{section}domain = \"b.example\"\n"));
     assert_eq!(none.restart_needed_for(&one), ["[directory]"]);
@@ -442,7 +445,7 @@ fn rules_of_numbers_and_levels_of_sight_are_proved() {
               help: a rule has match, to and name
             chancery.toml:11: numbers.rules: a rule needs match and to
               help: write { match = "...", to = "+49..." }
-            chancery.toml:13: address_book.nobody: "home_fone" is no key of [directory.attributes]
+            chancery.toml:13: address_book.nobody: "home_fone" is nothing that the address book shows
               help: did you mean "home_phone"?
             chancery.toml:15: web.url: "http://a.example" is no address of a web site
               help: write https:// and the host, such as "https://sip.contoso.example""#]],

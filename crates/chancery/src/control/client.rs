@@ -36,15 +36,15 @@ impl Client {
         self.exchange(call).map_err(|error| self.gave_none(error))
     }
 
-    /// Asks for something long, and hears how far it is: octets done, and octets in all.
+    /// Asks for something long, and hears how far it is.
     pub(crate) fn ask_long(
         &mut self,
         call: CallLine,
-        mut progress: impl FnMut(u64, u64),
+        mut progress: impl FnMut(&AnswerLine),
     ) -> Result<AnswerLine, Failure> {
         let mut answer = self.ask(call)?;
-        while let AnswerLine::Progress { done, total } = answer {
-            progress(done, total);
+        while matches!(answer, AnswerLine::Progress { .. } | AnswerLine::Replicating { .. }) {
+            progress(&answer);
             answer = self.next_answer().map_err(|error| self.gave_none(error))?;
         }
         Ok(answer)

@@ -10,6 +10,7 @@ use frontend::admin::{
     Answer, Call, ContactEdit, Device, Explanation, Refusal, Step, UserDetails, UserSummary, Verdict, Whom,
 };
 use frontend::trace::{Bodies, TraceId, TraceRequest};
+use records::{ObjectRow, Revision};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{AppPasswordLine, DirectoryLine, IssuedLine};
@@ -17,6 +18,7 @@ use super::calls::{CallEntryLine, CallSettingLine, CallSettingsLine, parse_place
 use super::people::{AccessLine, GroupLine, parse_level, parse_subject};
 use super::presence::{ChoiceLine, NoteLine, PresenceLine};
 use crate::backup::Taken;
+use crate::directory::{FollowedLine, ReplicateWord, ReplicationLine};
 use crate::reload::Reloaded;
 use crate::trace::lines::{TraceFollows, TracePageLine};
 
@@ -24,8 +26,12 @@ use crate::trace::lines::{TraceFollows, TracePageLine};
 pub(crate) const VERSION: u32 = 1;
 /// Longest request, in octets, its line end included: an address, a name and a password fit twenty times.
 pub(crate) const REQUEST_OCTETS_MAX: usize = 16 * 1024;
-/// Longest answer, in octets: [`USERS_PER_PAGE_MAX`] accounts with the longest addresses and names fit.
-pub(crate) const ANSWER_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Longest answer, in octets: a page of objects fits in which one is a group of a hundred thousand members.
+pub(crate) const ANSWER_OCTETS_MAX: usize = 16 * 1024 * 1024;
+/// A page of objects ends behind the one that makes it longer than this, in octets.
+const OBJECTS_OCTETS: usize = 4 * 1024 * 1024;
+/// Most objects in one answer.
+pub(crate) const OBJECTS_PER_PAGE_MAX: u32 = 1000;
 /// Most accounts in one answer. A client asks for the next page behind the last address.
 pub(crate) const USERS_PER_PAGE_MAX: usize = 1000;
 /// Longest name and password, in octets.
@@ -136,6 +142,14 @@ pub(crate) enum CallLine {
     Backup {
         to: Option<String>,
     },
+    Replicate {
+        what: ReplicateWord,
+    },
+    /// What objects of the address book were and are, from their history.
+    Objects {
+        after: u64,
+        limit: u32,
+    },
     ContactList {
         address: String,
     },
@@ -228,6 +242,18 @@ pub(crate) enum AnswerLine {
         total: u64,
     },
     Backup(Box<Taken>),
+    /// Of a replication. More lines follow.
+    Replicating {
+        stage: replicator::Stage,
+        done: usize,
+        total: Option<usize>,
+    },
+    Replication(Box<ReplicationLine>),
+    /// `more`: the page is full, and there may be rows behind it.
+    Objects {
+        rows: Vec<ObjectLine>,
+        more: bool,
+    },
     TraceStarted {
         trace: u64,
         follows: TraceFollows,
@@ -257,6 +283,8 @@ pub(crate) enum RefusalKind {
     /// Calls cannot go that way.
     CallSetting,
     Storage,
+    /// The directory is not followed, or it could not be done; the message says why.
+    Replication,
     /// No backup was made; the message says how to mend it.
     Backup,
     Starting,
@@ -372,7 +400,20 @@ pub(crate) struct StatusLine {
     pub(crate) transactions: usize,
     pub(crate) storage_healthy: bool,
     pub(crate) uptime_seconds: u64,
+    /// Missing where all accounts are local ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<FollowedLine>,
     pub(crate) server: ServerFacts,
+}
+
+/// What an object became with one change.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObjectLine {
+    pub(crate) revision: u64,
+    pub(crate) id: directory::ObjectId,
+    /// Missing: it is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) object: Option<Box<directory::Object>>,
 }
 
 /// How a director does.
@@ -527,6 +568,10 @@ impl CallLine {
             },
             CallLine::Status => Call::Status,
             CallLine::Backup { .. } => return Err("the node makes no backup".to_owned()),
+            CallLine::Replicate { .. } => return Err("the node does not replicate by itself".to_owned()),
+            CallLine::Objects { after, limit } => {
+                Call::Objects { after: Revision(after), limit: limit.clamp(1, OBJECTS_PER_PAGE_MAX) }
+            }
             CallLine::Explain { from, to } => {
                 Call::Explain { from: parse_address(&from)?, to: parse_address(&to)? }
             }
@@ -617,8 +662,10 @@ impl AnswerLine {
                 transactions: status.transactions,
                 storage_healthy: status.storage_healthy,
                 uptime_seconds: status.uptime_seconds,
+                directory: None,
                 server: server.clone(),
             })),
+            Answer::Objects(rows) => objects(rows, limit),
             Answer::Contacts(groups) => {
                 AnswerLine::Contacts { groups: groups.into_iter().map(GroupLine::from).collect() }
             }
@@ -627,7 +674,6 @@ impl AnswerLine {
             | Answer::Replicated(_)
             | Answer::ReplicationState(_)
             | Answer::KnownUsers(_)
-            | Answer::Objects(_)
             | Answer::ObjectsBehind(_)
             | Answer::Photo(_)
             | Answer::SignInFacts(_)
@@ -642,6 +688,22 @@ impl AnswerLine {
             Answer::Refused(refusal) => AnswerLine::refused(refusal_kind(&refusal), refusal.to_string()),
         }
     }
+}
+
+fn objects(all: Vec<ObjectRow>, limit: Option<usize>) -> AnswerLine {
+    let count = all.len();
+    let mut octets = 0;
+    let mut rows = Vec::new();
+    for row in all {
+        let line = ObjectLine { revision: row.revision.0, id: row.id, object: row.object };
+        octets += serde_json::to_vec(&line).map_or(OBJECTS_OCTETS, |text| text.len());
+        rows.push(line);
+        if octets >= OBJECTS_OCTETS {
+            break;
+        }
+    }
+    let more = rows.len() < count || limit.is_some_and(|limit| count >= limit);
+    AnswerLine::Objects { rows, more }
 }
 
 /// Checked here, so that a wrong address is told in words before a server is asked.

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::protocol::{AnswerLine, CallLine, REQUEST_OCTETS_MAX, RefusalKind, Request, ServerFacts, VERSION};
 use super::socket::ShortPath;
 use crate::backup::Desk;
+use crate::directory::{FollowedLine, Link, ReplicateWord, answer_line, progress_line};
 use crate::files;
 use crate::reload::{self, Mode, ReloadError};
 
@@ -47,6 +48,8 @@ pub(crate) struct Backend {
     pub(crate) reload: mpsc::Sender<reload::Request>,
     /// Where there is a database.
     pub(crate) backups: Option<Desk>,
+    /// Where a directory is followed.
+    pub(crate) directory: Option<Link>,
 }
 
 /// Who answers calls for a role.
@@ -187,7 +190,14 @@ async fn converse(stream: UnixStream, backend: &Backend, session: &mut Session) 
                     None => AnswerLine::refused(RefusalKind::BadRequest, "this server has no database"),
                 },
                 Ok(CallLine::Reload { dry_run }) => reload(dry_run, backend).await,
-                Ok(call) => backend.clerk.answer(call, session).await,
+                Ok(CallLine::Replicate { what }) => match &backend.directory {
+                    Some(link) => replicate(stream.get_mut(), what, link).await?,
+                    None => AnswerLine::refused(
+                        RefusalKind::Replication,
+                        "this server follows no directory: [directory] kind of its configuration names one",
+                    ),
+                },
+                Ok(call) => with_directory(backend.clerk.answer(call, session).await, backend),
                 Err(refused) => refused,
             },
             false => AnswerLine::refused(RefusalKind::BadRequest, "the request is no line, or too long"),
@@ -228,6 +238,7 @@ async fn answer(call: CallLine, clerk: &HomeClerk, session: &mut Session) -> Ans
             | Call::Status
             | Call::Explain { .. }
             | Call::ShowContacts(_)
+            | Call::Objects { .. }
             | Call::ShowAccess(_)
             | Call::TracePoll(_)
     );
@@ -236,7 +247,7 @@ async fn answer(call: CallLine, clerk: &HomeClerk, session: &mut Session) -> Ans
     }
     let limit = match call {
         Call::ListUsers { limit, .. } => Some(limit),
-        Call::ListCalls { limit, .. } => usize::try_from(limit).ok(),
+        Call::ListCalls { limit, .. } | Call::Objects { limit, .. } => usize::try_from(limit).ok(),
         _ => None,
     };
     let mut asked = tokio::time::timeout(CALL_TIMEOUT, (clerk.node)(call.clone())).await;
@@ -307,6 +318,32 @@ async fn back_up(stream: &mut UnixStream, to: Option<String>, backups: &Desk) ->
             _ = ticks.tick() => {
                 let (done, total) = job.progress();
                 say(stream, &AnswerLine::Progress { done, total }).await?;
+            }
+        }
+    }
+}
+
+/// The status tells how the directory is followed, too.
+fn with_directory(mut answer: AnswerLine, backend: &Backend) -> AnswerLine {
+    if let AnswerLine::Status(status) = &mut answer {
+        status.directory = backend.directory.as_ref().map(|link| FollowedLine::of(&link.meter));
+    }
+    answer
+}
+
+/// Says how far it is until it is done. It goes on where nobody hears it any more.
+async fn replicate(stream: &mut UnixStream, what: ReplicateWord, link: &Link) -> io::Result<AnswerLine> {
+    let gone = || AnswerLine::refused(RefusalKind::Unavailable, "the directory's thread has ended");
+    let Some((progress, mut answered)) = link.order(what.into()).await else { return Ok(gone()) };
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    // The first tick comes at once, and most answers do soon after.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            answer = &mut answered => return Ok(answer.map_or_else(|_| gone(), answer_line)),
+            _ = ticks.tick() => {
+                let latest = *progress.borrow();
+                say(stream, &progress_line(latest)).await?;
             }
         }
     }

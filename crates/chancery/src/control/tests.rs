@@ -58,6 +58,7 @@ fn conversation(
             clerk: Rc::new(HomeClerk { node: caller, facts: Rc::new(facts()) }),
             reload,
             backups: Some(backups),
+            directory: None,
         });
         tokio::select! {
             () = server.run(backend) => unreachable!("a server runs until it is dropped"),

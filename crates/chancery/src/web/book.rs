@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use address_book::{Attribute, Book, BookSettings, Reply, Viewer, Visibility};
+use address_book::{Book, BookSettings, Reply, Viewer};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -21,8 +21,6 @@ use directory::numbers::NumberSettings;
 use directory::{Purpose, Role};
 use frontend::admin::Holder;
 use node::http::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde::de::value::{Error as NameError, StrDeserializer};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Peer;
@@ -72,22 +70,7 @@ pub(crate) struct Wishes {
 impl Wishes {
     /// As they are configured.
     pub(crate) fn of(settings: &config::Settings) -> Wishes {
-        let shown = &settings.address_book;
-        let mut book = BookSettings {
-            keep_days: u16::try_from(shown.keep.as_secs() / (24 * 60 * 60)).unwrap_or(u16::MAX),
-            public_url: (!settings.web.url.is_empty()).then(|| settings.web.url.clone()),
-            ..BookSettings::default()
-        };
-        let lists =
-            [(&shown.only_administrators, Visibility::Administrators), (&shown.nobody, Visibility::Nobody)];
-        for (names, visibility) in lists {
-            // Keys of the directory that are none of the book's are shown to nobody anyway.
-            let known = names
-                .iter()
-                .filter_map(|name| Attribute::deserialize(StrDeserializer::<NameError>::new(name)).ok());
-            book.visible.extend(known.map(|attribute| (attribute, visibility)));
-        }
-        Wishes { book, numbers: settings.numbers.clone() }
+        Wishes { book: settings.address_book.clone(), numbers: settings.numbers.clone() }
     }
 }
 
