@@ -33,4 +33,5 @@ mod storage;
 mod tls;
 mod torture;
 mod trace;
+mod web;
 mod websocket;

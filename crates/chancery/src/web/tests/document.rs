@@ -165,7 +165,9 @@ async fn every_problem_is_explained_at_its_type_and_in_the_manual() {
 async fn what_is_no_request_is_refused_with_a_problem() {
     let site = Site::new();
     let json = [("content-type", "application/json")];
-    let cases: [(&str, &[(&str, &str)], &[u8], u16, &str); 11] = [
+    /// Path, fields, content; status and problem.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+    let cases: [Case<'_>; 11] = [
         ("/v1/sign-in", &json, b"", 400, "malformed"),
         ("/v1/sign-in", &json, b"{", 400, "malformed"),
         ("/v1/sign-in", &json, b"[]", 400, "malformed"),

@@ -1,0 +1,196 @@
+//! Sign-in over HTTPS: local accounts, accounts of a real Active Directory, a browser's ticket; and what people get for it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde_json::{Value, json};
+use system_tests::{ActiveDirectory, Configuration, Https, HttpsAnswer, Server, have};
+
+const PORT: u16 = 9443;
+const PASSWORD: &str = "User-Passw0rd";
+
+/// A server with its web.
+struct Site {
+    server: Server,
+    web: SocketAddr,
+}
+
+impl Site {
+    fn local() -> Site {
+        let configuration = Configuration::new("contoso.example");
+        let address = configuration.address();
+        let listen = format!("[\"{address}:{PORT}\"]");
+        Site::of(configuration.set_in("web", "listen", &listen), address)
+    }
+
+    fn following(domain: &ActiveDirectory) -> Site {
+        let configuration = Configuration::following(domain);
+        let address = configuration.address();
+        let site = Site::of(configuration, address);
+        site.server.replicate();
+        site
+    }
+
+    fn of(configuration: Configuration, address: Ipv4Addr) -> Site {
+        Site { server: configuration.serve(), web: SocketAddr::from((address, PORT)) }
+    }
+
+    fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> HttpsAnswer {
+        Https::connect(self.web, &self.server.ca()).ask(method, path, fields, body)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> HttpsAnswer {
+        self.ask("POST", path, &[("Content-Type", "application/json")], &body.to_string())
+    }
+
+    fn sign_in(&self, name: &str, password: &str) -> HttpsAnswer {
+        self.post("/v1/sign-in", &json!({ "name": name, "password": password }))
+    }
+
+    fn token(&self, name: &str, password: &str) -> String {
+        let answer = self.sign_in(name, password);
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", self.server.log());
+        json_of(&answer)["token"].as_str().expect("a token").to_owned()
+    }
+
+    fn with_token(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> HttpsAnswer {
+        let bearer = format!("Bearer {token}");
+        let mut fields = vec![("Authorization", bearer.as_str())];
+        if body.is_some() {
+            fields.push(("Content-Type", "application/json"));
+        }
+        self.ask(method, path, &fields, &body.map(Value::to_string).unwrap_or_default())
+    }
+}
+
+fn json_of(answer: &HttpsAnswer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+/// The end of a problem's type.
+fn problem(answer: &HttpsAnswer) -> String {
+    json_of(answer)["type"].as_str().expect("a problem").trim_start_matches("/v1/problems/").to_owned()
+}
+
+#[test]
+fn a_local_person_signs_in_and_makes_what_a_phone_needs() {
+    let site = Site::local();
+    site.server.add_user("erin@contoso.example");
+    let account = site.server.account("erin");
+    assert_eq!(problem(&site.sign_in("erin@contoso.example", "wrong")), "wrong-name-or-password");
+    let token = site.token("erin@contoso.example", &account.password);
+    let asked = json!({ "label": "desk phone", "purpose": "sip" });
+    let made = json_of(&site.with_token(&token, "POST", "/v1/app-passwords", Some(&asked)));
+    assert_eq!(made["address"], "erin@contoso.example");
+    let listed = json_of(&site.with_token(&token, "GET", "/v1/app-passwords", None));
+    assert_eq!(listed["app_passwords"][0]["username"], made["username"]);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
+    let asked = json!({ "signing_request": request.pem().expect("PEM") });
+    let made = json_of(&site.with_token(&token, "POST", "/v1/certificates", Some(&asked)));
+    let (_, shown) = site.server.command(&["user", "show", "erin@contoso.example"]);
+    assert!(shown.contains(made["sha256"].as_str().expect("a digest")), "{shown}");
+    let book = site.with_token(&token, "GET", "/v1/address-book", None);
+    assert!(book.status == 200 && book.body.contains("erin@contoso.example"), "{book:?}");
+    assert_eq!(site.with_token(&token, "POST", "/v1/sign-in/renew", None).status, 200);
+    assert_eq!(site.with_token(&token, "DELETE", "/v1/sign-in", None).status, 204);
+    assert_eq!(site.with_token(&token, "GET", "/v1/app-passwords", None).status, 401);
+    let again = site.token("erin@contoso.example", &account.password);
+    assert_eq!(site.server.user_command(&["disable", "erin@contoso.example"], None).status.code(), Some(0));
+    assert_eq!(
+        site.with_token(&again, "GET", "/v1/app-passwords", None).status,
+        401,
+        "tokens end with the account"
+    );
+    assert_eq!(problem(&site.sign_in("erin@contoso.example", &account.password)), "account-disabled");
+    site.server.expect_log("sign-in-refused");
+}
+
+#[test]
+fn people_of_the_directory_sign_in_by_every_name_and_are_refused_clearly() {
+    let Some(domain) = ActiveDirectory::shared("sign-in over the web") else { return };
+    let site = Site::following(&domain);
+    let person = domain.person();
+    site.server.replicate();
+    let login = person.login.as_str();
+    for name in [format!("{login}@corp.example"), format!("CORP\\{login}"), login.to_owned()] {
+        let answer = site.sign_in(&name, PASSWORD);
+        assert_eq!(answer.status, 200, "{name}: {answer:?}\n{}", site.server.log());
+    }
+    assert_eq!(problem(&site.sign_in("nobodyatall", PASSWORD)), "wrong-name-or-password");
+    for (attribute, value, expected) in [
+        ("userAccountControl", "514", "account-disabled"),
+        // The beginning of time, and a bit.
+        ("accountExpires", "10000000", "account-expired"),
+        ("pwdLastSet", "0", "password-must-change"),
+    ] {
+        let person = domain.person();
+        site.server.replicate();
+        domain.replace(&person.dn, attribute, value);
+        assert_eq!(problem(&site.sign_in(&person.login, "wrong")), "wrong-name-or-password", "{attribute}");
+        assert_eq!(problem(&site.sign_in(&person.login, PASSWORD)), expected, "{attribute}");
+    }
+}
+
+/// Twenty guesses, of which the domain would lock at five.
+#[test]
+fn guesses_over_the_web_lock_nobody_out_of_the_domain() {
+    let Some(domain) = ActiveDirectory::shared("guesses over the web") else { return };
+    let site = Site::following(&domain);
+    let person = domain.person();
+    site.server.replicate();
+    for n in 0..20 {
+        let answer = site.sign_in(&person.login, &format!("Guess-{n}"));
+        let expected = if n < 3 { "wrong-name-or-password" } else { "too-many-wrong-passwords" };
+        assert_eq!(problem(&answer), expected, "{n}");
+    }
+    let state = domain.search(&format!("(sAMAccountName={})", person.login), &["badPwdCount", "lockoutTime"]);
+    assert!(state.contains("badPwdCount: 3"), "{state}");
+    assert!(!state.contains("lockoutTime: 1"), "{state}");
+}
+
+#[test]
+fn a_password_of_the_directory_is_changed() {
+    let Some(domain) = ActiveDirectory::shared("a change of password over the web") else { return };
+    let site = Site::following(&domain);
+    let person = domain.person();
+    domain.replace(&person.dn, "pwdLastSet", "0");
+    site.server.replicate();
+    assert_eq!(problem(&site.sign_in(&person.login, PASSWORD)), "password-must-change");
+    let change = |old: &str, new: &str| {
+        site.post("/v1/password", &json!({ "name": person.login, "old": old, "new": new }))
+    };
+    assert_eq!(problem(&change(PASSWORD, "x")), "new-password-refused");
+    let changed = change(PASSWORD, "Other-Passw0rd");
+    assert_eq!(changed.status, 204, "{changed:?}\n{}", site.server.log());
+    assert_eq!(site.sign_in(&person.login, "Other-Passw0rd").status, 200);
+}
+
+/// kinit, then curl as a browser: no password goes over the web.
+#[test]
+fn a_browser_with_a_ticket_signs_in() {
+    if !have("kinit") || !have("curl") {
+        return;
+    }
+    let Some(domain) = ActiveDirectory::shared("Negotiate over the web") else { return };
+    let configuration = Configuration::following(&domain);
+    let (address, keytab) = (configuration.address(), domain.fact("KEYTAB").to_owned());
+    let configuration = configuration.set_in("sign_in", "keytab_file", &format!("{keytab:?}"));
+    let (name, value) = domain.kerberos();
+    let site = Site::of(configuration.environment(name, value), address);
+    let person = domain.person();
+    site.server.replicate();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tickets = folder.path().join("tickets");
+    let mut kinit = domain.command("sh");
+    kinit.args(["-c", "printf '%s\\n' \"$1\" | kinit \"$2\"", "kinit", PASSWORD, &person.login]);
+    let kinit = kinit.env("KRB5CCNAME", &tickets).output().expect("kinit runs");
+    assert!(kinit.status.success(), "{kinit:?}");
+    let host = "sip.corp.example";
+    let mut curl = domain.command("curl");
+    curl.env("KRB5CCNAME", &tickets).args(["-sS", "-k", "--negotiate", "-u", ":", "-X", "POST"]);
+    curl.args(["--resolve", &format!("{host}:{PORT}:{address}")]);
+    let output = curl.arg(format!("https://{host}:{PORT}/v1/sign-in/negotiate")).output().expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("\"token\""), "{text} {output:?}\n{}", site.server.log());
+    assert!(text.contains(&person.login), "{text}");
+}
