@@ -697,6 +697,7 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
             role:      administrator
             waiting:   0 messages
             devices:   0
+            source:    local
             may:       federation on, remote access on, calls on
             presence:  offline (18500)
             why:       no device is there
@@ -779,12 +780,12 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         &user(&["list"]),
         &[],
         expect![[r#"
-        ADDRESS                NAME   STATE     ROLE           DEVICES  WAITING
-        alice@contoso.example  Alice  enabled   person               0        0
-        erin@contoso.example   Erin   disabled  administrator        0        0
-        2 accounts
-        exit 0
-    "#]],
+            ADDRESS                NAME   STATE        ROLE           DEVICES  WAITING
+            alice@contoso.example  Alice  enabled      person               0        0
+            erin@contoso.example   Erin   disabled     administrator        0        0
+            2 accounts
+            exit 0
+        "#]],
     );
     check(
         &user(&["remove", "alice@contoso.example"]),

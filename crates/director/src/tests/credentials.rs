@@ -155,7 +155,7 @@ fn who_is_of_the_directory_is_signed_in_under_a_former_address_and_cut_off_withi
             permissions: Permissions::default(),
         },
     };
-    let mut replicate = |world: &mut World, person: FromDirectory| {
+    let replicate = |world: &mut World, person: FromDirectory| {
         let batch = Batch { users: vec![person], ..Batch::default() };
         let answer = world.ask_home(Call::Replicate(Box::new(batch)));
         assert!(matches!(&answer, Answer::Replicated(done) if done.refused.is_empty()), "{answer:?}");

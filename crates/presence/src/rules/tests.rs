@@ -337,3 +337,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_said_of_somebody_holds_under_another_address() {
+    let (old, new) = (address("bob@contoso.example"), address("robert@contoso.example"));
+    let rules = rules(&rule("b", &one("bob@contoso.example"), "block"));
+    let level = |aliases: &[SipAddress]| {
+        let watcher = Watcher { address: &new, aliases, relation: Relation::SameOrganisation };
+        rules.level(&watcher, &Defaults::default(), NOW).level
+    };
+    assert_eq!(level(&[old]), Level::Blocked);
+    assert_ne!(level(&[]), Level::Blocked);
+}

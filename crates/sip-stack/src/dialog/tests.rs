@@ -1210,3 +1210,23 @@ fn all_lines_of_accept_are_one() {
         assert_eq!(Subscribe::read(&request).unwrap().accept.as_deref(), accept, "{headers}");
     }
 }
+
+#[test]
+fn a_resource_and_a_watcher_go_by_other_keys_and_the_subscription_goes_on() {
+    let mut world = World::new();
+    let id = world.accept(&subscribe("", 1, "")).unwrap();
+    world.status(id, 200);
+    world.table.rename_resource("alice", "alicia");
+    world.table.rename_watcher("bob", "robert");
+    world.pass(10);
+    world.log.clear();
+    world.changed();
+    assert!(!world.log.contains("NOTIFY"), "the old key means nothing: {}", world.log);
+    world.table.changed(world.now, "alicia");
+    world.drain();
+    assert!(world.log.contains("NOTIFY"), "{}", world.log);
+    world.status(id, 200);
+    world.table.terminate_watcher(world.now, "robert", Termination::Rejected);
+    world.drain();
+    assert!(world.log.contains("ended: alicia of robert"), "{}", world.log);
+}

@@ -308,3 +308,17 @@ proptest! {
         prop_assert_eq!(w.table.next_deadline(), None);
     }
 }
+
+#[test]
+fn a_resource_goes_by_another_name_with_its_tags() {
+    let mut world = World::new();
+    let first = world.publish("alice", "", "open").unwrap();
+    world.publish("alicia", "", "from elsewhere").unwrap();
+    world.table.rename_resource("alice", "alicia");
+    world.table.rename_resource("nobody", "somebody");
+    assert_eq!(world.states("alice"), [""; 0]);
+    assert_eq!(world.states("alicia"), ["from elsewhere", "open"]);
+    let again = world.publish("alicia", &format!("SIP-If-Match: {}", first.tag), "closed");
+    assert!(again.is_some(), "{}", world.log);
+    assert_eq!(world.states("alicia"), ["from elsewhere", "closed"]);
+}
