@@ -54,6 +54,8 @@ struct Shared {
 }
 
 struct State {
+    /// What answers a challenge, where it is not the account's name and password.
+    credentials: Option<(String, String)>,
     /// Which of the offered algorithms answers a challenge.
     algorithm: Algorithm,
     instance: String,
@@ -127,6 +129,7 @@ impl Device {
             format!("sip:{}@{};transport={}", account.user, link.local(), transport.name())
         };
         let state = State {
+            credentials: None,
             algorithm: Algorithm::Sha256,
             instance: instance(),
             requests: Vec::new(),
@@ -158,7 +161,12 @@ impl Device {
         Device { shared, reader: Some(thread) }
     }
 
-    /// Answers challenges with this algorithm from now on.
+    /// Answers challenges with another user name and password than the account's: an app password.
+    pub fn sign_in_as(&self, user: &str, password: &str) {
+        self.shared.lock().credentials = Some((user.to_owned(), password.to_owned()));
+    }
+
+    /// Answers challenges by this algorithm.
     pub fn answer_with(&self, algorithm: Algorithm) {
         self.shared.lock().algorithm = algorithm;
     }
@@ -640,14 +648,9 @@ impl Shared {
         *count += 1;
         let mut draft = state.sent[&transaction].draft.clone();
         draft.cseq += 1;
-        let answer = Answer {
-            challenge,
-            user: &self.account.user,
-            password: &self.account.password,
-            method: &draft.method,
-            uri: &draft.uri,
-            nc: *count,
-        };
+        let own = (self.account.user.clone(), self.account.password.clone());
+        let (user, password) = &state.credentials.clone().unwrap_or(own);
+        let answer = Answer { challenge, user, password, method: &draft.method, uri: &draft.uri, nc: *count };
         let (name, value) = (answer.header_name(), answer.value());
         draft.headers.retain(|(header, _)| header != name);
         draft.header(name, value)
