@@ -151,7 +151,10 @@ def stop(d):
     for pids, sig in ((lambda: [root_of(d)] if root_of(d) else []), signal.SIGTERM), \
                      ((lambda: processes(d)), signal.SIGTERM), ((lambda: processes(d)), signal.SIGKILL):
         for pid in pids():
-            os.kill(pid, sig)
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:  # it ended in between
+                pass
         end = time.time() + 10
         while pids() and time.time() < end:
             time.sleep(0.05)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use system_tests::{
-    ActiveDirectory, Configuration, LIVE_WITHIN, OpenLdap, Server, eventually, eventually_within,
+    ActiveDirectory, Configuration, LIVE_WITHIN, OpenLdap, Server, chancery, eventually, eventually_within,
 };
 
 const WHAT: &str = "Active Directory";
@@ -300,4 +300,29 @@ fn a_dry_run_changes_nothing_and_a_server_without_a_directory_says_so() {
     assert_eq!(code, 1);
     assert!(said.contains("[directory] kind"), "{said}");
     drop(person);
+}
+
+#[test]
+fn the_check_takes_each_step_and_says_what_to_mend() {
+    let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
+    let server = follow(&domain);
+    let check = || {
+        let mut command = std::process::Command::new(chancery());
+        command.args(["check", "--config"]).arg(server.folder().join("chancery.toml"));
+        String::from_utf8_lossy(&command.output().expect("chancery runs").stdout).into_owned()
+    };
+    let said = check();
+    for found in
+        ["lets svc-sync@corp.example in over TLS", "changes are found (dirsync)", "deletions are seen"]
+    {
+        assert!(said.contains(found), "{said}");
+    }
+    let group = "CN=Nobody,DC=corp,DC=example";
+    server.edit_configuration(|text| text.replacen("# enabled = \"\"", &format!("enabled = {group:?}"), 1));
+    let said = check();
+    assert!(said.contains("enabled: there is no cn=nobody,dc=corp,dc=example"), "{said}");
+    let ours = server.folder().join("ca.pem");
+    server.edit_configuration(|text| text.replace(&format!("{:?}", domain.ca()), &format!("{ours:?}")));
+    let said = check();
+    assert!(said.contains("must hold the CA that issued the server's certificate"), "{said}");
 }
