@@ -59,6 +59,8 @@ pub struct ServerFacts {
     pub highest_usn: Option<u64>,
     /// How long the domain locks accounts after wrong passwords; `None`: until an administrator unlocks them.
     pub lockout_duration: Option<Duration>,
+    /// How many wrong passwords the domain locks an account at; `None` where it never does, or does not say.
+    pub lockout_threshold: Option<u32>,
     /// Where reading begins, as the server writes it.
     pub base: String,
     /// The DNS name of the domain, in lower case; empty where there is none.

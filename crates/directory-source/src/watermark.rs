@@ -92,6 +92,7 @@ mod tests {
             invocation: Some(invocation),
             highest_usn: Some(usn),
             lockout_duration: None,
+            lockout_threshold: None,
             base: "DC=x".to_owned(),
             dns_domain: "x".to_owned(),
             realm: "X".to_owned(),

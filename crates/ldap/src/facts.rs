@@ -114,7 +114,7 @@ async fn active_directory(
     let invocation = invocation
         .ok_or_else(|| unsuitable(connection, "the account cannot read the server's invocationId"))?;
 
-    let search = base(&domain_dn, &["objectGUID", "lockoutDuration"]);
+    let search = base(&domain_dn, &["objectGUID", "lockoutDuration", "lockoutThreshold"]);
     let domain = read_one(connection, "reading the domain", &search, &[]).await?;
     let domain = domain.ok_or_else(|| unsuitable(connection, "the account cannot read the domain's head"))?;
     let id = id_of(ServerKind::ActiveDirectory, &domain)
@@ -134,6 +134,8 @@ async fn active_directory(
         invocation: Some(invocation),
         highest_usn: Some(highest_usn),
         lockout_duration: domain.number("lockoutDuration").and_then(interval),
+        // 0 is never.
+        lockout_threshold: domain.number("lockoutThreshold").filter(|most: &u32| *most > 0),
         base: wanted.unwrap_or(&domain_dn).to_owned(),
         dns_domain: dns_domain(&domain_dn),
         realm: root
@@ -186,6 +188,7 @@ async fn plain(connection: &mut Connection, root: &RawEntry, wanted: Option<&str
         invocation: None,
         highest_usn: None,
         lockout_duration: None,
+        lockout_threshold: None,
         base: context.clone(),
         dns_domain: dns_domain(&context),
         realm: String::new(),

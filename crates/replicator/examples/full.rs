@@ -142,6 +142,7 @@ impl World {
                 invocation: Some(invocation),
                 highest_usn: Some(u64::MAX),
                 lockout_duration: None,
+                lockout_threshold: None,
                 base: "DC=corp,DC=example".to_owned(),
                 dns_domain: "corp.example".to_owned(),
                 realm: "CORP.EXAMPLE".to_owned(),

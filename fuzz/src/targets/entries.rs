@@ -111,6 +111,7 @@ impl World {
                 invocation: None,
                 highest_usn: None,
                 lockout_duration: None,
+                lockout_threshold: None,
                 base: "dc=x".to_owned(),
                 dns_domain: "corp.example".to_owned(),
                 realm: "CORP.EXAMPLE".to_owned(),

@@ -22,6 +22,7 @@ fn a_domain_controller_is_found_by_dns_and_says_who_it_is() {
         assert_eq!(facts.netbios.as_deref(), Some("CORP"));
         assert!(facts.invocation.is_some() && facts.highest_usn.is_some_and(|usn| usn > 0));
         assert_eq!(facts.lockout_duration, None, "until an administrator unlocks");
+        assert_eq!(facts.lockout_threshold, Some(5));
     });
 }
 

@@ -1,5 +1,6 @@
 //! People's passwords, judged by the directory that is followed now.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ldap::{Checker, CheckerConfig};
@@ -9,7 +10,11 @@ use crate::web::{Change, Changed, Colleague, Judged, Judgement, Organisation};
 
 /// Asks the directory of the settings in force. What asks is made when it is first needed, by the thread that needs it: its sockets
 /// belong to that thread.
-pub(crate) struct Passwords(Mutex<State>);
+pub(crate) struct Passwords {
+    state: Mutex<State>,
+    /// See [`Organisation::locks_at`]; 0 where it never does, or is not known yet.
+    locks_at: AtomicU32,
+}
 
 struct State {
     followed: Followed,
@@ -18,20 +23,25 @@ struct State {
 
 impl Passwords {
     pub(crate) fn new(followed: Followed) -> Passwords {
-        Passwords(Mutex::new(State { followed, checker: None }))
+        Passwords { state: Mutex::new(State { followed, checker: None }), locks_at: AtomicU32::new(0) }
     }
 
     /// Asks another directory from now on.
     pub(super) fn follow(&self, followed: Followed) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.followed != followed {
             *state = State { followed, checker: None };
         }
     }
 
+    /// What the domain said when it was connected to.
+    pub(super) fn lock_at(&self, wrong_passwords: Option<u32>) {
+        self.locks_at.store(wrong_passwords.unwrap_or(0), Relaxed);
+    }
+
     /// The error is for the operator.
     fn checker(&self) -> Result<Arc<Checker>, String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(checker) = &state.checker {
             return Ok(Arc::clone(checker));
         }
@@ -47,6 +57,10 @@ impl Passwords {
 }
 
 impl Organisation for Passwords {
+    fn locks_at(&self) -> u32 {
+        self.locks_at.load(Relaxed)
+    }
+
     fn check<'a>(&'a self, person: &'a Colleague, password: &'a str) -> Judged<'a> {
         Box::pin(async move {
             match self.checker() {

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use directory_source::Event;
 use frontend::FrontEnd;
 use net::{Handle, Log};
 use node::{Now, UnixMillis};
@@ -42,8 +43,9 @@ impl DirectoryThread {
         let (changes, changed) = watch::channel(followed);
         let meter = Arc::<Meter>::default();
         let link = Link { orders, meter: Arc::clone(&meter) };
+        let asked = Arc::clone(&passwords);
         let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(move || {
-            if let Err(error) = run(handle, changed, ordered, &meter, stopped) {
+            if let Err(error) = run(handle, changed, ordered, &asked, &meter, stopped) {
                 tracing::error!(
                     event = "directory-failed",
                     "the directory is not followed any more: {error:#}"
@@ -67,6 +69,7 @@ fn run(
     handle: Handle<FrontEnd>,
     mut changed: watch::Receiver<Followed>,
     mut orders: mpsc::Receiver<Order>,
+    passwords: &Passwords,
     meter: &Meter,
     mut stopped: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
@@ -86,7 +89,7 @@ fn run(
                 Ok(()) = changed.changed() => {
                     tracing::info!(event = "directory-settings", "other settings: everything is compared anew");
                 }
-                () = round.follow(&mut orders, meter) => return Ok(()),
+                () = round.follow(&mut orders, passwords, meter) => return Ok(()),
             }
             round.end("the settings changed; say it again");
         }
@@ -150,7 +153,7 @@ impl Round {
     }
 
     /// Returns when nobody can give orders any more: the process ends.
-    async fn follow(&mut self, orders: &mut mpsc::Receiver<Order>, meter: &Meter) {
+    async fn follow(&mut self, orders: &mut mpsc::Receiver<Order>, passwords: &Passwords, meter: &Meter) {
         loop {
             self.carry_out();
             let deadline = self.replicator.next_deadline().map(|at| self.clock.at(at));
@@ -172,6 +175,9 @@ impl Round {
                 },
                 () = deadline => Input::Timer,
             };
+            if let Input::Event(Event::Connected(facts)) = &input {
+                passwords.lock_at(facts.lockout_threshold);
+            }
             self.replicator.handle(self.clock.now(), input);
         }
     }

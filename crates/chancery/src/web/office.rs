@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) struct Office {
     checks: Semaphore,
     started: tokio::time::Instant,
     swept: AtomicU64,
+    /// What [`Organisation::locks_at`] said when the guard was told.
+    locks_at: AtomicU32,
 }
 
 /// What an office is made of.
@@ -96,6 +98,7 @@ impl Office {
             checks: Semaphore::new(CHECKS_AT_ONCE_MAX),
             started: tokio::time::Instant::now(),
             swept: AtomicU64::new(0),
+            locks_at: AtomicU32::new(0),
         }
     }
 
@@ -106,7 +109,8 @@ impl Office {
         if *before == settings {
             return;
         }
-        self.guard().configure(settings.guard.clone());
+        let locks_at = self.locks_at.load(Relaxed);
+        self.guard().configure(settings.guard.clone().below(locks_at));
         if before.tickets != settings.tickets {
             let tickets = Arc::new(Tickets::new(settings.tickets.clone(), &self.data_dir));
             *self.tickets.write().unwrap_or_else(PoisonError::into_inner) = tickets;
@@ -321,6 +325,10 @@ impl Office {
         if now >= due {
             self.swept.store(now.0, Relaxed);
             guard.sweep(now);
+        }
+        let locks_at = self.organisation.as_ref().map_or(0, |organisation| organisation.locks_at());
+        if self.locks_at.swap(locks_at, Relaxed) != locks_at {
+            guard.configure(self.settings().guard.clone().below(locks_at));
         }
         guard
     }

@@ -10,6 +10,11 @@ pub(crate) trait Organisation: Send + Sync + 'static {
     /// Whether the password is right, by a bind of its owner. The password is never empty.
     fn check<'a>(&'a self, person: &'a Colleague, password: &'a str) -> Judged<'a>;
 
+    /// How many wrong passwords it locks an account at; 0 where it never does, or where that is not known.
+    fn locks_at(&self) -> u32 {
+        0
+    }
+
     /// Sets another password, with the old one as proof. Also where the old one has expired.
     fn change<'a>(&'a self, person: &'a Colleague, old: &'a str, new: &'a str) -> Changed<'a>;
 }

@@ -206,6 +206,7 @@ impl Server {
             invocation: Some(self.invocation),
             highest_usn: Some(self.usn),
             lockout_duration: self.lockout,
+            lockout_threshold: None,
             base: BASE.to_owned(),
             dns_domain: "corp.example".to_owned(),
             realm: "CORP.EXAMPLE".to_owned(),
