@@ -101,8 +101,9 @@ fn a_name_that_nobody_has_is_told_at_once() {
 }
 
 fn server(dns: &Dns) -> Server {
-    let server =
-        Configuration::new("example.test").set("servers", &format!("[\"{}\"]", dns.address())).serve();
+    let server = Configuration::new("example.test")
+        .set_in("dns", "servers", &format!("[\"{}\"]", dns.address()))
+        .serve();
     server.add_user("alice@example.test");
     server.add_user("bob@example.test");
     server
