@@ -17,13 +17,15 @@ pub struct Challenge {
     pub is_proxys: bool,
 }
 
-/// The challenges of a response, in order.
+/// The challenges of a response that Digest answers, in order. The others are passed over, as RFC 3261 §22.1 has it.
 pub fn challenges(message: &Message) -> Vec<Challenge> {
     let mut all = Vec::new();
     for (id, is_proxys) in [(HeaderId::WwwAuthenticate, false), (HeaderId::ProxyAuthenticate, true)] {
         for challenge in message.credentials(id) {
             let challenge = challenge.expect("the server's challenge parses");
-            assert!(challenge.scheme.eq_ignore_ascii_case("Digest"), "{}", challenge.scheme);
+            if !challenge.scheme.eq_ignore_ascii_case("Digest") {
+                continue;
+            }
             let parameter = |name: &str| challenge.get(name).map(|value| value.into_owned());
             let name = parameter("algorithm").unwrap_or_else(|| "MD5".to_owned());
             all.push(Challenge {
