@@ -215,7 +215,7 @@ impl Director {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string())];
                 self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
-                Err(self.challenge(request, claimed, Asks::Token(error), reason))
+                Err(self.challenge(request, claimed, Asks::Token, reason))
             }
         }
     }
@@ -249,9 +249,7 @@ impl Director {
             challenges.fold(Refusal::new(status, reason), |refusal, value| refusal.with(header, value));
         // Last: who looks at the first alone knows Digest.
         match self.homes.token_server(claimed) {
-            Some(server) if !user_agent.is_some_and(is_old_libre) => {
-                refusal.with(header, token::challenge(realm, server, asks.token_error()))
-            }
+            Some(server) if asks == Asks::Token => refusal.with(header, token::challenge(realm, server)),
             _ => refusal,
         }
     }
@@ -265,16 +263,7 @@ enum Asks {
     /// The nonce was too old.
     Stale,
     /// The token signs nobody in.
-    Token(TokenError),
-}
-
-impl Asks {
-    fn token_error(self) -> Option<TokenError> {
-        match self {
-            Asks::Token(error) => Some(error),
-            Asks::First | Asks::Stale => None,
-        }
-    }
+    Token,
 }
 
 /// Whether somebody who is proved may come from outside.

@@ -93,8 +93,8 @@ pub struct AuthenticationPolicy {
     pub connections: Challenge,
     /// On datagrams, whose source address can be forged.
     pub datagrams: Challenge,
-    /// The HTTPS URI of the sign-in over the web, which gives out tokens: clients are told of it in challenges (RFC 8898 §4). Tokens
-    /// are taken without it, too.
+    /// The HTTPS URI of the sign-in over the web, which gives out tokens: a client whose token signs nobody in any more is told of it
+    /// (RFC 8898 §4). Tokens are taken without it, too.
     pub token_server: Option<String>,
 }
 

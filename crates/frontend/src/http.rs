@@ -7,13 +7,13 @@ use std::time::Duration;
 use directory::UserId;
 use node::http::{HttpRequest, HttpResponse};
 use node::{CallToken, Level};
-use sign_in::token::TokenError;
 use sign_in::{Attempt, Authenticator, Proof, credentials_for, token};
 use sip_message::digest::Algorithm;
 
 use crate::accounts::BearerFault;
 use crate::admin::Answer;
 use crate::frontend::{FrontEnd, State};
+use crate::pipeline::Asks;
 
 /// Below it are the documents of XCAP (RFC 4825 §6.1).
 pub(crate) const XCAP_ROOT: &str = "/xcap/";
@@ -54,7 +54,7 @@ impl FrontEnd {
         let Some(credentials) = credentials_for(fields(), realm) else {
             return match fields().find_map(token::bearer) {
                 Some(token) => self.authenticate_http_by_token(token, request.remote.ip(), realm),
-                None => Err(self.challenge_http(realm, false, None)),
+                None => Err(self.challenge_http(realm, Asks::First)),
             };
         };
         // RFC 7616 §3.4.6: what was signed must be what is asked for.
@@ -77,12 +77,12 @@ impl FrontEnd {
                 self.counters.sign_ins += 1;
                 Ok(user)
             }
-            Proof::Stale => Err(self.challenge_http(realm, true, None)),
+            Proof::Stale => Err(self.challenge_http(realm, Asks::Stale)),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
                 self.report(Level::Warn, "sign-in-refused", Some(id), reason, fields);
-                Err(self.challenge_http(realm, false, None))
+                Err(self.challenge_http(realm, Asks::First))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -102,7 +102,7 @@ impl FrontEnd {
             Err(BearerFault::Token(error)) => {
                 let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
                 self.report(Level::Warn, "sign-in-refused", None, error.to_string(), fields);
-                Err(self.challenge_http(realm, false, Some(error)))
+                Err(self.challenge_http(realm, Asks::Token))
             }
             Err(BearerFault::Wait(wait)) => Err(self.slow_down_http(wait, source)),
         }
@@ -115,14 +115,16 @@ impl FrontEnd {
         HttpResponse::empty(503).with("retry-after", seconds)
     }
 
-    fn challenge_http(&mut self, realm: &str, is_stale: bool, error: Option<TokenError>) -> HttpResponse {
+    fn challenge_http(&mut self, realm: &str, asks: Asks) -> HttpResponse {
         self.counters.challenges += 1;
-        let challenges = self.auth.challenges(self.now.monotonic, realm, is_stale, ALGORITHMS);
+        let challenges = self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, ALGORITHMS);
         let answer =
             challenges.fold(HttpResponse::empty(401), |answer, value| answer.with("www-authenticate", value));
         match &self.config.authentication.token_server {
-            Some(server) => answer.with("www-authenticate", token::challenge(realm, server, error)),
-            None => answer,
+            Some(server) if asks == Asks::Token => {
+                answer.with("www-authenticate", token::challenge(realm, server))
+            }
+            _ => answer,
         }
     }
 

@@ -10,7 +10,6 @@ use directory::UserId;
 use federation::ServerRole;
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
-use sign_in::token::TokenError;
 use sign_in::{Attempt, Authenticator, Proof, credentials_for, token};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
 pub(crate) use sip_stack::request::Refusal;
@@ -65,22 +64,13 @@ impl Request<'_> {
 
 /// Why somebody is asked for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asks {
+pub(crate) enum Asks {
     /// There were none, or wrong ones.
     First,
     /// The nonce was too old.
     Stale,
     /// The token signs nobody in.
-    Token(TokenError),
-}
-
-impl Asks {
-    fn token_error(self) -> Option<TokenError> {
-        match self {
-            Asks::Token(error) => Some(error),
-            Asks::First | Asks::Stale => None,
-        }
-    }
+    Token,
 }
 
 /// Who sent a request, as far as its flow and its credentials prove.
@@ -416,7 +406,7 @@ impl FrontEnd {
                 let fields = vec![("source", source.to_string())];
                 self.report(Level::Warn, "sign-in-refused", Some(request.id), reason, fields);
                 let realm = self.realm(Some(claimed))?;
-                Err(self.challenge(request, realm, Asks::Token(error), reason))
+                Err(self.challenge(request, realm, Asks::Token, reason))
             }
         }
     }
@@ -536,9 +526,9 @@ impl FrontEnd {
         refusal.headers = challenges.map(|challenge| (header, challenge)).collect();
         // Last: who looks at the first alone knows Digest.
         if let Some(server) = &self.config.authentication.token_server
-            && !user_agent.is_some_and(sign_in::is_old_libre)
+            && asks == Asks::Token
         {
-            refusal.headers.push((header, token::challenge(realm, server, asks.token_error())));
+            refusal.headers.push((header, token::challenge(realm, server)));
         }
         refusal
     }

@@ -103,6 +103,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
     let https_addresses: Vec<SocketAddr> =
         https.strings("listen").iter().filter_map(|v| https.address("listen", v)).collect();
     let web = super::directory::web(&root.table("web"), &host);
+    let token_server = (!web.addresses.is_empty()).then(|| web.url.clone());
     let is_secure_on = |side| listeners.iter().any(|l| l.side == side && l.transport.is_secure());
     let serves_https = !https_addresses.is_empty() || !web.addresses.is_empty();
     let tls = tls_files(root, "tls", "server", folder, serves_https || is_secure_on(Side::Inside));
@@ -133,7 +134,7 @@ fn read(document: &Document<'_>, root: &Table<'_>, folder: &Path) -> Option<Sett
         directory: super::directory::directory(root, folder, role).map(Box::new),
         numbers: super::directory::numbers(&root.table("numbers")),
         registration: registration(&root.table("registration")),
-        authentication: authentication(&root.table("authentication")),
+        authentication: authentication(&root.table("authentication"), token_server),
         messaging: messaging(&root.table("messaging")),
         presence: presence(&root.table("presence")),
         calls: calls(&root.table("calls")),
@@ -385,16 +386,14 @@ fn registration(table: &Table<'_>) -> RegistrationLimits {
     limits
 }
 
-fn authentication(table: &Table<'_>) -> AuthenticationPolicy {
+fn authentication(table: &Table<'_>, token_server: Option<String>) -> AuthenticationPolicy {
     let default = AuthenticationPolicy::default();
     let choices = [("every-request", Challenge::EveryRequest), ("once-per-flow", Challenge::OncePerFlow)];
     AuthenticationPolicy {
         nonce_lifetime: table.seconds("nonce_lifetime_seconds", 10..=SECONDS_PER_DAY, default.nonce_lifetime),
         connections: table.choice("connections", &choices).unwrap_or(default.connections),
         datagrams: table.choice("datagrams", &choices).unwrap_or(default.datagrams),
-        // COMPAT: Linphone 5.1 and SIP clients in browsers do not sign in any more where a challenge of another scheme than Digest
-        // stands beside theirs. Tokens are taken without it.
-        token_server: None,
+        token_server,
     }
 }
 

@@ -76,10 +76,10 @@ fn a_token_signs_in_outside_and_ends_with_its_time() {
         });
         let edge = world.connect(Who::Edge, Who::Director);
         let challenge = register(&mut world, edge, "alice", None);
-        let last = challenge.values(HeaderId::WwwAuthenticate).last().expect("challenges");
-        let offered =
-            format!("Bearer realm=\"contoso.example\", scope=\"sip\", authz_server=\"{TOKEN_SERVER}\"");
-        assert_eq!(String::from_utf8_lossy(last), offered, "{mode:?}");
+        assert!(
+            challenge.values(HeaderId::WwwAuthenticate).all(|value| value.starts_with(b"Digest ")),
+            "a token is offered to nobody who came without: {mode:?}"
+        );
         let token = token(&mut world, 600);
         world.ladder.clear();
         let answer = register(&mut world, edge, "alice", Some(&format!("Bearer {token}")));
@@ -100,6 +100,11 @@ fn a_token_signs_in_outside_and_ends_with_its_time() {
         world.pass(Duration::from_secs(601));
         let over = register(&mut world, edge, "alice", Some(&format!("Bearer {token}")));
         assert_eq!(over.status(), Some(401), "{mode:?}");
+        let last = over.values(HeaderId::WwwAuthenticate).last().expect("challenges");
+        let offered = format!(
+            "Bearer realm=\"contoso.example\", scope=\"sip\", authz_server=\"{TOKEN_SERVER}\", error=\"invalid_token\""
+        );
+        assert_eq!(String::from_utf8_lossy(last), offered, "{mode:?}");
         assert_eq!(ask(&mut world, edge, "alice"), 407, "{mode:?}");
     }
 }
