@@ -126,10 +126,16 @@ impl Book {
     }
 
     /// Takes what objects became, in order of revisions. Rows that it has seen already change nothing.
+    ///
+    /// Revisions have no gaps: one that is missing was let go as history, maybe with an object that it took away. No version before it
+    /// can be named.
     pub fn apply(&mut self, rows: &[ObjectRow]) {
         for row in rows {
             if row.revision <= self.newest {
                 continue;
+            }
+            if row.revision.0 > self.newest.0 + 1 {
+                self.raise_floor(Version(row.revision.0 - 1));
             }
             self.newest = row.revision;
             self.apply_row(row);
@@ -143,7 +149,7 @@ impl Book {
         let before = now_unix_ms.saturating_sub(u64::from(self.settings.keep_days) * MS_PER_DAY);
         while let Some(change) = self.log.front().copied().filter(|change| change.at_unix_ms < before) {
             self.log.pop_front();
-            self.floor = change.version;
+            self.raise_floor(change.version);
             let slot = &mut self.slots[change.slot as usize];
             // The state that the floor shows stays, and what follows.
             let states = slot.past.iter().map(|state| state.since).chain([slot.now.since]);
@@ -160,6 +166,14 @@ impl Book {
         }
         let floor = self.floor;
         self.editions.retain(|edition| edition.version >= floor);
+    }
+
+    /// What an audience sees is named by a version that is kept, also where its last change is not.
+    fn raise_floor(&mut self, floor: Version) {
+        self.floor = floor.max(self.floor);
+        for latest in &mut self.latest {
+            latest.version = latest.version.max(self.floor);
+        }
     }
 
     /// The edition of a version; `None`: of the latest, or one that is hardly older.
@@ -336,6 +350,12 @@ impl Book {
         held.manager = object.and_then(|object| object.manager);
         let is_seen = [0, 1].map(|audience| held.now.lines[audience] != lines[audience]);
         if is_seen == [false, false] {
+            // No audience ever saw it, as far as versions can be named: no change in the log is of this slot.
+            if object.is_none() && held.past.is_empty() && held.now.since <= self.floor {
+                held.now = State::default();
+                self.by_id.remove(&row.id);
+                self.free.push(slot);
+            }
             return;
         }
         let version = Version(row.revision.0);

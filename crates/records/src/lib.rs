@@ -119,7 +119,8 @@ pub enum Change {
     /// What was read from the organisation's directory, with how far it was read.
     Replicate(Box<Replication>),
     /// Drops what objects were before a time and are no more: every row of [`Query::Objects`] that another of the same object had
-    /// followed by then, and those of objects that were gone by then, without their photos. A store may do it in steps.
+    /// followed by then, and those of objects that were gone by then, without their photos; never the last row of all, so that who
+    /// reads them sees by the gaps what is dropped. A store may do it in steps.
     PruneObjects {
         /// Bound, in milliseconds since 1970.
         before_unix_ms: u64,

@@ -368,9 +368,11 @@ impl Tables {
         // one behind it where the clock was set back.
         let mut followed: BTreeMap<ObjectId, u64> = BTreeMap::new();
         let mut dropped = Vec::new();
+        let last = self.objects.keys().next_back().copied().unwrap_or_default();
         for row in self.objects.values().rev() {
             let is_past = followed.get(&row.id).is_some_and(|at| *at < before_unix_ms);
-            if is_past || (row.object.is_none() && row.at_unix_ms < before_unix_ms) {
+            let is_over = is_past || (row.object.is_none() && row.at_unix_ms < before_unix_ms);
+            if is_over && row.revision != last {
                 dropped.push(row.revision);
             }
             let at = followed.entry(row.id).or_insert(row.at_unix_ms);

@@ -136,7 +136,7 @@ fn attributes_are_for_whom_they_are_meant() {
         Phone { kind: PhoneKind::Work, ..work("030 1234567") },
         Phone { kind: PhoneKind::Home, ..work("030 7654321") },
     ];
-    let hidden = Object { is_hidden: true, ..person(2, "Bob", "Braun", "") };
+    let bob = hidden(person(2, "Bob", "Braun", ""));
     let server = Object::new(id(3), ObjectKind::Server);
     let settings = BookSettings {
         visible: BTreeMap::from([
@@ -145,7 +145,7 @@ fn attributes_are_for_whom_they_are_meant() {
         ]),
         ..BookSettings::default()
     };
-    let mut book = book_with(settings, [anna, hidden, server]);
+    let mut book = book_with(settings, [anna, bob, server]);
     let for_everyone = ask(&mut book, "GET /v1/address-book");
     let for_administrators = ask_as(&administrator(), &mut book, "GET /v1/address-book");
     for (secret, is_for_administrators) in [
@@ -214,6 +214,51 @@ fn versions_go_when_they_were_kept_long_enough() {
     ]);
     assert_eq!(book.count(Audience::Everyone), 4);
     assert_eq!(status(&mut book, 5), 200);
+}
+
+/// A store drops history, and a book that is filled from what is left does not know who was removed meanwhile.
+#[test]
+fn a_book_filled_anew_names_no_version_before_what_was_dropped() {
+    let rows = [
+        row(1, NOON, person(1, "Anna", "Schmidt", "")),
+        row(2, NOON, person(2, "Bob", "Braun", "")),
+        row(3, NOON, person(3, "Cleo", "Cruz", "")),
+        removal(4, NOON, id(2)),
+        row(5, NOON, person(1, "Anna", "Krause", "")),
+        row(6, NOON, hidden(person(4, "Dan", "Dorn", ""))),
+    ];
+    let status = |rows: &[ObjectRow], version: u64| {
+        let mut book = Book::new(BookSettings::default(), berlin());
+        book.apply(rows);
+        let latest = book.version(Audience::Everyone).0;
+        let delta = ask(&mut book, &format!("GET /v1/address-book?from={version}")).status;
+        (latest, delta)
+    };
+    assert_eq!([0, 3, 5].map(|version| status(&rows, version)), [(5, 200), (5, 200), (5, 200)]);
+    // Without 2 and 4: Bob, who came and went.
+    let left = [rows[0].clone(), rows[2].clone(), rows[4].clone(), rows[5].clone()];
+    assert_eq!([0, 3, 4, 5].map(|version| status(&left, version)), [(5, 410), (5, 410), (5, 200), (5, 200)]);
+    // Only what nobody sees follows what was dropped: the latest version is one that can be named.
+    let left = [rows[2].clone(), rows[5].clone()];
+    assert_eq!([3, 4, 5].map(|version| status(&left, version)), [(5, 410), (5, 410), (5, 200)]);
+}
+
+#[test]
+fn who_was_never_shown_leaves_no_place_behind() {
+    let mut book = Book::new(BookSettings::default(), berlin());
+    for revision in 0..100 {
+        book.apply(&[
+            row(2 * revision + 1, NOON, hidden(person(1, "Dan", "Dorn", ""))),
+            removal(2 * revision + 2, NOON, id(1)),
+        ]);
+    }
+    let octets = book.octets();
+    book.apply(&[row(201, NOON, hidden(person(2, "Dora", "Dorn", "")))]);
+    assert_eq!(book.octets() - octets, 30, "the place of before, and a name in the index of ids");
+}
+
+fn hidden(object: Object) -> Object {
+    Object { is_hidden: true, ..object }
 }
 
 fn hash_of(whole: &HttpResponse) -> String {

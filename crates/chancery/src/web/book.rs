@@ -104,7 +104,11 @@ impl Shelf {
             let after = self.book().revision();
             let settled = match accounts.objects(after).await {
                 Ok(rows) if rows.is_empty() => {
-                    self.is_whole.store(true, Relaxed);
+                    if !self.is_whole.load(Relaxed) {
+                        // What it is filled with reaches further back than it is kept.
+                        self.book().prune(wall_unix_ms());
+                        self.is_whole.store(true, Relaxed);
+                    }
                     tokio::select! {
                         waited = accounts.wait_for_objects(after) => waited.is_ok(),
                         () = self.changed.notified() => true,

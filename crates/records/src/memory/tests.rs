@@ -314,9 +314,13 @@ fn removing_a_user_takes_everything_along() {
     tables.apply(&Change::AddCertificate { user: ALICE, certificate: certificate(1) });
     tables.apply(&Change::AddAppPassword { user: ALICE, password: app_password("alice~1") });
     tables.apply(&Change::RemoveUser { user: ALICE, at_unix_ms: 0 });
-    // What objects were is told until it is pruned.
+    // What objects were is told until it is pruned, and that one was last removed until another changes.
     tables.apply(&Change::PruneObjects { before_unix_ms: 1 });
-    assert_eq!(tables, Tables { last_revision: Revision(2), ..Tables::default() });
+    let last = Revision(2);
+    let id = ObjectId::of_local(ALICE);
+    let gone = ObjectRow { revision: last, at_unix_ms: 0, id, object: None };
+    let (objects, newest) = ([(last, gone)].into(), [(id, last)].into());
+    assert_eq!(tables, Tables { last_revision: last, objects, newest, ..Tables::default() });
 }
 
 proptest! {

@@ -18,9 +18,11 @@ const ADD: &str = "INSERT INTO objects
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const PAGE: &str = "SELECT revision, at_unix_ms, object, content FROM objects
     WHERE revision > $1 ORDER BY revision LIMIT $2";
-// Of an object the oldest rows first: what is left of it, halfway, still ends with what became of it.
+// Of an object the oldest rows first: what is left of it, halfway, still ends with what became of it. The last row of all stays: who
+// reads the rows sees by the gaps before it what was dropped.
 const PRUNE: &str = "DELETE FROM objects WHERE revision IN (
-        SELECT revision FROM objects WHERE past_unix_ms < $1 ORDER BY past_unix_ms, revision LIMIT $2)";
+        SELECT revision FROM objects WHERE past_unix_ms < $1 AND revision < (SELECT max(revision) FROM objects)
+        ORDER BY past_unix_ms, revision LIMIT $2)";
 const REMEMBER_LAST: &str = "UPDATE replication SET last_revision = $1 WHERE last_revision < $1";
 const PUT_PHOTO: &str = "INSERT INTO photos (sha256, octets) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING";
 const PHOTO: &str = "SELECT octets FROM photos WHERE sha256 = $1";
