@@ -3,10 +3,11 @@
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use tempfile::TempDir;
@@ -20,8 +21,13 @@ const TLS_PORT: u16 = 5061;
 const OUTSIDE_HOST: &str = "access.contoso.example";
 /// The edge's host inside.
 const INSIDE_HOST: &str = "edge.contoso.example";
+/// That of the one beside it.
+const OTHER_INSIDE_HOST: &str = "edge-2.contoso.example";
 /// The host of the server inside, which the test is.
 const HOME_HOST: &str = "sip.contoso.example";
+
+/// A DNS server that is none: everybody is named in the configuration.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 /// Where a crowd comes from.
 const CROWD_ADDRESS: &str = "127.9.9.9";
@@ -32,6 +38,8 @@ pub const CONNECTIONS_PER_SOURCE_MAX: usize = 64;
 pub struct Border {
     server: Server,
     addresses: Addresses,
+    ca: Arc<PrivateCa>,
+    terms: Terms,
     home: Own,
     arrivals: Receiver<Device>,
 }
@@ -41,9 +49,21 @@ pub struct BorderBuilder {
     folder: TempDir,
     addresses: Addresses,
     ca: PrivateCa,
+    terms: Terms,
+}
+
+/// What its configuration says beside addresses.
+#[derive(Clone)]
+struct Terms {
+    inside_host: &'static str,
     policy: String,
     hosts: Vec<String>,
     revocation_files: Vec<String>,
+    /// Of partners without a CA of their own.
+    authority_file: &'static str,
+    /// Keys of sealed routes; empty for the edge's own.
+    token_key_file: String,
+    dns: SocketAddr,
 }
 
 #[derive(Clone, Copy)]
@@ -64,19 +84,48 @@ impl BorderBuilder {
     /// A partner with a CA of its own, whose edge is `edge.DOMAIN`; `more` are further lines of its policy.
     pub fn partner(mut self, domain: &str, ca: &PrivateCa, more: &str) -> BorderBuilder {
         std::fs::write(self.folder().join(format!("{domain}-ca.pem")), ca.pem()).expect("the folder is ours");
-        self.policy += &format!(
-            "[[partner]]\ndomain = \"{domain}\"\nmode = \"direct\"\nnext_hop = \"edge.{domain}:{TLS_PORT}\"\n\
-             authority_file = \"{domain}-ca.pem\"\n{more}\n"
+        let authority = format!("authority_file = \"{domain}-ca.pem\"\n{more}");
+        self.add_partner(domain, &authority);
+        self
+    }
+
+    /// A partner without a CA of its own.
+    pub fn partner_of_all(mut self, domain: &str) -> BorderBuilder {
+        self.add_partner(domain, "");
+        self
+    }
+
+    fn add_partner(&mut self, domain: &str, more: &str) {
+        self.terms.policy += &format!(
+            "[[partner]]\ndomain = \"{domain}\"\nmode = \"direct\"\nnext_hop = \"edge.{domain}:{TLS_PORT}\"\n{more}\n"
         );
-        self.hosts.push(format!("{} edge.{domain}", self.addresses.partner));
+        self.terms.hosts.push(format!("{} edge.{domain}", self.addresses.partner));
+    }
+
+    /// The CA of partners without one of their own: `partners.pem` in the folder.
+    pub fn believing(mut self, ca: &PrivateCa) -> BorderBuilder {
+        self.terms.authority_file = "partners.pem";
+        std::fs::write(self.folder().join(self.terms.authority_file), ca.pem()).expect("the folder is ours");
+        self
+    }
+
+    /// Partners whom nobody listed are talked with too, and found by this DNS server.
+    pub fn discovering(mut self, dns: SocketAddr) -> BorderBuilder {
+        self.terms.policy += "[discovery]\nenabled = true\n";
+        self.terms.dns = dns;
         self
     }
 
     /// A list of revoked certificates.
     pub fn revoked(mut self, list: &str) -> BorderBuilder {
         std::fs::write(self.folder().join("revoked.pem"), list).expect("the folder is ours");
-        self.revocation_files.push("revoked.pem".to_owned());
+        self.terms.revocation_files.push("revoked.pem".to_owned());
         self
+    }
+
+    /// Where the server inside listens, and where the edge does on that side.
+    pub fn inside_addresses(&self) -> [Ipv4Addr; 2] {
+        [self.addresses.home, self.addresses.inside]
     }
 
     /// Where a partner may listen.
@@ -86,40 +135,38 @@ impl BorderBuilder {
 
     /// Starts the edge, and the test's own server inside.
     pub fn start(self) -> Border {
-        let (folder, a) = (self.folder.path(), self.addresses);
-        let home = self.ca.issue(folder, "home", &[HOME_HOST]);
-        for (stem, host) in [("server", INSIDE_HOST), ("outside", OUTSIDE_HOST)] {
-            let own = self.ca.issue(folder, stem, &[host, "sip:contoso.example"]);
-            std::fs::set_permissions(&own.key, Permissions::from_mode(0o600)).expect("the key is ours");
-        }
-        std::fs::write(folder.join("ca.pem"), self.ca.pem()).expect("the folder is ours");
-        std::fs::write(folder.join("federation.toml"), &self.policy).expect("the folder is ours");
+        Border::serve(self.folder, self.addresses, Arc::new(self.ca), self.terms)
+    }
+}
+
+impl Terms {
+    /// The configuration that says it.
+    fn configuration(&self, a: Addresses) -> String {
         let quoted =
             |list: &[String]| list.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ");
-        let mut hosts = self.hosts;
+        let Terms { inside_host, authority_file, token_key_file, dns, .. } = self;
+        let mut hosts = self.hosts.clone();
         hosts.push(format!("{} {HOME_HOST}", a.home));
-        let text = format!(
+        hosts.push(format!("{} {inside_host}", a.inside));
+        format!(
             "domains = [\"contoso.example\"]\nrole = \"access-edge\"\n\n[server]\nhost = \"{OUTSIDE_HOST}\"\n\n\
              [[listener]]\ntransport = \"tls\"\naddress = \"{}:{TLS_PORT}\"\nside = \"inside\"\n\
-             advertised_host = \"{INSIDE_HOST}\"\n\n\
+             advertised_host = \"{inside_host}\"\n\n\
              [[listener]]\ntransport = \"tls\"\naddress = \"{}:{TLS_PORT}\"\nside = \"outside\"\n\
              advertised_host = \"{OUTSIDE_HOST}\"\n\n\
-             [tls]\nauthority_file = \"ca.pem\"\n\n[tls_outside]\nrevocation_files = [{}]\n\n\
+             [tls]\nauthority_file = \"ca.pem\"\n\n\
+             [tls_outside]\nauthority_file = \"{authority_file}\"\nrevocation_files = [{}]\n\n\
              [http]\naddresses = [\"{}:5090\"]\n\n\
              [limits]\nconnections_per_source_max = {CONNECTIONS_PER_SOURCE_MAX}\n\n\
              [[trusted_server]]\nhost = \"{HOME_HOST}\"\nrole = \"front-end\"\n\n\
-             [access_edge]\nnext_hops = [\"{HOME_HOST}:{TLS_PORT}\"]\n\n\
-             [dns]\nservers = [\"127.0.0.1:9\"]\nhosts = [{}]\n",
+             [access_edge]\nnext_hops = [\"{HOME_HOST}:{TLS_PORT}\"]\ntoken_key_file = \"{token_key_file}\"\n\n\
+             [dns]\nservers = [\"{dns}\"]\nhosts = [{}]\n",
             a.inside,
             a.outside,
             quoted(&self.revocation_files),
             a.inside,
             quoted(&hosts)
-        );
-        std::fs::write(folder.join("chancery.toml"), text).expect("the folder is ours");
-        let listener = TcpListener::bind((a.home, TLS_PORT)).expect("the address is ours");
-        let arrivals = accept_all(listener, home.clone());
-        Border { server: Server::serve(self.folder, Vec::new()), addresses: a, home, arrivals }
+        )
     }
 }
 
@@ -131,10 +178,64 @@ impl Border {
             folder: TempDir::with_prefix("chancery-").expect("a temporary folder"),
             addresses: Addresses { inside, outside, home, partner },
             ca: PrivateCa::new("CA of contoso"),
-            policy: String::new(),
-            hosts: Vec::new(),
-            revocation_files: Vec::new(),
+            terms: Terms {
+                inside_host: INSIDE_HOST,
+                policy: String::new(),
+                hosts: Vec::new(),
+                revocation_files: Vec::new(),
+                authority_file: "",
+                token_key_file: String::new(),
+                dns: NOBODY,
+            },
         }
+    }
+
+    /// Another edge of the same name outside, with the same policy and the same key of sealed routes. It has an inside of
+    /// its own, where the test's server is another connection away.
+    pub fn beside(&self) -> Border {
+        let folder = TempDir::with_prefix("chancery-").expect("a temporary folder");
+        for entry in std::fs::read_dir(self.server.folder()).expect("the folder is ours").flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().ends_with("-ca.pem") {
+                std::fs::copy(entry.path(), folder.path().join(name)).expect("the folders are ours");
+            }
+        }
+        let [inside, outside, home] = own_addresses();
+        let addresses = Addresses { inside, outside, home, ..self.addresses };
+        let key = self.server.folder().join("data/edge.key").display().to_string();
+        let terms = Terms { inside_host: OTHER_INSIDE_HOST, token_key_file: key, ..self.terms.clone() };
+        Border::serve(folder, addresses, Arc::clone(&self.ca), terms)
+    }
+
+    fn serve(folder: TempDir, addresses: Addresses, ca: Arc<PrivateCa>, terms: Terms) -> Border {
+        let path = folder.path();
+        let home = ca.issue(path, "home", &[HOME_HOST]);
+        for (stem, host) in [("server", terms.inside_host), ("outside", OUTSIDE_HOST)] {
+            issue_for(&ca, path, stem, host);
+        }
+        let write = |name: &str, text: &str| {
+            std::fs::write(path.join(name), text).expect("the folder is ours");
+        };
+        write("ca.pem", &ca.pem());
+        write("federation.toml", &terms.policy);
+        write("chancery.toml", &terms.configuration(addresses));
+        let listener = TcpListener::bind((addresses.home, TLS_PORT)).expect("the address is ours");
+        let arrivals = accept_all(listener, home.clone());
+        Border { server: Server::serve(folder, Vec::new()), addresses, ca, terms, home, arrivals }
+    }
+
+    /// Exchanges the certificate that it shows outside for a new one of another CA, as whoever renews one does; gives that CA's
+    /// file.
+    pub fn renew_outside(&self) -> PathBuf {
+        let ca = PrivateCa::new("another CA of contoso");
+        let (folder, file) = (self.server.folder(), self.server.folder().join("new-ca.pem"));
+        std::fs::write(&file, ca.pem()).expect("the folder is ours");
+        issue_for(&ca, folder, "renewed", OUTSIDE_HOST);
+        for kind in ["key", "pem"] {
+            let [from, to] = ["renewed", "outside"].map(|stem| folder.join(format!("{stem}.{kind}")));
+            std::fs::rename(from, to).expect("the folder is ours");
+        }
+        file
     }
 
     /// Its process and log.
@@ -142,33 +243,57 @@ impl Border {
         &self.server
     }
 
+    /// Kills it; it may be started again.
+    pub fn stop(&mut self) {
+        self.server.kill();
+    }
+
     /// Kills it and starts it again, where it was.
     pub fn restart(&mut self) {
         self.server.restart();
     }
 
-    /// Starts a program that opens `count` connections from an address of its own, sends these octets on each of them,
-    /// and holds them. Waits until they are open.
-    pub fn crowd(&self, count: usize, octets: &str) -> Crowd {
-        const PROGRAM: &str = "import socket, sys\n\
-            host, port, source, count, octets = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]\n\
-            held = [socket.create_connection((host, port), 10, (source, 0)) for _ in range(count)]\n\
-            for one in held:\n    \
-                try: one.sendall(octets.encode())\n    \
-                except OSError: pass\n\
+    /// Starts a program that opens connections, does on each of them what is said, and holds them. Waits until they are
+    /// open, or closed by the edge.
+    pub fn crowd(&self, from: CrowdFrom, count: usize, doing: &CrowdDoing<'_>) -> Crowd {
+        const PROGRAM: &str = "import resource, socket, ssl, sys\n\
+            host, port, source, count, octets, *own = sys.argv[1:]\n\
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))\n\
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n\
+            tls.check_hostname = False\n\
+            tls.verify_mode = ssl.CERT_NONE\n\
+            if own: tls.load_cert_chain(*own)\n\
+            held, closed = [], 0\n\
+            for n in range(int(count)):\n    \
+                local = source or f'127.9.{n // 250}.{n % 250 + 1}'\n    \
+                one = socket.create_connection((host, int(port)), 10, (local, 0))\n    \
+                try:\n        \
+                    if own: one = tls.wrap_socket(one)\n        \
+                    one.sendall(octets.encode())\n        \
+                    held.append(one)\n    \
+                except OSError: closed += 1\n\
             print('open', flush=True)\n\
             sys.stdin.read()\n\
-            closed = 0\n\
             for one in held:\n    \
                 one.setblocking(False)\n    \
                 try: closed += not one.recv(1)\n    \
-                except BlockingIOError: pass\n    \
+                except (BlockingIOError, ssl.SSLWantReadError): pass\n    \
                 except OSError: closed += 1\n\
             print(closed, flush=True)\n";
         let outside = self.outside();
+        let source = match from {
+            CrowdFrom::OneAddress => CROWD_ADDRESS,
+            CrowdFrom::ManyAddresses => "",
+        };
+        let (octets, own) = match doing {
+            CrowdDoing::Saying(octets) => (*octets, None),
+            CrowdDoing::Proving(own) => ("", Some(own)),
+        };
         let mut child = Command::new("python3")
             .args(["-c", PROGRAM, &outside.ip().to_string(), &outside.port().to_string()])
-            .args([CROWD_ADDRESS, &count.to_string(), octets])
+            .args([source, &count.to_string(), octets])
+            .args(own.into_iter().flat_map(|own| [&own.certificate, &own.key]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -202,18 +327,51 @@ impl Border {
         })
     }
 
+    /// Whether no connection to the server inside was opened that nobody has asked for yet.
+    pub fn inside_is_quiet(&self) -> bool {
+        self.arrivals.try_recv().is_err()
+    }
+
+    /// Where its own connections leave from, inside and outside.
+    pub fn own_addresses(&self) -> [Ipv4Addr; 2] {
+        [self.addresses.inside, self.addresses.outside]
+    }
+
     /// A connection of the server inside to it, for `user`'s requests to other organisations.
     pub fn from_inside(&self, user: &str) -> Device {
         let address = (self.addresses.inside, TLS_PORT).into();
-        let link = Link::open_tls(address, &self.ca(), INSIDE_HOST, Some(&self.home));
+        let link = Link::open_tls(address, &self.ca(), self.terms.inside_host, Some(&self.home));
         Device::over(account(user, "contoso.example"), link.expect("our own servers are let in"))
     }
 
     /// A connection from outside that shows this certificate, for requests of `user@domain`.
     pub fn from_outside(&self, own: Option<&Own>, user: &str, domain: &str) -> Device {
-        let link = Link::open_tls(self.outside(), &self.ca(), OUTSIDE_HOST, own);
+        self.from_outside_believing(&self.ca(), own, user, domain)
+    }
+
+    /// The same of somebody who believes another CA.
+    pub fn from_outside_believing(&self, ca: &Path, own: Option<&Own>, user: &str, domain: &str) -> Device {
+        let link = Link::open_tls(self.outside(), ca, OUTSIDE_HOST, own);
         Device::over(account(user, domain), link.expect("the handshake asks for nothing"))
     }
+}
+
+/// Where a crowd comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrowdFrom {
+    /// All from the same, which nobody else has.
+    OneAddress,
+    /// Each from another.
+    ManyAddresses,
+}
+
+/// What each of a crowd does.
+#[derive(Clone, Copy, Debug)]
+pub enum CrowdDoing<'a> {
+    /// It sends these octets, and nothing more.
+    Saying(&'a str),
+    /// It opens TLS with this certificate.
+    Proving(&'a Own),
 }
 
 /// Connections that somebody holds open.
@@ -231,6 +389,12 @@ impl Crowd {
         self.child.wait().expect("our own child");
         line.trim().parse().expect("a number")
     }
+}
+
+/// A certificate that only the edge reads the key of.
+fn issue_for(ca: &PrivateCa, folder: &Path, stem: &str, host: &str) {
+    let own = ca.issue(folder, stem, &[host, "sip:contoso.example"]);
+    std::fs::set_permissions(&own.key, Permissions::from_mode(0o600)).expect("the key is ours");
 }
 
 /// Somebody whose password nobody here asks for.

@@ -3,13 +3,17 @@
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{Account, Device, Link, Own, PATIENCE, Transport, chancery};
+
+/// Nine servers begin at once.
+const START_PATIENCE: Duration = PATIENCE.saturating_mul(3);
 
 /// Everybody. Dropping it ends all servers.
 pub struct Community {
@@ -31,11 +35,34 @@ pub struct Member<'a> {
 impl Community {
     /// Starts them all on addresses of this test alone, and waits until they answer.
     pub fn start() -> Community {
+        let (mut community, lines) = Community::launch(&["--json"]);
+        let line = lines.recv_timeout(START_PATIENCE).expect("all servers answer in time");
+        community.ready = serde_json::from_str(&line).expect("the line is JSON");
+        community
+    }
+
+    /// Starts them as somebody does who tries them out; gives the page that is printed then.
+    pub fn start_for_people() -> (Community, String) {
+        /// How the page ends.
+        const LAST: &str = "Ctrl-C ends all servers";
+        let (community, lines) = Community::launch(&[]);
+        let mut page = String::new();
+        while !page.lines().last().is_some_and(|line| line.starts_with(LAST)) {
+            let line = lines.recv_timeout(START_PATIENCE);
+            page += &line.unwrap_or_else(|_| panic!("the page does not end:\n{page}"));
+            page.push('\n');
+        }
+        (community, page)
+    }
+
+    /// What it prints comes line by line.
+    fn launch(more: &[&str]) -> (Community, Receiver<String>) {
         let folder = TempDir::with_prefix("chancery-").expect("a temporary folder");
         let (network, reservation) = free_network();
         let mut child = Command::new(chancery())
-            .args(["demo-federation", "--json", "--network", &network, "--dir"])
+            .args(["demo-federation", "--network", &network, "--dir"])
             .arg(folder.path())
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -47,10 +74,8 @@ impl Community {
                 drop(sender.send(line));
             }
         });
-        // Nine servers begin at once.
-        let line = lines.recv_timeout(PATIENCE * 3).expect("all servers answer in time");
-        let ready = serde_json::from_str(&line).expect("the line is JSON");
-        Community { child, ready, folder: Some(folder), network, _network: reservation }
+        let (ready, folder) = (Value::Null, Some(folder));
+        (Community { child, ready, folder, network, _network: reservation }, lines)
     }
 
     /// The organisation of this name: the first label of its domain.
@@ -158,6 +183,23 @@ impl Member<'_> {
         asked.expect("chancery runs");
     }
 
+    /// Changes what it writes in a border's policy, as an editor does that replaces files: nobody reads half of one.
+    pub fn edit_policy(&self, border: &str, edit: impl FnOnce(&str) -> String) {
+        let (file, new) = (self.dir(border).join("federation.toml"), self.dir(border).join("federation.new"));
+        let text = std::fs::read_to_string(&file).expect("the policy is there");
+        std::fs::write(&new, edit(&text)).expect("the folder is ours");
+        std::fs::rename(new, file).expect("the folder is ours");
+    }
+
+    /// Runs `chancery user` at its home with these words.
+    pub fn user_command(&self, words: &[&str]) -> Output {
+        let config = self.dir("front-end").join("chancery.toml");
+        let ran = Command::new(chancery()).arg("user").args(words).arg("--config").arg(config).output();
+        let ran = ran.expect("chancery runs");
+        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        ran
+    }
+
     /// Her account.
     pub fn account(&self, user: &str) -> Account {
         Account {
@@ -182,9 +224,22 @@ impl Member<'_> {
 
     /// A device of hers outside, connected to the edge as remote users are, not registered.
     pub fn outside(&self, user: &str) -> Device {
+        self.outside_with(user, None)
+    }
+
+    /// The same, with a certificate to show where it is asked for one.
+    pub fn outside_with(&self, user: &str, own: Option<&Own>) -> Device {
         let address = self.address("access-edge", "outside_address", "remote");
         let host = self.outside_host("access-edge");
-        let link = Link::open_tls(address, &self.ca(), host, None).expect("remote users are let in");
+        let link = Link::open_tls(address, &self.ca(), host, own).expect("remote users are let in");
+        Device::over(self.account(user), link)
+    }
+
+    /// The same in a browser: over a secure WebSocket.
+    pub fn browser(&self, user: &str, own: Option<&Own>) -> Device {
+        let address = self.address("access-edge", "outside_address", "websocket");
+        let host = self.outside_host("access-edge");
+        let link = Link::open_wss(address, &self.ca(), host, own).expect("remote users are let in");
         Device::over(self.account(user), link)
     }
 

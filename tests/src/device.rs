@@ -494,6 +494,11 @@ impl Device {
         self.shared.link.local()
     }
 
+    /// The address of the other end, while the connection stands.
+    pub fn remote(&self) -> SocketAddr {
+        self.shared.link.remote().expect("the connection stands")
+    }
+
     /// The server's certificate, over TLS.
     pub fn server_certificate(&self) -> Option<CertificateDer<'static>> {
         self.shared.link.peer_certificate()

@@ -1,4 +1,5 @@
-//! A DNS server with a few records, on a loopback port: what RFC 3263 needs of one (RFC 1035, RFC 2782, RFC 3403).
+//! A DNS server with a few records, on a loopback port: what RFC 3263 needs of one (RFC 1035, RFC 2782, RFC 3403). It says
+//! whatever it is told: also what no honest one would.
 //!
 //! What it is not: it answers one question a datagram, compresses nothing, and knows neither EDNS nor TCP.
 
@@ -19,6 +20,12 @@ pub enum Record {
     A(Ipv4Addr),
     /// A server; the lower priority is tried first (RFC 2782).
     Srv { priority: u16, port: u16, target: &'static str },
+    /// Another name for it (RFC 1035 §3.3.1). Whatever is asked is answered by it alone.
+    Cname(&'static str),
+    /// No answer at all, whatever is asked.
+    Silence,
+    /// An answer that is none: octets after the header that make no sense.
+    Nonsense,
     /// A transport and where its servers are listed (RFC 3263 §4.1).
     Naptr { order: u16, service: &'static str, replacement: &'static str },
 }
@@ -74,10 +81,20 @@ fn serve(socket: &UdpSocket, zone: &[(&'static str, Record)], asked: &Mutex<Vec<
         }
         let (name, kind, end) = question(query);
         asked.lock().expect("no thread panics with the lock").push(format!("{} {name}", kind_name(kind)));
-        let known = zone.iter().any(|(owner, _)| *owner == name);
+        let of_name =
+            |wanted: fn(&Record) -> bool| zone.iter().any(|(owner, record)| *owner == name && wanted(record));
+        if of_name(|record| matches!(record, Record::Silence)) {
+            continue;
+        }
+        if of_name(|record| matches!(record, Record::Nonsense)) {
+            let nonsense = [&answer(query, end, true, &[])[..HEADER_OCTETS], &[0xc0; 40]].concat();
+            drop(socket.send_to(&nonsense, peer));
+            continue;
+        }
+        let known = of_name(|_| true);
         let records: Vec<&Record> = zone
             .iter()
-            .filter(|(owner, record)| *owner == name && record.kind() == kind)
+            .filter(|(owner, record)| *owner == name && (record.kind() == kind || record.is_alias()))
             .map(|(_, record)| record)
             .collect();
         let answer = answer(query, end, known, &records);
@@ -121,9 +138,16 @@ fn answer(query: &[u8], question_end: usize, known: bool, records: &[&Record]) -
 }
 
 impl Record {
+    fn is_alias(&self) -> bool {
+        matches!(self, Record::Cname(_))
+    }
+
     fn kind(&self) -> u16 {
         match self {
             Record::A(_) => 1,
+            Record::Cname(_) => 5,
+            // Of no use to anybody (RFC 1035 §3.3.10).
+            Record::Silence | Record::Nonsense => 10,
             Record::Srv { .. } => 33,
             Record::Naptr { .. } => 35,
         }
@@ -132,6 +156,8 @@ impl Record {
     fn data(&self) -> Vec<u8> {
         match self {
             Record::A(address) => address.octets().to_vec(),
+            Record::Cname(target) => name(target),
+            Record::Silence | Record::Nonsense => Vec::new(),
             Record::Srv { priority, port, target } => {
                 let numbers = [*priority, 0, *port].map(u16::to_be_bytes).concat();
                 [numbers, name(target)].concat()
@@ -159,8 +185,10 @@ fn text(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
 }
 
+/// The root is the empty name.
 fn name(name: &str) -> Vec<u8> {
-    let mut octets = name.split('.').map(text).collect::<Vec<_>>().concat();
+    let labels = name.split('.').filter(|label| !label.is_empty());
+    let mut octets = labels.map(text).collect::<Vec<_>>().concat();
     octets.push(0);
     octets
 }

@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use ad::{ActiveDirectory, Person};
 pub use authority::PrivateCa;
-pub use border::{Border, BorderBuilder, CONNECTIONS_PER_SOURCE_MAX, Crowd};
+pub use border::{Border, BorderBuilder, CONNECTIONS_PER_SOURCE_MAX, Crowd, CrowdDoing, CrowdFrom};
 pub use community::{Community, Member};
 pub use configured::Configuration;
 pub use device::{Account, Device, Transaction, contacts, sdp};
@@ -46,7 +46,9 @@ pub use followed::{LIVE_WITHIN, eventually, eventually_within};
 pub use https::{Https, HttpsAnswer};
 pub use ldap_proxy::{Fault, LdapProxy};
 pub use presence::{Watch, activity, note, pidf, seen};
-pub use program::{client_script, conformance, have, may_mount, run_tap, skip};
+pub use program::{
+    client_script, conformance, descriptors_max, have, may_make_networks, may_mount, run_tap, skip,
+};
 pub use realm::{Realm, again, in_realm, in_realm_of_program, this_program};
 pub use scene::{Scene, in_parallel, on_each, on_every_road};
 pub use server::{Server, ServerBuilder, chancery};

@@ -20,6 +20,21 @@ pub fn may_mount() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Whether networks may be made here. Where they may, what fails with them is a failure.
+pub fn may_make_networks() -> bool {
+    let status = Command::new("unshare").args(["--net", "--mount", "true"]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// How many files and sockets a program may have open here, if it asks for all that it may have.
+pub fn descriptors_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("this is Linux");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("it is a limit");
+    let hard = line.split_whitespace().nth(4).expect("soft, hard, unit");
+    // A number, or `unlimited`.
+    hard.parse().unwrap_or(usize::MAX)
+}
+
 /// Says by name that something was not tested, and why. The log of a run is searched for it.
 pub fn skip(what: &str, why: &str) {
     eprintln!("SKIPPED: {what}: {why}");

@@ -175,12 +175,25 @@ impl Link {
         name: &str,
         own: Option<&Own>,
     ) -> io::Result<(Arc<Link>, LinkReader)> {
-        let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = connected(server)?;
         let tls = handshake_as(&stream, ca, name, own)?;
-        Link::secured(stream, tls.into())
+        Link::secured(Transport::Tls, stream, tls.into())
+    }
+
+    /// The same with a WebSocket over it, as a browser opens one.
+    pub fn open_wss(
+        server: SocketAddr,
+        ca: &Path,
+        name: &str,
+        own: Option<&Own>,
+    ) -> io::Result<(Arc<Link>, LinkReader)> {
+        let stream = connected(server)?;
+        let tls = handshake_as(&stream, ca, name, own)?;
+        let (link, mut reader) = Link::secured(Transport::Wss, stream, tls.into())?;
+        link.set_read_timeout(Some(PATIENCE));
+        reader.upgrade(&format!("{name}:{}", server.port()))?;
+        link.set_read_timeout(None);
+        Ok((link, reader))
     }
 
     /// A server's connection to us, as to the server that `own` proves.
@@ -195,17 +208,21 @@ impl Link {
         while tls.is_handshaking() {
             tls.complete_io(&mut &stream)?;
         }
-        Link::secured(stream, tls.into())
+        Link::secured(Transport::Tls, stream, tls.into())
     }
 
-    fn secured(stream: TcpStream, mut tls: Connection) -> io::Result<(Arc<Link>, LinkReader)> {
+    fn secured(
+        transport: Transport,
+        stream: TcpStream,
+        mut tls: Connection,
+    ) -> io::Result<(Arc<Link>, LinkReader)> {
         let local = stream.local_addr()?;
         // What came with the last octets of the handshake.
         let state = tls.process_new_packets().map_err(io::Error::other)?;
         let mut plain = vec![0; state.plaintext_bytes_to_read()];
         tls.reader().read_exact(&mut plain)?;
         let (socket, tls) = (Socket::Stream(stream), Some(Mutex::new(tls)));
-        let link = Arc::new(Link { transport: Transport::Tls, socket, tls, local });
+        let link = Arc::new(Link { transport, socket, tls, local });
         let reader =
             LinkReader { link: link.clone(), plain, scan: Scan::default(), frames: Decoder::default() };
         link.set_read_timeout(None);
@@ -220,11 +237,7 @@ impl Link {
             socket.connect(server)?;
             Socket::Datagrams(socket)
         } else {
-            let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Socket::Stream(stream)
+            Socket::Stream(connected(server)?)
         };
         let tls = match &socket {
             Socket::Stream(stream) if transport.is_secure() => {
@@ -244,7 +257,7 @@ impl Link {
             frames: Decoder::default(),
         };
         if transport.is_websocket() {
-            reader.upgrade(server)?;
+            reader.upgrade(&server.to_string())?;
         }
         // From here on reading waits for as long as the test does.
         link.set_read_timeout(None);
@@ -319,6 +332,14 @@ impl Link {
     /// Our own address.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The other end's address.
+    pub fn remote(&self) -> io::Result<SocketAddr> {
+        match &self.socket {
+            Socket::Datagrams(socket) => socket.peer_addr(),
+            Socket::Stream(stream) => stream.peer_addr(),
+        }
     }
 
     /// The transport.
@@ -443,8 +464,8 @@ impl LinkReader {
         Ok(None)
     }
 
-    fn upgrade(&mut self, server: SocketAddr) -> io::Result<()> {
-        let (request, accept) = websocket::upgrade_request(&server.to_string());
+    fn upgrade(&mut self, host: &str) -> io::Result<()> {
+        let (request, accept) = websocket::upgrade_request(host);
         self.link.send_octets(request.as_bytes())?;
         let end = loop {
             if let Some(end) = self.plain.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -457,6 +478,14 @@ impl LinkReader {
         let answer: Vec<u8> = self.plain.drain(..end).collect();
         websocket::check_upgrade(&answer, &accept).map_err(io::Error::other)
     }
+}
+
+fn connected(server: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 pub(crate) fn handshake(stream: &TcpStream, ca: &Path) -> io::Result<ClientConnection> {

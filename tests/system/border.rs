@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use sip_message::{HeaderId, Message};
 use system_tests::{
-    Border, CONNECTIONS_PER_SOURCE_MAX, Device, Draft, Link, Own, PrivateCa, have, skip, unique,
+    Border, CONNECTIONS_PER_SOURCE_MAX, CrowdDoing, CrowdFrom, Device, Draft, Link, Own, PrivateCa,
+    descriptors_max, have, skip, unique,
 };
 
 const ALICE: &str = "sip:alice@contoso.example";
@@ -170,22 +171,64 @@ fn a_partner_that_does_not_read_is_not_waited_for() {
     goes_on(&nina, &inside);
 }
 
-#[test]
-fn connections_of_one_address_are_counted() {
-    if !have("python3") {
-        return skip("many connections", "python3 is not installed");
-    }
-    let world = World::new();
+/// Those of a crowd.
+const CROWD: usize = 3000;
+/// The first octets of a handshake that does not go on.
+const HALF_HELLO: &str = "\x16\x03\x01\x02";
+
+/// Whether a crowd can be made here; what cannot is named.
+fn may_crowd(what: &str) -> bool {
+    /// What a program has open besides.
+    const OTHERS: usize = 200;
+    let why = match () {
+        () if !have("python3") => "python3 is not installed",
+        () if descriptors_max() < CROWD + OTHERS => "too few files may be open (ulimit -Hn)",
+        () => return true,
+    };
+    skip(what, why);
+    false
+}
+
+/// The others go on, also who comes new, while a crowd is held and when it is gone; gives how many of it were sent away.
+fn goes_on_beside(world: &World, from: CrowdFrom, doing: CrowdDoing<'_>) -> usize {
     let (nina, inside) = world.nina();
-    // Some that say nothing, in the middle of a handshake.
-    let crowd = world.border.crowd(4 * CONNECTIONS_PER_SOURCE_MAX, "\x16\x03\x01\x02");
+    let crowd = world.border.crowd(from, CROWD, &doing);
     goes_on(&nina, &inside);
     let late = world.bob();
     assert!(late.ask(late.draft("OPTIONS", "sip:nobody@litware.example")).status().is_some());
     world.is_small();
     let closed = crowd.end();
-    assert!(closed >= 3 * CONNECTIONS_PER_SOURCE_MAX, "{closed} of them were not kept");
     goes_on(&nina, &inside);
+    closed
+}
+
+#[test]
+fn thousands_of_connections_of_a_stranger_are_counted() {
+    if !may_crowd("a stranger's thousands of connections") {
+        return;
+    }
+    let closed = goes_on_beside(&World::new(), CrowdFrom::OneAddress, CrowdDoing::Saying(HALF_HELLO));
+    assert!(closed >= CROWD - CONNECTIONS_PER_SOURCE_MAX, "{closed} of them were not kept");
+}
+
+#[test]
+fn thousands_of_connections_of_a_partner_are_counted() {
+    if !may_crowd("a partner's thousands of connections") {
+        return;
+    }
+    let world = World::new();
+    let closed = goes_on_beside(&world, CrowdFrom::OneAddress, CrowdDoing::Proving(&world.fabrikam));
+    assert!(closed >= CROWD - CONNECTIONS_PER_SOURCE_MAX, "{closed} of them were not kept");
+    assert!(closed < CROWD, "a few are");
+}
+
+/// Each from another address, so that no count of one address helps.
+#[test]
+fn thousands_of_half_handshakes_hold_nobody_up() {
+    if !may_crowd("thousands of half handshakes") {
+        return;
+    }
+    goes_on_beside(&World::new(), CrowdFrom::ManyAddresses, CrowdDoing::Saying(HALF_HELLO));
 }
 
 /// Registers a client outside; gives the Path that the server inside saw.

@@ -1,10 +1,12 @@
-//! Kamailio as the border of another organisation, with a certificate of its own in both roles of TLS: a message each way.
+//! Kamailio as the border of another organisation, with a certificate of its own in both roles of TLS: messages, and calls
+//! with its Record-Routes and ours.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use system_tests::{Account, Border, Device, PATIENCE, PrivateCa, Transport, have, skip};
+use sip_message::HeaderId;
+use system_tests::{Account, Border, Device, Draft, PATIENCE, PrivateCa, Transport, have, sdp, skip};
 
 /// Its users' port.
 const PLAIN_PORT: u16 = 5060;
@@ -42,6 +44,16 @@ fn configure(folder: &Path, modules: &Path, own: &str, outside: &str) {
            if (!mf_process_maxfwd_header(\"10\")) {{ sl_send_reply(\"483\", \"Too Many Hops\"); exit; }}\n\
            force_rport();\n\
            if (is_method(\"REGISTER\")) {{ save(\"location\"); exit; }}\n\
+           if (is_method(\"CANCEL\")) {{ if (t_check_trans()) t_relay(); exit; }}\n\
+           if (has_totag()) {{\n\
+             if (!loose_route()) {{\n\
+               if (is_method(\"ACK\")) {{ if (t_check_trans()) t_relay(); exit; }}\n\
+               sl_send_reply(\"404\", \"Not Here\"); exit;\n\
+             }}\n\
+             if ($du =~ \"access.contoso.example\") $du = \"sip:{outside};transport=tls\";\n\
+             t_relay(); exit;\n\
+           }}\n\
+           if (is_method(\"INVITE\")) record_route();\n\
            if (uri == myself) {{\n\
              if (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\n\
              t_relay(); exit;\n\
@@ -64,11 +76,16 @@ fn configure(folder: &Path, modules: &Path, own: &str, outside: &str) {
     std::fs::write(folder.join("kamailio-tls.cfg"), tls).expect("the folder is ours");
 }
 
-#[test]
-fn kamailio_as_a_partner_exchanges_messages() {
-    let Some(modules) = modules().filter(|_| have("kamailio")) else {
-        return skip("Kamailio as a partner", "kamailio or its TLS module is not installed");
-    };
+/// An edge with Kamailio as its partner, and a user of each.
+struct World {
+    border: Border,
+    bob: Device,
+    _kamailio: Kamailio,
+}
+
+/// `None` where there is no Kamailio.
+fn world() -> Option<World> {
+    let modules = modules().filter(|_| have("kamailio"))?;
     let ca = PrivateCa::new("CA of fabrikam");
     let builder = Border::with_partners().partner("fabrikam.example", &ca, "");
     let address = builder.partner_address();
@@ -78,7 +95,7 @@ fn kamailio_as_a_partner_exchanges_messages() {
     configure(folder, &modules, &address.to_string(), &border.outside().to_string());
     let log = folder.join("kamailio.log");
     let output = std::fs::File::create(&log).expect("the folder is ours");
-    let _kamailio = Kamailio(
+    let kamailio = Kamailio(
         Command::new("kamailio")
             .args(["-DD", "-E", "-f"])
             .arg(folder.join("kamailio.cfg"))
@@ -101,6 +118,21 @@ fn kamailio_as_a_partner_exchanges_messages() {
         Account { user: "bob".to_owned(), password: String::new(), domain: "fabrikam.example".to_owned() };
     let bob = Device::connect(account, Transport::Udp, (address, PLAIN_PORT).into(), &border.ca());
     bob.register("");
+    Some(World { border, bob, _kamailio: kamailio })
+}
+
+fn skip_without_kamailio() {
+    skip("Kamailio as a partner", "kamailio or its TLS module is not installed");
+}
+
+/// A request of somebody inside, as the home of contoso's users would pass it on.
+fn asserted(draft: Draft) -> Draft {
+    draft.header("P-Asserted-Identity", "<sip:alice@contoso.example>")
+}
+
+#[test]
+fn kamailio_as_a_partner_exchanges_messages() {
+    let Some(World { border, bob, _kamailio }) = world() else { return skip_without_kamailio() };
     // From there to here.
     let sent = bob.send(bob.message("sip:alice@contoso.example", "from kamailio"));
     let inside = border.inside();
@@ -112,11 +144,75 @@ fn kamailio_as_a_partner_exchanges_messages() {
     assert_eq!(bob.answer(sent).status(), Some(200), "{}", bob.ladder());
     // From here to there.
     let alice = border.from_inside("alice");
-    let asserted = ("P-Asserted-Identity", "<sip:alice@contoso.example>");
-    let sent =
-        alice.send(alice.message("sip:bob@fabrikam.example", "to kamailio").header(asserted.0, asserted.1));
+    let sent = alice.send(asserted(alice.message("sip:bob@fabrikam.example", "to kamailio")));
     let arrived = bob.expect_and_answer("MESSAGE", 200);
     assert_eq!(arrived.body(), b"to kamailio");
-    assert!(!String::from_utf8_lossy(arrived.bytes()).contains(asserted.0), "it is for our servers alone");
+    assert!(arrived.header(HeaderId::PAssertedIdentity).is_none(), "it is for our servers alone");
     assert_eq!(alice.answer(sent).status(), Some(200), "{}", alice.ladder());
+}
+
+/// Both borders stay in the way of a call, and every request within it finds its way along their entries.
+#[test]
+fn kamailio_as_a_partner_calls_and_is_called() {
+    let Some(World { border, bob, _kamailio }) = world() else { return skip_without_kamailio() };
+    let alice = border.from_inside("alice");
+    let mut home = None;
+    for ends in [Ends::Caller, Ends::Callee] {
+        // From here to there.
+        let invite = alice.send(asserted(alice.invite("sip:bob@fabrikam.example")));
+        let rung = bob.expect("INVITE");
+        // Kamailio's entries for both of its sides, and one of ours.
+        assert_eq!(rung.elements(HeaderId::RecordRoute).count(), 3, "{}", text(rung.bytes()));
+        bob.respond(&rung, 180);
+        alice.provisional(invite, 180);
+        bob.respond_with(&rung, 200, |answer| {
+            answer.body("application/sdp", sdp("sendrecv").as_bytes());
+        });
+        let mut caller = alice.confirm(&alice.answer(invite));
+        assert_eq!(caller.routes.len(), 3, "{:?}", caller.routes);
+        bob.expect("ACK");
+        let mut callee = bob.dialog(&rung);
+        speak(&alice, caller.request("INFO"), || &bob);
+        // What bob begins comes to the server inside, over the edge's connection.
+        speak(&bob, callee.request("INFO"), || home.get_or_insert_with(|| border.inside()));
+        let home = home.as_ref().expect("it was asked");
+        match ends {
+            Ends::Caller => speak(&alice, caller.request("BYE"), || &bob),
+            Ends::Callee => speak(&bob, callee.request("BYE"), || home),
+        }
+        // From there to here.
+        let invite = bob.send(bob.invite("sip:alice@contoso.example"));
+        let rung = home.expect("INVITE");
+        assert_eq!(rung.elements(HeaderId::RecordRoute).count(), 3, "{}", text(rung.bytes()));
+        home.respond_with(&rung, 200, |answer| {
+            answer.body("application/sdp", sdp("sendrecv").as_bytes());
+        });
+        let mut caller = bob.confirm(&bob.answer(invite));
+        home.expect("ACK");
+        let mut callee = home.dialog(&rung);
+        speak(home, callee.request("INFO"), || &bob);
+        match ends {
+            Ends::Caller => speak(&bob, caller.request("BYE"), || home),
+            Ends::Callee => speak(home, callee.request("BYE"), || &bob),
+        }
+    }
+}
+
+/// Who ends a call.
+#[derive(Clone, Copy)]
+enum Ends {
+    Caller,
+    Callee,
+}
+
+/// A request within a dialog, and its answer.
+fn speak<'a>(from: &Device, draft: Draft, to: impl FnOnce() -> &'a Device) {
+    let method = draft.method.clone();
+    let sent = from.send(draft);
+    to().expect_and_answer(&method, 200);
+    assert_eq!(from.answer(sent).status(), Some(200), "{}", from.ladder());
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
 }

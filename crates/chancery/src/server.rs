@@ -511,3 +511,6 @@ impl Store for NoStore {
         assert!(batch.is_empty(), "a role without a store submits nothing");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,9 @@
 // JsSIP and SIP.js through a SIP server over WebSocket (RFC 7118). `npm ci` here first; Node 20.
 //
 //   node ws_pair.mjs --url wss://localhost:5081/ --ca ca.pem --domain example.test --a alice:pw --b bob:pw
-//                    [--skip call,presence,jssip,sipjs]
+//                    [--address 127.64.1.11] [--skip call,presence,jssip,sipjs]
+//
+// --address is where the URL's host is, where no DNS knows it.
 
 import fs from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -16,6 +18,7 @@ const { values } = parseArgs({
   options: {
     url: { type: 'string' },
     ca: { type: 'string' },
+    address: { type: 'string' },
     domain: { type: 'string', default: 'example.test' },
     a: { type: 'string', default: 'alice:alice-secret' },
     b: { type: 'string', default: 'bob:bob-secret' },
@@ -33,10 +36,16 @@ const account = (text) => {
 const options = { ...values, a: account(values.a), b: account(values.b), skip: new Set(values.skip.split(',')) };
 
 // Both libraries use the browser's class, and find it when they are imported.
-const tls = values.ca ? { ca: fs.readFileSync(values.ca) } : {};
+const connecting = values.ca ? { ca: fs.readFileSync(values.ca) } : {};
+if (values.address) {
+  connecting.lookup = (host, { all }, found) => {
+    if (all) found(null, [{ address: values.address, family: 4 }]);
+    else found(null, values.address, 4);
+  };
+}
 globalThis.WebSocket = class extends WebSocket {
   constructor(url, protocols) {
-    super(url, protocols, tls);
+    super(url, protocols, connecting);
   }
 };
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::plan::{HTTP_PORT, Organisation, PLAIN_PORT, Plan, REMOTE_PORT, TLS_PORT};
+use super::plan::{HTTP_PORT, Organisation, PLAIN_PORT, Plan, REMOTE_PORT, TLS_PORT, WEBSOCKET_PORT};
 use super::program;
 use super::servers::Servers;
 use crate::config::Role;
@@ -48,7 +48,14 @@ pub(super) fn json(plan: &Plan, servers: &Servers) -> String {
             })
         })
         .collect();
-    let ports = json!({ "tls": TLS_PORT, "tcp": PLAIN_PORT, "udp": PLAIN_PORT, "remote": REMOTE_PORT, "http": HTTP_PORT });
+    let ports = json!({
+        "tls": TLS_PORT,
+        "tcp": PLAIN_PORT,
+        "udp": PLAIN_PORT,
+        "remote": REMOTE_PORT,
+        "websocket": WEBSOCKET_PORT,
+        "http": HTTP_PORT,
+    });
     let line =
         json!({ "pid": std::process::id(), "dir": plan.dir, "ports": ports, "organisations": organisations });
     format!("{line}\n")
@@ -73,6 +80,11 @@ pub(super) fn text(plan: &Plan) -> String {
             let _ = writeln!(text, "    {address:26} {password}");
         }
     }
+    let _ = writeln!(
+        text,
+        "\n  Clients inside: TCP and UDP port {PLAIN_PORT}. Remote users, at an edge's outside: TLS port {REMOTE_PORT}, secure\n  \
+         WebSocket port {WEBSOCKET_PORT}."
+    );
     text += PICTURE;
     let _ = writeln!(text, "Try, each in a terminal of its own:\n");
     for (title, command) in commands(plan) {

@@ -13,6 +13,8 @@ pub(super) const TLS_PORT: u16 = 5061;
 pub(super) const PLAIN_PORT: u16 = 5060;
 /// Where remote users come in, as they would on port 443: which would need a right of the process.
 pub(super) const REMOTE_PORT: u16 = 4443;
+/// Where browsers of remote users come in, likewise.
+pub(super) const WEBSOCKET_PORT: u16 = 8443;
 /// Of metrics and health.
 pub(super) const HTTP_PORT: u16 = 5090;
 

@@ -8,7 +8,9 @@ use anyhow::Context;
 use directory::{Role as AccountRole, SipAddress};
 use pki::{Addresses, Authority, Constraints, Key, Kind, Request, Serial};
 
-use super::plan::{HTTP_PORT, Organisation, PLAIN_PORT, Plan, Planned, REMOTE_PORT, Relation, TLS_PORT};
+use super::plan::{
+    HTTP_PORT, Organisation, PLAIN_PORT, Plan, Planned, REMOTE_PORT, Relation, TLS_PORT, WEBSOCKET_PORT,
+};
 use crate::config::{FILE_NAME, Role};
 use crate::locate::{DATA_DIR, DATABASE};
 use crate::offline::{NewUser, Offline};
@@ -109,6 +111,7 @@ fn configuration(plan: &Plan, organisation: &Organisation, server: &Planned) -> 
         listener("tls", (*address).into(), TLS_PORT, "outside", host);
         if server.role == Role::AccessEdge {
             listener("tls", (*address).into(), REMOTE_PORT, "outside", host);
+            listener("wss", (*address).into(), WEBSOCKET_PORT, "outside", host);
         }
     }
     if server.role != Role::Clearinghouse {

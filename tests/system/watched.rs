@@ -1,0 +1,139 @@
+//! Files that an edge looks at by itself: nobody tells it that they changed, and nothing is started again.
+
+use std::path::Path;
+
+use rcgen::SerialNumber;
+use sip_message::HeaderId;
+use system_tests::{Border, Community, Device, Own, PrivateCa, eventually};
+
+const ALICE: &str = "sip:alice@contoso.example";
+/// Of the certificate that is revoked.
+const SERIAL: u64 = 4711;
+
+/// Puts a file in the place of another, whole.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).expect("the folder is ours");
+    std::fs::rename(new, file).expect("the folder is ours");
+}
+
+/// How often the edge has said this.
+fn told(border: &Border, event: &str) -> usize {
+    border.server().log().matches(&format!("\"event\":\"{event}\"")).count()
+}
+
+/// Changes something, and waits until the edge says that it has taken it over.
+fn taken_over(border: &Border, event: &str, change: impl FnOnce()) {
+    let before = told(border, event);
+    change();
+    eventually(event, || (told(border, event) > before).then_some(()));
+}
+
+/// A message over a connection of its own, and whether it was let in. What is let in is answered.
+fn is_let_in(border: &Border, inside: &Device, own: &Own) -> bool {
+    let bob = border.from_outside(Some(own), "bob", "fabrikam.example");
+    inside.answer_every("MESSAGE", 200);
+    let answer = bob.try_ask(bob.message(ALICE, "let me in").unanswering());
+    let status = answer.and_then(|answer| answer.status());
+    assert!(matches!(status, None | Some(200 | 403)), "{}", bob.ladder());
+    status == Some(200)
+}
+
+/// The connection inside that the edge goes on to use.
+fn inside_of(border: &Border, own: &Own) -> Device {
+    let bob = border.from_outside(Some(own), "bob", "fabrikam.example");
+    let sent = bob.send(bob.message(ALICE, "first"));
+    let inside = border.inside();
+    inside.expect_and_answer("MESSAGE", 200);
+    assert_eq!(bob.answer(sent).status(), Some(200), "{}", bob.ladder());
+    inside
+}
+
+#[test]
+fn a_changed_policy_is_seen_without_a_reload() {
+    let community = Community::start();
+    let (contoso, fabrikam) = (community.member("contoso"), community.member("fabrikam"));
+    let (alice, bob) = (contoso.inside("alice"), fabrikam.inside("bob"));
+    bob.answer_every("MESSAGE", 200);
+    let answer_is = |status: u16, why: &str| {
+        eventually("the changed policy is in force", || {
+            let answer = alice.ask(alice.message(&bob.uri(), "hello"));
+            let warning = answer.header(HeaderId::Warning).unwrap_or_default();
+            (answer.status() == Some(status) && String::from_utf8_lossy(warning).contains(why)).then_some(())
+        });
+    };
+    answer_is(200, "");
+    let mut before = String::new();
+    contoso.edit_policy("access-edge", |text| {
+        text.clone_into(&mut before);
+        format!("{text}\n[block]\ndomains = [\"fabrikam.example\"]\n")
+    });
+    answer_is(403, "has blocked fabrikam.example");
+    contoso.edit_policy("access-edge", |_| before);
+    answer_is(200, "");
+}
+
+#[test]
+fn a_revocation_list_under_a_running_edge_counts_for_the_next_connection() {
+    let fabrikam = PrivateCa::new("CA of fabrikam");
+    let border = Border::with_partners()
+        .partner("fabrikam.example", &fabrikam, "")
+        .revoked(&fabrikam.revocation_list(SERIAL + 1))
+        .start();
+    let folder = border.server().folder();
+    let own = fabrikam.issue_with(folder, "fabrikam", &["edge.fabrikam.example"], |params| {
+        params.serial_number = Some(SerialNumber::from(SERIAL));
+    });
+    let inside = inside_of(&border, &own);
+    assert!(is_let_in(&border, &inside, &own));
+    taken_over(&border, "trust-reloaded", || {
+        replace(&folder.join("revoked.pem"), &fabrikam.revocation_list(SERIAL));
+    });
+    assert!(!is_let_in(&border, &inside, &own), "it is revoked");
+    border.server().expect_log("it was revoked by");
+    // A list that cannot be read changes nothing.
+    taken_over(&border, "trust-refused", || replace(&folder.join("revoked.pem"), "no list\n"));
+    assert!(!is_let_in(&border, &inside, &own), "the list before it is in force");
+    taken_over(&border, "trust-reloaded", || {
+        replace(&folder.join("revoked.pem"), &fabrikam.revocation_list(SERIAL + 1));
+    });
+    assert!(is_let_in(&border, &inside, &own));
+}
+
+#[test]
+fn changed_cas_under_a_running_edge_count_for_the_next_connection() {
+    let (old, new) = (PrivateCa::new("old CA"), PrivateCa::new("new CA"));
+    let border = Border::with_partners().believing(&old).partner_of_all("fabrikam.example").start();
+    let folder = border.server().folder();
+    let own = |ca: &PrivateCa, stem| ca.issue(folder, stem, &["edge.fabrikam.example"]);
+    let (before, after) = (own(&old, "before"), own(&new, "after"));
+    let inside = inside_of(&border, &before);
+    assert!(is_let_in(&border, &inside, &before) && !is_let_in(&border, &inside, &after));
+    let file = folder.join("partners.pem");
+    // Both, as while partners move from one to the other; then the new one alone.
+    taken_over(&border, "trust-reloaded", || replace(&file, &(old.pem() + &new.pem())));
+    assert!(is_let_in(&border, &inside, &before) && is_let_in(&border, &inside, &after));
+    taken_over(&border, "trust-reloaded", || replace(&file, &new.pem()));
+    assert!(!is_let_in(&border, &inside, &before) && is_let_in(&border, &inside, &after));
+}
+
+#[test]
+fn a_renewed_certificate_under_a_running_edge_is_shown_to_the_next_connection() {
+    let fabrikam = PrivateCa::new("CA of fabrikam");
+    let border = Border::with_partners().partner("fabrikam.example", &fabrikam, "").start();
+    let own = fabrikam.issue(border.server().folder(), "fabrikam", &["edge.fabrikam.example"]);
+    let bob = border.from_outside(Some(&own), "bob", "fabrikam.example");
+    let sent = bob.send(bob.message(ALICE, "before"));
+    let inside = border.inside();
+    inside.expect_and_answer("MESSAGE", 200);
+    inside.answer_every("MESSAGE", 200);
+    assert_eq!(bob.answer(sent).status(), Some(200), "{}", bob.ladder());
+    let mut ca = border.ca();
+    taken_over(&border, "certificate-reloaded", || ca = border.renew_outside());
+    let after = border.from_outside_believing(&ca, Some(&own), "bob", "fabrikam.example");
+    assert_ne!(after.server_certificate(), bob.server_certificate());
+    for device in [&bob, &after] {
+        let answer = device.ask(device.message(ALICE, "after"));
+        assert_eq!(answer.status(), Some(200), "no connection was closed: {}", device.ladder());
+    }
+}
