@@ -1,6 +1,7 @@
 //! System tests: the real server, real sockets, foreign programs.
 
 mod accounts;
+mod address_book;
 mod backup;
 mod border;
 mod calls;

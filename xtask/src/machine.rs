@@ -36,6 +36,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "smbclient",
     "socat",
     "sqlite3",
+    "vdirsyncer",
     "winbind",
 ];
 
