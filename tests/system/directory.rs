@@ -326,3 +326,36 @@ fn the_check_takes_each_step_and_says_what_to_mend() {
     let said = check();
     assert!(said.contains("must hold the CA that issued the server's certificate"), "{said}");
 }
+
+#[test]
+fn a_directory_that_cannot_be_begun_with_is_an_alarm_and_a_reload_that_fails_ends_nothing() {
+    let Some(slapd) = OpenLdap::start("OpenLDAP") else { return };
+    // At the start there is no CA yet.
+    let configuration = Configuration::following_ldap(&slapd);
+    let ca = configuration.folder().join("directory-ca.pem");
+    let missing = configuration.folder().join("missing.pem");
+    let server = configuration.set_in("directory", "authority_file", &format!("{ca:?}")).serve();
+    eventually("an alarm", || server.get("/health").contains("the directory is not followed").then_some(()));
+    assert!(server.get("/metrics").contains("chancery_directory_alarms{alarm=\"not-followed\"} 1\n"));
+    let (code, said) = server.command(&["replicate", "--once"]);
+    assert!(code != 0 && said.contains("directory-ca.pem"), "{code} {said}");
+    std::fs::copy(slapd.ca(), &ca).expect("the folder is ours");
+    eventually("somebody", || server.account_of("ada@ldap.example"));
+    assert!(alarms(&server).is_empty());
+    // Other settings that cannot be used: the ones before stay, and somebody is told.
+    let reload = |from: &std::path::Path, to: &std::path::Path| {
+        server.edit_configuration(|text| text.replace(&format!("{from:?}"), &format!("{to:?}")));
+        server.hang_up_signal();
+    };
+    reload(&ca, &missing);
+    eventually("an alarm", || alarms(&server).contains(&"not-followed".to_owned()).then_some(()));
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: displayName\ndisplayName: Still Followed\n",
+        OpenLdap::dn("ada")
+    ));
+    eventually("a change", || {
+        server.entry("ada@ldap.example").filter(|entry| name_of(entry) == "Still Followed")
+    });
+    reload(&missing, &ca);
+    eventually("no alarm", || alarms(&server).is_empty().then_some(()));
+}

@@ -4,8 +4,10 @@ use directory_source::{Selection, ServerFacts, Watermark};
 
 use crate::changes::Following;
 use crate::error::Error;
-use crate::search::{base, read_one};
+use crate::reading::take;
+use crate::search::{Pages, base, id_attribute, id_of, read_one, subtree};
 use crate::source::{Session, SourceConfig, introduce};
+use crate::wire::{Filter, RawEntry};
 
 /// A connection on which the reading account is signed in.
 pub struct Examination {
@@ -40,6 +42,26 @@ impl Examination {
         let search = base(dn, &["objectClass"]);
         let found = read_one(&mut self.session.connection, "reading an entry", &search, &[]).await?;
         Ok(found.is_some())
+    }
+
+    /// Of the people on the first page: how many there are, and of how many the account cannot read an attribute that all have.
+    pub async fn unreadable(&mut self, attribute: &str) -> Result<(usize, usize), Error> {
+        let kind = self.session.known.facts.kind;
+        let names = vec![id_attribute(kind).to_owned(), attribute.to_owned()];
+        let people = Filter::And(vec![
+            Filter::equal("objectClass", "user"),
+            Filter::Not(Box::new(Filter::equal("objectClass", "computer"))),
+        ]);
+        let pages = Pages::new(subtree(&self.session.known.facts.base, people, names), Vec::new());
+        let (mut seen, mut unreadable) = (0, 0);
+        if let Some(mut running) = pages.begin(&mut self.session.connection, "reading people").await? {
+            let each = |entry: RawEntry| {
+                seen += usize::from(id_of(kind, &entry).is_some());
+                unreadable += usize::from(entry.values(attribute).is_empty());
+            };
+            take(&mut running, each).await?;
+        }
+        Ok((seen, unreadable))
     }
 
     /// The server's clock, in seconds since 1970, where it tells it (`currentTime` of Active Directory's root DSE).

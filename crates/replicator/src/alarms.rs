@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     Held,
     TooManyEntries,
     HomeFails,
+    NotFollowed,
     GroupMissing(String),
 }
 
@@ -25,6 +26,7 @@ impl Kind {
             Alarm::Held(_) => Kind::Held,
             Alarm::TooManyEntries { .. } => Kind::TooManyEntries,
             Alarm::HomeFails { .. } => Kind::HomeFails,
+            Alarm::NotFollowed { .. } => Kind::NotFollowed,
             Alarm::GroupMissing { setting, .. } => Kind::GroupMissing(setting.clone()),
         }
     }
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Held => "held",
             Kind::TooManyEntries => "too-many-entries",
             Kind::HomeFails => "home-fails",
+            Kind::NotFollowed => "not-followed",
             Kind::GroupMissing(_) => "group-missing",
         }
     }
@@ -86,9 +89,9 @@ fn line(level: Level, event: &'static str, reason: String, kind: &'static str) -
 
 fn since(alarm: &Alarm) -> Option<u64> {
     match alarm {
-        Alarm::Unreachable { since_unix_ms, .. } | Alarm::HomeFails { since_unix_ms, .. } => {
-            Some(*since_unix_ms)
-        }
+        Alarm::Unreachable { since_unix_ms, .. }
+        | Alarm::HomeFails { since_unix_ms, .. }
+        | Alarm::NotFollowed { since_unix_ms, .. } => Some(*since_unix_ms),
         Alarm::Held(held) => Some(held.since_unix_ms),
         Alarm::AnotherDomain { .. } | Alarm::GroupMissing { .. } | Alarm::TooManyEntries { .. } => None,
     }
@@ -96,9 +99,9 @@ fn since(alarm: &Alarm) -> Option<u64> {
 
 fn set_since(alarm: &mut Alarm, since: u64) {
     match alarm {
-        Alarm::Unreachable { since_unix_ms, .. } | Alarm::HomeFails { since_unix_ms, .. } => {
-            *since_unix_ms = since
-        }
+        Alarm::Unreachable { since_unix_ms, .. }
+        | Alarm::HomeFails { since_unix_ms, .. }
+        | Alarm::NotFollowed { since_unix_ms, .. } => *since_unix_ms = since,
         Alarm::Held(held) => held.since_unix_ms = since,
         Alarm::AnotherDomain { .. } | Alarm::GroupMissing { .. } | Alarm::TooManyEntries { .. } => {}
     }

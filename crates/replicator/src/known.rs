@@ -6,6 +6,7 @@ use directory::{Object, ObjectId, Permissions, PhotoDigest, Role, SipAddress, St
 use sha2::{Digest, Sha256};
 
 use crate::io::Account;
+use crate::losses::is_in_use;
 use crate::view::{Index, Key};
 
 /// The first half of the SHA-256 of what is kept elsewhere: enough to tell whether it is the same.
@@ -85,6 +86,7 @@ pub(crate) struct Known {
     /// Photos by the number of objects that show them.
     photos: BTreeMap<PhotoDigest, u32>,
     active: usize,
+    in_use: usize,
 }
 
 impl Known {
@@ -119,15 +121,26 @@ impl Known {
         self.active
     }
 
+    /// Accounts that may be used, or may when their lock is over.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    pub(crate) fn objects(&self) -> usize {
+        self.objects.len()
+    }
+
     pub(crate) fn set_account(&mut self, id: ObjectId, account: Option<KnownAccount>) {
         if let Some(was) = self.accounts.remove(&id) {
             self.active -= usize::from(was.standing == Standing::Active);
+            self.in_use -= usize::from(is_in_use(was.standing));
             for address in was.addresses() {
                 self.holders.remove(Key::of_address(address), id);
             }
         }
         let Some(account) = account else { return };
         self.active += usize::from(account.standing == Standing::Active);
+        self.in_use += usize::from(is_in_use(account.standing));
         for address in account.addresses() {
             self.holders.insert(Key::of_address(address), id);
         }

@@ -19,9 +19,9 @@
 //!   except who of several rivals has an address, which is who had it first.
 //! - **The home is the truth about itself.** What it has is asked at the start and whenever a commit failed; what is committed is the
 //!   difference. Nothing is committed twice for good, and half a round is finished by the next.
-//! - **Nobody is cut off by an accident.** An unreachable server is an alarm. Another domain, an empty directory, and a round that cuts off
-//!   more than [`Settings::removal_percent`] and [`Settings::removal_users`] are held, whole, until the directory is as it was or an
-//!   operator says [`Command::Accept`].
+//! - **Nobody is cut off by an accident.** An unreachable server is an alarm. Another domain, a directory that shows nobody, and a round
+//!   that takes away more than [`Settings::removal_percent`] and [`Settings::removal_users`] allow in a day (`losses`) are held until
+//!   the directory is as it was or an operator says [`Command::Accept`]. Who is disabled there in so many words is cut off meanwhile.
 //! - **A bad entry harms nobody else.** What cannot be used of it is left out and told in the [`Report`].
 //!
 //! The view of the directory is in memory alone: it is read at the start, then kept by polls, and compared whole every
@@ -35,6 +35,7 @@ mod chunk;
 mod claims;
 mod io;
 mod known;
+mod losses;
 mod mapping;
 mod plan;
 mod replicator;
@@ -53,8 +54,8 @@ pub use io::{
 pub use mapping::{Field, Mapping, PHOTO_OCTETS_MAX};
 pub use replicator::{BACKOFF_MAX, HINT_GAP, REFUSED_AGAIN, Replicator};
 pub use report::{
-    Alarm, CutOff, FINDINGS_MAX, FINDINGS_PER_ENTRY_MAX, Finding, FindingKind, Held, NAMES_LISTED_MAX,
-    Report, Round, ServerReport, Totals,
+    Alarm, CutOff, FINDINGS_MAX, FINDINGS_PER_ENTRY_MAX, Finding, FindingKind, Held, Loss, LossKind,
+    NAMES_LISTED_MAX, Report, Round, ServerReport, Totals,
 };
 pub use settings::{PolicyGroups, Settings};
 pub use view::ENTRIES_MAX;

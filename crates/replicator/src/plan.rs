@@ -10,6 +10,7 @@ use node::UnixMillis;
 use crate::claims::{Addresses, Assigned, Blocked, Claims};
 use crate::io::Account;
 use crate::known::{Fingerprint, Known, KnownAccount};
+use crate::losses::{Losses, is_in_use};
 use crate::report::{CutOff, FindingKind, NAMES_LISTED_MAX, Round};
 use crate::settings::Settings;
 use crate::view::{Item, Key, Policy, Say, View};
@@ -41,7 +42,30 @@ pub(crate) struct Plan {
     pub(crate) due: BTreeMap<ObjectId, Option<u64>>,
     /// Figures.
     pub(crate) round: Round,
+    /// What goes with it.
+    pub(crate) losses: Losses,
     pub(crate) at: UnixMillis,
+}
+
+impl Plan {
+    /// Leaves all others for later. Who is left keeps the addresses that it has: others may have been to get them.
+    pub(crate) fn keep_only(&mut self, ids: &BTreeSet<ObjectId>, known: &Known) {
+        self.ids.retain(|id| ids.contains(id));
+        self.together = 0;
+        self.removed.clear();
+        for id in &self.ids {
+            let Some(account) = known.account(*id) else { continue };
+            let (address, aliases) = (account.address.clone(), account.aliases.to_vec());
+            self.assigned.accounts.insert(*id, Addresses { address, aliases });
+        }
+    }
+
+    /// Leaves for later who is to be removed for good.
+    pub(crate) fn keep_removed(&mut self) {
+        let removed = std::mem::take(&mut self.removed);
+        // They stand among those who go alone.
+        self.ids.retain(|id| !removed.contains(id));
+    }
 }
 
 /// What the home should have of one object.
@@ -80,6 +104,7 @@ impl Sight<'_> {
             }
             let wish = self.wish(id, &plan.assigned);
             self.note_names(id, &wish, &mut plan.assigned);
+            self.note_losses(id, &wish, &mut plan.losses);
             if self.count(id, &wish, &mut plan.round) {
                 if handed.contains(&id) { together.push(id) } else { alone.push(id) }
             }
@@ -88,6 +113,41 @@ impl Sight<'_> {
         plan.ids = together;
         plan.ids.append(&mut alone);
         plan
+    }
+
+    /// Notes what is taken away.
+    fn note_losses(&self, id: ObjectId, wish: &Wish, losses: &mut Losses) {
+        let known = self.known.account(id);
+        match (&wish.account, known) {
+            (Some(account), Some(known)) => {
+                let after = account.account.standing;
+                match (is_in_use(known.standing), is_in_use(after)) {
+                    (true, false) => drop(losses.cut_off.insert(id, after)),
+                    (false, true) => drop(losses.gained.insert(id)),
+                    (false, false) => {}
+                    (true, true) => {
+                        let (was, is) = (known.permissions, account.account.permissions);
+                        if was.and(is) != was || account.account.role < known.role {
+                            losses.permissions.insert(id);
+                        }
+                        if account.address != known.address {
+                            losses.addresses.insert(id);
+                        }
+                    }
+                }
+            }
+            (Some(account), None) => {
+                if is_in_use(account.account.standing) {
+                    losses.gained.insert(id);
+                }
+            }
+            (None, Some(_)) => {}
+            (None, None) => {
+                if wish.object.is_none() && self.known.object(id).is_some() {
+                    losses.objects.insert(id);
+                }
+            }
+        }
     }
 
     /// Notes in the figures what changes; whether anything does.
@@ -240,8 +300,11 @@ impl Sight<'_> {
         ServerRole::ALL.into_iter().filter(move |role| self.view.says(Policy::Server(*role), id) == Say::Yes)
     }
 
-    /// All servers that the groups name, in order.
-    pub(crate) fn servers(&self) -> Vec<TrustedServer> {
+    /// All servers that the groups name, in order; `None` where a group is not there, so that nobody can say.
+    pub(crate) fn servers(&self) -> Option<Vec<TrustedServer>> {
+        if self.view.is_missing_servers() {
+            return None;
+        }
         let mut servers = BTreeSet::new();
         for id in self.view.ids() {
             let Some(item) = self.view.get(id).filter(|item| item.kind == ObjectKind::Server) else {
@@ -252,7 +315,7 @@ impl Sight<'_> {
                 servers.extend(self.server_roles(id).map(|role| (host.clone(), role)));
             }
         }
-        servers.into_iter().map(|(host, role)| TrustedServer { host, role }).collect()
+        Some(servers.into_iter().map(|(host, role)| TrustedServer { host, role }).collect())
     }
 
     /// What the directory says of an account's use now. What lasts comes before what passes: a lock ends by itself.
@@ -271,7 +334,7 @@ impl Sight<'_> {
                 self.known.account(id).is_some_and(|known| known.standing != Standing::NotEnabled)
             }
         };
-        if gates.is_switched_off || item.claim.is_none() || !is_enabled {
+        if gates.is_unreadable || gates.is_switched_off || item.claim.is_none() || !is_enabled {
             return Standing::NotEnabled;
         }
         match gates.locked_unix_ms.map(|locked| self.lock_ends(locked)) {
@@ -290,7 +353,8 @@ impl Sight<'_> {
     fn due(&self, id: ObjectId) -> Option<u64> {
         let Some(item) = self.view.get(id) else {
             let keep = u64::try_from(self.settings.keep_deleted.as_millis()).unwrap_or(u64::MAX);
-            return self.gone.get(&id).map(|since| since.saturating_add(keep));
+            let due = self.gone.get(&id).map(|since| since.saturating_add(keep));
+            return due.filter(|due| *due > self.at.0);
         };
         let lock = item.gates.locked_unix_ms.and_then(|locked| self.lock_ends(locked));
         lock.into_iter().chain(item.gates.expires_unix_ms).filter(|due| *due > self.at.0).min()

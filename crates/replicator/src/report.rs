@@ -106,6 +106,13 @@ pub enum Alarm {
         /// The bound.
         most: usize,
     },
+    /// Nobody follows the directory, or not as it is configured. Raised by who runs the replicator, which cannot say that of itself.
+    NotFollowed {
+        /// Since when.
+        since_unix_ms: u64,
+        /// Why.
+        reason: String,
+    },
     /// The home does not take what it is given.
     HomeFails {
         /// Since when.
@@ -120,14 +127,45 @@ pub enum Alarm {
 pub struct Held {
     /// Since when.
     pub since_unix_ms: u64,
-    /// Accounts that would be cut off.
+    /// Accounts that would be cut off, where these are a reason.
     pub cut_offs: usize,
-    /// How many may be.
+    /// Accounts that were cut off in the last 24 hours.
+    pub cut_off_before: usize,
+    /// How many may be, with those.
     pub threshold: usize,
-    /// Whether the directory shows no people at all.
+    /// Whether nobody would be left who may use an account.
     pub is_empty: bool,
     /// Some of them.
     pub names: Vec<CutOff>,
+    /// What else is too much.
+    pub losses: Vec<Loss>,
+}
+
+/// Something of which too much would go at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// What.
+    pub kind: LossKind,
+    /// How much would.
+    pub count: usize,
+    /// How much may.
+    pub threshold: usize,
+}
+
+/// What is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// People who may do less than before.
+    Permissions,
+    /// People who would go by another address.
+    Addresses,
+    /// Objects of the address book that have no account.
+    Objects,
+    /// Accounts that would be removed for good, after [`crate::Settings::keep_deleted`].
+    Removals,
+    /// Servers that would be trusted no more.
+    Servers,
 }
 
 /// An account that is cut off.
@@ -234,6 +272,11 @@ pub enum FindingKind {
         attribute: String,
         /// It, shortened.
         value: String,
+    },
+    /// Every account has it, and it does not show: the right to read it is missing. The account may not be used.
+    Unreadable {
+        /// What.
+        attribute: String,
     },
     /// The photo is neither JPEG nor PNG. It is passed over.
     NoPhoto {
@@ -347,6 +390,9 @@ impl fmt::Display for Alarm {
                     "the directory has more than {most} entries of the kinds that are followed; nothing is committed"
                 )
             }
+            Alarm::NotFollowed { reason, .. } => {
+                write!(f, "the directory is not followed as it is configured: {reason}")
+            }
             Alarm::HomeFails { reason, .. } => write!(f, "changes could not be stored: {reason}"),
         }
     }
@@ -355,20 +401,46 @@ impl fmt::Display for Alarm {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty {
-            f.write_str("the directory shows no people at all; ")?;
+            f.write_str("the directory shows nobody any more who may use an account; ")?;
         }
-        write!(
-            f,
-            "{} accounts would be cut off, more than {}; nothing changes until they are back or `chancery replicate --accept`",
-            self.cut_offs, self.threshold
-        )?;
+        if self.cut_offs > 0 {
+            write!(f, "{} accounts would be cut off", self.cut_offs)?;
+            if self.cut_off_before > 0 {
+                write!(f, ", after {} in the last 24 hours", self.cut_off_before)?;
+            }
+            if self.cut_offs + self.cut_off_before > self.threshold {
+                write!(f, ", more than {}", self.threshold)?;
+            }
+            f.write_str("; ")?;
+        }
+        for loss in &self.losses {
+            write!(f, "{loss}; ")?;
+        }
+        f.write_str("nothing of it is done until they are back or `chancery replicate --accept`")?;
         for (place, name) in self.names.iter().enumerate() {
             write!(f, "{} {} ({})", if place == 0 { ":" } else { "," }, name.address, name.standing.name())?;
         }
-        if self.names.len() < self.cut_offs {
+        if !self.names.is_empty() && self.names.len() < self.cut_offs {
             write!(f, " and {} more", self.cut_offs - self.names.len())?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Loss { kind, count, threshold } = self;
+        let what = match kind {
+            LossKind::Permissions => "accounts would lose permissions",
+            LossKind::Addresses => "accounts would go by other addresses",
+            LossKind::Objects => "objects would leave the address book",
+            LossKind::Removals => "accounts would be removed for good",
+            LossKind::Servers => "servers would be trusted no more",
+        };
+        match threshold {
+            0 => write!(f, "{count} {what}, and none would be left"),
+            _ => write!(f, "{count} {what}, more than {threshold}"),
+        }
     }
 }
 
@@ -395,6 +467,10 @@ impl fmt::Display for FindingKind {
                 write!(f, "{attribute}: there are more than {most} values")
             }
             FindingKind::Malformed { attribute, value } => write!(f, "{attribute}: {value:?} cannot be read"),
+            FindingKind::Unreadable { attribute } => write!(
+                f,
+                "{attribute}: it cannot be read, so that nobody knows whether the account is disabled; it may not be used"
+            ),
             FindingKind::NoPhoto { attribute } => write!(f, "{attribute}: it is neither JPEG nor PNG"),
             FindingKind::NameTaken { name } => write!(f, "another account signs in as {name:?}, too"),
         }

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) groups: BTreeMap<String, ObjectId>,
     /// Since when accounts are gone, in milliseconds since 1970.
     pub(crate) gone: BTreeMap<ObjectId, u64>,
+    /// Accounts that were cut off lately, and when, in milliseconds since 1970.
+    pub(crate) cut_off: BTreeMap<ObjectId, u64>,
     /// invocationIds of servers by their hosts: a new one says that the server was restored from a backup.
     pub(crate) invocations: BTreeMap<String, ObjectId>,
     /// When everything was compared last, in milliseconds since 1970.
@@ -49,6 +51,7 @@ mod tests {
             watermark: Some(Watermark::Usn { usn: 7, invocation: ObjectId([2; 16]) }),
             groups: BTreeMap::from([("cn=all,dc=x".to_owned(), ObjectId([3; 16]))]),
             gone: BTreeMap::from([(ObjectId([4; 16]), 5)]),
+            cut_off: BTreeMap::from([(ObjectId([5; 16]), 7)]),
             invocations: BTreeMap::from([("dc1".to_owned(), ObjectId([7; 16]))]),
             full_read_unix_ms: Some(6),
         };

@@ -508,6 +508,12 @@ impl View {
         missing.map(|(policy, dn)| (policy.setting(), dn))
     }
 
+    /// Whether a group that lists servers is not there.
+    pub(crate) fn is_missing_servers(&self) -> bool {
+        let mut servers = self.policies.iter().filter(|(policy, _)| matches!(policy, Policy::Server(_)));
+        servers.any(|(policy, _)| self.missing & policy.bit() != 0)
+    }
+
     pub(crate) fn get(&self, id: ObjectId) -> Option<&Item> {
         self.items.get(&id)
     }
@@ -527,11 +533,6 @@ impl View {
 
     pub(crate) fn is_only_one_named(&self, key: Key, id: ObjectId) -> bool {
         self.index.is_only(key, id)
-    }
-
-    /// Whether there is anybody at all.
-    pub(crate) fn has_people(&self) -> bool {
-        self.items.values().any(|item| item.is_account)
     }
 
     /// All but the accounts.

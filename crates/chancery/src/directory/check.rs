@@ -21,6 +21,8 @@ const SIGN_IN: &str = "sign-in";
 const SKEW_SECONDS_MAX: u64 = 300;
 /// From here on somebody should look.
 const SKEW_SECONDS_WARN: u64 = 60;
+/// The attribute that says whether an account is disabled.
+const DISABLED_SHOWS_IN: &str = "userAccountControl";
 /// For all of it. A server that does not answer takes a good part.
 const TIME: Duration = Duration::from_secs(60);
 
@@ -144,6 +146,24 @@ async fn rights(
             format!("grant {} \"Replicating Directory Changes\" on the domain (docs/directory.md)", directory.account.name),
         ),
         way => findings.ok(SUBJECT, format!("changes are found ({way})")),
+    }
+    if is_active {
+        match examination.unreadable(DISABLED_SHOWS_IN).await? {
+            (0, _) => findings.warn(
+                SUBJECT,
+                "there are no people below the base that the account may read",
+                "look at [directory] base, and at what the account may read",
+            ),
+            (_, 0) => findings.ok(SUBJECT, "whether accounts are disabled can be read"),
+            (seen, unreadable) => findings.fail(
+                SUBJECT,
+                format!(
+                    "whether accounts are disabled ({DISABLED_SHOWS_IN}) cannot be read of {unreadable} of {seen} people: none of \
+                     them can sign in"
+                ),
+                format!("let {} read all properties of people (docs/directory.md)", directory.account.name),
+            ),
+        }
     }
     match examination.sees_deleted() {
         true => findings.ok(SUBJECT, "deletions are seen at once"),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use net::Exposition;
 use node::{Metric, MetricKind};
-use replicator::{Answer, Command, Progress, Replicator, Report};
+use replicator::{Alarm, Answer, Command, Progress, Replicator, Report};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Followed, Passwords};
@@ -48,6 +48,8 @@ struct Reading {
     report: Report,
     /// Of the replicator.
     samples: Vec<Sample>,
+    /// Why nobody follows, or not as configured.
+    trouble: Option<Alarm>,
 }
 
 struct Sample {
@@ -70,17 +72,41 @@ impl Meter {
                 value: metric.value,
             });
         });
-        *self.lock() = Reading { report: replicator.report(), samples };
+        let mut reading = self.lock();
+        (reading.report, reading.samples) = (replicator.report(), samples);
+    }
+
+    /// The directory is not followed, or not as configured, since now or longer.
+    pub(super) fn fail(&self, reason: &str) {
+        let mut reading = self.lock();
+        let since_unix_ms = match &reading.trouble {
+            Some(Alarm::NotFollowed { since_unix_ms, .. }) => *since_unix_ms,
+            _ => clock::unix_seconds() * 1000,
+        };
+        reading.trouble = Some(Alarm::NotFollowed { since_unix_ms, reason: reason.to_owned() });
+    }
+
+    /// It is followed as configured.
+    pub(super) fn recover(&self) {
+        self.lock().trouble = None;
+    }
+
+    /// Why it is not followed as configured.
+    pub(super) fn trouble(&self) -> Option<Alarm> {
+        self.lock().trouble.clone()
     }
 
     /// How it does.
     pub(crate) fn read(&self) -> Report {
-        self.lock().report.clone()
+        let reading = self.lock();
+        let mut report = reading.report.clone();
+        report.alarms.extend(reading.trouble.clone());
+        report
     }
 
     /// What an administrator must look at, a line for each.
     pub(crate) fn alarms(&self) -> Vec<String> {
-        self.lock().report.alarms.iter().map(ToString::to_string).collect()
+        self.read().alarms.iter().map(ToString::to_string).collect()
     }
 
     /// Adds one sample of each metric.
@@ -91,6 +117,13 @@ impl Meter {
                 labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
             text.add(&Metric { name, help, kind: *kind, labels: &labels, value: *value });
         }
+        text.add(&Metric {
+            name: "chancery_directory_alarms",
+            help: "What an operator must look at.",
+            kind: MetricKind::Gauge,
+            labels: &[("alarm", "not-followed")],
+            value: if reading.trouble.is_some() { 1.0 } else { 0.0 },
+        });
         let mut add = |name, help, value: f64| {
             text.add(&Metric { name, help, kind: MetricKind::Gauge, labels: &[], value });
         };
@@ -145,5 +178,34 @@ impl<R> Watched<R> for Following {
             });
         }
         Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_fails_is_an_alarm_until_it_follows_again() {
+        let meter = Meter::default();
+        let shown = || {
+            let mut text = Exposition::default();
+            meter.show(&mut text);
+            text.finish()
+        };
+        meter.fail("there is no CA");
+        meter.fail("there is still no CA");
+        // What the replicator before it said last does not hide it.
+        let domains = vec![directory::DomainName::parse("corp.example").unwrap()];
+        let settings = replicator::Settings::new(directory_source::ServerKind::ActiveDirectory, domains);
+        meter.set(&Replicator::new(settings));
+        assert_eq!(
+            meter.alarms(),
+            ["the directory is not followed as it is configured: there is still no CA"]
+        );
+        assert!(shown().contains("chancery_directory_alarms{alarm=\"not-followed\"} 1\n"));
+        meter.recover();
+        assert!(meter.alarms().is_empty());
+        assert!(shown().contains("chancery_directory_alarms{alarm=\"not-followed\"} 0\n"));
     }
 }

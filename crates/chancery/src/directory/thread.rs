@@ -1,6 +1,8 @@
 //! The thread itself: the replicator, its clock and its deadline.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +26,10 @@ use super::{Followed, Following, Link, Meter, Passwords, source};
 const NICENESS: i32 = 10;
 /// Inputs that wait. Each may be a page of a thousand entries with photos, so that more would cost memory and gain nothing.
 const INPUTS_MAX: usize = 4;
+/// Before what failed is begun anew: a file of the configuration may be there by then. Each time costs next to nothing.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often it is looked meanwhile whether somebody wants something.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A running thread.
 pub(crate) struct DirectoryThread {
@@ -32,7 +38,7 @@ pub(crate) struct DirectoryThread {
 }
 
 impl DirectoryThread {
-    /// Follows a directory until it is stopped. Should it fail, SIP goes on, and the log says so.
+    /// Follows a directory until it is stopped. Should it fail, SIP goes on, an alarm says so, and it is begun anew.
     pub(crate) fn start(
         handle: Handle<FrontEnd>,
         followed: Followed,
@@ -43,15 +49,9 @@ impl DirectoryThread {
         let (changes, changed) = watch::channel(followed);
         let meter = Arc::<Meter>::default();
         let link = Link { orders, meter: Arc::clone(&meter) };
-        let asked = Arc::clone(&passwords);
-        let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(move || {
-            if let Err(error) = run(handle, changed, ordered, &asked, &meter, stopped) {
-                tracing::error!(
-                    event = "directory-failed",
-                    "the directory is not followed any more: {error:#}"
-                );
-            }
-        });
+        let work =
+            Work { handle, changed, orders: ordered, passwords: Arc::clone(&passwords), meter, stopped };
+        let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(move || work.go_on());
         let thread = DirectoryThread { stop, thread: thread.context("no thread can be made")? };
         Ok((thread, link, Following { followed: changes, passwords }))
     }
@@ -65,35 +65,95 @@ impl DirectoryThread {
     }
 }
 
-fn run(
+/// What the thread does, and who talks to it.
+struct Work {
     handle: Handle<FrontEnd>,
-    mut changed: watch::Receiver<Followed>,
-    mut orders: mpsc::Receiver<Order>,
-    passwords: &Passwords,
-    meter: &Meter,
-    mut stopped: oneshot::Receiver<()>,
-) -> anyhow::Result<()> {
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::warn!(event = "directory-priority", %error, "the directory is as urgent as SIP");
-    }
-    let runtime = net::runtime().context("no runtime can be made")?;
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let clock = Clock(Instant::now());
-        loop {
-            let followed = changed.borrow_and_update().clone();
-            let mut round = Round::begin(&handle, &followed, clock)?;
-            tokio::select! {
-                // Whether it was told to stop or who could tell it is gone is all the same.
-                _ = &mut stopped => return Ok(()),
-                // The sender goes with the operator's thread, just before this one.
-                Ok(()) = changed.changed() => {
-                    tracing::info!(event = "directory-settings", "other settings: everything is compared anew");
-                }
-                () = round.follow(&mut orders, passwords, meter) => return Ok(()),
-            }
-            round.end("the settings changed; say it again");
+    changed: watch::Receiver<Followed>,
+    orders: mpsc::Receiver<Order>,
+    passwords: Arc<Passwords>,
+    meter: Arc<Meter>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Work {
+    /// Until it is told to stop. Whatever fails is an alarm, and begun anew: accounts that nobody cuts off any more must not go unseen.
+    fn go_on(mut self) {
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::warn!(event = "directory-priority", %error, "the directory is as urgent as SIP");
         }
-    })
+        loop {
+            // What a panic left half done is not looked at again: a run makes everything anew.
+            let reason = match catch_unwind(AssertUnwindSafe(|| self.run())) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => "the thread panicked; the log says where".to_owned(),
+            };
+            tracing::error!(event = "directory-failed", "the directory is not followed: {reason}");
+            self.meter.fail(&reason);
+            if self.wait(&reason).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until it is worth another try, and refuses meanwhile. Breaks when it is told to stop.
+    fn wait(&mut self, reason: &str) -> ControlFlow<()> {
+        let until = std::time::Instant::now() + AGAIN;
+        while std::time::Instant::now() < until {
+            let is_stopped = !matches!(self.stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            // The sender of settings goes with the operator's thread, just before this one.
+            let Ok(is_changed) = self.changed.has_changed() else { return ControlFlow::Break(()) };
+            if is_stopped {
+                return ControlFlow::Break(());
+            }
+            if is_changed {
+                break;
+            }
+            while let Ok(order) = self.orders.try_recv() {
+                // Whoever gave it may be gone.
+                drop(order.answer.send(Answer::Failed(format!("the directory is not followed: {reason}"))));
+            }
+            std::thread::sleep(LOOK);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn run(&mut self) -> anyhow::Result<()> {
+        let runtime = net::runtime().context("no runtime can be made")?;
+        let Work { handle, changed, orders, passwords, meter, stopped } = self;
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let clock = Clock(Instant::now());
+            let followed = changed.borrow_and_update().clone();
+            let mut round = Round::begin(handle, &followed, clock)?;
+            meter.recover();
+            loop {
+                tokio::select! {
+                    // Whether it was told to stop or who could tell it is gone is all the same.
+                    _ = &mut *stopped => return Ok(()),
+                    // The sender goes with the operator's thread, just before this one.
+                    Ok(()) = changed.changed() => {}
+                    () = round.follow(orders, passwords, meter) => return Ok(()),
+                }
+                let followed = changed.borrow_and_update().clone();
+                match Round::begin(handle, &followed, clock) {
+                    Ok(new) => {
+                        tracing::info!(
+                            event = "directory-settings",
+                            "other settings: everything is compared anew"
+                        );
+                        round.end("the settings changed; say it again");
+                        round = new;
+                        meter.recover();
+                    }
+                    Err(error) => {
+                        let reason = format!("{error:#}; it is followed as it was configured before");
+                        tracing::error!(event = "directory-failed", "other settings are not taken: {reason}");
+                        meter.fail(&reason);
+                    }
+                }
+            }
+        })
+    }
 }
 
 /// Both clocks, of which one begins with the thread.
@@ -155,7 +215,7 @@ impl Round {
     /// Returns when nobody can give orders any more: the process ends.
     async fn follow(&mut self, orders: &mut mpsc::Receiver<Order>, passwords: &Passwords, meter: &Meter) {
         loop {
-            self.carry_out();
+            self.carry_out(meter);
             let deadline = self.replicator.next_deadline().map(|at| self.clock.at(at));
             // A round is over: before it is, nothing that matters is known, and a report costs a look at everything.
             if deadline.is_some() {
@@ -194,7 +254,7 @@ impl Round {
     }
 
     /// Does all that the replicator wants.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, meter: &Meter) {
         while let Some(output) = self.replicator.poll_output() {
             match output {
                 Output::Load => self.want(Want::Load),
@@ -204,7 +264,10 @@ impl Round {
                 }
                 Output::Log(report) => drop(self.log.write(self.clock.now().monotonic, &report)),
                 Output::Progress(progress) => self.tell(progress),
-                Output::Answer(token, answer) => {
+                Output::Answer(token, mut answer) => {
+                    if let Answer::Report(report) = &mut answer {
+                        report.alarms.extend(meter.trouble());
+                    }
                     if let Some(order) = self.waiting.remove(&token) {
                         // Whoever gave it may be gone.
                         drop(order.answer.send(answer));

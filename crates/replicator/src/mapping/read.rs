@@ -72,6 +72,8 @@ pub(crate) struct Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Gates {
     pub(crate) is_disabled: bool,
+    /// Whether the attribute that says whether the account is disabled cannot be read, though every account has it.
+    pub(crate) is_unreadable: bool,
     /// Whether the attribute for it says that the address may not be used.
     pub(crate) is_switched_off: bool,
     /// In milliseconds since 1970.
@@ -120,7 +122,7 @@ pub(crate) fn read(settings: &Settings, entry: &Entry) -> Option<Mapped> {
             false,
         ),
         principal: values.line(settings.mapping.attributes(Field::PrincipalName), LINE_CHARACTERS_MAX, false),
-        gates: gates(settings, &mut values),
+        gates: gates(settings, &mut values, class),
         findings: Vec::new(),
     };
     match class {
@@ -465,22 +467,31 @@ fn rid(values: &mut Values<'_>) -> Option<u32> {
     Some(u32::from_le_bytes(*octets))
 }
 
+const USER_ACCOUNT_CONTROL: &str = "useraccountcontrol";
 /// ACCOUNTDISABLE of userAccountControl ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLED: i64 = 0x2;
 /// What pwdAccountLockedTime has where only an administrator may unlock: what OpenLDAP has instead of disabling.
 const LOCKED_FOR_GOOD: &str = "000001010000Z";
 
-fn gates(settings: &Settings, values: &mut Values<'_>) -> Gates {
+fn gates(settings: &Settings, values: &mut Values<'_>, class: Class) -> Gates {
     let is_switched_off = first_truth(settings, values, Field::SipEnabled) == Some(false);
     match settings.kind {
-        ServerKind::ActiveDirectory => Gates {
-            is_disabled: values
-                .number("useraccountcontrol")
-                .is_some_and(|flags| flags & ACCOUNT_DISABLED != 0),
-            is_switched_off,
-            expires_unix_ms: values.number("accountexpires").and_then(time::of_filetime),
-            locked_unix_ms: values.number("lockouttime").and_then(time::of_filetime),
-        },
+        ServerKind::ActiveDirectory => {
+            let flags = values.number(USER_ACCOUNT_CONTROL);
+            // Every user has it ([MS-ADTS] 3.1.1.8.10). Where it does not show, the right to read it is missing, and nobody knows who
+            // was disabled.
+            let is_unreadable = class == Class::User && flags.is_none();
+            if is_unreadable {
+                values.found(FindingKind::Unreadable { attribute: USER_ACCOUNT_CONTROL.to_owned() });
+            }
+            Gates {
+                is_disabled: flags.is_some_and(|flags| flags & ACCOUNT_DISABLED != 0),
+                is_unreadable,
+                is_switched_off,
+                expires_unix_ms: values.number("accountexpires").and_then(time::of_filetime),
+                locked_unix_ms: values.number("lockouttime").and_then(time::of_filetime),
+            }
+        }
         ServerKind::Ldap => {
             let locked = values.texts("pwdaccountlockedtime", 1).first().copied();
             let is_locked_for_good = locked == Some(LOCKED_FOR_GOOD);
@@ -494,6 +505,7 @@ fn gates(settings: &Settings, values: &mut Values<'_>) -> Gates {
             });
             Gates {
                 is_disabled: is_locked_for_good || values.truth("nsaccountlock") == Some(true),
+                is_unreadable: false,
                 is_switched_off,
                 expires_unix_ms: values.number("shadowexpire").and_then(time::of_days),
                 locked_unix_ms,

@@ -20,10 +20,13 @@ fn settings(kind: ServerKind) -> Settings {
     }
 }
 
-/// An entry of lines `attribute: value`; `dn` is its name.
+/// An entry of lines `attribute: value`; `dn` is its name. What no account is without it has unless it says otherwise.
 fn entry(text: &str) -> Entry {
     let mut entry =
         Entry { id: ObjectId([1; 16]), dn: "CN=a,DC=x".to_owned(), attributes: Default::default() };
+    if text.contains("objectclass: user") && !text.contains("useraccountcontrol: ") {
+        entry.attributes.insert("useraccountcontrol".to_owned(), vec![b"512".to_vec()]);
+    }
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(": ").unwrap();
         if name == "dn" {
@@ -51,6 +54,7 @@ fn shown(settings: &Settings, entry: &Entry) -> String {
     lines.extend((!mapped.members.is_empty()).then(|| format!("{} members", mapped.members.len())));
     let gates = mapped.gates;
     lines.extend(gates.is_disabled.then(|| "disabled".to_owned()));
+    lines.extend(gates.is_unreadable.then(|| "unreadable".to_owned()));
     lines.extend(gates.is_switched_off.then(|| "switched off".to_owned()));
     lines.extend(gates.expires_unix_ms.map(|time| format!("expires {time}")));
     lines.extend(gates.locked_unix_ms.map(|time| format!("locked {time}")));
@@ -483,4 +487,32 @@ proptest! {
         entry.dn = text;
         shown(&settings, &entry);
     }
+}
+
+#[test]
+fn who_may_be_disabled_without_our_seeing_it_is_not_taken_for_enabled() {
+    let active_directory = settings(ServerKind::ActiveDirectory);
+    let without = |class: &str| {
+        let mut entry =
+            entry(&format!("objectclass: {class}\nmsrtcsip-primaryuseraddress: sip:a@corp.example"));
+        entry.attributes.remove("useraccountcontrol");
+        read(&active_directory, &entry).unwrap()
+    };
+    assert!(without("user").gates.is_unreadable);
+    assert_eq!(
+        without("user").findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "useraccountcontrol: it cannot be read, so that nobody knows whether the account is disabled; it may not be used"
+        ]
+    );
+    assert!(!without("contact").gates.is_unreadable, "contacts have none");
+    check(
+        "objectclass: user\nuseraccountcontrol: perhaps",
+        &expect![[r#"
+        {"card":{},"kind":"person"}
+        unreadable
+        ! useraccountcontrol: "perhaps" cannot be read
+        ! useraccountcontrol: it cannot be read, so that nobody knows whether the account is disabled; it may not be used
+    "#]],
+    );
 }

@@ -1,23 +1,16 @@
 //! Handing a plan to the home, in chunks.
 
 use super::{
-    BTreeSet, Chunk, FindingKind, Goal, ObjectId, Output, Plan, REFUSED_AGAIN, ROUNDS_ON_END_MAX, Replicator,
-    Sight, Stage, Standing, Step, Task, TrustedServer,
+    Chunk, FindingKind, Goal, ObjectId, Output, Plan, REFUSED_AGAIN, ROUNDS_ON_END_MAX, Replicator, Sight,
+    Stage, Standing, Step, Task, TrustedServer,
 };
 use crate::io::Refused;
 use crate::known::{Fingerprint, KnownAccount};
+use crate::losses::is_in_use;
 
 impl Replicator {
-    pub(super) fn begin_commit(&mut self) {
-        // Who configures no group for servers says nothing about them; and nobody looked at, nothing changed.
-        let has_servers = !self.settings.groups.servers.is_empty();
-        let may_differ = has_servers && (self.servers.is_none() || !self.job.plan.due.is_empty());
-        let servers = may_differ.then(|| self.sight().servers());
-        let servers = servers.filter(|servers| self.servers.as_ref() != Some(servers));
+    pub(super) fn begin_commit(&mut self, servers: Option<Vec<TrustedServer>>) {
         let is_empty = self.job.plan.ids.is_empty();
-        // Nobody is dirty any more of whom nothing changes.
-        let changing: BTreeSet<ObjectId> = self.job.plan.ids.iter().copied().collect();
-        self.dirty.retain(|id| changing.contains(id));
         let is_first = self.rounds_on_end == 0;
         if is_empty && servers.is_none() && !(self.job.goal == Goal::Full && is_first) {
             return self.finish();
@@ -30,7 +23,16 @@ impl Replicator {
         let sight = Sight { at: self.job.plan.at, ..self.sight() };
         let mut chunk = Chunk::build(&sight, &self.job.plan, self.job.done, &self.photos);
         chunk.batch.servers = servers;
+        let mut is_anybody_cut_off = false;
         for (id, account) in &chunk.accounts {
+            let was_in_use = self.known.account(*id).is_some_and(|known| is_in_use(known.standing));
+            let is_in_use = account.as_ref().is_some_and(|account| is_in_use(account.standing));
+            if is_in_use {
+                self.state.cut_off.remove(id);
+            } else if was_in_use && !self.job.is_accepted {
+                self.state.cut_off.insert(*id, self.now.wall.0);
+                is_anybody_cut_off = true;
+            }
             match account.as_ref().map(|account| account.standing) {
                 Some(Standing::Gone) => {
                     self.state.gone.entry(*id).or_insert(self.now.wall.0);
@@ -40,7 +42,8 @@ impl Replicator {
                 }
             }
         }
-        if self.job.done + chunk.ids.len() == self.job.plan.ids.len() {
+        // Who was cut off counts for a day, also when the process ends before the rest is done.
+        if is_anybody_cut_off || self.job.done + chunk.ids.len() == self.job.plan.ids.len() {
             chunk.batch.state = Some(self.state.write());
         }
         if chunk.wanted.is_empty() || self.is_connected {

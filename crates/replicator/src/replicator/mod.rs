@@ -13,6 +13,7 @@ mod commit;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use directory::{ObjectId, SipAddress, Standing};
@@ -25,6 +26,7 @@ use crate::chunk::{Chunk, Photos};
 use crate::claims::Blocked;
 use crate::io::{Answer, COMMANDS_MAX, Command, CommandToken, Input, Loaded, Output, Progress, Stage};
 use crate::known::{Known, KnownAccount, KnownObject};
+use crate::losses::{Allowed, Further, Limits, Stock, WINDOW, is_in_use};
 use crate::plan::{Plan, Sight};
 use crate::report::{Alarm, FINDINGS_MAX, Finding, FindingKind, Held, Report, Round, ServerReport};
 use crate::settings::Settings;
@@ -38,6 +40,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub const HINT_GAP: Duration = Duration::from_millis(250);
 /// When an address that the home refused is tried again: the local account that had it may be gone.
 pub const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+/// Shortest time between two comparisons of everything that somebody causes who is whole again while a round is held.
+const COMPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Rounds that may follow each other without a pause because the home refused something. The second finds another way for those that
 /// were refused, the third for those who stood behind them.
 const ROUNDS_ON_END_MAX: u32 = 3;
@@ -70,6 +74,11 @@ pub struct Replicator {
     is_all_dirty: bool,
     /// Whether somebody became dirty since a plan was held.
     is_plan_stale: bool,
+    /// While a round is held: whose loss may be a right that is missing, who of them was looked at last, and how many had been cut off
+    /// lately.
+    suspects: BTreeSet<ObjectId>,
+    suspect_last: ObjectId,
+    cut_off_before: usize,
     blocked: Blocked,
     blocked_until: BTreeMap<SipAddress, Instant>,
     /// What changes by itself, and when, in milliseconds since 1970.
@@ -88,6 +97,8 @@ pub struct Replicator {
     step: Step,
     job: Job,
     next_poll: Instant,
+    /// When everything was read last.
+    full_read_end: Option<Instant>,
     last_end: Instant,
     is_hinted: bool,
     failures: u32,
@@ -176,6 +187,9 @@ impl Replicator {
             dirty: BTreeSet::new(),
             is_all_dirty: true,
             is_plan_stale: true,
+            suspects: BTreeSet::new(),
+            suspect_last: ObjectId([0; 16]),
+            cut_off_before: 0,
             blocked: Blocked::new(),
             blocked_until: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -190,6 +204,7 @@ impl Replicator {
             step: Step::Idle,
             job: Job::default(),
             next_poll: Instant::default(),
+            full_read_end: None,
             last_end: Instant::default(),
             is_hinted: false,
             failures: 0,
@@ -352,10 +367,10 @@ impl Replicator {
             self.waiting = left;
             self.begin_for(taken);
         } else if self.next_poll <= self.now.monotonic {
-            let is_full_due = self.state.full_read_unix_ms.is_none_or(|last| {
-                let age = Duration::from_millis(self.now.wall.0.saturating_sub(last));
-                age >= self.settings.full_read
-            });
+            // By this process's clock, whether what was read then could be committed or not.
+            let is_full_due = self
+                .full_read_end
+                .is_none_or(|last| self.now.monotonic.since(last) >= self.settings.full_read);
             let goal = if is_full_due || !self.is_whole { Goal::Full } else { Goal::Poll };
             self.rounds_on_end = 0;
             self.begin(Job { goal, ..Job::default() });
@@ -469,8 +484,9 @@ impl Replicator {
         }
         self.take_due();
         self.watch_groups();
-        let was_held = self.alarms.has(&Kind::Held);
-        if was_held && !self.is_plan_stale && !self.job.is_accepted && self.job.goal != Goal::DryRun {
+        self.forget_cut_off();
+        let is_as_before = !self.is_plan_stale && self.state.cut_off.len() == self.cut_off_before;
+        if self.is_held() && is_as_before && !self.job.is_accepted && self.job.goal != Goal::DryRun {
             self.job.round = self.last_round.clone().unwrap_or_default();
             return self.finish();
         }
@@ -480,42 +496,128 @@ impl Replicator {
             self.set_due(*id, *due);
             self.conflicts.remove(id);
         }
-        self.job.round.at_unix_ms = self.now.wall.0;
-        self.job.round.is_full = matches!(self.job.goal, Goal::Full | Goal::DryRun);
-        self.job.round.add(&plan.round);
         self.conflicts.extend(plan.assigned.conflicts.iter().map(|(id, found)| (*id, found.clone())));
-        self.job.plan = plan;
-        self.judge();
+        // Nobody is dirty any more of whom nothing changes.
+        let changing: BTreeSet<ObjectId> = plan.ids.iter().copied().collect();
+        self.dirty.retain(|id| changing.contains(id));
+        self.judge(plan);
     }
 
-    /// Holds what cuts off too many.
-    fn judge(&mut self) {
-        let cut_offs = self.job.plan.round.cut_off;
-        let share = self.known.active() * usize::from(self.settings.removal_percent) / 100;
-        let threshold = share.max(self.settings.removal_users);
-        let is_empty = cut_offs > 0 && !self.view.has_people();
-        if !self.job.is_accepted && (cut_offs > threshold || is_empty) {
-            let held = Held {
-                since_unix_ms: self.now.wall.0,
-                cut_offs,
-                threshold,
-                is_empty,
-                names: self.job.plan.round.cut_off_names.clone(),
-            };
-            self.job.round.held = Some(held.clone());
-            if self.job.goal == Goal::DryRun {
-                self.is_plan_stale = true;
-            } else {
-                self.raise(Alarm::Held(held));
+    fn is_held(&self) -> bool {
+        self.alarms.has(&Kind::Held)
+    }
+
+    /// Forgets who was cut off long ago, or may use the account again.
+    fn forget_cut_off(&mut self) {
+        let (now, known) = (self.now.wall.0, &self.known);
+        let window = u64::try_from(WINDOW.as_millis()).expect("a day fits");
+        self.state.cut_off.retain(|id, at| {
+            let is_back = known.account(*id).is_some_and(|account| is_in_use(account.standing));
+            at.saturating_add(window) > now && !is_back
+        });
+    }
+
+    /// Holds what takes away too much.
+    fn judge(&mut self, plan: Plan) {
+        let servers = self.servers_to_tell(&plan);
+        let (mut allowed, mut held) = self.allowed(&plan, servers.as_deref());
+        if self.job.is_accepted {
+            (allowed, held) = (Allowed::Everything, None);
+        } else if self.is_held() && self.is_worth_comparing(&plan, held.is_some()) {
+            match self.job.goal {
+                // What a hold was about is looked at once more before any of it is believed.
+                Goal::Poll => {
+                    self.is_plan_stale = true;
+                    self.job.goal = Goal::Full;
+                    return self.read();
+                }
+                Goal::Local => {
+                    self.is_plan_stale = true;
+                    self.job.round = self.last_round.clone().unwrap_or_default();
+                    return self.finish();
+                }
+                Goal::Full | Goal::DryRun => {}
             }
-            return self.finish();
         }
+        let round = &mut self.job.round;
+        round.at_unix_ms = self.now.wall.0;
+        round.is_full = matches!(self.job.goal, Goal::Full | Goal::DryRun);
+        round.add(&plan.round);
+        round.held.clone_from(&held);
         if self.job.goal == Goal::DryRun {
             // An ordinary round does it.
             self.is_plan_stale = true;
             return self.finish();
         }
-        self.clear_alarm(&Kind::Held);
+        match held {
+            None => {
+                self.clear_alarm(&Kind::Held);
+                self.suspects.clear();
+            }
+            Some(held) => {
+                self.suspects = plan.losses.suspects().collect();
+                self.cut_off_before = self.state.cut_off.len();
+                self.raise(Alarm::Held(held));
+            }
+        }
+        self.job.plan = plan;
+        match allowed {
+            Allowed::Everything => self.take_over(servers),
+            Allowed::AllButRemovals => {
+                self.job.plan.keep_removed();
+                self.take_over(servers);
+            }
+            Allowed::Explicit => {
+                let explicit = self.job.plan.losses.explicit();
+                self.job.plan.keep_only(&explicit, &self.known);
+                self.begin_commit(None);
+            }
+            Allowed::Nothing => self.finish(),
+        }
+    }
+
+    /// The servers that the directory lists, where they are others than the home was told. Who configures no group for servers says
+    /// nothing about them; and nobody looked at, nothing changed.
+    fn servers_to_tell(&self, plan: &Plan) -> Option<Vec<TrustedServer>> {
+        let has_servers = !self.settings.groups.servers.is_empty();
+        let may_differ = has_servers && (self.servers.is_none() || !plan.due.is_empty());
+        let servers = if may_differ { self.sight().servers() } else { None };
+        servers.filter(|servers| self.servers.as_ref() != Some(servers))
+    }
+
+    fn allowed(&self, plan: &Plan, servers: Option<&[TrustedServer]>) -> (Allowed, Option<Held>) {
+        let told = self.servers.as_deref().unwrap_or_default();
+        let servers = servers.unwrap_or(told);
+        let further = Further {
+            removed: plan.removed.len(),
+            servers_lost: told.iter().filter(|server| !servers.contains(server)).count(),
+            servers_left: servers.len(),
+        };
+        let stock = Stock {
+            in_use: self.known.in_use(),
+            cut_off_before: self.state.cut_off.keys().filter(|id| !plan.losses.gained.contains(id)).count(),
+            objects: self.known.objects(),
+        };
+        let limits = Limits { percent: self.settings.removal_percent, users: self.settings.removal_users };
+        limits.judge(&plan.losses, further, stock, self.now.wall.0, &plan.round.cut_off_names)
+    }
+
+    /// While a round is held: whether what is left of the reasons must be looked at once more. It is so when they are too few to hold, or
+    /// when somebody is whole again and others may be too.
+    fn is_worth_comparing(&self, plan: &Plan, is_held: bool) -> bool {
+        let suspects: BTreeSet<ObjectId> = plan.losses.suspects().collect();
+        if !is_held {
+            return !suspects.is_empty();
+        }
+        let is_soon = self.full_read_end.is_some_and(|last| self.now.monotonic.since(last) < COMPARED_AGAIN);
+        !is_soon && self.suspects.iter().any(|id| !suspects.contains(id))
+    }
+
+    /// What was read is how things are.
+    fn take_over(&mut self, servers: Option<Vec<TrustedServer>>) {
+        if self.job.is_accepted {
+            self.state.cut_off.clear();
+        }
         let facts = self.facts.as_ref().expect("no plan is made before a server was seen");
         self.state.domain = Some(facts.domain);
         self.state.watermark = self.watermark.clone();
@@ -523,7 +625,7 @@ impl Replicator {
         if self.job.goal == Goal::Full {
             self.state.full_read_unix_ms = Some(self.now.wall.0);
         }
-        self.begin_commit();
+        self.begin_commit(servers);
     }
 
     fn sight(&self) -> Sight<'_> {

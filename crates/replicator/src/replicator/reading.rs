@@ -1,7 +1,8 @@
 //! Reading the directory into the view.
 
 use super::{
-    Alarm, BTreeSet, Event, FailureKind, Goal, Kind, Level, ObjectId, Replicator, Stage, Standing, Step, Task,
+    Alarm, BTreeSet, Bound, Event, FailureKind, Goal, Kind, Level, ObjectId, Replicator, Stage, Standing,
+    Step, Task,
 };
 use directory_source::{ENTRIES_PER_TASK_MAX, Entry, Failure, ServerFacts};
 
@@ -11,8 +12,6 @@ use crate::view::ENTRIES_MAX;
 
 /// Changes of one round beyond which everything is read instead: reading by name costs the server a search for every fifty.
 const CHANGES_READ_ONE_BY_ONE_MAX: usize = 10_000;
-/// Entries that a full read did not show and that are asked for by name before that is believed. More than these are held anyway.
-const MISSING_ASKED_FOR_MAX: usize = 5_000;
 
 impl Replicator {
     pub(super) fn event(&mut self, event: Event) {
@@ -176,7 +175,8 @@ impl Replicator {
         }
     }
 
-    /// A page that was lost on the way, or somebody who moved to where the search did not look, is no deletion.
+    /// A page that was lost on the way, or somebody who moved to where the search did not look, is no deletion: all are asked for by
+    /// name, however many. That is a search for every fifty, which find nothing, and once in a full read.
     fn read_missing(&mut self) {
         if self.job.is_too_large {
             return self.all_read();
@@ -184,12 +184,6 @@ impl Replicator {
         let mut missing: BTreeSet<ObjectId> = self.view.unseen().into_iter().collect();
         let known = self.known.accounts().filter(|(_, account)| account.standing != Standing::Gone);
         missing.extend(known.map(|(id, _)| id).filter(|id| self.view.get(*id).is_none()));
-        if missing.len() > MISSING_ASKED_FOR_MAX {
-            for id in missing {
-                self.view.remove(id);
-            }
-            missing = BTreeSet::new();
-        }
         self.read_entries(missing);
     }
 
@@ -200,13 +194,17 @@ impl Replicator {
             return self.read();
         }
         if self.alarms.has(&Kind::Held) {
-            // Those who are missing may be back without a change of theirs: the account may read them again. As many as one task takes
-            // are looked for; when one is found, everything is compared.
-            let missing = self
-                .known
-                .accounts()
-                .filter(|(id, account)| account.standing == Standing::Active && self.view.get(*id).is_none());
-            changed.extend(missing.map(|(id, _)| id).take(ENTRIES_PER_TASK_MAX));
+            // What is missing may be back without a change: the account may read it again. As many as one task takes are looked at, each
+            // time others; when one is whole again, everything is compared.
+            changed
+                .extend(self.view.groups.values().copied().filter(|group| self.view.get(*group).is_some()));
+            let behind = (Bound::Excluded(self.suspect_last), Bound::Unbounded);
+            let mut last = self.suspect_last;
+            for id in self.suspects.range(behind).chain(&self.suspects).take(ENTRIES_PER_TASK_MAX) {
+                changed.insert(*id);
+                last = *id;
+            }
+            self.suspect_last = last;
         }
         changed.extend(std::mem::take(&mut self.reread));
         self.read_entries(changed);
@@ -251,6 +249,7 @@ impl Replicator {
         self.watermark = self.job.watermark.take();
         if matches!(self.job.goal, Goal::Full | Goal::DryRun) {
             self.is_whole = true;
+            self.full_read_end = Some(self.now.monotonic);
         }
         self.plan();
     }

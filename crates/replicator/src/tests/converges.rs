@@ -43,6 +43,8 @@ enum Step {
     // What goes wrong, and how far all goes on in between.
     Events(u8),
     Pass(u8),
+    /// Nothing is looked at for so long.
+    Day,
     Cut,
     Down(bool),
     Crash,
@@ -75,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => name().prop_map(Step::Local),
         10 => (1..6u8).prop_map(Step::Events),
         4 => (1..60u8).prop_map(Step::Pass),
+        1 => Just(Step::Day),
         2 => Just(Step::Cut),
         1 => any::<bool>().prop_map(Step::Down),
         2 => Just(Step::Crash),
@@ -115,7 +118,7 @@ fn begin(way: Way, fault: Fault, removal_users: usize) -> World {
     for user in 1..=6 {
         add(&mut server, user, user - 1);
     }
-    server.link(id(ENABLED), "member", &[1, 2, 3, 4, 5].map(id));
+    server.link(id(ENABLED), "member", &[1, 2, 3, 4, 5, 6].map(id));
     let mut world = World::new(test_settings(removal_users), server);
     world.home.limit = Some((usize::from(PERCENT), AT_ONCE));
     world
@@ -189,6 +192,10 @@ fn happen(world: &mut World, backup: &mut Option<Server>, step: Step) {
             }
         }
         Step::Pass(seconds) => world.advance(Duration::from_secs(seconds.into())),
+        Step::Day => {
+            world.to(world.now.monotonic + Duration::from_hours(25));
+            world.settle();
+        }
         Step::Cut => world.cut(),
         Step::Down(is) => world.server.is_up = !is,
         Step::Crash => world.crash(),

@@ -113,7 +113,7 @@ fn a_notification_is_a_poll_and_many_are_one() {
 
 #[test]
 fn leavers_are_cut_off_and_come_back() {
-    let mut world = world(&["alice", "bob"]);
+    let mut world = world(&["alice", "bob", "carol", "dave"]);
     world.server.set(id(1), "useraccountcontrol", "514");
     check(
         &mut world,
@@ -173,7 +173,7 @@ fn the_deleted_are_kept_for_a_while() {
 
 #[test]
 fn times_come_without_a_change() {
-    let mut world = world(&["alice", "bob", "carol"]);
+    let mut world = world(&["alice", "bob", "carol", "dave"]);
     let now = world.now.wall.0;
     world.server.set(id(1), "accountexpires", &filetime(now + 10_000));
     world.server.set(id(2), "lockouttime", &filetime(now - 1_000_000));
@@ -501,7 +501,9 @@ fn names_are_places_in_other_directories() {
     let mut server = Server::new(Way::Usn);
     let attributes = [("uid", "alice"), ("mail", "alice@corp.example")];
     server.add(id(1), "inetOrgPerson", "alice", &attributes);
-    server.add(id(10), "groupOfNames", "Enabled", &[("member", "cn=ALICE, ou=staff, dc=corp,dc=example")]);
+    server.add(id(3), "inetOrgPerson", "carol", &[("uid", "carol"), ("mail", "carol@corp.example")]);
+    let members = ["cn=ALICE, ou=staff, dc=corp,dc=example", "cn=carol,ou=staff,dc=corp,dc=example"];
+    server.add(id(10), "groupOfNames", "Enabled", &members.map(|member| ("member", member)));
     server.add(id(11), "posixGroup", "Callers", &[("memberuid", "Alice")]);
     let mut world = World::new(settings, server);
     world.settle();
@@ -561,6 +563,10 @@ fn trusted_computers_are_servers() {
     assert_eq!(world.home.servers, ["director dir1.corp.example"], "the home forgets them at its restart");
     world.server.link(id(10), "member", &[]);
     world.advance(POLL);
+    expect!["1 servers would be trusted no more, and none would be left; nothing of it is done until they are back or `chancery replicate --accept`"]
+        .assert_eq(&alarms(&world).join("\n"));
+    assert_eq!(world.home.servers.len(), 1, "that may be a right that was lost");
+    world.ask(Command::Accept);
     assert_eq!((world.home.servers.len(), world.names(ObjectKind::Server).len()), (0, 0));
 }
 
@@ -615,7 +621,7 @@ fn too_many_are_held_until_they_are_back() {
         &mut world,
         &expect![[r#"
             reads 1 2 3 4 5 6 20
-            log directory-alarm 6 accounts would be cut off, more than 5; nothing changes until they are back or `chancery replicate --accept`: user1@corp.example (gone), user2@corp.example (gone), user3@corp.example (gone), user4@corp.example (gone), user5@corp.example (gone), user6@corp.example (gone) alarm=held
+            log directory-alarm 6 accounts would be cut off, more than 5; nothing of it is done until they are back or `chancery replicate --accept`: user1@corp.example (gone), user2@corp.example (gone), user3@corp.example (gone), user4@corp.example (gone), user5@corp.example (gone), user6@corp.example (gone) alarm=held
         "#]],
     );
     assert_eq!(world.home.batches, batches, "nothing of the round is committed");
@@ -680,7 +686,281 @@ fn an_empty_directory_is_no_reason_to_cut_anybody_off() {
     world.server.unreadable = (1..=2).map(id).collect();
     world.ask(Command::Full);
     assert!(world.home.cut_off.is_empty());
-    expect!["the directory shows no people at all; 2 accounts would be cut off, more than 20; nothing changes until they are back or `chancery replicate --accept`: alice@corp.example (gone), bob@corp.example (gone)"].assert_eq(&alarms(&world).join("\n"));
+    expect!["the directory shows nobody any more who may use an account; 2 accounts would be cut off; nothing of it is done until they are back or `chancery replicate --accept`: alice@corp.example (gone), bob@corp.example (gone)"].assert_eq(&alarms(&world).join("\n"));
+}
+
+#[test]
+fn a_small_organisation_is_not_lost_by_half() {
+    let mut world = world(&["alice", "bob", "carol", "dave"]);
+    world.server.delete(id(1));
+    world.server.delete(id(2));
+    world.advance(POLL);
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (2, 0), "half may go");
+    world.server.delete(id(3));
+    world.advance(POLL);
+    expect!["1 accounts would be cut off, after 2 in the last 24 hours, more than 2; nothing of it is done until they are back or `chancery replicate --accept`: carol@corp.example (gone)"].assert_eq(&alarms(&world).join("\n"));
+    world.advance(Duration::from_hours(24));
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (3, 0), "a day later it is another matter");
+}
+
+#[test]
+fn small_steps_count_together() {
+    let mut world = crowd();
+    for number in 1..=5 {
+        world.server.delete(id(number));
+        world.advance(POLL);
+    }
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (5, 0));
+    world.server.delete(id(6));
+    world.advance(POLL);
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (5, 1));
+    // Who comes back does not count any more, and a restart forgets nobody.
+    world.crash();
+    world.advance(POLL);
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (5, 1));
+    world.server.restore(id(1));
+    world.advance(POLL);
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (6, 0));
+}
+
+#[test]
+fn who_is_disabled_is_cut_off_while_others_are_held() {
+    let mut world = crowd();
+    for number in 1..=6 {
+        world.server.delete(id(number));
+    }
+    world.server.set(id(7), "useraccountcontrol", "514");
+    check(
+        &mut world,
+        &expect![[r#"
+            reads 1 2 3 4 5 6 7
+            log directory-alarm 7 accounts would be cut off, more than 5; nothing of it is done until they are back or `chancery replicate --accept`: user1@corp.example (gone), user2@corp.example (gone), user3@corp.example (gone), user4@corp.example (gone), user5@corp.example (gone), user6@corp.example (gone), user7@corp.example (disabled) alarm=held
+            commits
+              account user7@corp.example disabled
+              object person "user7" hidden
+        "#]],
+    );
+    assert_eq!(standing(&world, 7), Standing::Disabled);
+    assert_eq!(world.home.cut_off, [id(7)]);
+    // And so is who is disabled later, up to the threshold.
+    for number in 8..=12 {
+        world.server.set(id(number), "useraccountcontrol", "514");
+        world.advance(POLL);
+    }
+    assert_eq!(world.home.cut_off.len(), 5);
+    assert_eq!(standing(&world, 12), Standing::Active);
+}
+
+#[test]
+fn strangers_who_lock_accounts_hold_nothing() {
+    let mut world = crowd();
+    let now = world.now.wall.0;
+    for number in 1..=15 {
+        world.server.set(id(number), "lockouttime", &filetime(now));
+    }
+    world.server.delete(id(20));
+    world.advance(POLL);
+    assert_eq!((standing(&world, 1), standing(&world, 20)), (Standing::LockedOut, Standing::Gone));
+    assert_eq!(alarms(&world), [""; 0]);
+    // Whom a lock is on is still somebody who can be cut off.
+    for number in 1..=15 {
+        world.server.delete(id(number));
+    }
+    world.advance(POLL);
+    assert_eq!((standing(&world, 1), alarms(&world).len()), (Standing::LockedOut, 1));
+}
+
+#[test]
+fn a_right_that_is_lost_enables_nobody_and_ends_the_hold_when_it_is_back() {
+    let mut world = crowd();
+    for number in 1..=25 {
+        world.server.set(id(number), "useraccountcontrol", "");
+    }
+    world.advance(POLL);
+    assert!(world.home.cut_off.is_empty());
+    assert_eq!(alarms(&world).len(), 1);
+    assert!(matches!(findings(&world)[0].1, FindingKind::Unreadable { .. }));
+    world.advance(Duration::from_secs(600));
+    world.said();
+    // It comes back; the server tells of no change.
+    for (thing, _) in world.server.things.values_mut() {
+        thing.attributes.insert("useraccountcontrol".to_owned(), vec![b"512".to_vec()]);
+    }
+    check(
+        &mut world,
+        &expect![[r#"
+            reads 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25
+            log directory-alarm-over alarm=held
+        "#]],
+    );
+    assert_eq!((world.home.cut_off.len(), alarms(&world).len()), (0, 0));
+}
+
+#[test]
+fn who_was_disabled_stays_so_when_that_cannot_be_read_any_more() {
+    let mut world = crowd();
+    world.server.set(id(1), "useraccountcontrol", "514");
+    world.advance(POLL);
+    world.server.set(id(1), "useraccountcontrol", "");
+    world.advance(POLL);
+    assert_eq!(standing(&world, 1), Standing::NotEnabled);
+}
+
+#[test]
+fn what_is_left_of_a_hold_is_compared_before_it_is_believed() {
+    let mut world = crowd();
+    world.server.unreadable = (1..=8).map(id).collect();
+    world.ask(Command::Full);
+    // Most come back, and the threshold holds nobody any more: whether the others are really gone is looked at.
+    for number in 1..=6 {
+        world.server.unreadable.remove(&id(number));
+        world.server.set(id(number), "title", "Back");
+    }
+    world.said();
+    world.advance(POLL);
+    assert!(world.said().contains("reads everything"));
+    assert_eq!(world.home.cut_off, [id(7), id(8)]);
+}
+
+#[test]
+fn other_losses_are_held_as_well() {
+    let mut settings = Settings { removal_users: 5, ..settings() };
+    settings.groups.federation = group("Partners");
+    let names: Vec<String> = (1..=25).map(|number| format!("user{number}")).collect();
+    let mut server = Server::new(Way::DirSync);
+    for (number, name) in (1..).zip(&names) {
+        server.user(number, name);
+    }
+    server.add(id(100), "group", "Partners", &[]);
+    server.link(id(100), "member", &(1..=20).map(id).collect::<Vec<_>>());
+    for number in 101..=110 {
+        server.add(id(number), "contact", &format!("contact{number}"), &[]);
+    }
+    let mut world = World::new(settings, server);
+    world.settle();
+    let check = |world: &mut World, expected: &str| {
+        let before = world.home.batches;
+        world.advance(POLL);
+        assert_eq!(world.home.batches, before);
+        assert_eq!(alarms(world).len(), 1);
+        assert!(alarms(world)[0].starts_with(expected), "{:?}", alarms(world));
+    };
+    world.server.link(id(100), "member", &[]);
+    check(&mut world, "20 accounts would lose permissions, more than 5; nothing");
+    world.server.link(id(100), "member", &(1..=20).map(id).collect::<Vec<_>>());
+    world.advance(POLL);
+    assert_eq!(alarms(&world), [""; 0]);
+    for number in 1..=6 {
+        let sip = format!("sip:other{number}@corp.example");
+        world.server.set(id(number), "msrtcsip-primaryuseraddress", &sip);
+    }
+    check(&mut world, "6 accounts would go by other addresses, more than 5; nothing");
+    world.ask(Command::Accept);
+    world.server.unreadable = (101..=110).map(id).collect();
+    world.command(Command::Full);
+    check(&mut world, "10 objects would leave the address book, more than 5; nothing");
+    world.server.unreadable.clear();
+    world.advance(POLL);
+    assert_eq!(alarms(&world), [""; 0]);
+}
+
+#[test]
+fn a_group_of_servers_that_is_not_there_empties_no_list() {
+    let mut settings = settings();
+    settings.groups.servers.insert(ServerRole::Director, group("Directors").unwrap());
+    let mut server = Server::new(Way::DirSync);
+    server.add(id(1), "computer", "DIR1", &[("dnshostname", "dir1.corp.example")]);
+    server.add(id(10), "group", "Directors", &[]);
+    server.link(id(10), "member", &[id(1)]);
+    let mut world = World::new(settings.clone(), server);
+    world.settle();
+    // Other settings, with a slip in the name.
+    settings.groups.servers.insert(ServerRole::Director, group("Direktors").unwrap());
+    world.settings = settings;
+    world.crash();
+    world.settle();
+    assert_eq!(world.home.servers, ["director dir1.corp.example"]);
+    assert_eq!(alarms(&world).len(), 1);
+}
+
+#[test]
+fn a_hold_costs_no_full_read_after_the_other() {
+    let mut world = crowd();
+    // The first read of a process finds it, so that nothing was ever committed by it.
+    for number in 1..=6 {
+        world.server.delete(id(number));
+    }
+    world.crash();
+    world.advance(POLL);
+    assert_eq!(alarms(&world).len(), 1);
+    world.said();
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.said().matches("reads everything").count(), 0);
+    world.advance(Duration::from_hours(24));
+    assert_eq!(world.said().matches("reads everything").count(), 1);
+}
+
+#[test]
+fn a_hold_with_somebody_whose_time_is_over_does_not_run_in_circles() {
+    let names: Vec<String> = (1..=25).map(|number| format!("user{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let keep_deleted = Duration::from_secs(60);
+    let mut world = world_with(Settings { removal_users: 5, keep_deleted, ..settings() }, &names);
+    world.server.delete(id(25));
+    world.advance(POLL);
+    for number in 1..=6 {
+        world.server.delete(id(number));
+    }
+    // It settles, which it checks itself.
+    world.advance(Duration::from_secs(120));
+    assert_eq!(alarms(&world).len(), 1);
+    assert!(world.home.accounts.contains_key(&id(25)), "a hold removes nobody");
+    world.ask(Command::Accept);
+    assert!(!world.home.accounts.contains_key(&id(25)));
+}
+
+#[test]
+fn a_clock_that_jumps_removes_few_for_good() {
+    let mut world = crowd();
+    for number in 1..=6 {
+        world.server.delete(id(number));
+    }
+    world.advance(POLL);
+    world.ask(Command::Accept);
+    assert_eq!(world.home.cut_off.len(), 6);
+    // To 2036, and nobody is there to be asked whether that is so.
+    world.now.wall.0 += 10 * 365 * 24 * 3_600_000;
+    world.server.set(id(20), "title", "Director");
+    world.advance(POLL);
+    assert_eq!(world.home.accounts.len(), 25);
+    expect!["6 accounts would be removed for good, more than 5; nothing of it is done until they are back or `chancery replicate --accept`"].assert_eq(&alarms(&world).join("\n"));
+    assert_eq!(world.home.objects[&id(20)].card.title, "Director", "all else goes on");
+    world.ask(Command::Accept);
+    assert_eq!((world.home.accounts.len(), alarms(&world).len()), (19, 0));
+}
+
+#[test]
+fn many_who_do_not_show_are_asked_for_by_name() {
+    let mut server = Server::new(Way::DirSync);
+    server.page = 1000;
+    let many = |number: u16| {
+        let mut octets = [0; 16];
+        octets[14..].copy_from_slice(&number.to_be_bytes());
+        directory::ObjectId(octets)
+    };
+    for number in 0..5_100u16 {
+        let name = format!("user{number}");
+        let sip = format!("sip:{name}@corp.example");
+        let attributes = [("samaccountname", name.as_str()), ("msrtcsip-primaryuseraddress", sip.as_str())];
+        server.add(many(number), "user", &name, &attributes);
+    }
+    let mut world = World::new(Settings { removal_percent: 100, ..settings() }, server);
+    world.settle();
+    world.home.cut_off.clear();
+    // The search passes over them, and they are there.
+    world.server.overlooked = (0..5_050).map(many).collect();
+    world.ask(Command::Full);
+    assert!(world.home.cut_off.is_empty(), "{} were cut off", world.home.cut_off.len());
 }
 
 #[test]

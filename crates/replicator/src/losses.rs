@@ -1,0 +1,238 @@
+//! Whether a plan takes away more than one accident may: the thresholds behind which a round is held.
+//!
+//! What counts are accounts that could be used and cannot any more, in the last [`WINDOW`] and not in one round alone, because a
+//! directory may fall apart in small steps. A lock does not count: it passes, nothing of its owner is taken away, and strangers can
+//! cause it. Beside these count, each by itself: people who may do less, who go by another address, objects of the address book that
+//! go, accounts that are removed for good, and servers that are trusted no more. All of them are what a right that was lost looks like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use directory::{ObjectId, Standing};
+
+use crate::report::{CutOff, Held, Loss, LossKind};
+
+/// How long who was cut off counts. A day: a slip that goes on through the night is seen in the morning.
+pub(crate) const WINDOW: Duration = Duration::from_hours(24);
+/// Accounts from which on never more than half may go. Of one or two, one must be able to leave.
+const HALF_COUNTS_FROM: usize = 3;
+
+/// Whether an account is somebody's who may use it. A lock passes.
+pub(crate) fn is_in_use(standing: Standing) -> bool {
+    matches!(standing, Standing::Active | Standing::LockedOut)
+}
+
+/// Whether the directory says in so many words that an account may not be used: nothing that is missing says so.
+pub(crate) fn is_explicit(standing: Standing) -> bool {
+    matches!(standing, Standing::Disabled | Standing::Expired)
+}
+
+/// What a plan takes away.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Losses {
+    /// Accounts in use that are it no more, and what they become.
+    pub(crate) cut_off: BTreeMap<ObjectId, Standing>,
+    /// Accounts in use that may do less.
+    pub(crate) permissions: BTreeSet<ObjectId>,
+    /// Accounts in use that go by another address.
+    pub(crate) addresses: BTreeSet<ObjectId>,
+    /// Objects without an account that are no more.
+    pub(crate) objects: BTreeSet<ObjectId>,
+    /// Accounts that come into use.
+    pub(crate) gained: BTreeSet<ObjectId>,
+}
+
+impl Losses {
+    /// All whose loss may be a right that is missing.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        let cut_off = self.cut_off.iter().filter(|(_, standing)| !is_explicit(**standing)).map(|(id, _)| id);
+        cut_off.chain(&self.permissions).chain(&self.addresses).chain(&self.objects).copied()
+    }
+
+    /// Those whom the directory cuts off in so many words.
+    pub(crate) fn explicit(&self) -> BTreeSet<ObjectId> {
+        let explicit = self.cut_off.iter().filter(|(_, standing)| is_explicit(**standing));
+        explicit.map(|(id, _)| *id).collect()
+    }
+}
+
+/// What there is of which something may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stock {
+    /// Accounts in use.
+    pub(crate) in_use: usize,
+    /// Accounts that were cut off in the last [`WINDOW`] and still are.
+    pub(crate) cut_off_before: usize,
+    /// Objects of the address book.
+    pub(crate) objects: usize,
+}
+
+/// How much may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) percent: u8,
+    pub(crate) users: usize,
+}
+
+/// What else a plan takes away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Further {
+    /// Accounts that are removed for good.
+    pub(crate) removed: usize,
+    /// Servers that are trusted no more, and those that still are.
+    pub(crate) servers_lost: usize,
+    pub(crate) servers_left: usize,
+}
+
+/// How much of a plan may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    Everything,
+    /// All but what is removed for good.
+    AllButRemovals,
+    /// Those whom the directory cuts off in so many words.
+    Explicit,
+    Nothing,
+}
+
+impl Limits {
+    /// Of so many, so many may go.
+    fn share(self, of: usize) -> usize {
+        (of * usize::from(self.percent) / 100).max(self.users)
+    }
+
+    fn accounts(self, of: usize) -> usize {
+        let share = self.share(of);
+        if of >= HALF_COUNTS_FROM { share.min(of / 2) } else { share }
+    }
+
+    /// How much may be done, and if not all, why.
+    pub(crate) fn judge(
+        self,
+        losses: &Losses,
+        further: Further,
+        stock: Stock,
+        at_unix_ms: u64,
+        names: &[CutOff],
+    ) -> (Allowed, Option<Held>) {
+        let before = stock.cut_off_before;
+        let threshold = self.accounts(stock.in_use + before);
+        let cut_offs = losses.cut_off.len();
+        let explicit = losses.explicit().len();
+        let is_suspicious = cut_offs > explicit;
+        let left = (stock.in_use + losses.gained.len()).saturating_sub(cut_offs);
+        let is_empty = is_suspicious && left == 0;
+        let is_many = cut_offs > 0 && before + cut_offs > threshold;
+        let mut reasons = Vec::new();
+        for (kind, count, threshold) in [
+            (LossKind::Permissions, losses.permissions.len(), self.share(stock.in_use)),
+            (LossKind::Addresses, losses.addresses.len(), self.share(stock.in_use)),
+            (LossKind::Objects, losses.objects.len(), self.share(stock.objects)),
+            // One may be taken out of its group, as long as others are left.
+            (LossKind::Servers, further.servers_lost, usize::from(further.servers_left > 0)),
+        ] {
+            if count > threshold {
+                reasons.push(Loss { kind, count, threshold });
+            }
+        }
+        let is_held = is_many || is_empty || !reasons.is_empty();
+        let removals =
+            Loss { kind: LossKind::Removals, count: further.removed, threshold: self.share(stock.in_use) };
+        let are_removals_held = removals.count > removals.threshold;
+        if are_removals_held {
+            reasons.push(removals);
+        }
+        let allowed = match (is_held, are_removals_held) {
+            (false, false) => return (Allowed::Everything, None),
+            (false, true) => Allowed::AllButRemovals,
+            (true, _) if explicit > 0 && before + explicit <= threshold => Allowed::Explicit,
+            (true, _) => Allowed::Nothing,
+        };
+        let held = Held {
+            since_unix_ms: at_unix_ms,
+            cut_offs: if is_many || is_empty { cut_offs } else { 0 },
+            cut_off_before: before,
+            threshold,
+            is_empty,
+            names: names.iter().filter(|name| losses.cut_off.contains_key(&name.object)).cloned().collect(),
+            losses: reasons,
+        };
+        (allowed, Some(held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { percent: 10, users: 20 };
+    const NOTHING: Further = Further { removed: 0, servers_lost: 0, servers_left: 1 };
+
+    fn ids(count: usize) -> impl Iterator<Item = ObjectId> {
+        (0..count).map(|number| ObjectId(u128::try_from(number).unwrap().to_be_bytes()))
+    }
+
+    fn cut_off(gone: usize, disabled: usize) -> Losses {
+        let standing = |at: usize| if at < gone { Standing::Gone } else { Standing::Disabled };
+        let cut_off = ids(gone + disabled).enumerate().map(|(at, id)| (id, standing(at)));
+        Losses { cut_off: cut_off.collect(), ..Losses::default() }
+    }
+
+    fn allowed(losses: &Losses, in_use: usize, cut_off_before: usize) -> Allowed {
+        let stock = Stock { in_use, cut_off_before, objects: 1000 };
+        LIMITS.judge(losses, NOTHING, stock, 0, &[]).0
+    }
+
+    #[test]
+    fn accounts_may_go_up_to_the_share_and_never_more_than_half() {
+        use Allowed::{Everything, Explicit, Nothing};
+        for (gone, disabled, in_use, before, expected) in [
+            (20, 0, 100, 0, Everything),
+            (21, 0, 100, 0, Nothing),
+            (100, 0, 1000, 0, Everything),
+            (101, 0, 1000, 0, Nothing),
+            // In small steps.
+            (1, 0, 80, 20, Nothing),
+            (1, 0, 81, 19, Everything),
+            (0, 0, 50, 50, Everything),
+            // In a small organisation.
+            (5, 0, 10, 0, Everything),
+            (6, 0, 10, 0, Nothing),
+            (2, 0, 3, 0, Nothing),
+            (1, 0, 3, 0, Everything),
+            (1, 0, 2, 0, Everything),
+            (1, 0, 1, 0, Nothing),
+            (0, 1, 1, 0, Everything),
+            // Who is disabled there goes whatever else is held.
+            (30, 5, 100, 0, Explicit),
+            (30, 21, 100, 0, Nothing),
+            (0, 21, 100, 0, Nothing),
+        ] {
+            let found = allowed(&cut_off(gone, disabled), in_use, before);
+            assert_eq!(found, expected, "{gone} and {disabled} of {in_use}, after {before}");
+        }
+    }
+
+    #[test]
+    fn other_losses_count_by_themselves() {
+        let stock = Stock { in_use: 100, cut_off_before: 0, objects: 1000 };
+        let judge = |losses: &Losses, further| {
+            let (allowed, held) = LIMITS.judge(losses, further, stock, 0, &[]);
+            (allowed, held.map(|held| held.losses.into_iter().map(|loss| loss.kind).collect::<Vec<_>>()))
+        };
+        let losses =
+            Losses { permissions: ids(21).collect(), addresses: ids(20).collect(), ..Losses::default() };
+        assert_eq!(judge(&losses, NOTHING), (Allowed::Nothing, Some(vec![LossKind::Permissions])));
+        let losses =
+            Losses { addresses: ids(21).collect(), objects: ids(101).collect(), ..Losses::default() };
+        let both = Some(vec![LossKind::Addresses, LossKind::Objects]);
+        assert_eq!(judge(&losses, NOTHING), (Allowed::Nothing, both));
+        let servers = |servers_lost, servers_left| Further { servers_lost, servers_left, ..NOTHING };
+        let none = Losses::default();
+        assert_eq!(judge(&none, servers(1, 1)), (Allowed::Everything, None));
+        assert_eq!(judge(&none, servers(1, 0)).0, Allowed::Nothing);
+        assert_eq!(judge(&none, servers(2, 5)).0, Allowed::Nothing);
+        let removed = Further { removed: 21, ..NOTHING };
+        assert_eq!(judge(&none, removed), (Allowed::AllButRemovals, Some(vec![LossKind::Removals])));
+    }
+}
