@@ -1,6 +1,7 @@
 //! Ladders: what crossed a world, as text. Columns are machines and devices, arrows bear method or status and CSeq,
 //! times are virtual milliseconds of sending. Bodies, credentials and keep-alives are left out.
 
+use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
 use records::Change;
 use sip_message::{HeaderId, Message};
 
@@ -8,6 +9,8 @@ use crate::event::{Event, Fate, Mark, Party, Payload, What};
 
 /// Characters from one column to the next: room for `CANCEL`'s longest label and an arrow.
 const COLUMN: usize = 26;
+/// Characters of an arrow around its label.
+const ARROW: usize = 6;
 
 /// What is printed besides messages, crashes and faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub fn print(events: &[Event], columns: &[(Party, String)], detail: Detail) -> S
         let row = match &event.what {
             What::Sent { from, to: Some(to), payload: Payload::Sip(message), fate, .. } => {
                 match (place(*from), place(*to)) {
-                    (Some(from), Some(to)) => Some(arrow(columns.len(), from, to, &label(message), *fate)),
+                    (Some(from), Some(to)) => {
+                        Some(arrow((columns.len(), COLUMN), from, to, &label(message), *fate))
+                    }
                     _ => None,
                 }
             }
@@ -59,6 +64,31 @@ pub fn print(events: &[Event], columns: &[(Party, String)], detail: Detail) -> S
             text += format!("{:>7} {row}", event.at.0 / 1000).trim_end();
             text.push('\n');
         }
+    }
+    text
+}
+
+/// Prints messages alone, as a picture for people: neither times nor numbers, but what a message bears of identity, and as
+/// narrow as its words let it be.
+pub fn picture(events: &[Event], columns: &[(Party, String)]) -> String {
+    let place = |party: Party| columns.iter().position(|(p, _)| *p == party);
+    let crossed: Vec<(usize, usize, String, Fate)> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Sent { from, to: Some(to), payload: Payload::Sip(message), fate, .. } => {
+                Some((place(*from)?, place(*to)?, short_label(message), *fate))
+            }
+            _ => None,
+        })
+        .collect();
+    let labels = crossed.iter().map(|(_, _, label, _)| label.len() + ARROW);
+    let titles = columns.iter().map(|(_, title)| title.len() + 2);
+    let column = labels.chain(titles).max().unwrap_or(COLUMN);
+    let titles: String = columns.iter().map(|(_, title)| format!("{title:<column$}")).collect();
+    let mut text = titles.trim_end().to_owned() + "\n";
+    for (from, to, label, fate) in &crossed {
+        text += arrow((columns.len(), column), *from, *to, label, *fate).trim();
+        text.push('\n');
     }
     text
 }
@@ -134,12 +164,34 @@ fn label(message: &Message) -> String {
     }
 }
 
-fn arrow(columns: usize, from: usize, to: usize, label: &str, fate: Fate) -> String {
-    let mut row = vec![' '; columns * COLUMN];
-    for column in 0..columns {
-        row[1 + column * COLUMN] = '|';
+/// Method or status, and what says who it is from.
+fn short_label(message: &Message) -> String {
+    if let Some(status) = message.status() {
+        return status.to_string();
     }
-    let (low, high) = (1 + from.min(to) * COLUMN, 1 + from.max(to) * COLUMN);
+    let mut label = message.method().as_str().to_owned();
+    let is_signed =
+        message.header(HeaderId::Authorization).or(message.header(HeaderId::ProxyAuthorization)).is_some();
+    for (is_there, word) in [
+        (is_signed, " signed"),
+        (message.header(HeaderId::PAssertedIdentity).is_some(), " asserted"),
+        (message.header_named(ORIGIN_HEADER).is_some(), " Origin"),
+        (message.header_named(MEMBER_HEADER).is_some(), " Member"),
+    ] {
+        if is_there {
+            label += word;
+        }
+    }
+    label
+}
+
+/// An arrow among columns: how many there are, and how many characters it is from one to the next.
+fn arrow((columns, width): (usize, usize), from: usize, to: usize, label: &str, fate: Fate) -> String {
+    let mut row = vec![' '; columns * width];
+    for column in 0..columns {
+        row[1 + column * width] = '|';
+    }
+    let (low, high) = (1 + from.min(to) * width, 1 + from.max(to) * width);
     if low < high {
         row[low + 1..high].fill('-');
         let head = match fate {

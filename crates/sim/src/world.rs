@@ -701,6 +701,17 @@ impl World {
         ladder::print(&self.events[from.min(self.events.len())..], &columns, ladder::Detail::Hidden)
     }
 
+    /// The messages from `from` on among these machines and devices, as a picture: names and the titles of their columns.
+    pub fn picture_between(&self, from: usize, parties: &[(&str, &str)]) -> String {
+        let own = self.columns();
+        let column = |(name, title): &(&str, &str)| {
+            let (party, _) = own.iter().find(|(_, own)| own == name)?;
+            Some((*party, (*title).to_owned()))
+        };
+        let columns: Vec<_> = parties.iter().filter_map(column).collect();
+        ladder::picture(&self.events[from.min(self.events.len())..], &columns)
+    }
+
     /// The ladder of one device and the machines, with what disks did.
     pub fn ladder_of(&self, device: &str) -> String {
         let concerned =

@@ -4,6 +4,7 @@ mod call_settings;
 mod dishonest;
 mod federated;
 mod framework;
+mod manual;
 mod planted;
 mod presence;
 mod random_worlds;
