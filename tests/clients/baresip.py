@@ -71,6 +71,12 @@ class Baresip:
 
         return wait_for(look, seconds, 0.3) or ""
 
+    def sees(self, user):
+        """What its list says of a contact: Online, Busy, Offline or Unknown."""
+        text = re.sub("\x1b[^m;]*;?m|\x1b\\[[0-9;]*m", "", self.command("contacts"))
+        found = re.search(rf"(Online|Busy|Offline|Unknown)[^\n]*sip:{user}@", text)
+        return found.group(1) if found else ""
+
     def saw(self, *texts, seconds=10):
         """Waits until all these texts stand in the trace of its SIP messages."""
         return wait_for(lambda: all(text in self.trace() for text in texts), seconds)
@@ -98,8 +104,9 @@ class Baresip:
             f'outbound="{server}";regint={seconds_registered};pubint=60;answermode=manual;'
             "audio_codecs=PCMU,PCMA" + (";mediaenc=srtp-mand" if options.srtp else "")
         )
-        address = peer if peer and "@" in peer else f"{peer}@{options.domain}"
-        contact = f'"{peer}" <sip:{address}>;presence=p2p' if peer else ""
+        contacts = [
+            f'"{name}" <sip:{name if "@" in name else f"{name}@{options.domain}"}>;presence=p2p' for name in peers(peer)
+        ]
         media = free_ports()
         config = [
             "poll_method epoll",
@@ -132,7 +139,7 @@ class Baresip:
             "ringback_disabled yes",
             "redial_attempts 0",
         ]
-        for name, lines in (("accounts", [account]), ("contacts", [contact]), ("config", config)):
+        for name, lines in (("accounts", [account]), ("contacts", contacts), ("config", config)):
             with open(os.path.join(self.folder, name), "w") as file:
                 file.write("\n".join(lines) + "\n")
 
@@ -162,6 +169,11 @@ class Baresip:
                     self.events.append(message)
                 else:
                     self.replies[message.get("token", "")] = message
+
+
+def peers(names):
+    """Whom a client knows: nobody, one, or several."""
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def stop_process(process):

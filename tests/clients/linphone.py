@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 
-from baresip import free_ports, stop_process
+from baresip import free_ports, peers, stop_process
 from tap import read_text, wait_for, write_tone
 
 REGISTERED = r"LinphoneRegistrationProgress\] to \[LinphoneRegistrationOk\]"
@@ -60,6 +60,11 @@ class Linphone:
     def shows(self, pattern, seconds=12):
         """Waits until its screen shows this."""
         return wait_for(lambda: re.search(pattern, self.screen(), re.S), seconds, 0.3)
+
+    def sees(self, user):
+        """What its screen said last of a friend: Online, Busy, Offline and others."""
+        found = re.findall(rf'Friend "{user}" <[^>]*> is ([A-Z][^\r\n.]*)', self.screen())
+        return found[-1] if found else ""
 
     def logs(self, pattern, seconds=12):
         """Waits until its log holds this."""
@@ -141,7 +146,7 @@ class Linphone:
             f"realm={options.domain}",
             f"domain={options.domain}",
         ]
-        friends = list_of or ([peer] if peer and "presence" not in options.skip else [])
+        friends = list_of or (peers(peer) if "presence" not in options.skip else [])
         for number, name in enumerate(friends):
             address = name if "@" in name else f"{name}@{options.domain}"
             friend = f'"{name}" <sip:{address}>'

@@ -75,8 +75,8 @@ def wait_for(look, seconds, step=0.1):
         time.sleep(step)
 
 
-def options_of(description):
-    """The command line that all drivers have."""
+def options_of(description, more=lambda parser: None):
+    """The command line that all drivers have; `more` adds what one has besides."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
@@ -86,9 +86,11 @@ def options_of(description):
     parser.add_argument("--domain", default="example.test")
     parser.add_argument("--a", default="alice:alice-secret", metavar="USER:PASSWORD")
     parser.add_argument("--b", default="bob:bob-secret", metavar="USER:PASSWORD")
+    parser.add_argument("--c", default="carol:carol-secret", metavar="USER:PASSWORD")
     parser.add_argument("--srtp", action="store_true", help="call with SRTP, keys in SDP")
     parser.add_argument("--skip", default="", help="a list with commas of: message, presence, call")
     parser.add_argument("--work", help="a folder to work in that is kept")
+    more(parser)
     options = parser.parse_args()
     options.local, options.dns, options.within = "127.0.0.1", "", []
     options.skip = set(options.skip.split(","))

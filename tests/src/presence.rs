@@ -66,15 +66,25 @@ impl Device {
 
     /// A SUBSCRIBE to somebody's presence.
     pub fn watch_draft(&self, uri: &str) -> Draft {
+        self.subscribe_draft("presence", uri)
+    }
+
+    /// A SUBSCRIBE to an event package.
+    pub fn subscribe_draft(&self, package: &str, uri: &str) -> Draft {
         self.draft("SUBSCRIBE", uri)
-            .header("Event", "presence")
+            .header("Event", package)
             .header("Expires", SECONDS)
             .header("Contact", format!("<{}>", self.contact()))
     }
 
     /// Watches somebody.
     pub fn watch(&self, uri: &str) -> Watch<'_> {
-        Watch::begin(self, self.watch_draft(uri).header("Accept", PIDF))
+        Watch::begin(self, "presence", self.watch_draft(uri).header("Accept", PIDF))
+    }
+
+    /// Watches what another event package says of its own user.
+    pub fn watch_own(&self, package: &'static str) -> Watch<'_> {
+        Watch::begin(self, package, self.subscribe_draft(package, &self.uri()))
     }
 
     /// A SUBSCRIBE to the list service of its domain: with these people, or with the user's own contacts (`None`).
@@ -97,13 +107,14 @@ impl Device {
 
     /// Watches a list.
     pub fn watch_list(&self, uris: Option<&[String]>) -> Watch<'_> {
-        Watch::begin(self, self.watch_list_draft(uris))
+        Watch::begin(self, "presence", self.watch_list_draft(uris))
     }
 }
 
 /// A subscription of a device.
 pub struct Watch<'a> {
     device: &'a Device,
+    package: &'static str,
     dialog: Dialog,
     /// Of a list: its members as told so far, and the version of the last NOTIFY.
     members: BTreeMap<String, String>,
@@ -111,10 +122,10 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(device: &'a Device, draft: Draft) -> Watch<'a> {
+    fn begin(device: &'a Device, package: &'static str, draft: Draft) -> Watch<'a> {
         let answer = device.ask(draft);
         assert_eq!(answer.status(), Some(200), "SUBSCRIBE of {}:\n{}", device.user(), device.ladder());
-        Watch { device, dialog: Dialog::of_caller(&answer), members: BTreeMap::new(), version: None }
+        Watch { device, package, dialog: Dialog::of_caller(&answer), members: BTreeMap::new(), version: None }
     }
 
     /// The next NOTIFY, unanswered.
@@ -155,12 +166,23 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Waits until a NOTIFY's body holds this text, and gives the body.
+    pub fn until_told(&self, wanted: &str) -> String {
+        loop {
+            let body = text(self.notify().body());
+            if body.contains(wanted) {
+                return body;
+            }
+            eprintln!("{} is told {body:?}, not yet {wanted:?}", self.device.user());
+        }
+    }
+
     /// Ends it; gives the last NOTIFY.
     pub fn end(mut self) -> Message {
         let draft = self
             .dialog
             .request("SUBSCRIBE")
-            .header("Event", "presence")
+            .header("Event", self.package)
             .header("Expires", "0")
             .header("Contact", format!("<{}>", self.device.contact()));
         assert_eq!(self.device.ask(draft).status(), Some(200), "{}", self.device.ladder());
@@ -195,7 +217,7 @@ impl<'a> Watch<'a> {
             let mut state =
                 instance.and_then(|instance| attribute(instance, "state")).unwrap_or("-").to_owned();
             if let Some(cid) = instance.and_then(|instance| attribute(instance, "cid")) {
-                let named = format!("Content-ID: <{cid}>");
+                let named = format!("Content-Id: <{cid}>");
                 let part = parts.iter().find(|part| part.contains(&named)).expect("the part that is named");
                 assert!(part.contains(&format!("entity=\"{uri}\"")), "{part}");
                 state += &format!(" {}", seen(part));

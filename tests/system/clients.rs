@@ -6,27 +6,56 @@ use system_tests::{Road, Server, Transport, client_script, have, run_tap, skip};
 
 /// Each needs the programs, which `cargo xtask test` installs.
 fn play(script: &str, programs: &[&str], transport: Transport, more: &[&str]) {
-    if let Some(missing) = programs.iter().find(|program| !have(program)) {
-        return skip(script, &format!("{missing} is not installed"));
+    if is_missing(script, programs) {
+        return;
     }
     let server = Server::start();
+    run_tap(driver(&server, script, transport).args(more));
+}
+
+/// Whether a program is not here; says so.
+fn is_missing(script: &str, programs: &[&str]) -> bool {
+    let missing = programs.iter().find(|program| !have(program));
+    missing.inspect(|missing| skip(script, &format!("{missing} is not installed"))).is_some()
+}
+
+fn driver(server: &Server, script: &str, transport: Transport) -> Command {
     let mut driver = Command::new("python3");
     driver.arg(client_script(script)).args(["--transport", transport.name()]);
-    driver.arg("--port").arg(server.address(Road::v4(transport)).port().to_string()).args(more);
+    driver.arg("--port").arg(server.address(Road::v4(transport)).port().to_string());
     if transport.is_secure() {
         driver.arg("--ca").arg(server.ca());
     }
-    run_tap(&mut driver);
+    driver
+}
+
+fn has_node_modules(what: &str) -> bool {
+    let is_here = have("node") && client_script("websocket/node_modules").is_dir();
+    if !is_here {
+        skip(what, "run `npm ci` in tests/clients/websocket");
+    }
+    is_here
+}
+
+fn url(server: &Server, transport: Transport) -> String {
+    format!("{}://localhost:{}/", transport.name(), server.address(Road::v4(transport)).port())
+}
+
+fn play_triangle(transport: Transport, web: Transport) {
+    if is_missing(TRIANGLE.0, TRIANGLE.1) || !has_node_modules(TRIANGLE.0) {
+        return;
+    }
+    let server = Server::start();
+    run_tap(driver(&server, TRIANGLE.0, transport).args(["--ws", &url(&server, web)]));
 }
 
 fn play_in_node(transport: Transport) {
-    if !have("node") || !client_script("websocket/node_modules").is_dir() {
-        return skip("JsSIP and SIP.js", "run `npm ci` in tests/clients/websocket");
+    if !has_node_modules("JsSIP and SIP.js") {
+        return;
     }
     let server = Server::start();
-    let url = format!("{}://localhost:{}/", transport.name(), server.address(Road::v4(transport)).port());
     let mut driver = Command::new("node");
-    driver.arg(client_script("websocket/ws_pair.mjs")).args(["--url", &url]);
+    driver.arg(client_script("websocket/ws_pair.mjs")).args(["--url", &url(&server, transport)]);
     if transport.is_secure() {
         driver.arg("--ca").arg(server.ca());
     }
@@ -36,6 +65,8 @@ fn play_in_node(transport: Transport) {
 const BARESIP: (&str, &[&str]) = ("baresip_pair.py", &["python3", "baresip"]);
 const LINPHONE: (&str, &[&str]) = ("linphone_pair.py", &["python3", "linphonec"]);
 const MIXED: (&str, &[&str]) = ("mixed_pair.py", &["python3", "baresip", "linphonec"]);
+const LIST: (&str, &[&str]) = ("linphone_list.py", &["python3", "baresip", "linphonec"]);
+const TRIANGLE: (&str, &[&str]) = ("presence_triangle.py", &["python3", "baresip", "linphonec", "node"]);
 const SIPP: (&str, &[&str]) = ("sipp_load.py", &["python3", "sipp", "socat"]);
 
 #[test]
@@ -81,6 +112,31 @@ fn baresip_and_linphone_over_tcp() {
 #[test]
 fn baresip_and_linphone_over_tls() {
     play(MIXED.0, MIXED.1, Transport::Tls, &[]);
+}
+
+#[test]
+fn linphones_contact_list_over_udp() {
+    play(LIST.0, LIST.1, Transport::Udp, &[]);
+}
+
+#[test]
+fn linphones_contact_list_over_tcp() {
+    play(LIST.0, LIST.1, Transport::Tcp, &[]);
+}
+
+#[test]
+fn linphones_contact_list_over_tls() {
+    play(LIST.0, LIST.1, Transport::Tls, &[]);
+}
+
+#[test]
+fn baresip_linphone_and_sipjs_see_one_another_over_tcp_and_ws() {
+    play_triangle(Transport::Tcp, Transport::Ws);
+}
+
+#[test]
+fn baresip_linphone_and_sipjs_see_one_another_over_tls_and_wss() {
+    play_triangle(Transport::Tls, Transport::Wss);
 }
 
 #[test]

@@ -44,20 +44,7 @@ pub enum AddressError {
 impl DomainName {
     /// Checks and normalises.
     pub fn parse(text: &str) -> Result<DomainName, AddressError> {
-        let text = text.strip_suffix('.').unwrap_or(text);
-        if text.len() > DOMAIN_OCTETS_MAX {
-            return Err(AddressError::TooLong);
-        }
-        let label_fits = |label: &str| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        if !text.split('.').all(label_fits) {
-            return Err(AddressError::BadDomain);
-        }
-        Ok(DomainName(text.to_ascii_lowercase().into()))
+        Ok(DomainName(checked_domain(text)?.to_ascii_lowercase().into()))
     }
 
     /// The name in lower case.
@@ -66,29 +53,69 @@ impl DomainName {
     }
 }
 
+/// A DNS domain without the dot at its end, in any case.
+fn checked_domain(text: &str) -> Result<&str, AddressError> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    if text.len() > DOMAIN_OCTETS_MAX {
+        return Err(AddressError::TooLong);
+    }
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if !text.split('.').all(label_fits) {
+        return Err(AddressError::BadDomain);
+    }
+    Ok(text)
+}
+
 impl SipAddress {
     /// Reads `user@domain` or `sip:user@domain`, already unescaped, and normalises it.
     pub fn parse(text: &str) -> Result<SipAddress, AddressError> {
         let text = text.strip_prefix("sip:").unwrap_or(text);
         let (user, domain) = text.rsplit_once('@').ok_or(AddressError::NoUser)?;
-        SipAddress::new(user, &DomainName::parse(domain)?)
+        SipAddress::from_parts(user, domain)
     }
 
     /// Makes an address of its parts; `user` is unescaped.
     pub fn new(user: &str, domain: &DomainName) -> Result<SipAddress, AddressError> {
+        SipAddress::of(user, domain.as_str())
+    }
+
+    /// The same with a domain that has yet to be checked and normalised.
+    pub fn from_parts(user: &str, domain: &str) -> Result<SipAddress, AddressError> {
+        SipAddress::of(user, checked_domain(domain)?)
+    }
+
+    /// `domain` is one, in any case.
+    fn of(user: &str, domain: &str) -> Result<SipAddress, AddressError> {
         if user.is_empty() {
             return Err(AddressError::NoUser);
         }
         if user.len() > USER_OCTETS_MAX {
             return Err(AddressError::TooLong);
         }
-        let forbidden = |c: char| c.is_control() || c.is_whitespace() || "@<>\",;?:\\/".contains(c);
+        let forbidden = |c: char| {
+            c.is_control()
+                || c.is_whitespace()
+                || matches!(c, '@' | '<' | '>' | '"' | ',' | ';' | '?' | ':' | '\\' | '/')
+        };
         if user.chars().any(forbidden) {
             return Err(AddressError::BadUser);
         }
-        let user = user.to_lowercase();
-        let at = u16::try_from(user.len()).map_err(|_| AddressError::TooLong)?;
-        Ok(SipAddress { text: format!("{user}@{}", domain.as_str()).into(), at })
+        let mut text = String::with_capacity(user.len() + 1 + domain.len());
+        if user.is_ascii() {
+            text.push_str(user);
+        } else {
+            text.push_str(&user.to_lowercase());
+        }
+        let at = u16::try_from(text.len()).map_err(|_| AddressError::TooLong)?;
+        text.push('@');
+        text.push_str(domain);
+        text.make_ascii_lowercase();
+        Ok(SipAddress { text: text.into(), at })
     }
 
     /// The part before `@`, in lower case, unescaped.

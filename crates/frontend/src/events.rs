@@ -290,6 +290,10 @@ impl FrontEnd {
             _ => None,
         });
         let is_list = matches!(permitted.wanted, Wanted::List(_));
+        let spelling = match &permitted.wanted {
+            Wanted::List(list) => list.spelling_of_package(),
+            _ => None,
+        };
         let watch = Watch {
             resource: &permitted.resource,
             watcher: &watcher,
@@ -297,6 +301,7 @@ impl FrontEnd {
             standing: permitted.standing,
             entity_tag: known.as_ref().map(Tag::as_str),
             require: is_list.then_some(lists::EVENTLIST),
+            package: spelling,
         };
         let policy = if is_list { &lists::POLICY } else { package.policy() };
         let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, policy)?;

@@ -190,6 +190,7 @@ impl FrontEnd {
                     standing: Standing::Active,
                     entity_tag: None,
                     require: None,
+                    package: None,
                 };
                 let accepted = self.replica.subscriptions.accept(now, &subscribe, &watch, &POLICY)?;
                 let host = server.host.as_str().into();

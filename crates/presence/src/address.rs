@@ -1,5 +1,7 @@
 //! Whom a URI in a document means.
 
+use std::borrow::Cow;
+
 use directory::SipAddress;
 
 /// The address of record that a `sip:`, `sips:`, `pres:` or `im:` URI names (RFC 3859 §3), whatever port, parameters and
@@ -15,19 +17,23 @@ pub fn address_of_uri(uri: &str) -> Option<SipAddress> {
     let host = host.split_once(':').map_or(host, |(host, _port)| host);
     // A password is no part of whom it names.
     let user = user.split_once(':').map_or(user, |(user, _password)| user);
-    SipAddress::parse(&format!("{}@{host}", unescape(user)?)).ok()
+    SipAddress::from_parts(&unescape(user)?, host).ok()
 }
 
 /// `sip:` and the address, escaped as a URI asks for.
 pub fn uri_of_address(address: &SipAddress) -> String {
     let mut uri = String::with_capacity(address.as_str().len() + 4);
     uri.push_str("sip:");
-    for octet in address.user().bytes() {
-        // RFC 3261 §25.1: unreserved and user-unreserved.
-        if octet.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&octet) {
-            uri.push(char::from(octet));
-        } else {
-            uri.push_str(&format!("%{octet:02X}"));
+    let user = address.user();
+    if user.bytes().all(stands_in_user) {
+        uri.push_str(user);
+    } else {
+        for octet in user.bytes() {
+            if stands_in_user(octet) {
+                uri.push(char::from(octet));
+            } else {
+                uri.push_str(&format!("%{octet:02X}"));
+            }
         }
     }
     uri.push('@');
@@ -35,7 +41,34 @@ pub fn uri_of_address(address: &SipAddress) -> String {
     uri
 }
 
-fn unescape(text: &str) -> Option<String> {
+/// RFC 3261 §25.1: unreserved and user-unreserved.
+fn stands_in_user(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric()
+        || matches!(
+            octet,
+            b'-' | b'_'
+                | b'.'
+                | b'!'
+                | b'~'
+                | b'*'
+                | b'\''
+                | b'('
+                | b')'
+                | b'&'
+                | b'='
+                | b'+'
+                | b'$'
+                | b','
+                | b';'
+                | b'?'
+                | b'/'
+        )
+}
+
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -49,7 +82,7 @@ fn unescape(text: &str) -> Option<String> {
         octets.push(digit(*high)? << 4 | digit(*low)?);
         rest = after;
     }
-    String::from_utf8(octets).ok()
+    String::from_utf8(octets).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@
 //! are copied once, into the body. Which members are due is for the caller, and so is what did not fit: a list whose members
 //! come in several notifications is full in the first and partial in the others (RFC 4662 §5.2).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::xml::{DECLARATION, Escaped};
+use crate::xml::{DECLARATION, push_escaped};
 
 /// The type of the list.
 pub const CONTENT_TYPE: &str = "application/rlmi+xml";
@@ -25,6 +28,11 @@ const LIST_END: &str = "</list>\r\n";
 /// What boundaries begin with; digits follow, more than a body can hold boundaries.
 const BOUNDARY: &str = "chancery-";
 const BOUNDARY_DIGITS: usize = 8;
+/// The one that nearly every body has.
+const FIRST_BOUNDARY: &str = "chancery-00000000";
+static BOUNDARY_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(BOUNDARY));
+/// Octets of a list of some twenty members.
+const LIST_OCTETS: usize = 4096;
 /// Octets that belong to no member: the lines around the list, its content identifier, the last boundary.
 const FRAME_OCTETS: usize = 512;
 /// Octets of a part besides its document, its content type and its content identifier: field names, line ends and a boundary.
@@ -45,6 +53,18 @@ pub struct List<'a> {
     pub token: &'a str,
     /// The domain that content identifiers are of.
     pub domain: &'a str,
+    /// How parts bear them.
+    pub content_ids: ContentIds,
+}
+
+/// How a part bears its content identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentIds {
+    /// In brackets (RFC 2045 §7).
+    Bracketed,
+    /// COMPAT: liblinphone up to 5.2 finds the part of a `cid` only where the field holds the same octets, and shows nobody online
+    /// where it has the brackets. Later ones overlook them.
+    Bare,
 }
 
 /// A member of the list.
@@ -66,7 +86,7 @@ pub struct Instance<'a> {
     /// How the subscription to the member stands.
     pub state: InstanceState<'a>,
     /// The document with its type; there may be none where the subscription is not active.
-    pub document: Option<(&'a str, &'a Bytes)>,
+    pub document: Option<(&'static str, &'a Bytes)>,
 }
 
 /// How the subscription to a member stands.
@@ -84,10 +104,21 @@ pub enum InstanceState<'a> {
 #[derive(Debug)]
 pub struct Notification<'a> {
     list: List<'a>,
+    /// What follows the number in each content identifier.
+    identifier: String,
     xml: String,
-    parts: Vec<(String, &'a str, Bytes)>,
+    parts: Vec<Part>,
     octets: usize,
     octets_max: usize,
+}
+
+/// A document in a body.
+#[derive(Debug)]
+struct Part {
+    /// Where its content identifier stands in the list, which has nothing in it that XML escapes.
+    identifier: Range<usize>,
+    content_type: &'static str,
+    document: Bytes,
 }
 
 /// A body that is made.
@@ -102,52 +133,64 @@ pub struct Body {
 impl<'a> Notification<'a> {
     /// Begins a body of at most `octets_max` octets, of which a few hundred are its frame.
     pub fn new(list: List<'a>, octets_max: usize) -> Notification<'a> {
-        let List { uri, version, is_full, name, .. } = list;
-        let mut xml = String::with_capacity(4096);
-        xml.push_str(DECLARATION);
-        let uri = Escaped(uri);
-        let _ = write!(
-            xml,
-            "<list xmlns=\"{RLMI}\" uri=\"{uri}\" version=\"{version}\" fullState=\"{is_full}\">\r\n"
-        );
+        let List { uri, version, is_full, name, token, domain, .. } = list;
+        let version = version.to_string();
+        let identifier = [".", &version, ".", token, "@", domain].concat();
+        let mut xml = String::with_capacity(LIST_OCTETS);
+        for piece in [DECLARATION, "<list xmlns=\"", RLMI, "\" uri=\""] {
+            xml.push_str(piece);
+        }
+        push_escaped(&mut xml, uri);
+        let full_state = if is_full { "true" } else { "false" };
+        for piece in ["\" version=\"", &version, "\" fullState=\"", full_state, "\">\r\n"] {
+            xml.push_str(piece);
+        }
         if let Some(name) = name {
-            let _ = write!(xml, "<name>{}</name>\r\n", Escaped(name));
+            xml.push_str("<name>");
+            push_escaped(&mut xml, name);
+            xml.push_str("</name>\r\n");
         }
         let octets = xml.len() + LIST_END.len() + FRAME_OCTETS;
-        Notification { list, xml, parts: Vec::new(), octets, octets_max }
+        Notification { list, identifier, xml, parts: Vec::new(), octets, octets_max }
     }
 
     /// Takes a member, if it fits; says whether it did.
-    pub fn push(&mut self, resource: &Resource<'a>) -> bool {
+    pub fn push(&mut self, resource: &Resource<'_>) -> bool {
         let start = self.xml.len();
-        let cid = self.content_id(self.parts.len() + 1);
-        self.write(resource, &cid);
+        let identifier = self.write(resource);
         let document = resource.instance.and_then(|instance| instance.document);
-        let part_octets = document
-            .map_or(0, |(content_type, body)| body.len() + content_type.len() + cid.len() + PART_OCTETS);
+        let part_octets = document.map_or(0, |(content_type, document)| {
+            document.len() + content_type.len() + identifier.len() + PART_OCTETS
+        });
         let octets = self.octets + (self.xml.len() - start) + part_octets;
         if octets > self.octets_max {
             self.xml.truncate(start);
             return false;
         }
         self.octets = octets;
-        if let Some((content_type, body)) = document {
-            self.parts.push((cid, content_type, body.clone()));
+        if let Some((content_type, document)) = document {
+            self.parts.push(Part { identifier, content_type, document: document.clone() });
         }
         true
     }
 
-    fn write(&mut self, resource: &Resource<'_>, cid: &str) {
+    /// Writes a member; gives where the identifier of its document stands.
+    fn write(&mut self, resource: &Resource<'_>) -> Range<usize> {
+        let number = self.parts.len() + 1;
         let xml = &mut self.xml;
         let Resource { uri, name, instance } = resource;
-        let _ = write!(xml, "<resource uri=\"{}\"", Escaped(uri));
+        let mut identifier = 0..0;
+        xml.push_str("<resource uri=\"");
+        push_escaped(xml, uri);
         if name.is_none() && instance.is_none() {
-            xml.push_str("/>\r\n");
-            return;
+            xml.push_str("\"/>\r\n");
+            return identifier;
         }
-        xml.push('>');
+        xml.push_str("\">");
         if let Some(name) = name {
-            let _ = write!(xml, "<name>{}</name>", Escaped(name));
+            xml.push_str("<name>");
+            push_escaped(xml, name);
+            xml.push_str("</name>");
         }
         if let Some(Instance { id, state, document }) = instance {
             let (state, reason) = match state {
@@ -155,21 +198,25 @@ impl<'a> Notification<'a> {
                 InstanceState::Pending => ("pending", None),
                 InstanceState::Terminated(reason) => ("terminated", Some(reason)),
             };
-            let _ = write!(xml, "<instance id=\"{}\" state=\"{state}\"", Escaped(id));
+            xml.push_str("<instance id=\"");
+            push_escaped(xml, id);
+            xml.push_str("\" state=\"");
+            xml.push_str(state);
             if let Some(reason) = reason {
-                let _ = write!(xml, " reason=\"{}\"", Escaped(reason));
+                xml.push_str("\" reason=\"");
+                push_escaped(xml, reason);
             }
             if document.is_some() {
-                let _ = write!(xml, " cid=\"{}\"", Escaped(cid));
+                xml.push_str("\" cid=\"");
+                let start = xml.len();
+                let _ = write!(xml, "{number}");
+                xml.push_str(&self.identifier);
+                identifier = start..xml.len();
             }
-            xml.push_str("/>");
+            xml.push_str("\"/>");
         }
         xml.push_str("</resource>\r\n");
-    }
-
-    fn content_id(&self, number: usize) -> String {
-        let List { token, version, domain, .. } = self.list;
-        format!("{number}.{version}.{token}@{domain}")
+        identifier
     }
 
     /// Whether no document is in it.
@@ -181,42 +228,59 @@ impl<'a> Notification<'a> {
     pub fn finish(mut self) -> Body {
         self.xml.push_str(LIST_END);
         let boundary = self.boundary();
-        let root = self.content_id(0);
+        let root = ["0", &self.identifier].concat();
+        let (open, close) = match self.list.content_ids {
+            ContentIds::Bracketed => ("<", ">\r\n"),
+            ContentIds::Bare => ("", "\r\n"),
+        };
         let mut octets = BytesMut::with_capacity(self.octets);
-        let mut part = |cid: &str, content_type: &str, body: &[u8]| {
-            let head = format!(
-                "--{boundary}\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <{cid}>\r\nContent-Type: {content_type}\r\n\r\n"
-            );
-            octets.put_slice(head.as_bytes());
+        let mut part = |identifier: &str, content_type: &str, body: &[u8]| {
+            // COMPAT: liblinphone looks for Content-Id in this case.
+            for piece in [
+                "--",
+                &boundary,
+                "\r\nContent-Transfer-Encoding: binary\r\nContent-Id: ",
+                open,
+                identifier,
+                close,
+                "Content-Type: ",
+                content_type,
+                "\r\n\r\n",
+            ] {
+                octets.put_slice(piece.as_bytes());
+            }
             octets.put_slice(body);
             octets.put_slice(b"\r\n");
         };
         part(&root, "application/rlmi+xml;charset=\"UTF-8\"", self.xml.as_bytes());
-        for (cid, content_type, body) in &self.parts {
-            part(cid, content_type, body);
+        for Part { identifier, content_type, document } in &self.parts {
+            part(&self.xml[identifier.clone()], content_type, document);
         }
-        octets.put_slice(format!("--{boundary}--\r\n").as_bytes());
+        for piece in ["--", &boundary, "--\r\n"] {
+            octets.put_slice(piece.as_bytes());
+        }
         let content_type =
-            format!("{MULTIPART};type=\"{CONTENT_TYPE}\";start=\"<{root}>\";boundary={boundary}");
+            [MULTIPART, ";type=\"", CONTENT_TYPE, "\";start=\"<", &root, ">\";boundary=", &boundary].concat();
         Body { content_type, octets: octets.freeze() }
     }
 
     /// A boundary that is in no part (RFC 2046 §5.1.1): the first of a row. All candidates have the same length, so that none
     /// begins with another, and one pass finds all that are taken.
-    fn boundary(&self) -> String {
-        let finder = memmem::Finder::new(BOUNDARY);
-        let documents = self.parts.iter().map(|(_, _, body)| &**body);
+    fn boundary(&self) -> Cow<'static, str> {
+        let documents = self.parts.iter().map(|part| &*part.document);
         let mut taken = BTreeSet::<u32>::new();
         for octets in std::iter::once(self.xml.as_bytes()).chain(documents) {
-            for at in finder.find_iter(octets) {
+            for at in BOUNDARY_FINDER.find_iter(octets) {
                 let digits = octets[at + BOUNDARY.len()..].get(..BOUNDARY_DIGITS);
                 let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
                 let number = digits.and_then(|digits| digits.parse::<u32>().ok());
                 taken.extend(number);
             }
         }
-        let free = (0u32..).find(|number| !taken.contains(number)).expect("a body is finite");
-        format!("{BOUNDARY}{free:0BOUNDARY_DIGITS$}")
+        match (0u32..).find(|number| !taken.contains(number)).expect("a body is finite") {
+            0 => Cow::Borrowed(FIRST_BOUNDARY),
+            free => Cow::Owned(format!("{BOUNDARY}{free:0BOUNDARY_DIGITS$}")),
+        }
     }
 }
 
@@ -225,7 +289,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::{Body, Instance, InstanceState, List, Notification, Resource};
+    use super::{Body, ContentIds, Instance, InstanceState, List, Notification, Resource};
     use crate::testing::validate;
 
     const LIST: List<'static> = List {
@@ -235,6 +299,7 @@ mod tests {
         name: Some("Friends & co"),
         token: "a1b2",
         domain: "contoso.example",
+        content_ids: ContentIds::Bracketed,
     };
 
     fn resource<'a>(uri: &'a str, instance: Option<Instance<'a>>) -> Resource<'a> {
@@ -287,7 +352,7 @@ mod tests {
 
             --chancery-00000000
             Content-Transfer-Encoding: binary
-            Content-ID: <0.7.a1b2@contoso.example>
+            Content-Id: <0.7.a1b2@contoso.example>
             Content-Type: application/rlmi+xml;charset="UTF-8"
 
             <?xml version="1.0" encoding="UTF-8"?>
@@ -301,13 +366,13 @@ mod tests {
 
             --chancery-00000000
             Content-Transfer-Encoding: binary
-            Content-ID: <1.7.a1b2@contoso.example>
+            Content-Id: <1.7.a1b2@contoso.example>
             Content-Type: application/pidf+xml
 
             <alice/>
             --chancery-00000000
             Content-Transfer-Encoding: binary
-            Content-ID: <2.7.a1b2@contoso.example>
+            Content-Id: <2.7.a1b2@contoso.example>
             Content-Type: text/plain
 
             <bob/>
@@ -315,6 +380,16 @@ mod tests {
         "#]]
         .assert_eq(&format!("{}\n\n{}", body.content_type, written.replace("\r\n", "\n")));
         validate("rlmi.xsd", &[parts(&body).swap_remove(0).1]);
+    }
+
+    #[test]
+    fn liblinphone_finds_parts_by_bare_identifiers() {
+        let alice = Bytes::from_static(b"<alice/>");
+        let mut notification = Notification::new(List { content_ids: ContentIds::Bare, ..LIST }, 10_000);
+        assert!(notification.push(&resource("sip:alice@contoso.example", active(&alice))));
+        let parts = parts(&notification.finish());
+        assert!(String::from_utf8_lossy(&parts[0].1).contains(" cid=\"1.7.a1b2@contoso.example\""));
+        assert!(parts[1].0.contains("\r\nContent-Id: 1.7.a1b2@contoso.example\r\n"));
     }
 
     #[test]
@@ -354,7 +429,7 @@ mod tests {
             let bodies: Vec<Bytes> = parts[1..].iter().map(|(_, body)| Bytes::from(body.clone())).collect();
             prop_assert_eq!(bodies, taken);
             for (head, _) in &parts[1..] {
-                let cid = head.split("Content-ID: <").nth(1).and_then(|rest| rest.split('>').next()).expect("a cid");
+                let cid = head.split("Content-Id: <").nth(1).and_then(|rest| rest.split('>').next()).expect("a cid");
                 let attribute = format!("cid=\"{cid}\"");
                 prop_assert!(list.contains(&attribute));
             }

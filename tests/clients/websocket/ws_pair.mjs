@@ -6,10 +6,9 @@
 //
 // --address is where the URL's host is, where no DNS knows it.
 
-import fs from 'node:fs';
 import { parseArgs } from 'node:util';
-import WebSocket from 'ws';
 import { check, finish } from './checks.mjs';
+import { useWebSocket } from './socket.mjs';
 
 // Above the sum of what the checks may wait.
 const TIME_LIMIT_MILLISECONDS = 120_000;
@@ -35,19 +34,7 @@ const account = (text) => {
 };
 const options = { ...values, a: account(values.a), b: account(values.b), skip: new Set(values.skip.split(',')) };
 
-// Both libraries use the browser's class, and find it when they are imported.
-const connecting = values.ca ? { ca: fs.readFileSync(values.ca) } : {};
-if (values.address) {
-  connecting.lookup = (host, { all }, found) => {
-    if (all) found(null, [{ address: values.address, family: 4 }]);
-    else found(null, values.address, 4);
-  };
-}
-globalThis.WebSocket = class extends WebSocket {
-  constructor(url, protocols) {
-    super(url, protocols, connecting);
-  }
-};
+useWebSocket(values.ca, values.address);
 
 setTimeout(() => {
   check('the driver ends in time', false);

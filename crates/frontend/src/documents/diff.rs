@@ -71,13 +71,13 @@ impl FrontEnd {
         let owner = owner.ok_or(Refusal::new(403, "documents are watched by their owner alone"))?;
         let selections = match given_list(message)? {
             None => Selections::All,
-            Some(uris) if uris.len() > SELECTIONS_MAX => {
+            Some(members) if members.len() > SELECTIONS_MAX => {
                 return Err(Refusal::new(413, "a list that is too long"));
             }
             // What is not the owner's is as if it were not there (RFC 5875 §4.6).
-            Some(uris) => {
-                Selections::Of(uris.iter().filter_map(|uri| selection(uri, &owner.user.address)).collect())
-            }
+            Some(members) => Selections::Of(
+                members.iter().filter_map(|member| selection(&member.uri, &owner.user.address)).collect(),
+            ),
         };
         Ok(Permitted {
             resource: Package::Documents.key(owner.user.address.as_str()),

@@ -16,12 +16,12 @@ use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use node::{Flow, Transport};
 use presence::{Level, address_of_uri, pidf, rlmi, rls_services, uri_of_address};
-use sip_message::HeaderId;
+use sip_message::{HeaderId, Message};
 use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
 use slab::Slab;
 
 use super::abroad::MemberState;
-use super::recipients::{given_list, uris};
+use super::recipients::{Member, given_list, members};
 use super::watch::{self, admits};
 use crate::documents::services::SERVER_LIST_USER;
 use crate::events::{Body, Package, Permitted, Wanted, Watched};
@@ -83,6 +83,7 @@ struct List {
     /// As it was subscribed to.
     uri: Box<str>,
     source: Source,
+    content_ids: rlmi::ContentIds,
     rows: Vec<Row>,
     /// Rows that the next NOTIFY tells, in the order in which they changed.
     due: Vec<u32>,
@@ -129,7 +130,16 @@ enum Who {
 pub(crate) struct WantedList {
     uri: Box<str>,
     source: Source,
-    members: Vec<Box<str>>,
+    content_ids: rlmi::ContentIds,
+    members: Vec<Member>,
+}
+
+impl WantedList {
+    /// COMPAT: liblinphone 5.1 drops the NOTIFYs of a list unless they say `Presence`, while it subscribes to `presence` as
+    /// everybody does.
+    pub(crate) fn spelling_of_package(&self) -> Option<&'static str> {
+        (self.content_ids == rlmi::ContentIds::Bare).then_some("Presence")
+    }
 }
 
 impl Who {
@@ -238,22 +248,31 @@ impl FrontEnd {
             }
         };
         let uri = request.message.request_uri_text().into();
-        let list = WantedList { uri, source, members };
+        let list = WantedList { uri, source, content_ids: content_ids_for(message), members };
         Ok(Permitted { resource, wanted: Wanted::List(list), standing: Standing::Active })
     }
 
     /// A subscription to a list begins.
     pub(crate) fn watch_list(&mut self, id: SubscriptionId, owner: UserId, wanted: WantedList) -> Watched {
-        let WantedList { uri, source, members } = wanted;
-        let list =
-            List { id, owner, uri, source, rows: Vec::new(), due: Vec::new(), is_full_due: true, version: 0 };
+        let WantedList { uri, source, content_ids, members } = wanted;
+        let list = List {
+            id,
+            owner,
+            uri,
+            source,
+            content_ids,
+            rows: Vec::new(),
+            due: Vec::new(),
+            is_full_due: true,
+            version: 0,
+        };
         let list = ListId(u32::try_from(self.lists.lists.insert(list)).expect("subscriptions are bounded"));
         self.fill(list, &members);
         Watched::List(list)
     }
 
     /// A refresh asks for everything, and may bring another list.
-    pub(crate) fn list_refreshed(&mut self, list: ListId, given: Option<Vec<Box<str>>>) {
+    pub(crate) fn list_refreshed(&mut self, list: ListId, given: Option<Vec<Member>>) {
         self.lists.get_mut(list).is_full_due = true;
         if let Some(members) = given {
             self.lists.get_mut(list).source = Source::Given;
@@ -280,7 +299,7 @@ impl FrontEnd {
             let members = self.members_of(user, &source);
             let known = self.lists.get(list).rows.iter().map(|row| &row.who);
             let is_same =
-                source == Source::Given || members.iter().map(|uri| self.who(uri)).eq(known.cloned());
+                source == Source::Given || members.iter().map(|member| self.who(member)).eq(known.cloned());
             if !is_same {
                 self.lists.get_mut(list).is_full_due = true;
                 self.fill(list, &members);
@@ -290,7 +309,7 @@ impl FrontEnd {
     }
 
     /// Who is in a list of a user's documents.
-    fn members_of(&self, user: UserId, source: &Source) -> Vec<Box<str>> {
+    fn members_of(&self, user: UserId, source: &Source) -> Vec<Member> {
         let Some(account) = self.users.get(user) else { return Vec::new() };
         let lists = account.documents.lists();
         let service = |address: &SipAddress| {
@@ -299,25 +318,25 @@ impl FrontEnd {
         };
         match source {
             Source::Given => Vec::new(),
-            Source::Contacts => uris(lists.entries()),
+            Source::Contacts => members(lists.entries()),
             Source::Service(address) => match service(address).map(|service| &service.list) {
-                Some(rls_services::List::Inline(group)) => uris(group.entries()),
+                Some(rls_services::List::Inline(group)) => members(group.entries()),
                 Some(rls_services::List::Reference(uri)) => {
                     let group = list_named_in(uri).and_then(|name| lists.group(&name));
-                    group.map(|group| uris(group.entries())).unwrap_or_default()
+                    group.map(|group| members(group.entries())).unwrap_or_default()
                 }
                 None => Vec::new(),
             },
         }
     }
 
-    fn who(&self, uri: &str) -> Who {
-        let address = address_of_uri(uri);
+    fn who(&self, member: &Member) -> Who {
+        let Member { uri, address } = member;
         let account = address.as_ref().and_then(|address| self.users.get(self.users.find_address(address)?));
         match account {
             Some(account) if address.as_ref() == Some(&account.user.address) => Who::Home(account.user.id),
-            Some(account) => Who::Former(Box::new((account.user.id, uri.into()))),
-            None => Who::Elsewhere(uri.into()),
+            Some(account) => Who::Former(Box::new((account.user.id, uri.clone()))),
+            None => Who::Elsewhere(uri.clone()),
         }
     }
 }
@@ -325,12 +344,12 @@ impl FrontEnd {
 // Rows.
 impl FrontEnd {
     /// Gives a list these members and no others.
-    fn fill(&mut self, id: ListId, members: &[Box<str>]) {
+    fn fill(&mut self, id: ListId, members: &[Member]) {
         self.empty(id);
         let owner = self.lists.get(id).owner;
         self.lists.get_mut(id).rows.reserve_exact(members.len());
-        for uri in members {
-            let who = self.who(uri);
+        for member in members {
+            let who = self.who(member);
             let row = self.lists.get(id).rows.len();
             let row = RowRef { list: id, row: u32::try_from(row).expect("a list is bounded") };
             let new = Row { who, at: 0, level: Level::Blocked, is_pending: false, is_due: false };
@@ -413,7 +432,7 @@ impl FrontEnd {
         let uris: Vec<Box<str>> = addresses.map(|address| uri_of_address(address).into()).collect();
         for uri in uris {
             let Some(rows) = self.lists.elsewhere.remove(&*uri) else { continue };
-            let who = self.who(&uri);
+            let who = self.who(&Member::of_uri(&uri));
             self.rows_move(rows, &who);
         }
     }
@@ -426,7 +445,7 @@ impl FrontEnd {
         let rows = std::mem::take(&mut told.rows);
         for of in rows {
             let uri = self.uri_of_row(of, before);
-            let who = self.who(&uri);
+            let who = self.who(&Member::of_uri(&uri));
             self.rows_move(vec![of], &who);
         }
         self.forget_told_if_idle(user);
@@ -545,50 +564,63 @@ impl FrontEnd {
         };
         let list = self.lists.get_mut(id);
         let is_full = std::mem::take(&mut list.is_full_due);
-        let due = match is_full {
-            true => (0..u32::try_from(list.rows.len()).expect("a list is bounded")).collect(),
-            false => std::mem::take(&mut list.due),
-        };
-        if due.is_empty() && !is_full {
+        if list.due.is_empty() && !is_full {
             return None;
         }
-        list.due.clear();
-        list.rows.iter_mut().for_each(|row| row.is_due = false);
+        // Taken out while the rest of the front end is asked about them.
+        let mut rows = std::mem::take(&mut list.rows);
+        let mut due = std::mem::take(&mut list.due);
+        if is_full {
+            due = (0..u32::try_from(rows.len()).expect("a list is bounded")).collect();
+            rows.iter_mut().for_each(|row| row.is_due = false);
+        }
         let version = list.version;
         list.version += 1;
-        let (uri, token) = (list.uri.clone(), list.id.local_tag());
-        let told: Vec<(u32, Told)> = self.told_of(id, due);
-        let list = rlmi::List {
+        let (owner, uri, content_ids) = (list.owner, std::mem::take(&mut list.uri), list.content_ids);
+        let token = list.id.local_tag();
+        let domain = self.config.domains[0].clone();
+        let head = rlmi::List {
             uri: &uri,
             version,
             is_full,
             name: None,
             token: &token,
-            domain: self.config.domains[0].as_str(),
+            domain: domain.as_str(),
+            content_ids,
         };
-        let mut notification = rlmi::Notification::new(list, BODY_OCTETS_MAX);
+        let mut notification = rlmi::Notification::new(head, BODY_OCTETS_MAX);
         let mut spent = 0;
-        let mut later = Vec::new();
-        for (row, member) in &told {
-            let named = NAMED_OCTETS + member.uri.len() + member.name.as_ref().map_or(0, |name| name.len());
-            let told = named + member.document.as_ref().map_or(0, |document| document.len() + PART_OCTETS);
+        let mut told = 0;
+        for at in &due {
+            let row = &rows[*at as usize];
+            let member = self.told_of(owner, row);
+            let octets = member.name_octets()
+                + member.document.as_ref().map_or(0, |document| document.len() + PART_OCTETS);
             // The first is told however long its document is.
-            if (spent == 0 || spent + told <= octets_max) && notification.push(&member.resource(true)) {
-                spent += told;
-                continue;
+            let fits = spent == 0 || spent + octets <= octets_max;
+            if !fits || !notification.push(&member.resource()) {
+                break;
             }
-            later.push(*row);
-            // The first NOTIFY names all members, as far as there is room.
-            let has_room = is_full && spent + named <= octets_max + NAMES_OCTETS_MAX;
-            if has_room && notification.push(&member.resource(false)) {
-                spent += named;
+            spent += octets;
+            told += 1;
+        }
+        for at in &due[..told] {
+            rows[*at as usize].is_due = false;
+        }
+        // A NOTIFY that tells the rest is owed once this one is answered.
+        due.drain(..told);
+        due.iter().for_each(|at| rows[*at as usize].is_due = true);
+        // The first NOTIFY names all members, as far as there is room.
+        for at in due.iter().take_while(|_| is_full) {
+            let member = self.named_of(&rows[*at as usize]);
+            spent += member.name_octets();
+            if spent > octets_max + NAMES_OCTETS_MAX || !notification.push(&member.resource()) {
+                break;
             }
         }
         let body = notification.finish();
-        for row in later {
-            // A NOTIFY that tells the rest is owed once this one is answered.
-            self.lists.mark(RowRef { list: id, row });
-        }
+        let list = self.lists.get_mut(id);
+        (list.rows, list.due, list.uri) = (rows, due, uri);
         Some(Body { content_type: Cow::Owned(body.content_type), octets: body.octets, tag: None })
     }
 
@@ -602,56 +634,58 @@ impl FrontEnd {
         self.lists.get_mut(id).is_full_due = true;
     }
 
-    fn told_of(&mut self, id: ListId, rows: Vec<u32>) -> Vec<(u32, Told)> {
+    /// A member with all that the owner of a list is to see.
+    fn told_of<'a>(&'a mut self, owner: UserId, row: &'a Row) -> Told<'a> {
+        let user = match &row.who {
+            Who::Elsewhere(uri) => {
+                let known = self.abroad.known(owner, uri);
+                let (state, document) = known.unwrap_or((MemberState::Terminated("noresource"), None));
+                return Told { uri: Cow::Borrowed(uri), name: None, document, state };
+            }
+            Who::Home(_) | Who::Former(_) => row.who.user().expect("both are users"),
+        };
         let key = self.tag_key;
-        let mut told = Vec::with_capacity(rows.len());
-        for at in rows {
-            let Row { who, level, is_pending, .. } = &self.lists.get(id).rows[at as usize];
-            let member = match who {
-                Who::Elsewhere(uri) => {
-                    let known = self.abroad.known(self.lists.get(id).owner, uri);
-                    let (state, document) = known.unwrap_or((MemberState::Terminated("noresource"), None));
-                    Told { uri: uri.clone(), name: None, document, state }
-                }
-                Who::Home(_) | Who::Former(_) => {
-                    let user = who.user().expect("both are users");
-                    let former = match who {
-                        Who::Former(former) => Some(former.1.clone()),
-                        Who::Home(_) | Who::Elsewhere(_) => None,
-                    };
-                    let (level, is_pending) = (*level, *is_pending);
-                    let account = self.users.get_mut(user).expect("rows of users who go are moved");
-                    let address = &account.user.address;
-                    let name = Some(account.user.display_name.as_str()).filter(|name| !name.is_empty());
-                    let told = account.person.told.as_mut().expect("a person with rows has been told");
-                    let document = match &former {
-                        Some(uri) => told.document_as(level, uri),
-                        None => told.face(level, address, key).body.clone(),
-                    };
-                    Told {
-                        uri: former.unwrap_or_else(|| uri_of_address(address).into()),
-                        name: name.map(Box::from),
-                        document: Some(document),
-                        state: if is_pending { MemberState::Pending } else { MemberState::Active },
-                    }
-                }
-            };
-            told.push((at, member));
-        }
-        told
+        let account = self.users.get_mut(user).expect("rows of users who go are moved");
+        let told = account.person.told.as_mut().expect("a person with rows has been told");
+        let document = match &row.who {
+            Who::Former(former) => told.document_as(row.level, &former.1),
+            Who::Home(_) | Who::Elsewhere(_) => told.face(row.level, &account.user.address, key).body.clone(),
+        };
+        let state = if row.is_pending { MemberState::Pending } else { MemberState::Active };
+        Told { document: Some(document), state, ..self.named_of(row) }
+    }
+
+    /// A member of whom nothing is told yet.
+    fn named_of<'a>(&'a self, row: &'a Row) -> Told<'a> {
+        let account = row.who.user().and_then(|user| self.users.get(user));
+        let name = account.map(|account| account.user.display_name.as_str()).filter(|name| !name.is_empty());
+        let uri = match (&row.who, account) {
+            (Who::Elsewhere(uri), _) => Cow::Borrowed(&**uri),
+            (Who::Former(former), _) => Cow::Borrowed(&*former.1),
+            (Who::Home(_), account) => {
+                let account = account.expect("rows of users who go are moved");
+                Cow::Owned(uri_of_address(&account.user.address))
+            }
+        };
+        Told { uri, name, document: None, state: MemberState::Unknown }
     }
 }
 
 /// A member as a NOTIFY tells it.
-struct Told {
-    uri: Box<str>,
-    name: Option<Box<str>>,
+struct Told<'a> {
+    uri: Cow<'a, str>,
+    name: Option<&'a str>,
     document: Option<Bytes>,
     state: MemberState,
 }
 
-impl Told {
-    fn resource(&self, with_instance: bool) -> rlmi::Resource<'_> {
+impl Told<'_> {
+    /// Octets that it takes to name it.
+    fn name_octets(&self) -> usize {
+        NAMED_OCTETS + self.uri.len() + self.name.map_or(0, str::len)
+    }
+
+    fn resource(&self) -> rlmi::Resource<'_> {
         let state = match self.state {
             MemberState::Unknown => None,
             MemberState::Active => Some(rlmi::InstanceState::Active),
@@ -659,10 +693,20 @@ impl Told {
             MemberState::Terminated(reason) => Some(rlmi::InstanceState::Terminated(reason)),
         };
         let document = self.document.as_ref().map(|document| (pidf::CONTENT_TYPE, document));
-        let instance = state.filter(|_| with_instance);
-        let instance = instance.map(|state| rlmi::Instance { id: "1", state, document });
-        rlmi::Resource { uri: &self.uri, name: self.name.as_deref(), instance }
+        let instance = state.map(|state| rlmi::Instance { id: "1", state, document });
+        rlmi::Resource { uri: &self.uri, name: self.name, instance }
     }
+}
+
+/// How the sender of a SUBSCRIBE finds the parts of a NOTIFY.
+fn content_ids_for(subscribe: &Message) -> rlmi::ContentIds {
+    let is_liblinphone = subscribe.header(HeaderId::UserAgent).is_some_and(|value| {
+        // Programs that are built on it keep one of these words, unless they hide what they are.
+        [&b"linphone"[..], b"belle-sip"]
+            .iter()
+            .any(|word| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)))
+    });
+    if is_liblinphone { rlmi::ContentIds::Bare } else { rlmi::ContentIds::Bracketed }
 }
 
 /// The key of the lists that a user watches, which tells them apart from anybody's presence.

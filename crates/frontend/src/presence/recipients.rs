@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use directory::SipAddress;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use presence::lists::{self, Contact, ListsError};
-use presence::uri_of_address;
 use presence::xml::XmlError;
+use presence::{address_of_uri, uri_of_address};
 use sip_message::{HeaderId, Message};
 
 use crate::pipeline::Refusal;
@@ -13,8 +14,22 @@ use crate::pipeline::Refusal;
 /// The media type of a list in a SUBSCRIBE (RFC 4826 §3.4).
 const RESOURCE_LISTS: &str = lists::CONTENT_TYPE;
 
+/// A member of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// As written for somebody elsewhere, as the address says where it can be read.
+    pub(crate) uri: Box<str>,
+    pub(crate) address: Option<SipAddress>,
+}
+
+impl Member {
+    pub(crate) fn of_uri(uri: &str) -> Member {
+        Member { uri: uri.into(), address: address_of_uri(uri) }
+    }
+}
+
 /// The list that a SUBSCRIBE brings along (RFC 5367 §4), alone or as a part among others.
-pub(crate) fn given_list(message: &Message) -> Result<Option<Vec<Box<str>>>, Refusal> {
+pub(crate) fn given_list(message: &Message) -> Result<Option<Vec<Member>>, Refusal> {
     if message.body().is_empty() {
         return Ok(None);
     }
@@ -31,7 +46,7 @@ pub(crate) fn given_list(message: &Message) -> Result<Option<Vec<Box<str>>>, Ref
         }
         _ => Refusal::new(400, "a list that cannot be read"),
     })?;
-    Ok(Some(uris(lists.entries())))
+    Ok(Some(members(lists.entries())))
 }
 
 /// The body as it was before it was compressed.
@@ -95,11 +110,11 @@ fn split<'a>(mut rest: &'a [u8], delimiter: &[u8]) -> impl Iterator<Item = &'a [
     })
 }
 
-/// The URIs of people: as written for somebody elsewhere, as the address says for everybody whose address can be read.
-pub(super) fn uris(contacts: Vec<&Contact>) -> Vec<Box<str>> {
-    let uri = |contact: &Contact| match &contact.address {
-        Some(address) => uri_of_address(address).into(),
-        None => contact.uri.clone(),
+/// Contacts as members.
+pub(super) fn members(contacts: Vec<&Contact>) -> Vec<Member> {
+    let member = |contact: &Contact| {
+        let uri = contact.address.as_ref().map_or_else(|| contact.uri.clone(), |a| uri_of_address(a).into());
+        Member { uri, address: contact.address.clone() }
     };
-    contacts.into_iter().map(uri).collect()
+    contacts.into_iter().map(member).collect()
 }

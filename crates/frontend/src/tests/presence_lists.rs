@@ -8,7 +8,7 @@ use directory::{Role, SipAddress};
 use node::{Flow, Transport};
 use sip_message::{HeaderId, Message};
 
-use super::presence::{activity, pidf, text};
+use super::presence::{Watch, activity, pidf, text};
 use super::world::{PASSWORD, World};
 use crate::admin::{Answer, Call};
 
@@ -81,7 +81,7 @@ pub(super) fn listed(notify: &Message) -> Listed {
         let mut seen = instance.map_or("-".to_owned(), |instance| attribute(instance, "state").unwrap());
         if let Some(cid) = instance.and_then(|instance| attribute(instance, "cid")) {
             let part =
-                parts.iter().find(|part| part.contains(&format!("Content-ID: <{cid}>"))).expect("a part");
+                parts.iter().find(|part| part.contains(&format!("Content-Id: <{cid}>"))).expect("a part");
             let between = |from: &str, to: &str| {
                 part.split(from).nth(1).map(|rest| rest.split(to).next().unwrap().to_owned())
             };
@@ -102,6 +102,45 @@ pub(super) fn listed(notify: &Message) -> Listed {
 
 fn members(members: &[(&str, &str)]) -> BTreeMap<String, String> {
     members.iter().map(|(name, seen)| (format!("sip:{name}"), (*seen).to_owned())).collect()
+}
+
+#[test]
+fn liblinphone_is_told_a_list_in_its_own_way() {
+    let mut world = World::new();
+    let (bob, alice) = (world.sign_in("bob"), world.sign_in("alice"));
+    let uri = "sip:rls@contoso.example";
+    let head =
+        world.head("SUBSCRIBE", "bob", uri, uri).replace("User-Agent: test", "User-Agent: Linphonec/5.1.65");
+    let more =
+        "Require: recipient-list-subscribe\nExpires: 600\nContact: <sip:bob@bob-pc.invalid;transport=tls>";
+    let content_type = "Content-Type: application/resource-lists+xml";
+    let list = recipients(&["sip:alice@contoso.example"]);
+    world.receive(bob, &format!("{head}\nEvent: presence\n{EVENTLIST}\n{more}\n{content_type}"), &list);
+    let answer = world.sent_to(bob).expect("an answer to SUBSCRIBE");
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    let is_its_way = |notify: &Message| {
+        assert_eq!(notify.header(HeaderId::Event), Some(&b"Presence"[..]), "{notify:?}");
+        let body = text(notify.body());
+        let (_, cid) = body.split_once(" cid=\"").expect("a document");
+        let (cid, _) = cid.split_once('"').expect("its end");
+        assert!(body.contains(&format!("\r\nContent-Id: {cid}\r\n")), "{body}");
+    };
+    is_its_way(&world.notified(bob).expect("the list"));
+    world.pass(Duration::from_secs(1));
+    world.publishes(alice, "alice", &pidf("open", &activity("meeting")));
+    is_its_way(&world.notified(bob).expect("the change"));
+    // It goes on to subscribe to `presence`.
+    world.pass(Duration::from_secs(1));
+    let watch = Watch {
+        flow: bob,
+        from: "bob",
+        package: "presence",
+        call_id: answer.call_id().unwrap().to_owned(),
+        to: text(answer.header(HeaderId::To).unwrap()),
+        contact: text(answer.header(HeaderId::Contact).unwrap()).trim_matches(['<', '>']).to_owned(),
+    };
+    assert_eq!(world.resubscribe(&watch, &format!("{EVENTLIST}\nExpires: 600")), 200);
+    is_its_way(&world.notified(bob).expect("the whole list"));
 }
 
 #[test]

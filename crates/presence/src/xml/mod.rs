@@ -15,4 +15,4 @@ pub(crate) use edit::Edits;
 pub use read::{Bounds, XmlError};
 pub(crate) use read::{Document, Element, Leniency};
 pub use write::Escaped;
-pub(crate) use write::{DECLARATION, is_xml_char};
+pub(crate) use write::{DECLARATION, is_xml_char, push_escaped};

@@ -15,7 +15,12 @@ pub struct Escaped<'a>(
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
+        let mut rest = self.0;
+        // Most texts hold nothing to escape, and are written in one go.
+        while let Some(at) = rest.bytes().position(may_begin_escape) {
+            let (plain, from) = rest.split_at(at);
+            f.write_str(plain)?;
+            let c = from.chars().next().expect("an octet was found there");
             match c {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,
@@ -28,9 +33,25 @@ impl fmt::Display for Escaped<'_> {
                 c if is_xml_char(c) => f.write_char(c)?,
                 _ => f.write_char(char::REPLACEMENT_CHARACTER)?,
             }
+            rest = &from[c.len_utf8()..];
         }
-        Ok(())
+        f.write_str(rest)
     }
+}
+
+/// Writes a text as [`Escaped`] does; without the detour over a formatter where there is nothing to escape.
+pub(crate) fn push_escaped(xml: &mut String, text: &str) {
+    if text.bytes().any(may_begin_escape) {
+        let _ = write!(xml, "{}", Escaped(text));
+    } else {
+        xml.push_str(text);
+    }
+}
+
+/// Whether an octet is, or begins, a character that may not stand as it is: beyond ASCII that is U+FFFE and U+FFFF alone, which
+/// begin with 0xEF. No octet within a character is one of these.
+fn may_begin_escape(octet: u8) -> bool {
+    octet < b' ' || matches!(octet, b'<' | b'>' | b'&' | b'"' | 0xEF)
 }
 
 /// Whether XML 1.0 has the character.

@@ -81,6 +81,8 @@ pub struct Watch<'a> {
     pub entity_tag: Option<&'a str>,
     /// Require of its NOTIFYs (RFC 4662 §5.2: `eventlist`).
     pub require: Option<&'a str>,
+    /// How its NOTIFYs spell the event package, where that is not as the SUBSCRIBE does (RFC 6665 §8.2.1).
+    pub package: Option<&'a str>,
 }
 
 /// RFC 6665 §4.2.2: whether the watcher's right is decided.
@@ -222,7 +224,7 @@ impl Subscriptions {
         let facts = Facts {
             contact: watch.contact,
             require: watch.require,
-            package: subscribe.package,
+            package: watch.package.unwrap_or(subscribe.package),
             event_id: subscribe.event_id,
             accept: subscribe.accept.as_deref(),
         };
@@ -486,8 +488,8 @@ impl Subscriptions {
         let call_id = subscribe.message.call_id().ok()?;
         let id = self.of_dialog(call_id, subscribe.to_tag?, from.tag().unwrap_or_default())?;
         let subscription = &self.subscriptions[id.index as usize];
-        let same =
-            subscription.package() == subscribe.package && subscription.event_id() == subscribe.event_id;
+        let same = subscription.package().eq_ignore_ascii_case(subscribe.package)
+            && subscription.event_id() == subscribe.event_id;
         same.then_some(id)
     }
 

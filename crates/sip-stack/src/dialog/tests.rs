@@ -94,6 +94,7 @@ impl World {
             standing,
             entity_tag,
             require: None,
+            package: None,
         };
         let policy = self.policy;
         let result = Subscribe::read(request).and_then(|s| self.table.accept(self.now, &s, &watch, policy));
@@ -644,6 +645,7 @@ fn a_notify_is_a_request_of_the_dialog() {
         standing: Standing::Active,
         entity_tag: None,
         require: None,
+        package: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     let subscription = w.table.get(id).unwrap();
@@ -931,6 +933,7 @@ fn a_change_before_the_first_notify_is_said() {
         standing: Standing::Active,
         entity_tag: Some("v1"),
         require: None,
+        package: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     w.table.changed(w.now, "alice");
@@ -953,6 +956,7 @@ fn a_known_body_is_left_out_and_its_tag_is_not() {
         standing: Standing::Active,
         entity_tag: Some("v1"),
         require: None,
+        package: None,
     };
     let id = w.table.accept(w.now, &facts, &watch, &POLICY).unwrap().id;
     let notify = w.table.notify(w.now, id).unwrap();
@@ -1079,6 +1083,7 @@ fn a_subscription_takes_less_than_a_kibibyte() {
         standing: Standing::Active,
         entity_tag: None,
         require: None,
+        package: None,
     };
     let id = table.accept(Instant(0), &facts, &watch, &POLICY).unwrap().id;
     let envelope = &table.get(id).unwrap().envelope;
@@ -1149,7 +1154,7 @@ proptest! {
                     let request = asking(event, "", 1, &format!("Expires: {expires}"));
                     let facts = Subscribe::read(&request).unwrap();
                     let watcher = format!("w{watcher}");
-                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active, entity_tag: None, require: None };
+                    let watch = Watch { resource: "alice", watcher: &watcher, contact: "<sip:x>", standing: Standing::Active, entity_tag: None, require: None, package: None };
                     if let Ok(accepted) = w.table.accept(w.now, &facts, &watch, &POLICY) {
                         ids.push(accepted.id);
                         begun += 1;
