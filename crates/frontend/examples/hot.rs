@@ -1,6 +1,8 @@
-//! What the front end itself costs, without sockets and disk: CPU nanoseconds for a registration, a message, a call and a NOTIFY.
+//! What the front end itself costs, without sockets and disk: CPU nanoseconds for a registration, a message, a call, a NOTIFY, and for
+//! watching contacts by one list (`list`) or by a subscription each (`single`): subscribe, hear of one change of each, refresh, unsubscribe.
 //!
 //! `cargo run --release -p frontend --example hot -- [register|message|call|notify] [ROUNDS]`
+//! `cargo run --release -p frontend --example hot -- [list|single] [CYCLES] [CONTACTS]`
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,6 +20,10 @@ const USERS: u64 = 1000;
 /// Those whose presence is watched, each by `WATCHERS` of the others.
 const WATCHED: u64 = 10;
 const WATCHERS: u64 = 100;
+/// Those who watch the same contacts, by lists or alone.
+const LIST_WATCHERS: u64 = 20;
+/// Longer than changes of a list are gathered, in microseconds.
+const APART_US: u64 = 100_000;
 
 struct World {
     node: FrontEnd,
@@ -184,6 +190,73 @@ impl World {
         String::from_utf8(tag.to_vec()).expect("a token")
     }
 
+    /// A SUBSCRIBE of one for another, or for a list of contacts; `to` is To with its tag, once there is a dialog. Gives To.
+    fn watch(
+        &mut self,
+        by: By,
+        watcher: u64,
+        of: u64,
+        dialog: Option<&str>,
+        expires: u32,
+        cseq: u32,
+    ) -> String {
+        let (uri, more, body) = match by {
+            By::Single => {
+                (format!("sip:u{of}@bench.test"), "Accept: application/pidf+xml\r\n", String::new())
+            }
+            By::List { contacts } => {
+                let entries: String = (0..contacts)
+                    .map(|n| format!("<entry uri=\"sip:u{}@bench.test\"/>", LIST_WATCHERS + n))
+                    .collect();
+                let list = format!(
+                    "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>{entries}</list></resource-lists>"
+                );
+                let accept = "Accept: application/pidf+xml, application/rlmi+xml, multipart/related\r\nSupported: eventlist\r\n";
+                ("sip:rls@bench.test".to_owned(), accept, list)
+            }
+        };
+        let (more, body) = match (body.is_empty(), dialog) {
+            (false, None) => (
+                format!(
+                    "{more}Require: recipient-list-subscribe\r\nContent-Type: application/resource-lists+xml\r\n\
+                     Content-Disposition: recipient-list\r\n"
+                ),
+                body,
+            ),
+            _ => (more.to_owned(), String::new()),
+        };
+        let to = dialog.map_or(format!("<{uri}>"), str::to_owned);
+        let text = format!(
+            "SUBSCRIBE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKw{watcher}x{of}x{cseq}\r\nMax-Forwards: 70\r\n\
+             From: <sip:u{watcher}@bench.test>;tag=t{watcher}\r\nTo: {to}\r\nCall-ID: w-{watcher}-{of}@127.0.0.1\r\n\
+             CSeq: {cseq} SUBSCRIBE\r\nContact: <sip:u{watcher}@127.0.0.1:{port}>\r\nEvent: presence\r\nExpires: {expires}\r\n\
+             {more}Content-Length: {length}\r\n\r\n{body}",
+            port = port(watcher),
+            length = body.len()
+        );
+        self.receive(flow(watcher), text);
+        let (_, accepted) = self.next();
+        assert_eq!(accepted.status(), Some(200));
+        String::from_utf8_lossy(accepted.header(HeaderId::To).expect("a 200 has it")).into_owned()
+    }
+
+    /// Everything that is sent until nothing is any more, NOTIFYs, is answered; gives how many.
+    fn answer_all_notifies(&mut self) -> u64 {
+        let mut count = 0;
+        loop {
+            let before = count;
+            while !self.sent.is_empty() {
+                self.answer_notifies(1);
+                count += 1;
+            }
+            self.now += APART_US;
+            self.handle(Input::Timer);
+            if self.sent.is_empty() && before == count {
+                return count;
+            }
+        }
+    }
+
     fn answer_notifies(&mut self, expected: u64) {
         for _ in 0..expected {
             let (flow, notify) = self.next();
@@ -267,8 +340,19 @@ fn main() {
     for user in 0..USERS {
         world.register(user, 1);
     }
-    if what == "notify" {
-        return notify(&mut world, rounds);
+    match what.as_str() {
+        "notify" => return notify(&mut world, rounds),
+        "list" | "single" => {
+            let count = arguments.next().and_then(|n| n.parse().ok());
+            let is_list = what == "list";
+            return contacts(
+                &mut world,
+                is_list,
+                rounds.min(1000),
+                count.unwrap_or(if is_list { 150 } else { 40 }),
+            );
+        }
+        _ => {}
     }
     world.spent = std::time::Duration::ZERO;
     for n in 0..rounds {
@@ -281,6 +365,55 @@ fn main() {
         }
     }
     println!("{what}: {} ns", world.spent.as_nanos() / u128::from(rounds));
+}
+
+/// How a contact list is watched.
+#[derive(Clone, Copy)]
+enum By {
+    Single,
+    List { contacts: u64 },
+}
+
+/// What a watcher's contacts cost. The PUBLISHes of the changes are included; `LIST_WATCHERS` share them.
+fn contacts(world: &mut World, is_list: bool, cycles: u64, count: u64) {
+    let by = if is_list { By::List { contacts: count } } else { By::Single };
+    let dialogs: Vec<(u64, u64)> = (0..LIST_WATCHERS)
+        .flat_map(|watcher| (0..if is_list { 1 } else { count }).map(move |n| (watcher, LIST_WATCHERS + n)))
+        .collect();
+    let mut tags: Vec<Option<String>> = vec![None; usize::try_from(count).expect("few")];
+    let mut published = 0;
+    let mut spent = [std::time::Duration::ZERO; 4];
+    let mut notified = [0; 4];
+    for cycle in 0..cycles {
+        let cseq = u32::try_from(cycle * 3).expect("few") + 1;
+        let mut mark = |world: &mut World, step: usize| {
+            notified[step] += world.answer_all_notifies();
+            spent[step] += std::mem::take(&mut world.spent);
+        };
+        world.spent = std::time::Duration::ZERO;
+        let mut to = Vec::new();
+        for (watcher, of) in &dialogs {
+            to.push(world.watch(by, *watcher, *of, None, 3600, cseq));
+            mark(world, 0);
+        }
+        for (n, tag) in tags.iter_mut().enumerate() {
+            *tag = Some(world.publish(LIST_WATCHERS + n as u64, published, tag.as_deref()));
+            published += 1;
+            mark(world, 1);
+        }
+        for ((watcher, of), to) in dialogs.iter().zip(&to) {
+            world.watch(by, *watcher, *of, Some(to), 3600, cseq + 1);
+            mark(world, 2);
+        }
+        for ((watcher, of), to) in dialogs.iter().zip(&to) {
+            world.watch(by, *watcher, *of, Some(to), 0, cseq + 2);
+            mark(world, 3);
+        }
+    }
+    let each = u128::from(cycles * LIST_WATCHERS);
+    for (step, name) in ["subscribe", "change", "refresh", "unsubscribe"].iter().enumerate() {
+        println!("{name}: {} ns, {} NOTIFYs", spent[step].as_nanos() / each, notified[step] as u128 / each);
+    }
 }
 
 /// Its share of the PUBLISH included.

@@ -1,8 +1,5 @@
 //! Who sees which calls of somebody, and when (RFC 4235).
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ::presence::Level;
@@ -13,6 +10,7 @@ use sip_message::{HeaderId, Message, Method};
 
 use super::calls::{invite, lines, within};
 use super::presence::{Watch, text};
+use super::schemas::validate;
 use super::world::World;
 use crate::admin::{Answer, Call, CallSettingChange, Cause};
 
@@ -58,7 +56,7 @@ fn watch(world: &mut World, flow: Flow, from: &'static str, to: &str) -> (Watch,
 fn told(world: &mut World, flow: Flow) -> Option<String> {
     let notify = world.notified(flow)?;
     assert_eq!(notify.content_type(), "application/dialog-info+xml");
-    validate(notify.body());
+    validate("presence/test_data/schemas/dialog-info.xsd", notify.body());
     let body = text(notify.body());
     assert!(body.contains("state=\"full\""), "{body}");
     let mut told = attribute(&between(&body, "<dialog-info", ">").unwrap(), "version").unwrap();
@@ -97,21 +95,6 @@ fn attribute(text: &str, name: &str) -> Option<String> {
 fn party(dialog: &str, side: &str) -> Option<String> {
     let side = between(dialog, &format!("<{side}>"), &format!("</{side}>"))?;
     between(&between(&side, "<identity", "</identity>")?, "sip:", "@")
-}
-
-/// Checks a document against the schema, with xmllint where it is installed.
-fn validate(document: &[u8]) {
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../presence/test_data/schemas/dialog-info.xsd");
-    let run = Command::new("xmllint")
-        .args(["--nonet", "--noout", "--schema"])
-        .args([schema.as_path(), Path::new("-")])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut run) = run else { return println!("a document is not validated (no xmllint)") };
-    run.stdin.take().unwrap().write_all(document).unwrap();
-    let output = run.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}\n{}", text(&output.stderr), text(document));
 }
 
 /// A call of alice that rings at bob; the INVITE as bob's device got it.

@@ -8,6 +8,7 @@ use records::{Document, Query, Rows};
 use sip_message::AuthParams;
 use sip_message::digest::{Algorithm, ResponseInput, ha1, response};
 
+use super::schemas::validate;
 use super::world::{PASSWORD, World};
 use crate::admin::{Answer, Call, ContactEdit, Refusal};
 use directory::{SipAddress, UserId, UserState};
@@ -58,7 +59,12 @@ fn text(response: &HttpResponse) -> &str {
 impl World {
     fn ask(&mut self, request: HttpRequest) -> HttpResponse {
         match self.call(Call::Http(Box::new(request))) {
-            Answer::Http(response) => response,
+            Answer::Http(response) => {
+                if header(&response, "content-type") == Some("application/xcap-error+xml") {
+                    validate("xcap/test_data/schemas/xcap-error.xsd", &response.body);
+                }
+                response
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -562,6 +568,7 @@ fn what_the_server_knows_is_told() {
         (200, Some("application/xcap-caps+xml"))
     );
     assert!(text(&capabilities).contains("<auid>resource-lists</auid>"));
+    validate("xcap/test_data/schemas/xcap-caps.xsd", &capabilities.body);
     let node = bob.get(&mut world, "/xcap/xcap-caps/global/index/~~/xcap-caps/auids/auid%5b2%5d");
     assert_eq!(text(&node), "<auid>pres-rules</auid>");
     assert_eq!(bob.get(&mut world, "/xcap/xcap-caps/global/index/~~/xcap-caps/none").status, 404);
@@ -697,6 +704,7 @@ fn told(world: &mut World, flow: node::Flow, status: u16) -> Option<Vec<String>>
     let notify = world.sent_to(flow)?;
     assert_eq!(notify.header(sip_message::HeaderId::ContentType), Some(&b"application/xcap-diff+xml"[..]));
     let body = String::from_utf8(notify.body().to_vec()).unwrap();
+    validate("xcap/test_data/schemas/xcap-diff.xsd", notify.body());
     world.respond(flow, &notify, status);
     assert!(body.contains("xcap-root=\"https://sip.contoso.example/xcap/\""), "{body}");
     let attribute = |line: &str, name: &str| {

@@ -20,6 +20,7 @@ mod presence_lists;
 mod provenance;
 mod registration;
 mod replica;
+mod schemas;
 mod tokens;
 mod trace;
 mod world;

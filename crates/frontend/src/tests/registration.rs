@@ -7,6 +7,7 @@ use node::{Flow, ListenerId, Transport};
 use records::{Query, Rows};
 use sip_message::{HeaderId, Message};
 
+use super::schemas::validate_beside;
 use super::world::{PASSWORD, World, credentials};
 use crate::admin::{Answer, Call, Refusal};
 
@@ -296,6 +297,9 @@ fn a_device_watches_its_owners_registrations() {
     let phone = world.connect(Transport::Tls);
     world.register(phone, "alice", "Contact: <sip:a@phone.invalid>;+sip.instance=\"<urn:uuid:1>\"");
     let second = world.sent_to(pc).unwrap();
+    for told in [&first, &second] {
+        validate_beside("reginfo.xsd", told.body());
+    }
     assert!(
         body(&second).contains("version=\"1\"") && body(&second).contains("&lt;urn:uuid:1&gt;"),
         "{}",

@@ -4,6 +4,7 @@ use directory::{DomainName, SipAddress};
 use proptest::prelude::*;
 
 use super::{Defaults, Reason, Rules, RulesError, Subject, Watcher, set_level};
+use crate::testing::{schema, validate_by};
 use crate::{Level, Relation};
 
 const HEAD: &str = "<cr:ruleset xmlns:cr='urn:ietf:params:xml:ns:common-policy' xmlns:pr='urn:ietf:params:xml:ns:pres-rules' \
@@ -207,6 +208,28 @@ fn a_level_is_set_in_a_new_document() {
         <ruleset xmlns="urn:ietf:params:xml:ns:common-policy"><rule xmlns="urn:ietf:params:xml:ns:common-policy" xmlns:pr="urn:ietf:params:xml:ns:pres-rules" xmlns:c="urn:chancery:pres-rules" id="company"><conditions><identity><one id="sip:j%C3%BCrgen@contoso.example"/></identity></conditions><actions><pr:sub-handling>allow</pr:sub-handling></actions><transformations><pr:provide-persons><pr:all-persons/></pr:provide-persons><pr:provide-services><pr:all-services/></pr:provide-services><pr:provide-activities>true</pr:provide-activities><pr:provide-note>true</pr:provide-note><pr:provide-user-input>full</pr:provide-user-input><c:level>company</c:level></transformations></rule></ruleset>
     "#]]
     .assert_eq(&made.expect("made").replace("\r\n", "\n"));
+}
+
+#[test]
+fn what_is_written_is_valid_by_the_schema() {
+    let subjects = [
+        Subject::User(address("jürgen@contoso.example")),
+        Subject::Domain(DomainName::parse("fabrikam.example").expect("a name")),
+        Subject::SameOrganisation,
+        Subject::Federated,
+        Subject::Everybody,
+    ];
+    let mut text = None;
+    let mut documents = Vec::new();
+    // Each is written into what the others left, and the last one taken out again.
+    for level in Level::ALL.iter().map(|level| Some(*level)).chain([None]) {
+        for subject in &subjects {
+            let written = set_level(text.as_deref(), subject, level).expect("made");
+            documents.push(written.clone().into_bytes());
+            text = Some(written);
+        }
+    }
+    validate_by(&schema("pres-rules.xsd"), &documents);
 }
 
 /// Without our own element, other servers see the same.
