@@ -176,6 +176,14 @@ impl Member<'_> {
         (explain.status.code(), String::from_utf8(explain.stdout).expect("it writes UTF-8"))
     }
 
+    /// Runs a command of an operator's at a server, which must succeed.
+    pub fn command(&self, server: &str, words: &[&str]) {
+        let config = self.dir(server).join("chancery.toml");
+        let done = Command::new(chancery()).args(words).arg("--config").arg(config).output();
+        let done = done.expect("chancery runs");
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// Has a server read its configuration again, and what it names. Whether all of that is right shows in its log.
     pub fn reload(&self, server: &str) {
         let config = self.dir(server).join("chancery.toml");

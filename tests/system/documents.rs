@@ -1,6 +1,6 @@
 //! Documents over real HTTPS, and the commands that change the same ones.
 
-use system_tests::{Https, Server};
+use system_tests::{Https, Road, Server, Transport};
 
 const LISTS: &str = "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list name=\"team\">\
                      <entry uri=\"sip:bob@example.test\"/></list></resource-lists>";
@@ -46,6 +46,35 @@ fn a_contact_list_is_one_for_clients_and_commands_and_outlives_a_kill() {
     for contact in ["bob@example.test", "carol@example.test", "dave@example.test"] {
         assert!(output.contains(contact), "{output}");
     }
+}
+
+#[test]
+fn the_owners_devices_are_told_which_documents_changed() {
+    let server = Server::start();
+    let account = server.account("alice");
+    let road = Road::v4(Transport::Tls);
+    let (phone, bob) = (server.device("alice", road), server.device("bob", road));
+    phone.register("");
+    bob.register("");
+    let watch = phone.watch_own("xcap-diff");
+    let first = watch.until_told("<xcap-diff");
+    assert!(first.contains("xcap-root=\"https://") && !first.contains("<document"), "{first}");
+    let others = bob.ask(bob.subscribe_draft("xcap-diff", "sip:alice@example.test"));
+    assert_eq!(others.status(), Some(403), "documents are their owner's");
+    // Written by another device of hers, and by a command.
+    let mut client = connect(&server);
+    let created = client.ask_as(&account, "PUT", MINE, &[LISTS_TYPE], LISTS);
+    let tag = created.header("etag").expect("an entity tag").trim_matches('"').to_owned();
+    let told = watch.until_told("<document");
+    assert!(told.contains(&format!("new-etag=\"{tag}\"")), "{told}");
+    assert!(told.contains("sel=\"resource-lists/users/") && !told.contains("previous-etag"), "{told}");
+    let words = ["contact", "add", "alice@example.test", "carol@example.test", "--group", "team"];
+    assert_eq!(server.command(&words).0, 0);
+    watch.until_told(&format!("previous-etag=\"{tag}\""));
+    assert_eq!(client.ask_as(&account, "DELETE", MINE, &[], "").status, 200);
+    let gone = watch.until_told("previous-etag");
+    assert!(!gone.contains("new-etag"), "{gone}");
+    watch.end();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use sip_message::{HeaderId, Message};
-use system_tests::{Account, Community, Device, Draft, client_script, have, may_mount, run_tap, skip};
+use system_tests::{Account, Community, Device, Draft, Watch, client_script, have, may_mount, run_tap, skip};
 
 /// Sends a message and has it taken; gives what arrived.
 fn cross(from: &Device, to: &Device, text: &str) -> Message {
@@ -155,6 +155,48 @@ fn calls_and_presence_cross() {
     bob.unregister();
     watch.until("closed");
     watch.end();
+}
+
+#[test]
+fn a_contact_list_has_people_of_other_organisations_in_it() {
+    let community = Community::start();
+    let (contoso, fabrikam, northwind) =
+        (community.member("contoso"), community.member("fabrikam"), community.member("northwind"));
+    let alice = contoso.inside("alice");
+    let (anna, bob, nina) = (contoso.uri("anna"), fabrikam.uri("bob"), northwind.uri("nina"));
+    let stranger = "sip:eve@litware.example";
+    let uris = [&*anna, &bob, &nina, stranger].map(str::to_owned);
+    let mut list = alice.watch_list(Some(&uris));
+    let seen = |list: &mut Watch<'_>, of_bob: &str, of_nina: &str| {
+        list.until_members(&[
+            (&anna, "active closed"),
+            (&bob, of_bob),
+            (&nina, of_nina),
+            (stranger, "terminated"),
+        ]);
+    };
+    seen(&mut list, "active closed", "active closed");
+    // One directly, the other through the clearinghouse: at the external level, busy, and not why.
+    let (mut bobs, ninas) = (fabrikam.inside("bob"), northwind.inside("nina"));
+    bobs.publish(None, &system_tests::activity("meeting"));
+    seen(&mut list, "active open busy", "active open");
+    // What is given to somebody elsewhere is seen at once, in a list too.
+    let set = |level: &str| {
+        let words = ["access", "set", "bob@fabrikam.example", "alice@contoso.example", level];
+        fabrikam.command("front-end", &words);
+    };
+    set("company");
+    seen(&mut list, "active open busy meeting", "active open");
+    set("blocked");
+    seen(&mut list, "active closed", "active open");
+    ninas.publish(None, &system_tests::activity("away"));
+    seen(&mut list, "active closed", "active open away");
+    set("external");
+    seen(&mut list, "active open busy", "active open away");
+    bobs.crash();
+    ninas.unregister();
+    seen(&mut list, "active closed", "active closed");
+    list.end();
 }
 
 #[test]

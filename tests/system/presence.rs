@@ -1,7 +1,7 @@
 //! Presence over real sockets: what devices publish, what people see of each other, and what neither can break.
 
 use sip_message::HeaderId;
-use system_tests::{Device, Road, Scene, Server, Transport, activity, note, on_each, pidf, seen};
+use system_tests::{Device, Https, Road, Scene, Server, Transport, activity, note, on_each, pidf, seen};
 
 /// Roads that end, and what was published over them with them.
 const CONNECTIONS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Wss];
@@ -157,6 +157,84 @@ fn whoever_is_blocked_sees_nobody_there() {
     carol.expect_none("NOTIFY");
     command(&server, &["access", "unset", "alice@example.test", "bob@example.test"]);
     assert!(blocked.until("open \"for friends\"").is_empty(), "at once");
+}
+
+#[test]
+fn each_level_sees_what_it_may_as_soon_as_it_is_given() {
+    const RULES: &str = "/xcap/pres-rules/users/sip:alice@example.test/index";
+    const RULES_TYPE: (&str, &str) = ("Content-Type", "application/auth-policy+xml");
+    let server = Server::start();
+    let [alice, bob, carol] = registered(&server);
+    alice.publish(None, &format!("{}{}", activity("meeting"), note("in room 5")));
+    let (alone, mut listed) = (bob.watch(&alice.uri()), carol.watch_list(Some(&[alice.uri()])));
+    alone.until("open busy meeting \"in room 5\"");
+    listed.until_members(&[(&alice.uri(), "active open busy meeting \"in room 5\"")]);
+    // A client writes its rules: another level for each of the two, and both see it, alone and in a list.
+    let rule = |of: &str, rest: &str| {
+        format!(
+            "<rule id=\"{of}\"><conditions><identity><one id=\"sip:{of}@example.test\"/></identity></conditions>{rest}</rule>"
+        )
+    };
+    let shown = |provided: &str| {
+        format!(
+            "<actions><pr:sub-handling>allow</pr:sub-handling></actions><transformations><pr:provide-services>\
+             <pr:all-services/></pr:provide-services>{provided}</transformations>"
+        )
+    };
+    let blocked = "<actions><pr:sub-handling>block</pr:sub-handling></actions>";
+    let mut xcap = Https::connect(server.https(), &server.ca());
+    let mut put = |of_bob: &str, of_carol: &str| {
+        let rules = format!(
+            "<ruleset xmlns=\"urn:ietf:params:xml:ns:common-policy\" xmlns:pr=\"urn:ietf:params:xml:ns:pres-rules\">{}{}</ruleset>",
+            rule("bob", of_bob),
+            rule("carol", of_carol)
+        );
+        let answer = xcap.ask_as(&server.account("alice"), "PUT", RULES, &[RULES_TYPE], &rules);
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    };
+    put(&shown(""), blocked);
+    assert!(alone.until("open busy").is_empty(), "at once");
+    listed.until_members(&[(&alice.uri(), "active closed")]);
+    let activities = "<pr:provide-persons><pr:all-persons/></pr:provide-persons>\
+         <pr:provide-activities>true</pr:provide-activities><pr:provide-note>true</pr:provide-note>";
+    put(blocked, &shown(activities));
+    assert!(alone.until("closed").is_empty(), "at once");
+    listed.until_members(&[(&alice.uri(), "active open busy meeting \"in room 5\"")]);
+    // What the other one may not see is not told.
+    alice.publish(None, &note("back"));
+    listed.until_members(&[(&alice.uri(), "active open \"back\"")]);
+    bob.expect_none("NOTIFY");
+    // Without rules everything is as it was.
+    let answer = xcap.ask_as(&server.account("alice"), "DELETE", RULES, &[], "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(alone.until("open \"back\"").is_empty(), "at once");
+    carol.expect_none("NOTIFY");
+}
+
+#[test]
+fn the_watched_are_told_who_watches_them() {
+    on_connections(|scene| {
+        let [alice, bob, mut carol] = ["alice", "bob", "carol"].map(|name| scene.registered(name));
+        let told = alice.watch_own("presence.winfo");
+        assert!(!told.until_told("<watcherinfo").contains("<watcher "), "nobody watches");
+        let watch = bob.watch(&alice.uri());
+        let list = carol.watch_list(Some(&[alice.uri(), bob.uri()]));
+        // Alone or by a list: each is one watcher.
+        let by_list = told.until_told("sip:carol@");
+        assert_eq!(by_list.matches("status=\"active\"").count(), 2, "{by_list}");
+        assert!(by_list.contains("state=\"full\"") && by_list.contains("sip:bob@"), "{by_list}");
+        // It is nobody else's business.
+        let curious = bob.ask(bob.subscribe_draft("presence.winfo", &alice.uri()));
+        assert_eq!(curious.status(), Some(403));
+        watch.end();
+        drop(list);
+        carol.crash();
+        let mut last = told.until_told("<watcherinfo");
+        while last.contains("<watcher ") {
+            last = told.until_told("<watcherinfo");
+        }
+        told.end();
+    });
 }
 
 #[test]
