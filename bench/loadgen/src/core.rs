@@ -610,6 +610,17 @@ impl Meter {
         }
     }
 
+    /// Seconds of CPU that the server used.
+    pub fn used(&self, pids: &[u32]) -> f64 {
+        procstat::cpu(pids).since(&self.cpu0)
+    }
+
+    /// Cores that neither the server nor we used, but somebody.
+    pub fn others(&self, pids: &[u32]) -> f64 {
+        let busy = machine_busy() - self.busy0 - self.used(pids) - (client_cpu() - self.client0);
+        (busy / self.wall0.elapsed().as_secs_f64()).max(0.0)
+    }
+
     /// JSON members: the rate, server CPU per 1,000 units and both CPU totals.
     pub fn json(&self, pids: &[u32], units: u64) -> String {
         let wall = self.wall0.elapsed().as_secs_f64();

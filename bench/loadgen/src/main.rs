@@ -1,6 +1,7 @@
 //! sipload: drives a SIP or TURN server on loopback and prints one JSON line a phase.
 
 mod call;
+mod contacts;
 mod core;
 mod digest;
 mod hist;
@@ -31,6 +32,7 @@ commands
   tls-idle    W3  open and register connections in --steps, hold, report memory
   handshake   W3  connect (+TLS handshake), one OPTIONS, close
   presence    W4  --watchers subscribe to each of --presentities, then PUBLISH
+  contacts    W9  --watchers watch --contacts, --by list or single: subscribe, hear a change of each, refresh, unsubscribe
   people      W7  --people with --devices sign in, live through a busy hour, and come back from a storm
   call        W5  INVITE/180/200/ACK/BYE/200
   turn-alloc  W6  TURN allocate and delete
@@ -48,6 +50,7 @@ how much
   --count N or --secs S  --warmup N or --warmup-secs S
   --window N (in flight)  --rate R (a second, open loop)
   --timeout S (an operation, default 10)  --limit S (a phase, default 300)
+  --watchers N --contacts N --by list|single --cycles N --rate R (changes a second)
   --people N --devices N --contacts N  --compress X  --sign-in-secs S  --secs S  --storm-secs S
   --size BYTES  --outbound  --preauth  --no-ring  --ping S  --settle S  --hold S
 relay
@@ -435,6 +438,99 @@ fn main() {
                 ),
             );
             unregister(&mut c, nw + np);
+        }
+        "contacts" => {
+            let by = match a.str("by", "list").as_str() {
+                "list" => contacts::By::List,
+                "single" => contacts::By::Single,
+                _ => die("--by: list or single"),
+            };
+            let (nw, nc) = (a.num("watchers", 100usize), a.num("contacts", 150usize));
+            let cycles = a.num("cycles", 3u64);
+            let mut c = core_for(&a, nw + nc);
+            c.connect_all(nw + nc, 50).unwrap_or_else(|e| die(&e));
+            register_or_die(&mut c, 0, nw + nc, limit);
+            let mut w = contacts::Contacts::new(by, nw, nc);
+            let shape = format!(
+                "\"watchers\":{nw},\"contacts\":{nc},\"by\":\"{}\",\"window\":{window},\"rate\":{rate}",
+                a.str("by", "list")
+            );
+            // One step of one cycle; gives the seconds of CPU that the server used.
+            let step = |c: &mut Core, w: &mut contacts::Contacts, step: contacts::Step| {
+                w.begin(step, window, rate);
+                let m = Meter::start(&c.cfg.pids);
+                run(c, w, Some(limit));
+                if w.pacer.failed > 0 || w.missing() > 0 {
+                    die(&format!(
+                        "{} failed {:?}, {} were not told, {}",
+                        w.pacer.failed,
+                        w.bad_status,
+                        w.missing(),
+                        stats(c)
+                    ));
+                }
+                (m.used(&c.cfg.pids), m.others(&c.cfg.pids), w.notifies, w.octets)
+            };
+            use contacts::Step;
+            step(&mut c, &mut w, Step::Unwatched);
+            let unwatched = step(&mut c, &mut w, Step::Unwatched);
+            let steps = [
+                ("subscribe", Step::Subscribe),
+                ("change", Step::Change),
+                ("refresh", Step::Refresh),
+                ("unsubscribe", Step::Unsubscribe),
+            ];
+            let before = procstat::mem(&c.cfg.pids);
+            let mut pair_octets = 0.0;
+            let mut sums = [(0.0, 0.0, 0, 0); 4];
+            let mut latency = hist::Hist::default();
+            for cycle in 0..=cycles {
+                for (n, (_, of)) in steps.iter().enumerate() {
+                    let (used, others, notifies, octets) = step(&mut c, &mut w, *of);
+                    if cycle == 0 && *of == Step::Subscribe {
+                        let now = procstat::mem(&c.cfg.pids);
+                        pair_octets = (now.pss_kb as f64 - before.pss_kb as f64) * 1024.0 / (nw * nc) as f64;
+                    }
+                    // The first cycle is a warm-up.
+                    if cycle > 0 {
+                        let sum = &mut sums[n];
+                        *sum = (sum.0 + used, f64::max(sum.1, others), sum.2 + notifies, sum.3 + octets);
+                    }
+                    if *of == Step::Change {
+                        latency = std::mem::take(&mut w.latency);
+                    }
+                }
+            }
+            let units = cycles * nw as u64;
+            let line = |phase: &str, (used, others, notifies, octets): (f64, f64, u64, u64), units: u64| {
+                let each = |n: f64| n / units as f64;
+                out.line(
+                    phase,
+                    &format!(
+                        "{shape},\"units\":{units},\"server_cpu_ms_per_1000\":{:.3},\"other_cores\":{others:.2},\"failed\":0,\"notifies\":{:.2},\"octets\":{:.0}",
+                        each(used * 1e6),
+                        each(notifies as f64),
+                        each(octets as f64)
+                    ),
+                );
+            };
+            line("unwatched", unwatched, nc as u64);
+            for ((phase, _), sum) in steps.iter().zip(sums) {
+                line(phase, sum, units);
+            }
+            let all = sums[..3]
+                .iter()
+                .fold((0.0, 0.0, 0, 0), |a, b| (a.0 + b.0, f64::max(a.1, b.1), a.2 + b.2, a.3 + b.3));
+            line("cycle", all, units);
+            out.line(
+                "pairs",
+                &format!(
+                    "{shape},\"pss_octets_per_pair\":{pair_octets:.0},{},\"latency\":{}",
+                    stats(&c),
+                    latency.json()
+                ),
+            );
+            unregister(&mut c, nw + nc);
         }
         "people" => {
             let n = a.num("people", 1000usize);
