@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::ObjectId;
-use directory_source::{Entry, Event, Failure, Selection, ServerFacts, ServerKind, Task, Watermark};
+use directory_source::{
+    Entry, Event, Failure, Preference, Selection, ServerFacts, ServerKind, Task, Watermark,
+};
 use ldap::{Account, Authority, Locator, Security, Server, Servers, Source, SourceConfig, Times};
 use net::Resolver;
 use system_tests::{ActiveDirectory, OpenLdap, PATIENCE};
@@ -160,7 +162,7 @@ impl Driver {
     }
 
     async fn connect(&mut self) -> Result<ServerFacts, Failure> {
-        self.source.submit(Task::Connect).expect("nothing else is asked");
+        self.source.submit(Task::Connect(Preference::default())).expect("nothing else is asked");
         match self.event().await {
             Event::Connected(facts) => Ok(*facts),
             Event::Failed(failure) => Err(failure),

@@ -19,7 +19,7 @@ mod dn;
 pub mod guid;
 mod watermark;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use directory::ObjectId;
@@ -57,6 +57,9 @@ pub struct ServerFacts {
     pub invocation: Option<ObjectId>,
     /// highestCommittedUSN of the rootDSE.
     pub highest_usn: Option<u64>,
+    /// Up to which number this server has the changes of others, by their invocationIds, where it says so: who comes from another server
+    /// sees whether this one lags behind it.
+    pub cursors: Option<BTreeMap<ObjectId, u64>>,
     /// How long the domain locks accounts after wrong passwords; `None`: until an administrator unlocks them.
     pub lockout_duration: Option<Duration>,
     /// How many wrong passwords the domain locks an account at; `None` where it never does, or does not say.
@@ -96,7 +99,7 @@ pub struct Selection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Connect to a server and sign in. Ends with [`Event::Connected`].
-    Connect,
+    Connect(Preference),
     /// Tell the present end of the changes, before everything is read: what changes from then on must show in
     /// [`Task::ReadChanges`] from there. Ends with [`Event::Marked`]. The driver chooses the way by what the account may.
     Mark(Selection),
@@ -117,6 +120,15 @@ pub enum Task {
         /// Of what; only the attributes matter.
         selection: Selection,
     },
+}
+
+/// Which server is rather connected to, by their hosts. Those that cannot be reached stand behind all that can.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Preference {
+    /// This one before all others.
+    pub first: Option<String>,
+    /// These after all others.
+    pub last: BTreeSet<String>,
 }
 
 /// What the driver tells the replicator.

@@ -16,6 +16,9 @@ pub enum Watermark {
         invocation: ObjectId,
         /// The server that gave it.
         host: String,
+        /// The number of that server's last change when something showed last, where it is known.
+        #[serde(default)]
+        usn: Option<u64>,
     },
     /// By uSNChanged: everything up to this was seen.
     Usn {
@@ -49,6 +52,15 @@ impl Watermark {
                     && facts.highest_usn.is_some_and(|highest| *usn <= highest)
             }
             Watermark::Stamp { host, .. } => *host == facts.host,
+        }
+    }
+
+    /// Which change of which server (its invocationId) is the last that is in this, where that is known.
+    pub fn change(&self) -> Option<(ObjectId, u64)> {
+        match self {
+            Watermark::DirSync { invocation, usn, .. } => usn.map(|usn| (*invocation, usn)),
+            Watermark::Usn { usn, invocation } => Some((*invocation, *usn)),
+            Watermark::Stamp { .. } => None,
         }
     }
 
@@ -91,6 +103,7 @@ mod tests {
             domain: ObjectId([9; 16]),
             invocation: Some(invocation),
             highest_usn: Some(usn),
+            cursors: None,
             lockout_duration: None,
             lockout_threshold: None,
             base: "DC=x".to_owned(),
@@ -102,7 +115,12 @@ mod tests {
 
     #[test]
     fn a_cookie_goes_to_other_servers_but_not_to_a_restored_one() {
-        let cookie = Watermark::DirSync { cookie: vec![1, 2], invocation: FIRST, host: "dc1".to_owned() };
+        let cookie = Watermark::DirSync {
+            cookie: vec![1, 2],
+            invocation: FIRST,
+            host: "dc1".to_owned(),
+            usn: Some(7),
+        };
         assert!(cookie.fits(&facts("dc1", FIRST, 0)));
         assert!(cookie.fits(&facts("dc2", SECOND, 0)));
         assert!(!cookie.fits(&facts("dc1", SECOND, 0)));
@@ -119,7 +137,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_again() {
         for watermark in [
-            Watermark::DirSync { cookie: vec![0, 0xff], invocation: FIRST, host: "dc1".to_owned() },
+            Watermark::DirSync {
+                cookie: vec![0, 0xff],
+                invocation: FIRST,
+                host: "dc1".to_owned(),
+                usn: Some(7),
+            },
             Watermark::Usn { usn: u64::MAX, invocation: SECOND },
             Watermark::Stamp {
                 attribute: "entrycsn".to_owned(),
@@ -130,5 +153,8 @@ mod tests {
             let text = serde_json::to_string(&watermark).unwrap();
             assert_eq!(serde_json::from_str::<Watermark>(&text).unwrap(), watermark, "{text}");
         }
+        // As it was written before the number was.
+        let text = format!(r#"{{"way":"dir-sync","cookie":"00","invocation":"{FIRST}","host":"dc1"}}"#);
+        assert_eq!(serde_json::from_str::<Watermark>(&text).unwrap().change(), None);
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use directory_source::{Event, Selection, ServerKind, Task, Watermark};
+use directory_source::{Event, Preference, Selection, ServerKind, Task, Watermark};
 use ldap::{Account, Authority, Locator, Security, Server, Servers, Source, SourceConfig};
 use net::Resolver;
 
@@ -75,7 +75,7 @@ async fn measure(config: SourceConfig, looks: u32) {
     };
     let mut source = Source::start(config);
     let mut meter = Meter::new();
-    run(&mut source, Task::Connect).await;
+    run(&mut source, Task::Connect(Preference::default())).await;
     meter.show("connecting");
     let mut watermark = run(&mut source, Task::Mark(selection.clone())).await.1.expect("a watermark");
     meter.show("marking the end of the changes");

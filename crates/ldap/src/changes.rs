@@ -49,13 +49,14 @@ impl Following {
     ) -> Result<Watermark, Error> {
         self.quiet = None;
         match session.known.facts.kind {
-            ServerKind::ActiveDirectory => match self.mark_dirsync(session).await? {
-                Some(watermark) => Ok(watermark),
-                None => Ok(Watermark::Usn {
-                    usn: highest_usn(&mut session.connection).await?,
-                    invocation: invocation(session),
-                }),
-            },
+            ServerKind::ActiveDirectory => {
+                // Asked first: what comes meanwhile is read, whatever number it has.
+                let usn = highest_usn(&mut session.connection).await?;
+                Ok(match self.mark_dirsync(session).await? {
+                    Some(Watermark::DirSync { cookie, .. }) => session.cookie_watermark(cookie, Some(usn)),
+                    _ => Watermark::Usn { usn, invocation: invocation(session) },
+                })
+            }
             ServerKind::Ldap => {
                 self.stamps = Stamps::default();
                 let (newest, _) = session.stamps(class_filter(selection)).await?;
@@ -88,7 +89,7 @@ impl Following {
             };
             if let Some(cookie) = end {
                 self.flags = Some(flags);
-                return Ok(Some(session.cookie_watermark(cookie)));
+                return Ok(Some(session.cookie_watermark(cookie, None)));
             }
         }
         Ok(None)
@@ -133,8 +134,10 @@ impl Following {
                     (Told::default(), since)
                 } else {
                     let (told, watermark) = match since {
-                        Watermark::DirSync { cookie, .. } => {
-                            self.dirsync(session, cookie, selection, events).await?
+                        Watermark::DirSync { cookie, invocation: of, usn: before, .. } => {
+                            // A number is one of the server that gave it.
+                            let before = before.filter(|_| of == invocation(session));
+                            self.dirsync(session, cookie, (before, usn), selection, events).await?
                         }
                         Watermark::Usn { usn: since, .. } => session.since_usn(since, usn, selection).await?,
                         Watermark::Stamp { .. } => unreachable!("it is one of the two"),
@@ -168,6 +171,7 @@ impl Following {
         &mut self,
         session: &mut Session,
         cookie: Vec<u8>,
+        (before, now): (Option<u64>, u64),
         selection: &Selection,
         events: Events<'_>,
     ) -> Result<(Told, Watermark), Stopped> {
@@ -188,6 +192,8 @@ impl Following {
         attributes.extend(["name", "isDeleted"].map(str::to_owned));
         let filter = with_containers(selection);
         let mut portions = Portions::new(flags, cookie);
+        // Numbers are given for much that does not show; one that something showed with is what another server must have, too.
+        let mut usn = before;
         loop {
             let mut told = Told::default();
             let portion = portions.next(session, filter.clone(), &attributes, |entry| told.take(&entry));
@@ -198,7 +204,10 @@ impl Following {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let watermark = session.cookie_watermark(portions.cookie.clone());
+            if !told.changed.is_empty() || !told.deleted.is_empty() {
+                usn = Some(now);
+            }
+            let watermark = session.cookie_watermark(portions.cookie.clone(), usn);
             if !has_more {
                 return Ok((told, watermark));
             }
@@ -330,8 +339,9 @@ impl Session {
         }
     }
 
-    fn cookie_watermark(&self, cookie: Vec<u8>) -> Watermark {
-        Watermark::DirSync { cookie, invocation: invocation(self), host: self.known.facts.host.clone() }
+    fn cookie_watermark(&self, cookie: Vec<u8>, usn: Option<u64>) -> Watermark {
+        let host = self.known.facts.host.clone();
+        Watermark::DirSync { cookie, invocation: invocation(self), host, usn }
     }
 }
 

@@ -6,6 +6,7 @@ use directory::ObjectId;
 use directory_source::{ServerFacts, ServerKind, guid};
 
 use crate::connection::Connection;
+use crate::cursors;
 use crate::error::Error;
 use crate::search::{Pages, Running, Step, base, id_of, read_one, subtree};
 use crate::wire::{Control, Filter, RawEntry, ResultCode, Scope, Search};
@@ -114,7 +115,8 @@ async fn active_directory(
     let invocation = invocation
         .ok_or_else(|| unsuitable(connection, "the account cannot read the server's invocationId"))?;
 
-    let search = base(&domain_dn, &["objectGUID", "lockoutDuration", "lockoutThreshold"]);
+    let attributes = ["objectGUID", "lockoutDuration", "lockoutThreshold", cursors::BINARY, cursors::VECTOR];
+    let search = base(&domain_dn, &attributes);
     let domain = read_one(connection, "reading the domain", &search, &[]).await?;
     let domain = domain.ok_or_else(|| unsuitable(connection, "the account cannot read the domain's head"))?;
     let id = id_of(ServerKind::ActiveDirectory, &domain)
@@ -133,6 +135,7 @@ async fn active_directory(
         domain: id,
         invocation: Some(invocation),
         highest_usn: Some(highest_usn),
+        cursors: cursors::read(&domain),
         lockout_duration: domain.number("lockoutDuration").and_then(interval),
         // 0 is never.
         lockout_threshold: domain.number("lockoutThreshold").filter(|most: &u32| *most > 0),
@@ -187,6 +190,7 @@ async fn plain(connection: &mut Connection, root: &RawEntry, wanted: Option<&str
         domain: id,
         invocation: None,
         highest_usn: None,
+        cursors: None,
         lockout_duration: None,
         lockout_threshold: None,
         base: context.clone(),

@@ -24,6 +24,7 @@ mod census;
 mod changes;
 mod checker;
 pub mod connection;
+mod cursors;
 mod error;
 mod examine;
 mod facts;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use directory_source::ServerKind;
+use directory_source::{Preference, ServerKind};
 use net::Resolver;
 use node::{Answers, Question, Srv};
 use rand::rngs::StdRng;
@@ -116,12 +116,17 @@ impl Locator {
 
     /// An open connection to the first server that can be used; nobody is signed in on it.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        let what = "finding a server that can be used";
-        within("directory", what, LOCATE_TIME, self.connect_to_any()).await?
+        self.connect_to_one_of(&Preference::default()).await
     }
 
-    async fn connect_to_any(&self) -> Result<Connection, Error> {
-        let servers = self.candidates().await?;
+    /// The same, with some rather than others.
+    pub async fn connect_to_one_of(&self, preference: &Preference) -> Result<Connection, Error> {
+        let what = "finding a server that can be used";
+        within("directory", what, LOCATE_TIME, self.connect_to_any(preference)).await?
+    }
+
+    async fn connect_to_any(&self, preference: &Preference) -> Result<Connection, Error> {
+        let servers = self.candidates(preference).await?;
         let tried = servers.len();
         let mut worst = None;
         for server in servers {
@@ -208,7 +213,7 @@ impl Locator {
     }
 
     /// All servers in the order in which they are tried.
-    async fn candidates(&self) -> Result<Vec<Server>, Error> {
+    async fn candidates(&self, preference: &Preference) -> Result<Vec<Server>, Error> {
         let mut servers = match &self.servers {
             Servers::Listed(servers) => servers.clone(),
             Servers::OfDomain { domain, kind, site } => {
@@ -221,7 +226,10 @@ impl Locator {
         // The sort is stable: beside these two, the order stays.
         servers.sort_by_key(|server| {
             let penalty = memory.failed.get(server).filter(|penalty| penalty.until > now);
-            (penalty.map(|penalty| penalty.until), memory.favourite.as_ref() != Some(server))
+            let is_first = preference.first.as_ref() == Some(&server.host);
+            let is_favourite = preference.first.is_none() && memory.favourite.as_ref() == Some(server);
+            let is_last = preference.last.contains(&server.host);
+            (penalty.map(|penalty| penalty.until), is_last, !is_first, !is_favourite)
         });
         Ok(servers)
     }
@@ -348,10 +356,19 @@ mod tests {
             Resolver::with_servers(&[]).unwrap(),
         );
         let order = async || {
-            let candidates = locator.candidates().await.unwrap();
+            let candidates = locator.candidates(&Preference::default()).await.unwrap();
             candidates.into_iter().map(|server| server.host).collect::<String>()
         };
         assert_eq!(order().await, "abc");
+        let preferred = async |first: Option<&str>, last: &[&str]| {
+            let last = last.iter().map(|host| (*host).to_owned()).collect();
+            let preference = Preference { first: first.map(str::to_owned), last };
+            let candidates = locator.candidates(&preference).await.unwrap();
+            candidates.into_iter().map(|server| server.host).collect::<String>()
+        };
+        assert_eq!(preferred(Some("c"), &[]).await, "cab");
+        assert_eq!(preferred(None, &["a"]).await, "bca");
+        assert_eq!(preferred(Some("a"), &["a", "b"]).await, "cab");
         locator.memory().favourite = Some(servers[1].clone());
         assert_eq!(order().await, "bac");
         locator.blame("b");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory_source::{Event, Failure, ServerFacts, ServerKind, Task};
+use directory_source::{Event, Failure, Preference, ServerFacts, ServerKind, Task};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{debug, info};
@@ -165,10 +165,10 @@ impl Worker {
 
     async fn carry_out(&mut self, task: Task) -> Result<(), Stopped> {
         let events = Events(&self.events);
-        if task == Task::Connect {
+        if let Task::Connect(preference) = &task {
             // The old one is given up whatever becomes of the new one.
             self.session = None;
-            let session = connect(&self.config).await?;
+            let session = connect(&self.config, preference).await?;
             info!(server = session.connection.host(), "connected to the directory");
             let facts: ServerFacts = session.known.facts.clone();
             if session.known.has_notification && self.notifications.is_none() {
@@ -183,7 +183,7 @@ impl Worker {
             .as_mut()
             .ok_or_else(|| Error::Closed { host: "directory".to_owned(), notice: None })?;
         match task {
-            Task::Connect => unreachable!("it was carried out"),
+            Task::Connect(_) => unreachable!("it was carried out"),
             Task::Mark(selection) => {
                 let watermark = self.following.mark(session, &selection).await?;
                 events.send(Event::Marked(watermark)).await?;
@@ -218,11 +218,11 @@ impl Worker {
 }
 
 /// Connects and signs in at the first server where that works.
-async fn connect(config: &SourceConfig) -> Result<Session, Error> {
+async fn connect(config: &SourceConfig, preference: &Preference) -> Result<Session, Error> {
     let mut tried = 0;
     loop {
         tried += 1;
-        let mut connection = config.locator.connect().await?;
+        let mut connection = config.locator.connect_to_one_of(preference).await?;
         match introduce(config, &mut connection).await {
             Ok(known) => {
                 config.locator.praise(connection.host());

@@ -135,12 +135,13 @@ impl World {
         let invocation = ObjectId([0xee; 16]);
         let watermark = Watermark::Usn { usn: self.title, invocation };
         match task {
-            Task::Connect => Event::Connected(Box::new(ServerFacts {
+            Task::Connect(_) => Event::Connected(Box::new(ServerFacts {
                 host: "dc1".to_owned(),
                 kind: ServerKind::ActiveDirectory,
                 domain: ObjectId([0xdd; 16]),
                 invocation: Some(invocation),
                 highest_usn: Some(u64::MAX),
+                cursors: None,
                 lockout_duration: None,
                 lockout_threshold: None,
                 base: "DC=corp,DC=example".to_owned(),

@@ -11,6 +11,7 @@ use crate::report::Alarm;
 pub(crate) enum Kind {
     Unreachable,
     AnotherDomain,
+    Lagging,
     Held,
     TooManyEntries,
     HomeFails,
@@ -23,6 +24,7 @@ impl Kind {
         match alarm {
             Alarm::Unreachable { .. } => Kind::Unreachable,
             Alarm::AnotherDomain { .. } => Kind::AnotherDomain,
+            Alarm::Lagging { .. } => Kind::Lagging,
             Alarm::Held(_) => Kind::Held,
             Alarm::TooManyEntries { .. } => Kind::TooManyEntries,
             Alarm::HomeFails { .. } => Kind::HomeFails,
@@ -35,6 +37,7 @@ impl Kind {
         match self {
             Kind::Unreachable => "unreachable",
             Kind::AnotherDomain => "another-domain",
+            Kind::Lagging => "lagging",
             Kind::Held => "held",
             Kind::TooManyEntries => "too-many-entries",
             Kind::HomeFails => "home-fails",
@@ -91,6 +94,7 @@ fn since(alarm: &Alarm) -> Option<u64> {
     match alarm {
         Alarm::Unreachable { since_unix_ms, .. }
         | Alarm::HomeFails { since_unix_ms, .. }
+        | Alarm::Lagging { since_unix_ms, .. }
         | Alarm::NotFollowed { since_unix_ms, .. } => Some(*since_unix_ms),
         Alarm::Held(held) => Some(held.since_unix_ms),
         Alarm::AnotherDomain { .. } | Alarm::GroupMissing { .. } | Alarm::TooManyEntries { .. } => None,
@@ -101,6 +105,7 @@ fn set_since(alarm: &mut Alarm, since: u64) {
     match alarm {
         Alarm::Unreachable { since_unix_ms, .. }
         | Alarm::HomeFails { since_unix_ms, .. }
+        | Alarm::Lagging { since_unix_ms, .. }
         | Alarm::NotFollowed { since_unix_ms, .. } => *since_unix_ms = since,
         Alarm::Held(held) => held.since_unix_ms = since,
         Alarm::AnotherDomain { .. } | Alarm::GroupMissing { .. } | Alarm::TooManyEntries { .. } => {}

@@ -10,7 +10,7 @@ use node::UnixMillis;
 use crate::claims::{Addresses, Assigned, Blocked, Claims};
 use crate::io::Account;
 use crate::known::{Fingerprint, Known, KnownAccount};
-use crate::losses::{Losses, is_in_use};
+use crate::losses::{Losses, is_explicit, is_in_use};
 use crate::report::{CutOff, FindingKind, NAMES_LISTED_MAX, Round};
 use crate::settings::Settings;
 use crate::view::{Item, Key, Policy, Say, View};
@@ -24,6 +24,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) blocked: &'a Blocked,
     /// Accounts that are gone, since when.
     pub(crate) gone: &'a BTreeMap<ObjectId, u64>,
+    /// Whether the server may lag behind what the home has: nobody is removed, and nobody comes back into use.
+    pub(crate) is_cautious: bool,
     pub(crate) at: UnixMillis,
 }
 
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) ids: Vec<ObjectId>,
     /// How many of them are such.
     pub(crate) together: usize,
+    /// Those of whom nothing is believed while the server may lag behind.
+    pub(crate) doubtful: BTreeSet<ObjectId>,
     /// Of these, who are removed for good.
     pub(crate) removed: BTreeSet<ObjectId>,
     /// Addresses and conflicts of everybody who was looked at.
@@ -96,6 +100,10 @@ impl Sight<'_> {
         let handed = self.handed_over(&plan.assigned);
         for id in concerned {
             plan.due.insert(id, self.due(id));
+            if self.is_over(id) && self.is_cautious {
+                plan.doubtful.insert(id);
+                continue;
+            }
             if self.is_over(id) {
                 plan.removed.insert(id);
                 plan.round.removed += 1;
@@ -103,6 +111,10 @@ impl Sight<'_> {
                 continue;
             }
             let wish = self.wish(id, &plan.assigned);
+            if self.is_cautious && self.is_doubtful(id, &wish) {
+                plan.doubtful.insert(id);
+                continue;
+            }
             self.note_names(id, &wish, &mut plan.assigned);
             self.note_losses(id, &wish, &mut plan.losses);
             if self.count(id, &wish, &mut plan.round) {
@@ -113,6 +125,20 @@ impl Sight<'_> {
         plan.ids = together;
         plan.ids.append(&mut alone);
         plan
+    }
+
+    /// Whether an old copy of the directory may say so.
+    fn is_doubtful(&self, id: ObjectId, wish: &Wish) -> bool {
+        if wish.object.is_none() && self.known.object(id).is_some() {
+            return true;
+        }
+        let (Some(account), Some(known)) = (&wish.account, self.known.account(id)) else { return false };
+        let after = account.account.standing;
+        match (is_in_use(known.standing), is_in_use(after)) {
+            (true, false) => !is_explicit(after),
+            (false, true) => true,
+            (true, true) | (false, false) => false,
+        }
     }
 
     /// Notes what is taken away.

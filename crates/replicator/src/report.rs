@@ -92,6 +92,15 @@ pub enum Alarm {
         /// Its DNS name.
         dns_domain: String,
     },
+    /// The server may not have what was taken over from another one: nobody is removed, and nobody comes back into use.
+    Lagging {
+        /// Since when.
+        since_unix_ms: u64,
+        /// The server.
+        host: String,
+        /// Whether it says so itself; otherwise it does not say how far it is, and is believed after a while.
+        says_so: bool,
+    },
     /// A round is held because of what it would cut off.
     Held(Held),
     /// A group of the configuration is not there. What it decides stays as it was.
@@ -376,6 +385,16 @@ impl fmt::Display for Alarm {
                 f,
                 "the server is of another domain ({dns_domain}, {theirs}) than the one followed so far ({ours}); nothing is \
                  read until `chancery replicate --accept`"
+            ),
+            Alarm::Lagging { host, says_so: true, .. } => write!(
+                f,
+                "{host} lags behind what was taken over from another server; nobody is removed, and nobody comes back into use, \
+                 until it has caught up or `chancery replicate --accept`"
+            ),
+            Alarm::Lagging { host, says_so: false, .. } => write!(
+                f,
+                "{host} does not say whether it has what was taken over from another server; for a quarter of an hour nobody is \
+                 removed, and nobody comes back into use, unless `chancery replicate --accept`"
             ),
             Alarm::Held(held) => write!(f, "{held}"),
             Alarm::GroupMissing { setting, dn } => {

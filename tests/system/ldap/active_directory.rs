@@ -242,7 +242,8 @@ fn a_cookie_of_nobody_is_a_watermark_that_is_refused() {
         let mut driver = Plan::of_domain(&domain).start();
         let facts = driver.connect().await.expect("it lets us in");
         let invocation = facts.invocation.expect("a domain controller has one");
-        let mut nonsense = Watermark::DirSync { cookie: b"nonsense".to_vec(), invocation, host: facts.host };
+        let mut nonsense =
+            Watermark::DirSync { cookie: b"nonsense".to_vec(), invocation, host: facts.host, usn: None };
         let failure = driver.try_changes(&mut nonsense, &selection(KIND)).await.expect_err("it is refused");
         assert_eq!(failure.kind, FailureKind::WatermarkRefused, "{failure}");
         let mut ahead = Watermark::Usn { usn: u64::MAX / 2, invocation };

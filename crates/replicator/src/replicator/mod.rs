@@ -10,6 +10,7 @@
 //! ```
 
 mod commit;
+mod lag;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +22,7 @@ use directory_source::{Event, FailureKind, Selection, ServerFacts, Task, Waterma
 use federation::TrustedServer;
 use node::{Instant, Level, Metric, MetricKind, Now};
 
+use self::lag::Lag;
 use crate::alarms::{Alarms, Kind};
 use crate::chunk::{Chunk, Photos};
 use crate::claims::Blocked;
@@ -68,6 +70,8 @@ pub struct Replicator {
     /// What the server said last.
     facts: Option<ServerFacts>,
     is_connected: bool,
+    /// Whether the server may lag behind what was taken over.
+    lag: Option<Lag>,
     /// Of whom the home may have something else than it should.
     dirty: BTreeSet<ObjectId>,
     /// Whether everything must be compared.
@@ -184,6 +188,7 @@ impl Replicator {
             state: State::default(),
             facts: None,
             is_connected: false,
+            lag: None,
             dirty: BTreeSet::new(),
             is_all_dirty: true,
             is_plan_stale: true,
@@ -275,9 +280,15 @@ impl Replicator {
             &[],
             self.view.len(),
         );
-        for kind in
-            ["unreachable", "another-domain", "held", "too-many-entries", "home-fails", "group-missing"]
-        {
+        for kind in [
+            "unreachable",
+            "another-domain",
+            "lagging",
+            "held",
+            "too-many-entries",
+            "home-fails",
+            "group-missing",
+        ] {
             let on = self.alarms.all().filter(|(alarm, _)| alarm.name() == kind).count();
             gauge("chancery_directory_alarms", "What an operator must look at.", &[("alarm", kind)], on);
         }
@@ -464,12 +475,17 @@ impl Replicator {
     fn connect(&mut self) {
         if self.job.goal == Goal::Local {
             self.plan();
-        } else if self.is_connected {
+        } else if self.is_connected && !self.is_lag_due() {
             self.read();
         } else {
-            self.step = Step::Connecting;
-            self.task(Task::Connect);
+            self.forget_tried();
+            self.ask_to_connect();
         }
+    }
+
+    fn ask_to_connect(&mut self) {
+        self.step = Step::Connecting;
+        self.task(Task::Connect(self.preference()));
     }
 
     /// What must be done is what was read less what is known.
@@ -485,13 +501,14 @@ impl Replicator {
         self.take_due();
         self.watch_groups();
         self.forget_cut_off();
+        let is_cautious = self.is_cautious();
         let is_as_before = !self.is_plan_stale && self.state.cut_off.len() == self.cut_off_before;
         if self.is_held() && is_as_before && !self.job.is_accepted && self.job.goal != Goal::DryRun {
             self.job.round = self.last_round.clone().unwrap_or_default();
             return self.finish();
         }
         self.is_plan_stale = false;
-        let plan = self.sight().plan(&self.dirty);
+        let plan = Sight { is_cautious, ..self.sight() }.plan(&self.dirty);
         for (id, due) in &plan.due {
             self.set_due(*id, *due);
             self.conflicts.remove(id);
@@ -499,7 +516,8 @@ impl Replicator {
         self.conflicts.extend(plan.assigned.conflicts.iter().map(|(id, found)| (*id, found.clone())));
         // Nobody is dirty any more of whom nothing changes.
         let changing: BTreeSet<ObjectId> = plan.ids.iter().copied().collect();
-        self.dirty.retain(|id| changing.contains(id));
+        self.dirty.retain(|id| changing.contains(id) || plan.doubtful.contains(id));
+        self.dirty.extend(&plan.doubtful);
         self.judge(plan);
     }
 
@@ -580,7 +598,8 @@ impl Replicator {
     /// nothing about them; and nobody looked at, nothing changed.
     fn servers_to_tell(&self, plan: &Plan) -> Option<Vec<TrustedServer>> {
         let has_servers = !self.settings.groups.servers.is_empty();
-        let may_differ = has_servers && (self.servers.is_none() || !plan.due.is_empty());
+        let may_differ =
+            has_servers && self.lag.is_none() && (self.servers.is_none() || !plan.due.is_empty());
         let servers = if may_differ { self.sight().servers() } else { None };
         servers.filter(|servers| self.servers.as_ref() != Some(servers))
     }
@@ -620,7 +639,9 @@ impl Replicator {
         }
         let facts = self.facts.as_ref().expect("no plan is made before a server was seen");
         self.state.domain = Some(facts.domain);
-        self.state.watermark = self.watermark.clone();
+        if self.lag.is_none() {
+            self.state.watermark.clone_from(&self.watermark);
+        }
         self.state.groups = self.view.groups.clone();
         if self.job.goal == Goal::Full {
             self.state.full_read_unix_ms = Some(self.now.wall.0);
@@ -636,6 +657,7 @@ impl Replicator {
             facts: self.facts.as_ref().expect("no plan is made before a server was seen"),
             blocked: &self.blocked,
             gone: &self.state.gone,
+            is_cautious: self.lag.is_some(),
             at: self.now.wall,
         }
     }

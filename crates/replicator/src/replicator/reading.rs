@@ -106,6 +106,10 @@ impl Replicator {
             self.is_all_dirty = true;
             self.is_plan_stale = true;
         }
+        if self.note_lag(&facts) {
+            // Another one may have everything.
+            return self.ask_to_connect();
+        }
         let fields = vec![("host", facts.host.clone()), ("domain", facts.dns_domain.clone())];
         if self.facts.as_ref().is_none_or(|before| before.host != facts.host) {
             self.log(Level::Info, "directory-connected", String::new(), fields.clone());

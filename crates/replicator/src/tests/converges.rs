@@ -139,9 +139,9 @@ fn add(server: &mut Server, user: u8, name: u8) {
 }
 
 /// Each server has its own, and another one after all were restored.
-fn invocation(server: &Server) -> ObjectId {
-    let mut octets = id(if server.host == "dc1" { 0xe1 } else { 0xe2 }).0;
-    octets[0] = server.generation;
+fn invocation_of(host: &str, generation: u8) -> ObjectId {
+    let mut octets = id(if host == "dc1" { 0xe1 } else { 0xe2 }).0;
+    octets[0] = generation;
     ObjectId(octets)
 }
 
@@ -205,8 +205,8 @@ fn happen(world: &mut World, backup: &mut Option<Server>, step: Step) {
             let other = if server.host == "dc1" { "dc2" } else { "dc1" };
             // A server that was never seen cannot be known to have been restored: the next comparison of everything finds that.
             if server.generation == 0 || server.visited.contains(other) {
-                server.host = other.to_owned();
-                server.invocation = invocation(server);
+                let invocation = invocation_of(other, server.generation);
+                server.become_another(other, invocation);
                 world.cut();
             }
         }
@@ -215,8 +215,9 @@ fn happen(world: &mut World, backup: &mut Option<Server>, step: Step) {
             if let Some(backup) = backup.clone().filter(|_| server.visited.contains(&server.host)) {
                 let generation = server.generation + 1;
                 let (host, visited) = (server.host.clone(), server.visited.clone());
-                *server = Server { generation, host, visited, ..backup };
-                server.invocation = invocation(server);
+                *server = Server { generation, visited, ..backup };
+                let invocation = invocation_of(&host, generation);
+                server.become_another(&host, invocation);
                 world.cut();
             }
         }

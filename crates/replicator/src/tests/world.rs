@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
-use directory::{DomainName, Object, ObjectId, ObjectKind, PhotoDigest, SipAddress, Standing};
+use directory::{DomainName, Object, ObjectId, ObjectKind, PhotoDigest, SipAddress};
 use directory_source::{Entry, Event, Failure, FailureKind, ServerFacts, ServerKind, Task, Watermark, guid};
 use node::{Instant, Now, UnixMillis};
 use records::ObjectChange;
@@ -81,6 +81,8 @@ pub(super) struct Server {
     pub(super) is_up: bool,
     pub(super) fault: Fault,
     pub(super) lockout: Option<Duration>,
+    /// Up to which number it has the changes of other databases; `None`: it does not say.
+    pub(super) cursors: Option<BTreeMap<ObjectId, u64>>,
     /// How often it was restored from a backup.
     pub(super) generation: u8,
     /// Hosts that were connected to.
@@ -103,6 +105,7 @@ impl Server {
             is_up: true,
             fault: Fault::None,
             lockout: Some(Duration::from_secs(1800)),
+            cursors: Some(BTreeMap::new()),
             generation: 0,
             visited: BTreeSet::new(),
         }
@@ -150,6 +153,15 @@ impl Server {
         let Some((thing, usn)) = self.things.get_mut(&id) else { return };
         change(thing);
         *usn = self.usn;
+    }
+
+    /// Becomes another database with the same content, which has everything of the one before.
+    pub(super) fn become_another(&mut self, host: &str, invocation: ObjectId) {
+        if let Some(cursors) = &mut self.cursors {
+            cursors.insert(self.invocation, self.usn);
+        }
+        self.host = host.to_owned();
+        self.invocation = invocation;
     }
 
     /// Sets the only value; an empty one removes the attribute.
@@ -212,6 +224,7 @@ impl Server {
             domain: self.domain,
             invocation: Some(self.invocation),
             highest_usn: Some(self.usn),
+            cursors: self.cursors.clone(),
             lockout_duration: self.lockout,
             lockout_threshold: None,
             base: BASE.to_owned(),
@@ -224,7 +237,10 @@ impl Server {
     fn watermark(&self) -> Watermark {
         let (invocation, host) = (self.invocation, self.host.clone());
         match self.way {
-            Way::DirSync => Watermark::DirSync { cookie: self.usn.to_be_bytes().to_vec(), invocation, host },
+            Way::DirSync => {
+                let cookie = self.usn.to_be_bytes().to_vec();
+                Watermark::DirSync { cookie, invocation, host, usn: Some(self.usn) }
+            }
             Way::Usn => Watermark::Usn { usn: self.usn, invocation },
         }
     }
@@ -569,7 +585,7 @@ impl World {
             return;
         }
         match task {
-            Task::Connect => {
+            Task::Connect(_) => {
                 self.server.visited.insert(self.server.host.clone());
                 self.telling.push_back(Telling::Now(Event::Connected(Box::new(self.server.facts()))));
             }
@@ -639,9 +655,9 @@ impl World {
                         Watermark::Usn { invocation, .. } => {
                             Watermark::Usn { usn: self.server.usn + 20, invocation }
                         }
-                        Watermark::DirSync { invocation, host, .. } => {
+                        Watermark::DirSync { invocation, host, usn, .. } => {
                             let cookie = (self.server.usn + 20).to_be_bytes().to_vec();
-                            Watermark::DirSync { cookie, invocation, host }
+                            Watermark::DirSync { cookie, invocation, host, usn }
                         }
                         other => other,
                     };
