@@ -4,7 +4,7 @@
 //! `cargo run --release -p storage --example append -- [USERS] [MESSAGES] [GROUP] [messages|calls]`
 //!
 //! The time is that of the writer's thread alone (user and system), so the wait for the disk is not in it; checkpoints
-//! are. Each line begins with the database that the lines before it have filled.
+//! are. So they are in the octets written and the calls that wrote them, which are the process's. Each line begins with the database that the lines before it have filled.
 
 mod support;
 
@@ -15,7 +15,7 @@ use node::store::{Store, Submission};
 use records::{CallEnd, Change, Direction, Query, Sequence, StoredCall, StoredMessage};
 use storage::{Options, Sqlite};
 
-use support::writer_cpu;
+use support::{writer_cpu, written};
 
 /// In bytes: a MESSAGE with a line of text, as a device sees it.
 const REQUEST_BYTES: usize = 700;
@@ -42,10 +42,12 @@ fn main() {
     support::persist(&mut store, &receiver, (1..=users).map(add_user).collect());
 
     println!("users {users}, {messages} {what} a line; messages have {REQUEST_BYTES} bytes");
-    println!("{:>6} {:>12} {:>12} {:>10}", "group", "CPU us each", "wall us each", "MB");
+    let columns = ["CPU us each", "wall us each", "octets each", "writes each", "MB"];
+    println!("{:>6} {}", "group", columns.map(|column| format!("{column:>12}")).join(" "));
     for group in groups {
         let count = if group < 16 { messages / 8 } else { messages };
         let (began, wall, commits) = (writer_cpu(), std::time::Instant::now(), store.metrics().commits);
+        let (octets_before, writes_before) = written();
         for _ in 0..count / group {
             let batch = changes(&mut bench, group);
             support::persist(&mut store, &receiver, batch);
@@ -55,7 +57,10 @@ fn main() {
         // The steps of merges come on top.
         assert!(store.metrics().commits - commits >= count / group, "one commit for each group");
         let megabytes = store.metrics().bytes_on_disk as f64 / 1e6;
-        println!("{group:>6} {cpu:>12.2} {wall:>12.2} {megabytes:>10.1}");
+        let (octets, writes) = written();
+        let octets = (octets - octets_before) / count as f64;
+        let writes = (writes - writes_before) / count as f64;
+        println!("{group:>6} {cpu:>12.2} {wall:>12.2} {octets:>12.0} {writes:>12.2} {megabytes:>12.1}");
     }
     let loading = writer_cpu();
     let load = Submission::Query { token: node::QueryToken(0), query: Query::Load };

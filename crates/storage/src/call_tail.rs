@@ -19,6 +19,9 @@ pub(crate) struct Logged {
     pub(crate) is_missed: bool,
 }
 
+/// Calls in a block: 150 KiB of usual ones, which pruning reads in a millisecond, and a thousandth of a row for each.
+const BLOCK_CALLS: i64 = 1_024;
+
 /// The view of the rows behind `call_indexing.indexed_through`. It follows the transaction as the tail of messages does.
 #[derive(Debug, Default)]
 pub(crate) struct CallTail {
@@ -149,7 +152,8 @@ impl Merge {
         let calls: Vec<_> = calls.iter().map(|(key, logged)| (*key, *logged)).collect();
         let ages = calls.iter().map(|((_, began, _), logged)| (logged.arrival, *began)).collect();
         let newest_unix_ms = calls.iter().map(|((_, began, _), _)| *began).max().unwrap_or(0);
-        let (arrival, blocks) = blocks(ages);
+        let arrival = calls.iter().map(|(_, logged)| logged.arrival).max().unwrap_or(0);
+        let blocks = blocks(ages, BLOCK_CALLS);
         Merge { complete: CompleteThrough { arrival, newest_unix_ms, blocks }, calls, done: 0 }
     }
 }

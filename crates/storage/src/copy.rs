@@ -4,6 +4,7 @@
 //! when the copy began. The writer goes on meanwhile. Only its log cannot be emptied until the copy is complete, and
 //! grows by what is written in that time.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,6 +13,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::pack::{self, Record};
 use crate::{BUSY_TIMEOUT, OpenError, io_error, migrations};
 
 /// Pages in one step: 4 MiB, some 5 ms of work, so that a step is no burst for the disk.
@@ -143,7 +145,10 @@ pub fn prove(path: &Path) -> Result<Contents, OpenError> {
     if let Some(table) = strays.first() {
         return Err(OpenError::Corrupt(format!("rows of the table {table} belong to nothing")));
     }
-    // No foreign key says this of messages and calls.
+    // No foreign key says this of messages and calls. Those of older versions have rows of their own.
+    if exists(&connection, "message_groups")? {
+        prove_groups(&connection)?;
+    }
     for table in ["messages", "calls"] {
         if !exists(&connection, table)? {
             continue;
@@ -156,6 +161,30 @@ pub fn prove(path: &Path) -> Result<Contents, OpenError> {
         }
     }
     Ok(contents)
+}
+
+/// Each group can be read, and what it holds is some user's.
+fn prove_groups(connection: &Connection) -> Result<(), OpenError> {
+    let mut users = connection.prepare("SELECT id FROM users")?;
+    let users = users.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
+    let mut groups = connection.prepare("SELECT id, content FROM message_groups")?;
+    let mut rows = groups.query([])?;
+    while let Some(row) = rows.next()? {
+        for record in pack::records(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?) {
+            let (_, record) = record.map_err(|pack::Damaged| {
+                let group = row.get::<_, i64>(0).unwrap_or_default();
+                OpenError::Corrupt(format!("the group of messages {group} cannot be read"))
+            })?;
+            if let Record::Message(message) = record
+                && !users.contains(&message.owner)
+            {
+                let owner = message.owner;
+                let reason = format!("there are messages of the user {owner}, and no such user");
+                return Err(OpenError::Corrupt(reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<Connection, OpenError> {
@@ -189,10 +218,15 @@ fn contents(connection: &Connection) -> Result<Contents, OpenError> {
         let counted = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
         counted.map(i64::unsigned_abs).map_err(OpenError::from)
     };
+    let messages = match exists(connection, "message_groups")? {
+        true => "SELECT coalesce(sum(messages), 0) FROM message_groups",
+        false => "SELECT count(*) FROM messages",
+    };
+    let messages: i64 = connection.query_row(messages, [], |row| row.get(0))?;
     Ok(Contents {
         schema,
         users: count("users")?,
-        messages: count("messages")?,
+        messages: messages.unsigned_abs(),
         documents: count("documents")?,
         calls: count("calls")?,
     })

@@ -2,12 +2,16 @@
 //!
 //! Bloom filters, so that a few octets in memory stand for a message: what they do not know is not in the index; what
 //! they know is looked for. Until the index was read once after the start, and where it is too large, everything is
-//! looked for.
+//! looked for: that is to read the owner's part of the index, eight octets for each message.
 
 use fastbloom::BloomFilter;
 use foldhash::quality::RandomState;
 
-use crate::tail::IdentityKey;
+/// An owner, and four octets of an identity of the mailbox.
+pub(crate) type Fingerprint = (i64, u32);
+
+/// An owner, and where a row of the index begins in the mailbox.
+pub(crate) type RowKey = (i64, i64);
 
 /// Identities in one filter.
 const FILTER_IDENTITIES: usize = 1 << 20;
@@ -29,7 +33,7 @@ pub(crate) struct Known {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     /// What was in the index at the start is read through this key.
-    Reading(IdentityKey),
+    Reading(RowKey),
     Complete,
     TooMany,
 }
@@ -40,17 +44,17 @@ impl Known {
             filters: Vec::new(),
             in_last: 0,
             // Below all keys.
-            state: State::Reading((i64::MIN, i64::MIN, [0; 16])),
+            state: State::Reading((i64::MIN, i64::MIN)),
             hasher: RandomState::default(),
         }
     }
 
     /// Whether the index may hold it.
-    pub(crate) fn may_hold(&self, key: &IdentityKey) -> bool {
+    pub(crate) fn may_hold(&self, key: &Fingerprint) -> bool {
         self.state != State::Complete || self.filters.iter().any(|filter| filter.contains(key))
     }
 
-    pub(crate) fn add(&mut self, key: &IdentityKey) {
+    pub(crate) fn add(&mut self, key: &Fingerprint) {
         if self.state == State::TooMany {
             return;
         }
@@ -69,21 +73,25 @@ impl Known {
     }
 
     /// Behind which key the index is still to be read.
-    pub(crate) fn unread(&self) -> Option<IdentityKey> {
+    pub(crate) fn unread(&self) -> Option<RowKey> {
         match self.state {
             State::Reading(through) => Some(through),
             State::Complete | State::TooMany => None,
         }
     }
 
-    /// Takes the next keys of the index, in order. None are left when there are fewer than `rows_max`.
-    pub(crate) fn read(&mut self, keys: &[IdentityKey], rows_max: usize) {
-        keys.iter().for_each(|key| self.add(key));
+    /// Takes what the next row of the index knows; rows come in order.
+    pub(crate) fn read(&mut self, row: RowKey, fingerprints: impl Iterator<Item = u32>) {
+        fingerprints.for_each(|fingerprint| self.add(&(row.0, fingerprint)));
         if let State::Reading(through) = &mut self.state {
-            match keys.last() {
-                Some(last) if keys.len() >= rows_max => *through = *last,
-                _ => self.state = State::Complete,
-            }
+            *through = row;
+        }
+    }
+
+    /// All rows were read.
+    pub(crate) fn read_all(&mut self) {
+        if let State::Reading(_) = self.state {
+            self.state = State::Complete;
         }
     }
 }
@@ -92,20 +100,21 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn key(number: u64) -> IdentityKey {
-        (number as i64 % 7, 0, u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+    fn key(number: u64) -> Fingerprint {
+        (number as i64 % 7, (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32)
     }
 
     #[test]
     fn everything_is_looked_for_until_the_index_is_read() {
         let mut known = Known::new();
         assert!(known.may_hold(&key(1)));
-        known.read(&[key(1), key(2)], 2);
-        assert_eq!(known.unread(), Some(key(2)));
+        known.read((1, 70), [key(1).1, key(8).1].into_iter());
+        assert_eq!(known.unread(), Some((1, 70)));
         assert!(known.may_hold(&key(3)));
-        known.read(&[key(4)], 2);
+        known.add(&key(4));
+        known.read_all();
         assert_eq!(known.unread(), None);
-        assert!([1, 2, 4].into_iter().all(|n| known.may_hold(&key(n))));
+        assert!([1, 8, 4].into_iter().all(|n| known.may_hold(&key(n))));
         let in_vain = (100..10_100).filter(|n| known.may_hold(&key(*n))).count();
         assert!(in_vain < 100, "{in_vain} of 10,000");
     }
@@ -113,7 +122,7 @@ mod tests {
     #[test]
     fn too_many_identities_cost_no_memory_and_hide_none() {
         let mut known = Known::new();
-        known.read(&[], 1);
+        known.read_all();
         let count = (FILTER_IDENTITIES * FILTERS_MAX) as u64;
         // A small stand-in for the many: the filters are counted, not their content.
         for n in 0..FILTERS_MAX {

@@ -1,8 +1,8 @@
 //! Durable state in SQLite behind the interface of the records crate.
 //!
 //! What this crate is: a [`node::store::Store`] that translates the changes and queries of [`records`] to relational
-//! tables. An administrator can read the tables with SQL while the server runs (`migrations/` explains them). What
-//! it is not: it knows no role and no SIP, and decides nothing; what a change means is defined by
+//! tables. An administrator can read the tables with SQL while the server runs (`migrations/` explains them; messages are packed, see
+//! below). What it is not: it knows no role and no SIP, and decides nothing; what a change means is defined by
 //! [`records::memory::Tables`], and a test drives both with the same changes.
 //!
 //! # One writer
@@ -17,27 +17,30 @@
 //! after a pause is committed at once, those of a steady stream together. Changes that nobody waits for
 //! ([`node::store::Urgency::Soon`]) ride along.
 //!
-//! # The tail
+//! # Groups, and the tail
 //!
-//! What a message costs in a group (`examples/append.rs` measures it) is first of all the pages that it dirties, because
-//! the log takes whole pages. So it is written at the end of one table, a fifth of a page, and nowhere else: the indices
-//! by owner, in which each message has a random place, learn of messages some thousand at a time, in the order of their
-//! keys ([`Options::tail_messages`]). Until then the newest messages, the tail, are found in memory. A merge goes in steps
-//! between groups; one that was killed begins again, because the tail is what lies behind a number that the last step
-//! writes. The larger the indices are, the fewer messages share a page of them; with ten million messages a merge still
-//! dirties at most one page of each index for each message, which is what it was without the tail.
+//! What a message costs (`examples/append.rs` measures it) is first of all rows and pages: each row goes through SQLite's machine,
+//! each page that was touched into the log as a whole. So the messages of a commit, and the marks and cursors that moved in it,
+//! are one row, or one for each 16 KiB of them, at the end of one table, and nothing else (module `pack`). Beside its
+//! own octets a message then costs a tenth of a row and little more than its share of three pages: the end of the table before
+//! and behind the commit, and the head of the file.
+//!
+//! The index by owner, in which each message has a random place, learns of messages some thousand at a time, in the order of its
+//! keys ([`Options::tail_messages`]), and keeps some neighbours of a mailbox in a row, eight octets for each. Until then the newest
+//! messages, the tail, are found in memory. Marks and cursors are in memory too, and written where they belong with the same
+//! merge, the last place of each. A merge goes in steps between groups; one that was killed begins again, because the tail is
+//! what lies behind a number that the last step writes.
 //!
 //! Whether a message is known already is asked of the tail, then of filters in memory (module `known`), and of the index only
-//! where these say that it may be.
+//! where these say that it may be. The index knows four octets of each identity; whether it is the one tells the message.
 //!
-//! Nor is there an index of ages. A merge writes of each thousand messages that arrived together which was received first,
-//! and pruning reads those that hold old ones.
+//! Nor is there an index of ages. A merge writes of each 64 groups that arrived together which message was received first,
+//! and pruning reads those that hold old ones. A message that is dropped becomes zeros in its row, which goes with its last message.
 //!
-//! Call logs are kept in the same way, with a tail of their own. Whether a call is known needs no filter: a fresh one began after
+//! Call logs are kept in rows of their own, with a tail. Whether a call is known needs no filter: a fresh one began after
 //! all that the index knows, or nearly all.
 //!
-//! Marks and cursors are coalesced, and the highest sequence of a mailbox is not written at all: it is read from the
-//! messages, and pruning remembers what it drops.
+//! The highest sequence of a mailbox is not written at all: it is read from the index, and pruning remembers what it drops.
 //!
 //! # The directory
 //!
@@ -62,6 +65,7 @@ mod known;
 mod lock;
 mod metrics;
 mod migrations;
+mod pack;
 mod queue;
 mod sql;
 mod tail;
@@ -97,11 +101,11 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a change that nobody waits for may stay in memory; [`node::store::Urgency::Soon`] promises it.
 pub const SOON_DELAY: Duration = Duration::from_millis(50);
 
-/// How many messages the indices learn of together. With a million messages on disk each page of an index that is then
-/// written serves some four of them. These take 8 MB of memory while they wait, and some 80 ms to read at the start.
+/// How many messages the index learns of together. With a million messages on disk each page of the index that is then
+/// written serves some twenty of them. These take 8 MB of memory while they wait, and some 80 ms to read at the start.
 pub const TAIL_MESSAGES: usize = 32_768;
 
-/// In bytes. A message of usual size leaves little of it empty, and it is the page of the kernel and most disks.
+/// In bytes: the page of the kernel and most disks. Of a commit three pages are not full; larger ones would be more octets.
 const PAGE_BYTES: u64 = 4_096;
 /// How long to wait for another program (an administrator's shell) that writes, before a group fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -126,7 +130,7 @@ pub struct Options {
     /// Largest size of the database in bytes, its log not counted; beyond it changes fail as if the disk were full.
     /// `None` for what the disk holds.
     pub bytes_max: Option<u64>,
-    /// Messages after which the indices learn of those that came since the last time; see [`TAIL_MESSAGES`]. Of entries in call
+    /// Messages after which the index learns of those that came since the last time; see [`TAIL_MESSAGES`]. Of entries in call
     /// logs as many.
     pub tail_messages: usize,
 }
@@ -343,6 +347,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
             "(mailboxes)",
             "(devices)",
             "(indexing)",
+            "(mark_groups)",
             "(message_blocks)",
             "(manual_states)",
             "(call_settings)",

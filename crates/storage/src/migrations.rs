@@ -6,18 +6,34 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::OpenError;
+use crate::sql::pack_rows;
+
+/// From one version to the next.
+#[derive(Clone, Copy)]
+pub(crate) enum Migration {
+    Sql(&'static str),
+    /// Where what is in the tables must be read to be written: SQL before it and behind it.
+    Code(&'static str, fn(&Connection) -> rusqlite::Result<()>, &'static str),
+}
+
+use Migration::{Code, Sql};
 
 /// Version n is `MIGRATIONS[n - 1]`.
-pub(crate) const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_home.sql"),
-    include_str!("../migrations/0002_messages_in_order_of_arrival.sql"),
-    include_str!("../migrations/0003_withdrawn_messages.sql"),
-    include_str!("../migrations/0004_states_documents_calls.sql"),
-    include_str!("../migrations/0005_ages_of_messages_in_blocks.sql"),
-    include_str!("../migrations/0006_calls_in_order_of_arrival.sql"),
-    include_str!("../migrations/0007_permissions_of_users.sql"),
-    include_str!("../migrations/0008_certificates_of_users.sql"),
-    include_str!("../migrations/0009_directory.sql"),
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Sql(include_str!("../migrations/0001_home.sql")),
+    Sql(include_str!("../migrations/0002_messages_in_order_of_arrival.sql")),
+    Sql(include_str!("../migrations/0003_withdrawn_messages.sql")),
+    Sql(include_str!("../migrations/0004_states_documents_calls.sql")),
+    Sql(include_str!("../migrations/0005_ages_of_messages_in_blocks.sql")),
+    Sql(include_str!("../migrations/0006_calls_in_order_of_arrival.sql")),
+    Sql(include_str!("../migrations/0007_permissions_of_users.sql")),
+    Sql(include_str!("../migrations/0008_certificates_of_users.sql")),
+    Sql(include_str!("../migrations/0009_directory.sql")),
+    Code(
+        include_str!("../migrations/0010_messages_in_groups.sql"),
+        pack_rows,
+        include_str!("../migrations/0010_messages_in_groups_after.sql"),
+    ),
 ];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".
@@ -27,7 +43,7 @@ const APPLICATION_ID: i32 = 0x4348_4e43;
 ///
 /// # Errors
 /// `Foreign` for another program's database, `Newer` for one that a later version of this program has written.
-pub(crate) fn version(connection: &Connection, migrations: &[&str]) -> Result<usize, OpenError> {
+pub(crate) fn version(connection: &Connection, migrations: &[Migration]) -> Result<usize, OpenError> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let application = number("application_id")?;
     let found = number("user_version")?;
@@ -46,11 +62,11 @@ pub(crate) fn version(connection: &Connection, migrations: &[&str]) -> Result<us
 pub(crate) fn migrate(
     connection: &mut Connection,
     from: usize,
-    migrations: &[&str],
+    migrations: &[Migration],
 ) -> Result<(), OpenError> {
-    for (index, sql) in migrations.iter().enumerate().skip(from) {
+    for (index, migration) in migrations.iter().enumerate().skip(from) {
         let version = index + 1;
-        step(connection, version, sql).map_err(|source| match crate::error::classify(&source) {
+        step(connection, version, *migration).map_err(|source| match crate::error::classify(&source) {
             node::store::StoreError::Io(reason) => OpenError::Migration { version, reason },
             other => OpenError::from(other),
         })?;
@@ -59,9 +75,16 @@ pub(crate) fn migrate(
     Ok(())
 }
 
-fn step(connection: &mut Connection, version: usize, sql: &str) -> rusqlite::Result<()> {
+fn step(connection: &mut Connection, version: usize, migration: Migration) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(sql)?;
+    match migration {
+        Sql(sql) => transaction.execute_batch(sql)?,
+        Code(before, code, after) => {
+            transaction.execute_batch(before)?;
+            code(&transaction)?;
+            transaction.execute_batch(after)?;
+        }
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", i64::try_from(version).expect("few versions"))?;
     transaction.commit()
@@ -71,9 +94,9 @@ fn step(connection: &mut Connection, version: usize, sql: &str) -> rusqlite::Res
 mod tests {
     use super::*;
 
-    const FIRST: &str = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);";
-    const SECOND: &str = "ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = x + 1;";
-    const BROKEN: &str = "DELETE FROM a; CREATE TABLE a (z INTEGER);";
+    const FIRST: Migration = Sql("CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);");
+    const SECOND: Migration = Sql("ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = x + 1;");
+    const BROKEN: Migration = Sql("DELETE FROM a; CREATE TABLE a (z INTEGER);");
 
     #[test]
     fn steps_apply_once_and_in_order() {
@@ -100,7 +123,7 @@ mod tests {
     #[test]
     fn strange_and_newer_files_are_told_apart() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(FIRST).unwrap();
+        connection.execute_batch("CREATE TABLE a (x INTEGER) STRICT").unwrap();
         assert!(matches!(version(&connection, &[FIRST]), Err(OpenError::Foreign)));
         connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, 0, &[FIRST, SECOND]).unwrap();

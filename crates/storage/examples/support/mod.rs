@@ -28,3 +28,14 @@ pub(crate) fn writer_cpu() -> f64 {
         std::fs::read_to_string(folder.expect("the writer runs").join("schedstat")).expect("schedstat");
     stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
 }
+
+/// Octets that the process has written so far, and with how many calls (proc(5), io).
+#[allow(dead_code, reason = "not every measurement asks")]
+pub(crate) fn written() -> (f64, f64) {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let number = |name: &str| {
+        let line = io.lines().find_map(|line| line.strip_prefix(name)).expect("it has one");
+        line.trim().parse::<f64>().expect("a number")
+    };
+    (number("wchar:"), number("syscw:"))
+}

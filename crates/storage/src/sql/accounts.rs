@@ -30,7 +30,8 @@ const LOAD: &str = "SELECT id, address, display_name, state, role, ha1_md5, ha1_
         tokens_since_unix_ms
     FROM (
         SELECT users.*, taken, last_dropped,
-            coalesce((SELECT max(sequence) FROM message_places WHERE owner = users.id), 0) AS last_given
+            coalesce((SELECT last_sequence FROM message_runs WHERE owner = users.id
+                ORDER BY first_sequence DESC LIMIT 1), 0) AS last_given
         FROM users JOIN mailboxes ON mailboxes.owner = users.id
         WHERE users.id BETWEEN $1 AND $2) AS accounts
     ORDER BY id";

@@ -79,9 +79,7 @@ impl<'c> Blocks<'c> {
     ) -> rusqlite::Result<Vec<R>> {
         let mut found: Vec<R> = Vec::new();
         while found.len() < rows_max {
-            let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let block: Option<(i64, i64)> = self.oldest.query_row([before_unix_ms], block).optional()?;
-            let Some((first, last)) = block else { break };
+            let Some((first, last)) = self.oldest(before_unix_ms)? else { break };
             let wanted = rows_max - found.len();
             let limits = params![first, last, before_unix_ms, wanted as i64];
             let before = found.len();
@@ -91,13 +89,19 @@ impl<'c> Blocks<'c> {
             if found.len() - before == wanted {
                 break;
             }
-            self.age_block(first, last, before_unix_ms)?;
+            self.age(first, last, before_unix_ms)?;
         }
         Ok(found)
     }
 
+    /// The block that holds the oldest row, if that is from before then: its first row and its last.
+    pub(super) fn oldest(&mut self, before_unix_ms: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+        let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        self.oldest.query_row([before_unix_ms], block).optional()
+    }
+
     /// Nothing in the block is older than `before_unix_ms`, when what was found is dropped.
-    fn age_block(&mut self, first: i64, last: i64, before_unix_ms: i64) -> rusqlite::Result<()> {
+    pub(super) fn age(&mut self, first: i64, last: i64, before_unix_ms: i64) -> rusqlite::Result<()> {
         let rest: Option<i64> = self.age.query_row([first, last, before_unix_ms], |row| row.get(0))?;
         match rest {
             Some(oldest) => self.set_age.execute([oldest, first])?,

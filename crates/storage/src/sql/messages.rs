@@ -1,116 +1,113 @@
-//! Mailboxes: the table of messages, its indices, and the tail that they do not know yet.
+//! Mailboxes: groups of messages and marks, the index of messages, and the tail that it does not know yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use directory::UserId;
+use directory::{SipAddress, UserId};
+use foldhash::quality::RandomState;
 use node::store::{Outcome, StoreError};
 use records::memory::Refused;
-use records::{Direction, Sequence, StoredMessage, UserRecord};
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use records::{DeviceKey, Direction, Sequence, StoredMessage, UserRecord};
+use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::batch::{Batch, KEEP};
 use super::blocks::{Blocks, Names};
-use super::values::{address, bound, damaged, integer, natural};
+use super::groups::{self, Draft, Groups};
+use super::marks::{Marks, OwnerMarks};
+use super::runs::{Place, Runs, fingerprint};
+use super::values::{bound, integer};
 use crate::error::Failure;
 use crate::known::Known;
-use crate::tail::{Entry, IdentityKey, PlaceKey, Tail};
+use crate::pack::{Message, Record};
+use crate::tail::{Block, Entry, IdentityKey, PlaceKey, Tail, blocks};
 
-/// Of how many messages in the tail one step of merging writes a row to the indices: with 32,768 it is 1,024 rows, 1 to
+/// Of how many messages in the tail one step of merging writes the place of one: with 32,768 it is 1,024, 1 to
 /// 3 ms of work, so that a message never waits longer.
 pub(super) const MERGE_STEP_DIVISOR: usize = 32;
 /// How many times its usual length ([`crate::Options::tail_messages`]) the tail may have. From then on merging no longer
 /// pauses, and while it fails no message is taken.
 pub(super) const TAIL_FACTOR_MAX: usize = 2;
-/// Rows in one statement of a merge. Starting a statement costs as much as half a row; with so many it no longer shows.
+/// Rows in one statement of a merge of calls. Starting a statement costs as much as half a row; with so many it no longer shows.
 pub(super) const MERGE_STATEMENT_ROWS: usize = 32;
-/// Messages in one statement, for the same reason; few of a group are then left over for statements of their own.
+/// Calls in one statement, for the same reason; few of a group are then left over for statements of their own.
 pub(super) const APPEND_STATEMENT_ROWS: usize = 8;
-/// Rows of the index of identities that are read in one step after the start: some 0.5 ms of work.
-const READ_ROWS: usize = 2_000;
+/// Marks that weigh as much as a message in the length of the tail: they take a sixteenth of its octets.
+const MARKS_PER_MESSAGE: usize = 4;
+/// Rows of the index that are read in one step after the start: some 4,000 messages, 0.5 ms of work.
+const READ_ROWS: usize = 64;
 /// Owners whose highest sequence is remembered: some 32 octets each, 2 MiB together. An owner that is not among them costs a
 /// lookup.
 const OWNERS_MAX: usize = 65_536;
+/// Groups in a block: 1 MiB of full ones, which pruning looks through in a fraction of a millisecond.
+const BLOCK_GROUPS: i64 = 64;
+/// Groups that pruning reads at a time, with some hundred messages.
+const PRUNE_GROUPS: usize = 4;
 
-const HIGHEST_SEQUENCE: &str =
-    "SELECT coalesce((SELECT max(sequence) FROM message_places WHERE owner = $1), 0)
+const HIGHEST_SEQUENCE: &str = "SELECT coalesce((SELECT last_sequence FROM message_runs WHERE owner = $1
+        ORDER BY first_sequence DESC LIMIT 1), 0)
     FROM mailboxes WHERE owner = $1";
-const FIND_IDENTITY: &str =
-    "SELECT 1 FROM message_identities WHERE owner = $1 AND direction = $2 AND identity = $3";
-const IDENTITIES: &str = "SELECT owner, direction, identity FROM message_identities
-    WHERE (owner, direction, identity) > ($1, $2, $3) ORDER BY owner, direction, identity LIMIT $4";
-const FIND_PLACE: &str = "SELECT message FROM message_places WHERE owner = $1 AND sequence = $2";
-const IS_WITHDRAWN: &str =
-    "SELECT 1 FROM messages WHERE withdrawn = 1 AND owner = $1 AND direction = $2 AND identity = $3";
-const WITHDRAW: &str = "UPDATE messages SET withdrawn = 1 WHERE id = $1";
-const TAIL: &str = "SELECT id, owner, sequence, direction, identity, received_unix_ms FROM messages
-    WHERE id > (SELECT indexed_through FROM indexing) ORDER BY id";
-const NEXT_ID: &str = "SELECT CASE WHEN newest > indexed_through THEN newest ELSE indexed_through END + 1
-    FROM indexing, (SELECT coalesce(max(id), 0) AS newest FROM messages) AS arrived";
-const SET_INDEXED: &str = "UPDATE indexing SET indexed_through = $1 WHERE indexed_through < $1";
+const THROUGH: &str = "SELECT indexed_through, marks_through FROM indexing";
+const SET_THROUGH: &str = "UPDATE indexing SET indexed_through = $1, marks_through = $1";
+const SET_MARKS_THROUGH: &str = "UPDATE indexing SET marks_through = $1";
 const BLOCKS: Names = Names {
     blocks: "message_blocks",
-    first: "first_message",
-    last: "last_message",
-    rows: "messages",
-    columns: "id, owner, sequence, direction, identity, received_unix_ms",
+    first: "first_group",
+    last: "last_group",
+    rows: "message_groups",
+    columns: "id",
     arrival: "id",
-    time: "received_unix_ms",
+    time: "oldest_unix_ms",
 };
 // A mailbox remembers the highest sequence that it loses, because the next one must be higher still.
 const REMEMBER_DROPPED: &str =
     "UPDATE mailboxes SET last_dropped = $1 WHERE owner = $2 AND last_dropped < $1";
-const DROP_MESSAGE: &str = "DELETE FROM messages WHERE id = $1";
-const DROP_PLACE: &str = "DELETE FROM message_places WHERE owner = $1 AND sequence = $2";
-const DROP_IDENTITY: &str =
-    "DELETE FROM message_identities WHERE owner = $1 AND direction = $2 AND identity = $3";
-const REMOVE_MESSAGES: &str =
-    "DELETE FROM messages WHERE id IN (SELECT message FROM message_places WHERE owner = $1)";
-const REMOVE_PLACES: &str = "DELETE FROM message_places WHERE owner = $1";
-const REMOVE_IDENTITIES: &str = "DELETE FROM message_identities WHERE owner = $1";
-const PAGE: &str = "SELECT message_places.sequence, direction, peer, identity, received_unix_ms, request
-    FROM message_places JOIN messages ON messages.id = message
-    WHERE message_places.owner = $1 AND message_places.sequence > $2 AND withdrawn = 0
-    ORDER BY message_places.sequence LIMIT $3";
-const ONE: &str = "SELECT sequence, direction, peer, identity, received_unix_ms, request FROM messages
-    WHERE id = $1 AND withdrawn = 0";
 
 /// The statements, and what is known in memory about the rows that they meet.
 pub(super) struct Messages<'c> {
     highest_sequence: Statement<'c>,
-    find_identity: Statement<'c>,
-    identities: Statement<'c>,
-    find_place: Statement<'c>,
-    is_withdrawn: Statement<'c>,
-    append: Batch<'c, 8>,
-    withdraw: Statement<'c>,
-    add_identities: Batch<'c, 3>,
-    add_places: Batch<'c, 3>,
-    set_indexed: Statement<'c>,
-    blocks: Blocks<'c>,
+    set_through: Statement<'c>,
+    set_marks_through: Statement<'c>,
     remember_dropped: Statement<'c>,
-    drop_message: Statement<'c>,
-    drop_place: Statement<'c>,
-    drop_identity: Statement<'c>,
-    remove_messages: Statement<'c>,
-    remove_places: Statement<'c>,
-    remove_identities: Statement<'c>,
-    page: Statement<'c>,
-    one: Statement<'c>,
+    groups: Groups<'c>,
+    runs: Runs<'c>,
+    blocks: Blocks<'c>,
+    marks: Marks<'c>,
     tail: Tail,
+    /// Marks that were written since the tables knew all.
+    marks_noted: usize,
+    /// The tables of marks know all up to this group, or more.
+    marks_through: i64,
+    merge: Option<Merge>,
     known: Known,
     /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_messages_max`.
     merge_failure: Option<StoreError>,
     tail_messages_max: usize,
     /// That one step of merging writes.
     merge_rows: usize,
-    /// Of the next message.
-    next_id: i64,
     /// Users that exist, each with a sequence that no message of the mailbox exceeds.
-    owners: HashMap<i64, i64>,
+    owners: HashMap<i64, i64, RandomState>,
 }
 
-/// Messages of a group that are cheaper written together. The tail has them already.
-pub(super) type Unwritten<'g> = Vec<(Entry, &'g StoredMessage)>;
+/// A merge into the tables under way: of messages into the index, then of marks. It is done in steps, and what a step has written
+/// may be written again.
+struct Merge {
+    /// The last group that belongs to it.
+    through: i64,
+    places: Vec<(i64, Place)>,
+    marks: Vec<(i64, OwnerMarks)>,
+    blocks: Vec<Block>,
+    marks_noted: usize,
+    places_done: usize,
+    marks_done: usize,
+    /// How far they are when the step is durable.
+    places_step: usize,
+    marks_step: usize,
+}
+
+/// Where a savepoint may return to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MessagesMark {
+    tail: usize,
+    marks: usize,
+}
 
 impl<'c> Messages<'c> {
     /// Also reads the tail. It is merged when it holds `tail_messages`.
@@ -119,211 +116,278 @@ impl<'c> Messages<'c> {
         tail_messages: usize,
     ) -> rusqlite::Result<Messages<'c>> {
         let prepare = |sql| connection.prepare(sql);
-        let mut tail = Tail::default();
-        for entry in prepare(TAIL)?.query_map([], entry)? {
-            tail.add(entry?);
-        }
-        tail.commit();
-        Ok(Messages {
+        let through = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (indexed_through, marks_through) = connection.query_row(THROUGH, [], through)?;
+        let mut messages = Messages {
             highest_sequence: prepare(HIGHEST_SEQUENCE)?,
-            find_identity: prepare(FIND_IDENTITY)?,
-            identities: prepare(IDENTITIES)?,
-            find_place: prepare(FIND_PLACE)?,
-            is_withdrawn: prepare(IS_WITHDRAWN)?,
-            append: Batch::prepare(
-                connection,
-                "messages (id, owner, sequence, direction, identity, received_unix_ms, peer, request)",
-                APPEND_STATEMENT_ROWS,
-                "",
-            )?,
-            withdraw: prepare(WITHDRAW)?,
-            add_identities: Batch::prepare(
-                connection,
-                "message_identities (owner, direction, identity)",
-                MERGE_STATEMENT_ROWS,
-                KEEP,
-            )?,
-            add_places: Batch::prepare(
-                connection,
-                "message_places (owner, sequence, message)",
-                MERGE_STATEMENT_ROWS,
-                KEEP,
-            )?,
-            set_indexed: prepare(SET_INDEXED)?,
-            blocks: Blocks::prepare(connection, &BLOCKS)?,
+            set_through: prepare(SET_THROUGH)?,
+            set_marks_through: prepare(SET_MARKS_THROUGH)?,
             remember_dropped: prepare(REMEMBER_DROPPED)?,
-            drop_message: prepare(DROP_MESSAGE)?,
-            drop_place: prepare(DROP_PLACE)?,
-            drop_identity: prepare(DROP_IDENTITY)?,
-            remove_messages: prepare(REMOVE_MESSAGES)?,
-            remove_places: prepare(REMOVE_PLACES)?,
-            remove_identities: prepare(REMOVE_IDENTITIES)?,
-            page: prepare(PAGE)?,
-            one: prepare(ONE)?,
-            tail,
+            groups: Groups::prepare(connection)?,
+            runs: Runs::prepare(connection)?,
+            blocks: Blocks::prepare(connection, &BLOCKS)?,
+            marks: Marks::prepare(connection)?,
+            tail: Tail::default(),
+            marks_noted: 0,
+            marks_through,
+            merge: None,
             known: Known::new(),
             merge_failure: None,
             tail_messages_max: TAIL_FACTOR_MAX * tail_messages,
             merge_rows: (tail_messages / MERGE_STEP_DIVISOR).max(1),
-            next_id: connection.query_row(NEXT_ID, [], |row| row.get(0))?,
-            owners: HashMap::new(),
-        })
+            owners: HashMap::default(),
+        };
+        messages.read_newest(indexed_through)?;
+        Ok(messages)
+    }
+
+    /// What the tables do not know.
+    fn read_newest(&mut self, indexed_through: i64) -> rusqlite::Result<()> {
+        let Messages { groups, tail, marks, marks_through, marks_noted, .. } = self;
+        groups.read_newest(indexed_through.min(*marks_through), |group, record| match record {
+            Record::Message(message) if group > indexed_through => tail.add(entry(group, &message)),
+            Record::Taken { owner, through } if group > *marks_through => {
+                *marks_noted += 1;
+                marks.take(owner, through);
+            }
+            Record::Cursor { owner, through, seen_unix_ms, device } if group > *marks_through => {
+                *marks_noted += 1;
+                marks.advance(owner, device, through, seen_unix_ms);
+            }
+            Record::Removed { owner } => marks.remove(owner),
+            _ => {}
+        })?;
+        self.committed();
+        Ok(())
     }
 
     /// The transaction is durable.
     pub(super) fn committed(&mut self) {
         self.tail.commit();
+        self.marks.commit();
     }
 
     /// Where a savepoint may return to.
-    pub(super) fn mark(&self) -> usize {
-        self.tail.mark()
+    pub(super) fn mark(&self) -> MessagesMark {
+        MessagesMark { tail: self.tail.mark(), marks: self.marks.mark() }
     }
 
-    /// What the transaction did since the mark was rolled back; 0 is its beginning.
-    pub(super) fn rolled_back_to(&mut self, mark: usize) {
-        self.tail.undo_to(mark);
+    /// What the transaction did since the mark was rolled back; the default is its beginning.
+    pub(super) fn rolled_back_to(&mut self, mark: MessagesMark) {
+        self.tail.undo_to(mark.tail);
+        self.marks.undo_to(mark.marks);
         self.owners.clear();
     }
 
-    pub(super) fn append<'g>(
-        &mut self,
-        message: &'g StoredMessage,
-        unwritten: &mut Unwritten<'g>,
-    ) -> Result<Outcome, Failure> {
-        let entry = Entry {
-            id: self.next_id,
+    pub(super) fn append(&mut self, message: &StoredMessage, draft: &mut Draft) -> Result<Outcome, Failure> {
+        let packed = Message {
             owner: integer(message.owner.0)?,
             sequence: integer(message.sequence.0)?,
             direction: match message.direction {
                 Direction::Received => 0,
                 Direction::Sent => 1,
             },
-            identity: message.identity,
+            is_withdrawn: false,
             received_unix_ms: integer(message.received_unix_ms)?,
+            identity: message.identity,
+            peer: message.peer.as_str(),
+            request: &message.request,
         };
+        let Message { owner, sequence, direction, identity, .. } = packed;
         // A removal has overtaken the change, which then means nothing.
-        let Some(highest) = self.highest_sequence(entry.owner)? else { return Ok(Outcome::Applied) };
-        if self.knows(&entry.identity_key())? {
-            let is_withdrawn =
-                self.is_withdrawn.exists(params![entry.owner, entry.direction, entry.identity])?;
+        let Some(highest) = self.highest_sequence(owner)? else { return Ok(Outcome::Applied) };
+        if let Some(is_withdrawn) = self.known(&(owner, direction, identity))? {
             return Ok(if is_withdrawn { Outcome::AlreadyWithdrawn } else { Outcome::AlreadyThere });
         }
-        if entry.sequence <= highest && self.message_at(entry.place_key())?.is_some() {
+        if sequence <= highest && self.group_of((owner, sequence))?.is_some() {
             return Err(Failure::refused(Refused::SequenceTaken));
         }
         if let Some(failure) = &self.merge_failure
-            && self.tail.len() >= self.tail_messages_max
+            && self.tail_messages() >= self.tail_messages_max
         {
             return Err(Failure::World(failure.clone()));
         }
-        self.next_id += 1;
-        self.tail.add(entry);
-        self.owners.insert(entry.owner, highest.max(entry.sequence));
-        unwritten.push((entry, message));
-        if unwritten.len() >= APPEND_STATEMENT_ROWS {
-            self.write(unwritten)?;
+        let group = self.groups.put(draft, &Record::Message(packed));
+        self.tail.add(entry(group, &packed));
+        if sequence > highest {
+            self.owners.insert(owner, sequence);
         }
+        self.write_if_full(draft)?;
         Ok(Outcome::Applied)
     }
 
-    /// Writes what [`Messages::append`] has left.
-    pub(super) fn write(&mut self, unwritten: &mut Unwritten<'_>) -> rusqlite::Result<()> {
-        self.append.execute(unwritten, |statement, first, (entry, message)| {
-            statement.raw_bind_parameter(first, entry.id)?;
-            statement.raw_bind_parameter(first + 1, entry.owner)?;
-            statement.raw_bind_parameter(first + 2, entry.sequence)?;
-            statement.raw_bind_parameter(first + 3, entry.direction)?;
-            statement.raw_bind_parameter(first + 4, entry.identity)?;
-            statement.raw_bind_parameter(first + 5, entry.received_unix_ms)?;
-            statement.raw_bind_parameter(first + 6, message.peer.as_str())?;
-            statement.raw_bind_parameter(first + 7, &message.request[..])
-        })?;
-        unwritten.clear();
+    pub(super) fn take(
+        &mut self,
+        owner: UserId,
+        through: Sequence,
+        draft: &mut Draft,
+    ) -> Result<(), Failure> {
+        let (owner, through) = (integer(owner.0)?, integer(through.0)?);
+        if self.has_mailbox(owner)? {
+            self.groups.put(draft, &Record::Taken { owner, through });
+            self.marks.take(owner, through);
+            self.marks_noted += 1;
+            self.write_if_full(draft)?;
+        }
         Ok(())
     }
 
+    pub(super) fn advance(
+        &mut self,
+        owner: UserId,
+        device: &DeviceKey,
+        through: Sequence,
+        seen_unix_ms: u64,
+        draft: &mut Draft,
+    ) -> Result<(), Failure> {
+        let (owner, through) = (integer(owner.0)?, integer(through.0)?);
+        let seen_unix_ms = integer(seen_unix_ms)?;
+        if self.has_mailbox(owner)? {
+            let device = device.0.as_str();
+            self.groups.put(draft, &Record::Cursor { owner, through, seen_unix_ms, device });
+            self.marks.advance(owner, device, through, seen_unix_ms);
+            self.marks_noted += 1;
+            self.write_if_full(draft)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left of the group.
+    pub(super) fn write(&mut self, draft: &mut Draft) -> rusqlite::Result<()> {
+        self.groups.write(draft)
+    }
+
+    fn write_if_full(&mut self, draft: &mut Draft) -> rusqlite::Result<()> {
+        if draft.is_full() { self.groups.write(draft) } else { Ok(()) }
+    }
+
+    /// No group is open.
     pub(super) fn withdraw(&mut self, owner: UserId, sequence: Sequence) -> Result<(), Failure> {
         let place = (integer(owner.0)?, integer(sequence.0)?);
-        if let Some(id) = self.message_at(place)? {
-            self.withdraw.execute([id])?;
+        if let Some(group) = self.group_of(place)? {
+            self.groups.withdraw(group, place.0, place.1)?;
+        }
+        if let Some(entry) = self.tail.at(place) {
+            self.drop_from_tail(place);
+            self.tail.add(Entry { is_withdrawn: true, ..entry });
         }
         Ok(())
     }
 
-    /// All of a user: no foreign key finds them.
-    pub(super) fn remove_all(&mut self, user: i64) -> rusqlite::Result<()> {
-        let tail = self.tail.mailbox(user, 0, i64::MAX).to_vec();
+    /// All of a user: no foreign key finds them. No group is open; one is then, which says it to the next start.
+    pub(super) fn remove_all(&mut self, user: i64, draft: &mut Draft) -> Result<(), Failure> {
+        let tail = self.tail.mailbox(user, BEFORE_ALL).to_vec();
+        let mut groups: BTreeSet<i64> = tail.iter().map(|entry| entry.group).collect();
+        let indexed = self.runs.behind(user, BEFORE_ALL, usize::MAX)?;
+        groups.extend(indexed.iter().map(|place| place.group));
+        for group in groups {
+            self.groups.drop_messages(group, self.marks_through, |message| message.owner == user)?;
+        }
         for entry in tail {
-            self.drop_message.execute([entry.id])?;
-            self.tail.drop(entry.place_key());
+            self.drop_from_tail(entry.place_key());
         }
-        self.remove_messages.execute([user])?;
-        self.remove_places.execute([user])?;
-        self.remove_identities.execute([user])?;
+        self.runs.remove(user)?;
+        self.marks.remove(user);
+        self.merge = None;
         self.owners.remove(&user);
+        self.groups.put(draft, &Record::Removed { owner: user });
         Ok(())
     }
 
-    /// Drops messages received before then, the oldest first, at most so many; how many it dropped.
+    /// Drops messages received before then, the oldest first, some more than so many at most; how many it dropped.
     pub(super) fn prune(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
         let before_unix_ms = bound(before_unix_ms);
-        let mut dropped = self.blocks.take_older(before_unix_ms, rows_max, entry)?;
-        dropped.extend(self.tail.older(before_unix_ms, rows_max - dropped.len()));
-        // Each table is met in the order of its pages.
-        dropped.sort_unstable_by_key(Entry::place_key);
-        for (index, entry) in dropped.iter().enumerate() {
-            self.drop_place.execute([entry.owner, entry.sequence])?;
-            self.tail.drop(entry.place_key());
-            if dropped.get(index + 1).is_none_or(|next| next.owner != entry.owner) {
-                self.remember_dropped.execute([entry.sequence, entry.owner])?;
+        let mut dropped = Vec::new();
+        while dropped.len() < rows_max
+            && let Some((first, last)) = self.blocks.oldest(before_unix_ms)?
+        {
+            let groups = self.groups.older(first, last, before_unix_ms, PRUNE_GROUPS)?;
+            for group in &groups {
+                self.groups.drop_messages(*group, self.marks_through, |message| {
+                    let is_old = message.received_unix_ms < before_unix_ms;
+                    if is_old {
+                        dropped.push((message.owner, message.sequence));
+                    }
+                    is_old
+                })?;
+            }
+            if groups.len() < PRUNE_GROUPS {
+                self.blocks.age(first, last, before_unix_ms)?;
             }
         }
-        dropped.sort_unstable_by_key(Entry::identity_key);
-        for entry in &dropped {
-            self.drop_identity.execute(params![entry.owner, entry.direction, entry.identity])?;
+        let mut newest = self.tail.older(before_unix_ms, rows_max.saturating_sub(dropped.len()));
+        newest.sort_unstable_by_key(|entry| (entry.group, entry.place_key()));
+        for group in newest.chunk_by(|a, b| a.group == b.group) {
+            self.groups.drop_messages(group[0].group, self.marks_through, |message| {
+                let place = (message.owner, message.sequence);
+                group.binary_search_by_key(&place, Entry::place_key).is_ok()
+            })?;
+            dropped.extend(group.iter().map(Entry::place_key));
         }
-        dropped.sort_unstable_by_key(|entry| entry.id);
-        for entry in &dropped {
-            self.drop_message.execute([entry.id])?;
+        // The index is met in the order of its pages.
+        dropped.sort_unstable();
+        for mailbox in dropped.chunk_by(|a, b| a.0 == b.0) {
+            let owner = mailbox[0].0;
+            let sequences: Vec<i64> = mailbox.iter().map(|place| place.1).collect();
+            self.runs.drop(owner, &sequences)?;
+            self.remember_dropped.execute([sequences[sequences.len() - 1], owner])?;
+            mailbox.iter().for_each(|place| self.drop_from_tail(*place));
         }
         Ok(dropped.len())
     }
 
-    /// Messages that are in no index yet.
-    pub(super) fn tail_messages(&self) -> usize {
-        self.tail.len()
+    /// Drops devices not seen since then, at most so many; how many it dropped.
+    pub(super) fn prune_devices(&mut self, before_unix_ms: u64, rows_max: usize) -> rusqlite::Result<usize> {
+        if before_unix_ms == 0 {
+            return Ok(0);
+        }
+        // What is dropped must not come back with a merge, nor at the next start.
+        self.marks.write_all()?;
+        self.set_marks_through.execute([self.groups.last()])?;
+        self.merge = None;
+        self.marks.prune(before_unix_ms, rows_max)
     }
 
-    /// Moves some rows from the tail to the indices, in the open transaction.
+    /// How long the tail is: messages that are not in the index yet, and marks.
+    pub(super) fn tail_messages(&self) -> usize {
+        self.tail.len().max(self.marks_noted / MARKS_PER_MESSAGE)
+    }
+
+    /// Moves some rows from the tail to the tables, in the open transaction.
     pub(super) fn merge_step(&mut self) -> Result<(), Failure> {
-        let step = self.tail.merge_step(self.merge_rows);
-        step.identities.iter().for_each(|key| self.known.add(key));
-        self.add_identities.execute(step.identities, |statement, first, (owner, direction, identity)| {
-            statement.raw_bind_parameter(first, owner)?;
-            statement.raw_bind_parameter(first + 1, direction)?;
-            statement.raw_bind_parameter(first + 2, identity)
-        })?;
-        self.add_places.execute(step.places, |statement, first, ((owner, sequence), message)| {
-            statement.raw_bind_parameter(first, owner)?;
-            statement.raw_bind_parameter(first + 1, sequence)?;
-            statement.raw_bind_parameter(first + 2, message)
-        })?;
-        if let Some((through, blocks)) = step.complete_through {
-            self.blocks.add(blocks)?;
-            self.set_indexed.execute([through])?;
+        let merge = self.merge.get_or_insert_with(|| {
+            Merge::of(self.groups.last(), &self.tail, self.marks.newest(), self.marks_noted)
+        });
+        merge.begin_step(self.merge_rows);
+        let places = &merge.places[merge.places_done..merge.places_step];
+        let mut run = Vec::new();
+        for mailbox in places.chunk_by(|a, b| a.0 == b.0) {
+            let owner = mailbox[0].0;
+            run.clear();
+            run.extend(mailbox.iter().map(|(_, place)| *place));
+            run.iter().for_each(|place| self.known.add(&(owner, place.fingerprint)));
+            self.runs.add(owner, &run)?;
+        }
+        self.marks.write(&merge.marks[merge.marks_done..merge.marks_step])?;
+        if merge.completes() {
+            self.blocks.add(&merge.blocks)?;
+            self.set_through.execute([merge.through])?;
+            self.groups.drop_marks(merge.through)?;
         }
         Ok(())
     }
 
     /// Reads some more of the identities that the index held at the start; whether there are more.
     pub(super) fn read_identities(&mut self) -> Result<bool, Failure> {
-        let Some((owner, direction, identity)) = self.known.unread() else { return Ok(false) };
-        let after = params![owner, direction, identity, READ_ROWS as i64];
-        let keys = self.identities.query_map(after, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let keys: Vec<IdentityKey> = keys.collect::<rusqlite::Result<_>>()?;
-        self.known.read(&keys, READ_ROWS);
-        Ok(self.known.unread().is_some())
+        let Some(after) = self.known.unread() else { return Ok(false) };
+        let known = &mut self.known;
+        let more = self.runs.read(after, READ_ROWS, |row, places| {
+            known.read(row, places.iter().map(|place| place.fingerprint));
+        })?;
+        if !more {
+            self.known.read_all();
+        }
+        Ok(more)
     }
 
     /// Whether the last step failed.
@@ -334,53 +398,75 @@ impl<'c> Messages<'c> {
     /// The step is durable, or why it is not; whether there is no more to do for now.
     pub(super) fn merged(&mut self, step: Result<(), StoreError>) -> bool {
         self.merge_failure = step.err();
-        self.merge_failure.is_none() && self.tail.merged(self.merge_rows)
+        if self.merge_failure.is_some() {
+            return false;
+        }
+        let Some(merge) = &mut self.merge else { return true };
+        (merge.places_done, merge.marks_done) = (merge.places_step, merge.marks_step);
+        if !merge.completes() {
+            return false;
+        }
+        self.tail.forget_through(merge.through);
+        self.marks.forget(&merge.marks);
+        self.marks_noted -= merge.marks_noted.min(self.marks_noted);
+        self.marks_through = merge.through;
+        self.merge = None;
+        true
     }
 
-    /// What only the tail knows of mailboxes.
-    pub(super) fn load(&self, records: &mut [UserRecord]) {
+    /// What the tables do not know of mailboxes; `users` are those whose `records` these are.
+    pub(super) fn load(&mut self, users: [i64; 2], records: &mut [UserRecord]) -> rusqlite::Result<()> {
+        self.marks.load(users, records)?;
         for record in records {
-            let newest = self.tail.mailbox(bound(record.user.id.0), 0, i64::MAX).last();
-            if let Some(entry) = newest {
+            if let Some(highest) = self.tail.highest(bound(record.user.id.0)) {
                 let last = &mut record.mailbox.last;
-                *last = Sequence(last.0.max(entry.sequence.unsigned_abs()));
+                *last = Sequence(last.0.max(highest.unsigned_abs()));
             }
         }
+        Ok(())
     }
 
-    /// Messages behind `after`, from the indices and from the tail.
+    /// Messages behind `after`. No group is open.
     pub(super) fn page(
         &mut self,
         owner: UserId,
         after: Sequence,
         limit: u32,
     ) -> rusqlite::Result<Vec<StoredMessage>> {
-        let limit_rows = limit as usize;
-        let (key, after) = (bound(owner.0), bound(after.0));
-        let indexed = self.page.query_map((key, after, limit), |row| message(owner, row))?;
-        let mut found: Vec<StoredMessage> = indexed.collect::<rusqlite::Result<_>>()?;
-        let indexed = found.len();
-        // Where the indices have enough, only what lies between their messages is missing.
-        let last = match found.last() {
-            Some(last) if indexed >= limit_rows => bound(last.sequence.0),
-            _ => i64::MAX,
-        };
-        let Some(first) = after.checked_add(1) else { return Ok(found) };
-        for entry in self.tail.mailbox(key, first, last) {
-            if found.len() - indexed >= limit_rows {
-                break;
+        let (key, mut after) = (bound(owner.0), bound(after.0));
+        let mut found = Vec::new();
+        // Neighbours in a mailbox often came in one group.
+        let mut last_group = (0, Vec::new());
+        loop {
+            let wanted = limit as usize - found.len();
+            let places = self.places(key, after, wanted)?;
+            for (sequence, group) in &places {
+                if last_group.0 != *group {
+                    last_group = (*group, self.groups.content(*group)?);
+                }
+                let message = groups::find(&last_group.1, key, *sequence)?;
+                let message = message.ok_or_else(groups::not_ours)?;
+                if !message.is_withdrawn {
+                    found.push(stored(owner, &message)?);
+                }
             }
-            // In the middle of a merge a message is in both.
-            let sequence = entry.sequence.unsigned_abs();
-            if found[..indexed].binary_search_by_key(&sequence, |m| m.sequence.0).is_err() {
-                found.extend(self.one.query_row([entry.id], |row| message(owner, row)).optional()?);
+            match places.last() {
+                // Some were withdrawn.
+                Some((last, _)) if places.len() == wanted && found.len() < limit as usize => after = *last,
+                _ => return Ok(found),
             }
         }
-        if found.len() > indexed {
-            found.sort_unstable_by_key(|message| message.sequence);
-            found.truncate(limit_rows);
-        }
-        Ok(found)
+    }
+
+    /// Where an owner's messages behind a sequence are, from the index and from the tail, in order: sequences and groups.
+    fn places(&mut self, owner: i64, after: i64, places_max: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let indexed = self.runs.behind(owner, after, places_max)?;
+        let newest = self.tail.mailbox(owner, after).iter().take(places_max);
+        let indexed = indexed.iter().map(|place| (place.sequence, place.group));
+        // In the middle of a merge a message is in both.
+        let places: BTreeMap<i64, i64> =
+            indexed.chain(newest.map(|entry| (entry.sequence, entry.group))).collect();
+        Ok(places.into_iter().take(places_max).collect())
     }
 
     /// Whether there is such a user.
@@ -396,8 +482,7 @@ impl<'c> Messages<'c> {
         }
         let indexed: Option<i64> = self.highest_sequence.query_row([owner], |row| row.get(0)).optional()?;
         let Some(indexed) = indexed else { return Ok(None) };
-        let newest = self.tail.mailbox(owner, 0, i64::MAX).last();
-        let highest = newest.map_or(indexed, |entry| indexed.max(entry.sequence));
+        let highest = self.tail.highest(owner).map_or(indexed, |newest| indexed.max(newest));
         if self.owners.len() >= OWNERS_MAX {
             self.owners.clear();
         }
@@ -405,44 +490,104 @@ impl<'c> Messages<'c> {
         Ok(Some(highest))
     }
 
-    fn knows(&mut self, key: &IdentityKey) -> rusqlite::Result<bool> {
+    /// Whether the message of a mailbox with this identity was withdrawn, if there is one.
+    fn known(&mut self, key: &IdentityKey) -> rusqlite::Result<Option<bool>> {
+        if let Some(is_withdrawn) = self.tail.known(key) {
+            return Ok(Some(is_withdrawn));
+        }
         let (owner, direction, identity) = key;
-        Ok(self.tail.knows(key)
-            || self.known.may_hold(key) && self.find_identity.exists(params![owner, direction, identity])?)
+        let fingerprint = fingerprint(*direction, identity);
+        if !self.known.may_hold(&(*owner, fingerprint)) {
+            return Ok(None);
+        }
+        for Place { sequence, group, .. } in self.runs.with_fingerprint(*owner, fingerprint)? {
+            // What the tail has too is not the message: it would be known by now. Its group may not be written yet.
+            if self.tail.at((*owner, sequence)).is_some() {
+                continue;
+            }
+            let content = self.groups.content(group)?;
+            let message = groups::find(&content, *owner, sequence)?.ok_or_else(groups::not_ours)?;
+            if (message.direction, message.identity) == (*direction, *identity) {
+                return Ok(Some(message.is_withdrawn));
+            }
+        }
+        Ok(None)
     }
 
-    /// The id of the message at a place.
-    fn message_at(&mut self, place: PlaceKey) -> rusqlite::Result<Option<i64>> {
+    /// The group of the message at a place.
+    fn group_of(&mut self, place: PlaceKey) -> rusqlite::Result<Option<i64>> {
         if let Some(entry) = self.tail.at(place) {
-            return Ok(Some(entry.id));
+            return Ok(Some(entry.group));
         }
-        self.find_place.query_row([place.0, place.1], |row| row.get(0)).optional()
+        Ok(self.runs.at(place.0, place.1)?.map(|place| place.group))
+    }
+
+    fn drop_from_tail(&mut self, place: PlaceKey) {
+        if self.tail.drop(place) {
+            // A step to come would bring it back. What was done is found done when the merge begins again.
+            self.merge = None;
+        }
     }
 }
 
-fn message(owner: UserId, row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+/// Before all sequences.
+const BEFORE_ALL: i64 = -1;
+
+impl Merge {
+    fn of(through: i64, tail: &Tail, marks: Vec<(i64, OwnerMarks)>, marks_noted: usize) -> Merge {
+        let place = |entry: &Entry| Place {
+            sequence: entry.sequence,
+            group: entry.group,
+            fingerprint: fingerprint(entry.direction, &entry.identity),
+        };
+        let mut places: Vec<_> = tail.entries().map(|entry| (entry.owner, place(entry))).collect();
+        places.sort_unstable_by_key(|(owner, place)| (*owner, place.sequence));
+        let ages = tail.entries().map(|entry| (entry.group, entry.received_unix_ms)).collect();
+        Merge {
+            through,
+            places,
+            marks,
+            blocks: blocks(ages, BLOCK_GROUPS),
+            marks_noted,
+            places_done: 0,
+            marks_done: 0,
+            places_step: 0,
+            marks_step: 0,
+        }
+    }
+
+    /// So many rows come next, or what is left.
+    fn begin_step(&mut self, rows_max: usize) {
+        self.places_step = (self.places_done + rows_max).min(self.places.len());
+        let mut rows = self.places_step - self.places_done;
+        self.marks_step = self.marks_done;
+        while rows < rows_max
+            && let Some((_, marks)) = self.marks.get(self.marks_step)
+        {
+            rows += marks.rows();
+            self.marks_step += 1;
+        }
+    }
+
+    /// Whether the step that was begun is the last one.
+    fn completes(&self) -> bool {
+        (self.places_step, self.marks_step) == (self.places.len(), self.marks.len())
+    }
+}
+
+fn entry(group: i64, message: &Message<'_>) -> Entry {
+    let Message { owner, sequence, direction, is_withdrawn, received_unix_ms, identity, .. } = *message;
+    Entry { group, owner, sequence, direction, is_withdrawn, identity, received_unix_ms }
+}
+
+fn stored(owner: UserId, message: &Message<'_>) -> rusqlite::Result<StoredMessage> {
     Ok(StoredMessage {
         owner,
-        sequence: Sequence(natural(row, 0)?),
-        direction: match row.get(1)? {
-            0 => Direction::Received,
-            1 => Direction::Sent,
-            _ => return Err(damaged(1, "an unknown direction")),
-        },
-        peer: address(row, 2)?,
-        identity: row.get(3)?,
-        received_unix_ms: natural(row, 4)?,
-        request: row.get(5)?,
-    })
-}
-
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry {
-        id: row.get(0)?,
-        owner: row.get(1)?,
-        sequence: row.get(2)?,
-        direction: row.get(3)?,
-        identity: row.get(4)?,
-        received_unix_ms: row.get(5)?,
+        sequence: Sequence(message.sequence.unsigned_abs()),
+        direction: if message.direction == 0 { Direction::Received } else { Direction::Sent },
+        peer: SipAddress::parse(message.peer).map_err(|_| groups::not_ours())?,
+        identity: message.identity,
+        received_unix_ms: message.received_unix_ms.unsigned_abs(),
+        request: message.request.to_vec(),
     })
 }

@@ -15,12 +15,16 @@ mod certificates;
 mod choices;
 mod directory_accounts;
 mod documents;
+mod groups;
 mod in_order;
 mod marks;
 mod messages;
 mod objects;
 mod replication;
+mod runs;
 mod values;
+
+pub(crate) use groups::pack_rows;
 
 use directory::{ObjectId, User, UserId, UserState};
 use node::store::{Outcome, StoreError};
@@ -36,8 +40,8 @@ use self::certificates::Certificates;
 use self::choices::Choices;
 use self::directory_accounts::DirectoryAccounts;
 use self::documents::Documents;
-use self::marks::{HeldMarks, Marks};
-use self::messages::{Messages, TAIL_FACTOR_MAX, Unwritten};
+use self::groups::Draft;
+use self::messages::{Messages, MessagesMark, TAIL_FACTOR_MAX};
 use self::objects::Objects;
 use self::replication::ReplicationState;
 use self::values::integer;
@@ -61,7 +65,6 @@ pub(crate) struct Statements<'c> {
     app_passwords: AppPasswords<'c>,
     bindings: Bindings<'c>,
     messages: Messages<'c>,
-    marks: Marks<'c>,
     choices: Choices<'c>,
     documents: Documents<'c>,
     calls: Calls<'c>,
@@ -77,15 +80,14 @@ pub(crate) struct Statements<'c> {
 /// see the difference.
 #[derive(Default)]
 pub(crate) struct Held<'g> {
-    messages: Unwritten<'g>,
+    group: Draft,
     calls: UnwrittenCalls<'g>,
-    marks: HeldMarks<'g>,
 }
 
 /// Where a savepoint may return to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark {
-    messages: usize,
+    messages: MessagesMark,
     calls: usize,
     objects: i64,
 }
@@ -152,7 +154,6 @@ impl<'c> Statements<'c> {
             app_passwords: AppPasswords::prepare(connection)?,
             bindings: Bindings::prepare(connection)?,
             messages: Messages::prepare(connection, tail_rows)?,
-            marks: Marks::prepare(connection)?,
             choices: Choices::prepare(connection)?,
             documents: Documents::prepare(connection)?,
             calls: Calls::prepare(connection, tail_rows)?,
@@ -191,10 +192,12 @@ impl<'c> Statements<'c> {
     /// not done here but in steps ([`Statements::prune_step`]).
     pub(crate) fn apply<'g>(&mut self, change: &'g Change, held: &mut Held<'g>) -> Result<Outcome, Failure> {
         match change {
-            Change::AppendMessage(message) => return self.messages.append(message, &mut held.messages),
-            Change::AdvanceTaken { owner, through } => held.marks.take(*owner, *through)?,
+            Change::AppendMessage(message) => return self.messages.append(message, &mut held.group),
+            Change::AdvanceTaken { owner, through } => {
+                self.messages.take(*owner, *through, &mut held.group)?;
+            }
             Change::AdvanceCursor { owner, device, through, seen_unix_ms } => {
-                held.marks.advance(*owner, device, *through, *seen_unix_ms)?;
+                self.messages.advance(*owner, device, *through, *seen_unix_ms, &mut held.group)?;
             }
             Change::AddUser { user, at_unix_ms } => {
                 self.flush(held)?;
@@ -208,7 +211,7 @@ impl<'c> Statements<'c> {
                 self.flush(held)?;
                 self.objects.remove(ObjectId::of_local(*user), *at_unix_ms)?;
                 let user = integer(user.0)?;
-                self.messages.remove_all(user)?;
+                self.messages.remove_all(user, &mut held.group)?;
                 self.calls.remove_all(user)?;
                 self.accounts.remove(user)?;
             }
@@ -256,9 +259,9 @@ impl<'c> Statements<'c> {
 
     /// Writes what [`Statements::apply`] has held back.
     pub(crate) fn flush(&mut self, held: &mut Held<'_>) -> Result<(), Failure> {
-        self.messages.write(&mut held.messages)?;
+        self.messages.write(&mut held.group)?;
         self.calls.write(&mut held.calls)?;
-        self.marks.write(&mut held.marks)
+        Ok(())
     }
 
     fn add_user(&mut self, user: &User, at_unix_ms: u64) -> Result<Outcome, Failure> {
@@ -290,7 +293,7 @@ impl<'c> Statements<'c> {
     /// Drops at most [`PRUNE_ROWS_MAX`] rows of each table; whether there may be more to drop.
     pub(crate) fn prune_step(&mut self, bounds: Bounds) -> Result<bool, Failure> {
         let messages = self.messages.prune(bounds.messages_before_unix_ms, PRUNE_ROWS_MAX)?;
-        let devices = self.marks.prune(bounds.devices_before_unix_ms, PRUNE_ROWS_MAX)?;
+        let devices = self.messages.prune_devices(bounds.devices_before_unix_ms, PRUNE_ROWS_MAX)?;
         let calls = self.calls.prune(bounds.calls_before_unix_ms, PRUNE_ROWS_MAX)?;
         let more_objects = match bounds.objects_before_unix_ms {
             Some(before_unix_ms) => self.objects.prune(before_unix_ms, PRUNE_ROWS_MAX)?,
@@ -355,14 +358,13 @@ impl<'c> Statements<'c> {
     fn load(&mut self, users: [i64; 2]) -> rusqlite::Result<Vec<UserRecord>> {
         let mut records = self.accounts.load(users)?;
         self.bindings.load(users, &mut records)?;
-        self.marks.load(users, &mut records)?;
         self.choices.load(users, &mut records)?;
         self.documents.load(users, &mut records)?;
         self.certificates.load(users, &mut records)?;
         self.addresses.load(users, &mut records)?;
         self.directory_accounts.load(users, &mut records)?;
         self.app_passwords.load(users, &mut records)?;
-        self.messages.load(&mut records);
+        self.messages.load(users, &mut records)?;
         Ok(records)
     }
 }

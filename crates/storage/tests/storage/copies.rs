@@ -26,7 +26,7 @@ fn furnished(path: &Path) -> Home {
 }
 
 fn furnishings() -> Contents {
-    Contents { schema: 9, users: 1, messages: 100, documents: 1, calls: 2 }
+    Contents { schema: 10, users: 1, messages: 100, documents: 1, calls: 2 }
 }
 
 #[test]
@@ -132,9 +132,7 @@ fn damage_is_found_wherever_it_is() {
         // The last page of an index; a start would not look there.
         let shell = Connection::open(path).unwrap();
         let root: u32 = shell
-            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'message_identities'", [], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'message_runs'", [], |row| row.get(0))
             .unwrap();
         drop(shell);
         let file = std::fs::File::options().write(true).open(path).unwrap();
@@ -151,8 +149,16 @@ fn damage_is_found_wherever_it_is() {
     };
     let reason = damaged("stray", &shell("DELETE FROM users"));
     assert!(reason.contains("belong to nothing"), "{reason}");
-    let reason = damaged("orphan", &shell("UPDATE messages SET owner = 7 WHERE id = 3"));
+    // A message received by the user 7, with sequence 3, at 3, without peer and request; and no message at all.
+    let reason = damaged(
+        "orphan",
+        &shell(
+            "UPDATE message_groups SET content = x'00140000000703030000000000000000000000000000000000' WHERE id = 3",
+        ),
+    );
     assert!(reason.contains("the user 7"), "{reason}");
+    let reason = damaged("group", &shell("UPDATE message_groups SET content = x'ff' WHERE id = 3"));
+    assert!(reason.contains("the group of messages 3"), "{reason}");
     let reason = damaged("orphan", &shell("UPDATE calls SET owner = 8 WHERE arrival = 2"));
     assert!(reason.contains("calls of the user 8"), "{reason}");
     damaged("none", &|path| std::fs::write(path, "this is no database at all").unwrap());

@@ -246,8 +246,12 @@ fn damage_is_found_when_opening() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder);
     let mut home = Home::eager(&path);
-    home.persist_all(vec![add_alice(), message(1, 10_000)]);
+    home.persist_all(vec![add_alice(), message(1, 30_000)]);
     home.store.close().unwrap();
+    let shell = Connection::open(&path).unwrap();
+    let free: i64 = shell.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+    assert_eq!(free, 0, "every page means something");
+    shell.close().unwrap();
     let sound = std::fs::read(&path).unwrap();
 
     let corrupt = |what: &str, content: &[u8]| {
@@ -275,7 +279,7 @@ fn damage_under_way_is_reported_as_such() {
     home.persist_all(vec![add_alice(), message(1, 10)]);
     // What no change can have written.
     let other = Connection::open(&path).unwrap();
-    other.execute("UPDATE messages SET peer = 'nobody'", []).unwrap();
+    other.execute("UPDATE message_groups SET content = x'00ff'", []).unwrap();
     let all = Query::Messages { owner: ALICE, after: Sequence(0), limit: 9 };
     assert!(matches!(home.query(all), Err(StoreError::Corrupt(_))));
     assert_eq!(home.store.metrics().failures, 1);
@@ -448,15 +452,111 @@ fn call_logs_of_the_fifth_version_are_kept() {
     assert_eq!(kept, [8, 7, 5], "the fourth, the first and the fifth");
 }
 
+#[test]
+fn messages_of_the_ninth_version_are_kept() {
+    const INDEXED: u64 = 40;
+    const MESSAGES: u64 = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let ninth = Connection::open(&path).unwrap();
+    for sql in [
+        include_str!("../../migrations/0001_home.sql"),
+        include_str!("../../migrations/0002_messages_in_order_of_arrival.sql"),
+        include_str!("../../migrations/0003_withdrawn_messages.sql"),
+        include_str!("../../migrations/0004_states_documents_calls.sql"),
+        include_str!("../../migrations/0005_ages_of_messages_in_blocks.sql"),
+        include_str!("../../migrations/0006_calls_in_order_of_arrival.sql"),
+        include_str!("../../migrations/0007_permissions_of_users.sql"),
+        include_str!("../../migrations/0008_certificates_of_users.sql"),
+        include_str!("../../migrations/0009_directory.sql"),
+        "PRAGMA application_id = 0x43484e43;
+         PRAGMA user_version = 9;
+         INSERT INTO users (id, address, display_name, state, role) VALUES
+            (1, 'alice@contoso.example', 'Alice', 'enabled', 'person'),
+            (2, 'bob@contoso.example', 'Bob', 'enabled', 'person');
+         INSERT INTO mailboxes VALUES (1, 3, 0), (2, 0, 0);
+         INSERT INTO devices VALUES (1, 'urn:uuid:1', 4, 1790000000000);",
+    ] {
+        ninth.execute_batch(sql).unwrap();
+    }
+    // Alice has them all, but every fifth is Bob's; one of them was withdrawn, and every third was sent.
+    let expected = |n: u64| {
+        let Change::AppendMessage(mut message) = message(n, 1_000) else { unreachable!("it is one") };
+        if n.is_multiple_of(5) {
+            message.owner = BOB;
+        }
+        if n.is_multiple_of(3) {
+            message.direction = Direction::Sent;
+        }
+        message
+    };
+    for n in 1..=MESSAGES {
+        let message = expected(n);
+        ninth
+            .execute(
+                "INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                rusqlite::params![
+                    n as i64 * 2,
+                    message.owner.0 as i64,
+                    n as i64,
+                    i64::from(message.direction == Direction::Sent),
+                    message.identity,
+                    n == 7,
+                    n as i64,
+                    message.peer.as_str(),
+                    message.request
+                ],
+            )
+            .unwrap();
+    }
+    let merge = format!(
+        "INSERT INTO message_places SELECT owner, sequence, id FROM messages WHERE sequence <= {INDEXED};
+         INSERT INTO message_identities
+            SELECT owner, direction, identity FROM messages WHERE sequence <= {INDEXED};
+         INSERT INTO message_blocks SELECT min(id), max(id), min(received_unix_ms) FROM messages
+            WHERE sequence <= {INDEXED};
+         UPDATE indexing SET indexed_through = {};",
+        2 * INDEXED
+    );
+    ninth.execute_batch(&merge).unwrap();
+    ninth.close().unwrap();
+
+    let mut home = Home::eager(&path);
+    let shell = Connection::open(&path).unwrap();
+    assert_eq!(indexed(&shell), INDEXED);
+    for owner in [ALICE, BOB] {
+        let all = Query::Messages { owner, after: Sequence(0), limit: u32::MAX };
+        let messages = (1..=MESSAGES).filter(|n| *n != 7).map(expected);
+        let messages: Vec<_> = messages.filter(|message| message.owner == owner).collect();
+        assert_eq!(home.query(all), Ok(Rows::Messages(messages)));
+    }
+    for n in 1..=MESSAGES {
+        let known = if n == 7 { Outcome::AlreadyWithdrawn } else { Outcome::AlreadyThere };
+        assert_eq!(home.persist(vec![Change::AppendMessage(expected(n))]), [Ok(known)], "{n}");
+    }
+    let cursors = vec![(DeviceKey("urn:uuid:1".to_owned()), Sequence(4))];
+    let last = Sequence(MESSAGES - 1);
+    assert_eq!(home.record(ALICE).mailbox, MailboxRecord { last, taken: Sequence(3), cursors });
+    for bound in [5, INDEXED + 2] {
+        home.persist_all(vec![Change::Prune { messages_before_unix_ms: bound, devices_before_unix_ms: 0 }]);
+        let kept: Vec<u64> = (bound..=MESSAGES).filter(|n| *n != 7 && expected(*n).owner == ALICE).collect();
+        assert_eq!(home.sequences(ALICE), kept);
+    }
+    home.persist_all(vec![message(MESSAGES + 1, 10)]);
+    home.store.close().unwrap();
+    let mut home = Home::eager(&path);
+    assert_eq!(home.sequences(ALICE).last(), Some(&(MESSAGES + 1)), "behind the others");
+    home.persist_all([ALICE, BOB].map(|user| Change::RemoveUser { user, at_unix_ms: 0 }).to_vec());
+    let groups: i64 = shell.query_row("SELECT count(*) FROM message_groups", [], |row| row.get(0)).unwrap();
+    assert_eq!(groups, 0);
+}
+
 // ---------------------------------------------------------------- the tail
 
-/// How many messages the indices know.
+/// How many of Alice's messages the index knows; the first is 1, and none are missing between them.
 fn indexed(shell: &Connection) -> u64 {
-    let count = |table| {
-        let sql = format!("SELECT count(*) FROM {table}");
-        shell.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
-    };
-    count("message_places").min(count("message_identities"))
+    let sql = "SELECT coalesce(max(last_sequence), 0) FROM message_runs";
+    shell.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
 #[test]
@@ -489,7 +589,7 @@ fn a_merge_changes_nothing_that_can_be_seen() {
     }
     assert!(sizes.len() > 1, "it was seen halfway: {sizes:?}");
     home.persist_all(vec![Change::RemoveUser { user: ALICE, at_unix_ms: 0 }]);
-    let rows: i64 = shell.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
+    let rows: i64 = shell.query_row("SELECT count(*) FROM message_groups", [], |row| row.get(0)).unwrap();
     assert_eq!((rows, indexed(&shell)), (0, 0));
     home.store.close().unwrap();
     let mut home = Home::open(&file(&folder), options).unwrap();
@@ -560,9 +660,8 @@ fn a_merge_that_was_cut_off_begins_again() {
     home.persist_all(vec![add_alice()]);
     home.persist_all((1..=400).map(|n| message(n, 10)).collect());
     let shell = Connection::open(file(&folder)).unwrap();
-    let identities = "SELECT count(*) FROM message_identities";
     let began = std::time::Instant::now();
-    while shell.query_row(identities, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+    while indexed(&shell) == 0 {
         assert!(began.elapsed() < PATIENCE, "the merge begins");
     }
     home.store.close().unwrap();
@@ -573,6 +672,41 @@ fn a_merge_that_was_cut_off_begins_again() {
         assert_eq!(home.sequences(ALICE).len(), 400);
     }
     assert_eq!(home.persist(vec![message(200, 10)]), [Ok(Outcome::AlreadyThere)]);
+}
+
+#[test]
+fn marks_alone_are_merged_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { tail_messages: 50, ..eager() };
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    home.persist_all(vec![add_alice()]);
+    let shell = Connection::open(file(&folder)).unwrap();
+    let number = |sql| shell.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let (groups, through) =
+        ("SELECT count(*) FROM mark_groups", "SELECT coalesce(max(through), 0) FROM devices");
+    for n in 1..=20 {
+        home.persist_all(vec![Change::AdvanceTaken { owner: ALICE, through: Sequence(n) }, cursor(n)]);
+    }
+    assert_eq!((number(groups), number(through)), (20, 0), "the tables know nothing yet");
+    let began = std::time::Instant::now();
+    let mut last = 20;
+    while number(through) == 0 {
+        assert!(began.elapsed() < PATIENCE, "they are merged");
+        last += 1;
+        home.persist_all(vec![cursor(last)]);
+    }
+    let cursors = vec![(DeviceKey("urn:uuid:1".to_owned()), Sequence(last))];
+    let seen = MailboxRecord { last: Sequence(0), taken: Sequence(20), cursors };
+    assert_eq!(home.record(ALICE).mailbox, seen);
+    assert!(number(groups) < last as i64, "what was merged is gone");
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    assert_eq!(home.record(ALICE).mailbox, seen);
+    // A device that was pruned does not come back, neither at once nor with a start.
+    home.persist_all(vec![Change::Prune { messages_before_unix_ms: 0, devices_before_unix_ms: last + 1 }]);
+    home.store.close().unwrap();
+    let mut home = Home::open(&file(&folder), options).unwrap();
+    assert_eq!(home.record(ALICE).mailbox.cursors, []);
 }
 
 // ---------------------------------------------------------------- pruning
@@ -686,6 +820,11 @@ fn renamed(n: u64) -> Change {
     }))
 }
 
+fn cursor(n: u64) -> Change {
+    let device = DeviceKey("urn:uuid:1".to_owned());
+    Change::AdvanceCursor { owner: ALICE, device, through: Sequence(n), seen_unix_ms: n }
+}
+
 /// Not a test of its own: the process that is killed. Prints each sequence when it is acknowledged.
 #[test]
 fn child_that_appends_until_it_is_killed() {
@@ -700,6 +839,8 @@ fn child_that_appends_until_it_is_killed() {
         // The last one is acknowledged last, and speaks for all of them.
         home.store.submit(vec![
             now(0, message(n, 700)),
+            now(0, Change::AdvanceTaken { owner: ALICE, through: Sequence(n) }),
+            now(0, cursor(n)),
             now(0, document(n, 3_000)),
             now(0, renamed(n)),
             now(n, call(n)),
@@ -772,7 +913,9 @@ fn what_was_acknowledged_survives_a_kill() {
             "whole steps"
         );
         // A batch may be cut in two by the bound of a group; within a group all is there or nothing.
-        for last in [etag.parse().unwrap(), calls.len() as u64, steps] {
+        let [(_, cursor)] = &alice.mailbox.cursors[..] else { panic!("{:?}", alice.mailbox) };
+        let marks = [alice.mailbox.taken.0, cursor.0];
+        for last in [etag.parse().unwrap(), calls.len() as u64, steps].into_iter().chain(marks) {
             assert!((acknowledged..=kept.len() as u64).contains(&last), "{last} of {acknowledged}");
         }
         assert!(calls.iter().rev().copied().eq(1..=calls.len() as u64), "in order, without gaps");
