@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use node::{ConnectToken, ConnectionId, Instant, ListenerId, Side, Transport};
+use node::{ConnectToken, ConnectionId, Instant, ListenerId, PeerCertificate, Side, Transport};
 use sip_message::framing::Scan;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// Boxed, so that plain connections do not pay for it.
     pub(crate) tls: Option<Box<Tls>>,
+    /// What the peer's certificate was worth when the connection came up, as the node was told.
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
     pub(crate) framing: Framing,
     /// An incomplete TLS record or flight.
     pub(crate) sealed: Vec<u8>,

@@ -48,12 +48,21 @@ impl End {
             End::Reason(CloseReason::Requested) => 4,
             End::Reason(CloseReason::Shutdown) => 5,
             End::TimedOut => 6,
+            End::Reason(CloseReason::Distrusted) => 7,
         }
     }
 }
 
-const ENDS: [&str; 7] =
-    ["peer-closed", "broken", "protocol-error", "slow-peer", "requested", "shutdown", "timed-out"];
+const ENDS: [&str; 8] = [
+    "peer-closed",
+    "broken",
+    "protocol-error",
+    "slow-peer",
+    "requested",
+    "shutdown",
+    "timed-out",
+    "distrusted",
+];
 const REFUSALS: [&str; 4] = ["total", "source", "handshake", "system"];
 
 /// Why a TLS handshake failed.
@@ -125,7 +134,7 @@ pub(crate) struct Traffic {
 pub(crate) struct Counters {
     traffic: [Traffic; 5],
     refused: [u64; 4],
-    ended: [u64; 7],
+    ended: [u64; ENDS.len()],
     pub(crate) handshakes_done: u64,
     pub(crate) handshakes_failed: u64,
     /// By direction.

@@ -4,12 +4,13 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use node::{
-    CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Expected, Flow, Input, ListenerId,
-    Node, Peer, PeerIdentity, Side, Transport,
+    CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Expected, Flow, Input, Level,
+    ListenerId, Node, Peer, PeerIdentity, Report, Side, Transport,
 };
 use sip_message::framing::{Frame, Scan, next_frame};
 use slab::Slab;
@@ -130,6 +131,7 @@ impl<N: Node + 'static> World<N> {
             heard: listener.is_none(),
             phase: Phase::Opening(token),
             tls: tls.map(Box::new),
+            certificate: None,
             framing: match transport {
                 Transport::Ws | Transport::Wss => Framing::Upgrade,
                 _ => Framing::Sip(Scan::default()),
@@ -242,6 +244,18 @@ impl<N: Node + 'static> World<N> {
         if token.is_some() {
             connection.deadline = None;
         }
+        let identity = self.identity(id);
+        let connection = find(&mut self.connections, id).expect("it was just found");
+        connection.certificate = identity.shared_certificate().cloned();
+        let network = self.networks.of(connection.side);
+        let is_outdated = |tls: &Tls| tls.judge().is_some_and(|judge| !judge.is_by(network.trust()));
+        if let (Some(tls), Some(certificate)) = (&connection.tls, &connection.certificate)
+            && is_outdated(tls)
+            && let Some(Err(why)) = tls.judge_again(certificate, network, self.now.wall)
+        {
+            connection.phase = Phase::Opening(token);
+            return self.end(id, End::Reason(CloseReason::Distrusted), &why);
+        }
         let peer = Peer {
             transport: connection.transport,
             listener: connection.listener,
@@ -251,7 +265,7 @@ impl<N: Node + 'static> World<N> {
             },
             remote: connection.remote,
             side: connection.side,
-            identity: self.identity(id),
+            identity,
         };
         self.feed(Input::Connected { connection: id, peer, token });
     }
@@ -272,6 +286,42 @@ impl<N: Node + 'static> World<N> {
         let (certificate, distrust) = self.networks.of(side).judge_client(chain, self.now.wall);
         self.metrics.judged(side, distrust.map(|distrust| distrust.class()));
         PeerIdentity::Certificate(certificate)
+    }
+}
+
+/// Trust that changes.
+impl<N: Node + 'static> World<N> {
+    /// Whom we believe has changed: connections whose certificate is worth less than when they came up end, in either direction.
+    /// One that is worth more stays what it was.
+    pub(crate) fn judge_again(&mut self) {
+        let now = self.now.wall;
+        let mut fallen = Vec::new();
+        for (_, connection) in &self.connections {
+            let (Some(tls), Some(before)) = (&connection.tls, &connection.certificate) else { continue };
+            let network = self.networks.of(connection.side);
+            if let (Phase::Open, Some(Err(why))) = (&connection.phase, tls.judge_again(before, network, now))
+            {
+                fallen.push((connection.id, connection.remote, Arc::clone(before), why));
+            }
+        }
+        for (id, remote, certificate, why) in fallen {
+            let names = if certificate.dns_names.is_empty() {
+                &certificate.sip_domains
+            } else {
+                &certificate.dns_names
+            };
+            let report = Report {
+                level: Level::Warn,
+                event: "trust-closed",
+                request: None,
+                reason: format!("a connection ends, its certificate is believed no more: {why}").into(),
+                fields: vec![("peer", names.join(" ")), ("source", remote.ip().to_string())],
+            };
+            if !self.log.write(self.now.monotonic, &report) {
+                self.metrics.reports_suppressed += 1;
+            }
+            self.start_close(id, End::Reason(CloseReason::Distrusted), None);
+        }
     }
 }
 

@@ -368,6 +368,9 @@ impl<N: Node + 'static> World<N> {
             adjustment.connections_per_source_max.unwrap_or(options.connections_per_source_max);
         if let Some(networks) = adjustment.networks {
             self.networks = networks;
+            self.begin();
+            self.judge_again();
+            self.settle();
         }
         Ok(())
     }

@@ -145,4 +145,12 @@ impl PeerIdentity {
             PeerIdentity::Certificate(certificate) => Some(certificate),
         }
     }
+
+    /// The same, to be kept.
+    pub fn shared_certificate(&self) -> Option<&Arc<PeerCertificate>> {
+        match self {
+            PeerIdentity::Anonymous => None,
+            PeerIdentity::Certificate(certificate) => Some(certificate),
+        }
+    }
 }

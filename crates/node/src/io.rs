@@ -215,6 +215,8 @@ pub enum CloseReason {
     Requested,
     /// The server stops.
     Shutdown,
+    /// Whom we believe has changed, and what the peer's certificate proved when the connection came up it proves no more.
+    Distrusted,
 }
 
 /// A DNS question (RFC 3263 §4).

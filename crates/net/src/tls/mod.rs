@@ -13,7 +13,8 @@ mod server;
 use std::io;
 use std::sync::Arc;
 
-use pki::DistrustClass;
+use node::{PeerCertificate, UnixMillis};
+use pki::{DistrustClass, PeerRole};
 use rustls::Error;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
@@ -128,6 +129,32 @@ impl Tls {
             Tls::Server(tls) => tls.peer_certificates(),
             Tls::Client(..) => None,
         }
+    }
+
+    /// What the peer's chain, of either part, is worth in a network now; `None` where there is none. The error says why it is worth
+    /// less than `before`, when the connection came up.
+    pub(crate) fn judge_again(
+        &self,
+        before: &PeerCertificate,
+        network: &Network,
+        now: UnixMillis,
+    ) -> Option<Result<(), String>> {
+        let (chain, role) = match self {
+            Tls::Server(tls) => (tls.peer_certificates()?, PeerRole::Client),
+            Tls::Client(tls, _) => (tls.peer_certificates()?, PeerRole::Server),
+        };
+        let certificate = network.trust().judge(chain, role, now).certificate;
+        if let Some(judge) = self.judge()
+            && let Err(unmet) = judge.is_still_met_by(&certificate)
+        {
+            return Some(Err(unmet.to_string()));
+        }
+        let lost = before.trusted_by.iter().find(|anchors| !certificate.is_trusted_by(anchors));
+        Some(match lost {
+            Some(_) if !certificate.distrust.is_empty() => Err(certificate.distrust),
+            Some(_) => Err("other CAs than before vouch for it".to_owned()),
+            None => Ok(()),
+        })
     }
 
     /// What became of the server's certificate.

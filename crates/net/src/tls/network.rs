@@ -152,6 +152,16 @@ impl ServerJudge {
         }
     }
 
+    /// Whether it judged by this trust; another may be in force since the handshake began.
+    pub(crate) fn is_by(&self, trust: &Arc<Trust>) -> bool {
+        Arc::ptr_eq(&self.trust, trust)
+    }
+
+    /// Whether a server of this certificate would be connected to now.
+    pub(crate) fn is_still_met_by(&self, certificate: &PeerCertificate) -> Result<(), Unmet> {
+        self.expected.is_met_by(Some(certificate))
+    }
+
     /// Why the server's certificate was refused, if that is why the handshake failed.
     pub(crate) fn refusal(&self) -> Option<&(TlsRefusal, String)> {
         self.verdict.get()?.as_ref().err()

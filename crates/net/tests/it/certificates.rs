@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use net::{Adjustment, Bound, ClientCertificates, Credentials, Network, Networks, TlsServer};
 use node::{
-    Anchors, ConnectError, ConnectTarget, ConnectToken, Expected, PeerCertificate, PeerIdentity, Proof, Side,
-    Transport,
+    Anchors, CloseReason, ConnectError, ConnectTarget, ConnectToken, Expected, PeerCertificate, PeerIdentity,
+    Proof, Side, Transport,
 };
 use pki::{Trust, TrustBuilder};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SerialNumber};
@@ -422,21 +422,52 @@ async fn credentials_and_trust_change_under_open_connections() {
     assert_eq!(old_sha256, sha256(&chain(&first.0)[0]));
     credentials.reload(second.0.as_bytes(), first.1.as_bytes()).expect_err("the key is another's");
     credentials.reload(second.0.as_bytes(), second.1.as_bytes()).expect("they fit");
-    let (_, new_sha256) = connect(&mut from, &mut server).await;
+    let (new, new_sha256) = connect(&mut from, &mut server).await;
     assert_eq!(new_sha256, sha256(&chain(&second.0)[0]));
     // Another CA is believed from now on, and the old one no more.
     exchange(&from, side(&later)).await;
+    // What was open before is worth nothing either.
+    let mut ended = [from.closed().await, from.closed().await];
+    ended.sort_by_key(|(id, _)| *id);
+    assert_eq!(ended, [old, new].map(|id| (id, CloseReason::Distrusted)));
     from.command(Command::Connect(ConnectToken(2), to_server.clone())).await;
     assert!(matches!(from.next().await, Seen::ConnectFailed(ConnectToken(2), ConnectError::Tls(_))));
-    // What was open before stays so.
-    let options = bytes::Bytes::from_static(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n");
-    from.command(Command::Send(node::Flow::Connection(old), options.clone())).await;
-    assert_eq!(server.received().await.1, options);
+    assert!(from.metric("chancery_net_closed_total{reason=\"distrusted\"}").await == 2.0);
     let ends = "chancery_net_certificate_end_timestamp_seconds{side=\"outside\",use=";
     assert!(from.metric(&format!("{ends}\"client\"}}")).await > 0.0);
     assert!(server.metric(&format!("{ends}\"listener\"}}")).await > 0.0);
     server.stop().await;
     from.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_its_connection_and_no_other() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let believed = || believing(&[(partner(), &theirs), (Anchors::Servers, &ours)]);
+    let mut server = asking(&ours, outside(network(believed()))).start();
+    let revoked = theirs.issue_with(&["edge.fabrikam.example"], |params| {
+        params.serial_number = Some(SerialNumber::from(SERIAL));
+    });
+    let (good, unknown) = (theirs.issue(&["edge.fabrikam.example"]), Authority::new().issue(&["x.example"]));
+    let mut streams = Vec::new();
+    let mut ids = Vec::new();
+    for shown in [Some(&revoked), Some(&good), Some(&unknown), None] {
+        streams.push(open(&client(&ours, shown, &TLS13), server.addresses[0]).await.expect("TLS comes up"));
+        ids.push(server.connected().await.0);
+    }
+    // Trust that is read anew and says the same changes nothing.
+    exchange(&server, outside(network(believed()))).await;
+    let list = theirs.crl(SERIAL);
+    let trust = believed().crls(list.as_bytes()).expect("it is a list");
+    exchange(&server, outside(network(trust))).await;
+    assert_eq!(read_to_end(&mut streams[0]).await, b"");
+    assert_eq!(server.closed().await, (ids[0], CloseReason::Distrusted));
+    for stream in &mut streams[1..] {
+        write(stream, &message("still here")).await;
+        expect(stream, &message("still here")).await;
+        server.received().await;
+    }
+    server.stop().await;
 }
 
 #[tokio::test]
