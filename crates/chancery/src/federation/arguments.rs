@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use federation::policy::Date;
+use federation::policy::edit::EntryChange;
 use federation::{Modalities, Modality};
 
 use crate::cli::ConfigArgument;
@@ -14,6 +15,7 @@ use crate::cli::ConfigArgument;
 #[derive(Subcommand)]
 #[command(after_long_help = "Examples:\n  \
     chancery federation allow fabrikam.example --next-hop edge.fabrikam.example:5061 --owner erin@contoso.example\n  \
+    chancery federation hub allow hub.trade.example --members northwind.example,adatum.example\n  \
     chancery federation allow adatum.example --via hub.trade.example --modalities presence,im\n  \
     chancery federation test fabrikam.example\n  \
     chancery federation block bad.example --reason 'spam since Monday'\n  \
@@ -29,6 +31,9 @@ pub(crate) enum FederationCommand {
     Unblock(DomainArguments),
     /// Remove a domain's entry: it is then where a hub's list or discovery puts it.
     Remove(DomainArguments),
+    /// Talk through a hub, or no more.
+    #[command(subcommand)]
+    Hub(HubCommand),
     /// Let a hub speak for a domain, or no more.
     #[command(subcommand)]
     Member(MemberCommand),
@@ -77,13 +82,22 @@ pub(crate) struct AllowArguments {
     /// CAs that are believed for this partner alone, PEM; counted from the policy's folder.
     #[arg(long, value_name = "FILE", conflicts_with = "via")]
     pub(crate) authority_file: Option<String>,
+    #[command(flatten)]
+    pub(crate) terms: TermsArguments,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
+}
+
+/// On which terms we talk with somebody, and why.
+#[derive(Args)]
+pub(crate) struct TermsArguments {
     /// What may pass: presence, im, audio, video.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = modality)]
     pub(crate) modalities: Option<Vec<Modality>>,
     /// Who may begin something.
     #[arg(long, value_enum)]
     pub(crate) direction: Option<DirectionArgument>,
-    /// Requests a second that the partner may begin.
+    /// Requests a second that the other side may begin.
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u32>,
     /// The last day, such as 2027-12-31.
@@ -95,15 +109,85 @@ pub(crate) struct AllowArguments {
     /// Why it exists.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+impl TermsArguments {
+    /// What they say of an entry.
+    pub(crate) fn entry(&self) -> EntryChange {
+        let modalities = self.modalities.as_ref();
+        EntryChange {
+            modalities: modalities.map(|list| list.iter().copied().collect::<Modalities>()),
+            direction: self.direction.map(|direction| direction.name().to_owned()),
+            rate: self.rate,
+            expires: self.expires,
+            owner: self.owner.clone(),
+            reason: self.reason.clone(),
+            ..EntryChange::default()
+        }
+    }
+}
+
+/// Talk through a hub, or no more.
+#[derive(Subcommand)]
+pub(crate) enum HubCommand {
+    /// Add a hub, or change the terms on which it is used.
+    Allow(Box<HubArguments>),
+    /// Remove a hub with its members. Domains that an entry sends through it must be moved first.
+    Remove(HubNameArguments),
+}
+
+/// Add a hub, or change the terms on which it is used.
+///
+/// What is not given stays as it is; of a new entry it has its default. Members are added to those that the hub has; `federation
+/// member remove` takes one away.
+#[derive(Args)]
+pub(crate) struct HubArguments {
+    /// The host name that its certificate bears.
+    pub(crate) hub: String,
+    /// Host and port to connect to, where that is not its name at port 5061.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) next_hop: Option<String>,
+    /// How its certificate proves it: fqdn, domain, or sha256:HEX.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) certificate: Option<String>,
+    /// CAs that are believed for this hub alone, PEM; counted from the policy's folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authority_file: Option<String>,
+    /// How it says whom it speaks for.
+    #[arg(long, value_enum)]
+    pub(crate) vouches: Option<VouchesArgument>,
+    /// The domains that it may speak for.
+    #[arg(long, value_name = "DOMAINS", value_delimiter = ',')]
+    pub(crate) members: Vec<String>,
+    #[command(flatten)]
+    pub(crate) terms: TermsArguments,
     #[command(flatten)]
     pub(crate) config: ConfigArgument,
 }
 
-impl AllowArguments {
-    pub(crate) fn modalities(&self) -> Option<Modalities> {
-        let list = self.modalities.as_ref()?;
-        Some(list.iter().fold(Modalities::NONE, |all, one| all | (*one).into()))
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum VouchesArgument {
+    /// It names the member with each request, as Chancery does.
+    MemberHeader,
+    /// It names none, being of another make: its members are all believed.
+    MemberList,
+}
+
+impl VouchesArgument {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            VouchesArgument::MemberHeader => "member-header",
+            VouchesArgument::MemberList => "member-list",
+        }
     }
+}
+
+#[derive(Args)]
+pub(crate) struct HubNameArguments {
+    /// The hub, as the policy names it.
+    pub(crate) hub: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgument,
 }
 
 fn modality(text: &str) -> Result<Modality, String> {

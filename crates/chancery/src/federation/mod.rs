@@ -20,7 +20,10 @@ use crate::cli::ConfigArgument;
 use crate::config::{Role, Settings};
 use crate::exit::{Exit, Failure};
 use crate::{files, locate, user};
-use arguments::{AllowArguments, BlockArguments, FederationCommand, MemberCommand, Switch, TestArguments};
+use arguments::{
+    AllowArguments, BlockArguments, FederationCommand, HubArguments, HubCommand, MemberCommand, Switch,
+    TestArguments,
+};
 
 pub(crate) fn run(command: FederationCommand) -> Result<(), Failure> {
     match command {
@@ -34,6 +37,11 @@ pub(crate) fn run(command: FederationCommand) -> Result<(), Failure> {
         FederationCommand::Remove(arguments) => {
             let change = Change::Remove { domain: arguments.domain.clone() };
             changed(&arguments.config, &change, &format!("the entry of {} is removed", arguments.domain))
+        }
+        FederationCommand::Hub(HubCommand::Allow(arguments)) => allow_hub(&arguments),
+        FederationCommand::Hub(HubCommand::Remove(arguments)) => {
+            let done = format!("the hub {} is removed", arguments.hub);
+            changed(&arguments.config, &Change::RemoveHub { hub: arguments.hub }, &done)
         }
         FederationCommand::Member(MemberCommand::Add(arguments)) => {
             let (hub, domain) = (arguments.hub, arguments.domain);
@@ -90,12 +98,7 @@ fn allow(arguments: &AllowArguments) -> Result<(), Failure> {
         via: arguments.via.clone(),
         certificate: arguments.certificate.clone(),
         authority_file: arguments.authority_file.clone(),
-        modalities: arguments.modalities(),
-        direction: arguments.direction.map(|direction| direction.name().to_owned()),
-        rate: arguments.rate,
-        owner: arguments.owner.clone(),
-        reason: arguments.reason.clone(),
-        expires: arguments.expires,
+        ..arguments.terms.entry()
     };
     let change = Change::Allow { domain: arguments.domain.clone(), entry };
     changed(
@@ -103,6 +106,21 @@ fn allow(arguments: &AllowArguments) -> Result<(), Failure> {
         &change,
         &format!("{0} is a partner; chancery federation test {0} proves the way", arguments.domain),
     )
+}
+
+fn allow_hub(arguments: &HubArguments) -> Result<(), Failure> {
+    let entry = EntryChange {
+        next_hop: arguments.next_hop.clone(),
+        certificate: arguments.certificate.clone(),
+        authority_file: arguments.authority_file.clone(),
+        vouches: arguments.vouches.map(|vouches| vouches.name().to_owned()),
+        ..arguments.terms.entry()
+    };
+    let hub = arguments.hub.clone();
+    let change = Change::AllowHub { hub, entry, members: arguments.members.clone() };
+    let done =
+        format!("{} is a hub; chancery federation test DOMAIN proves the way to a member", arguments.hub);
+    changed(&arguments.config, &change, &done)
 }
 
 fn block(arguments: &BlockArguments) -> Result<(), Failure> {

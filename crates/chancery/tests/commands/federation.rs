@@ -275,6 +275,64 @@ fn the_policy_is_changed_and_keeps_its_comments() {
 }
 
 #[test]
+fn a_hub_is_added_changed_and_removed() {
+    let edge = Edge::new();
+    edge.done(&[
+        "hub",
+        "allow",
+        "hub.trade.example",
+        "--members",
+        "northwind.example,adatum.example",
+        "--modalities",
+        "presence,im",
+        "--owner",
+        "erin@contoso.example",
+    ]);
+    edge.done(&[
+        "hub",
+        "allow",
+        "hub.trade.example",
+        "--vouches",
+        "member-list",
+        "--next-hop",
+        "192.0.2.9:5061",
+    ]);
+    edge.done(&["member", "remove", "hub.trade.example", "adatum.example"]);
+    edge.done(&["allow", "tailspin.example", "--via", "hub.trade.example"]);
+    expect![[r#"
+        [[clearinghouse]]
+        name = "hub.trade.example"
+        owner = "erin@contoso.example"
+        modalities = ["presence", "im"]
+        members = ["northwind.example"]
+        next_hop = "192.0.2.9:5061"
+        vouches = "member-list"
+
+        [[partner]]
+        domain = "tailspin.example"
+        mode = "clearinghouse"
+        via = "hub.trade.example"
+    "#]]
+    .assert_eq(&edge.policy());
+    expect![[r#"
+        DOMAIN             ROAD                   SERVER          PROOF  MAY PASS     BEGINS  RATE   STATE     OWNER
+        tailspin.example   via hub.trade.example                         all          both    100/s  in-force
+        hub.trade.example  clearinghouse          192.0.2.9:5061  fqdn   presence,im  both    100/s  in-force  erin@contoso.example
+        northwind.example  via hub.trade.example                         presence,im  both    100/s  in-force  erin@contoso.example
+    "#]].assert_eq(&edge.done(&["list"]));
+    // A domain is sent through it still.
+    let before = edge.policy();
+    let (code, _, error) = edge.run(&["hub", "remove", "hub.trade.example"]);
+    assert!(code != 0 && error.contains("hub.trade.example"), "{error}");
+    assert_eq!(edge.policy(), before);
+    edge.done(&["remove", "tailspin.example"]);
+    edge.done(&["hub", "remove", "hub.trade.example"]);
+    assert!(!edge.policy().contains("hub.trade"), "{}", edge.policy());
+    let (code, _, error) = edge.run(&["hub", "remove", "hub.trade.example"]);
+    assert!(code != 0 && error.contains("does not stand in any [[clearinghouse]]"), "{error}");
+}
+
+#[test]
 fn what_would_make_the_policy_wrong_is_not_done() {
     let edge = Edge::new();
     let refused = |arguments: &[&str]| {

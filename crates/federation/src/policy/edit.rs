@@ -37,6 +37,20 @@ pub enum Change {
         /// Whose.
         domain: String,
     },
+    /// Writes a hub's entry, or changes what is given of the one that is there.
+    AllowHub {
+        /// The hub's name.
+        hub: String,
+        /// What the entry says from now on; `mode` and `via` are not for hubs.
+        entry: EntryChange,
+        /// Whom it may speak for besides those that it may already.
+        members: Vec<String>,
+    },
+    /// Removes a hub's entry with its members.
+    RemoveHub {
+        /// The hub's name.
+        hub: String,
+    },
     /// Lets a hub speak for a domain.
     AddMember {
         /// The hub's name.
@@ -58,7 +72,7 @@ pub enum Change {
     },
 }
 
-/// The keys of a partner's entry; see the manual for what each means. `None` leaves a key as it is.
+/// The keys of a partner's or a hub's entry; see the manual for what each means. `None` leaves a key as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryChange {
     /// `direct`, `clearinghouse` or `member`.
@@ -67,6 +81,8 @@ pub struct EntryChange {
     pub next_hop: Option<String>,
     /// Name of a hub.
     pub via: Option<String>,
+    /// Of a hub: `member-header` or `member-list`.
+    pub vouches: Option<String>,
     /// `fqdn`, `domain` or a pin.
     pub certificate: Option<String>,
     /// A file of anchors.
@@ -130,7 +146,7 @@ pub fn edit(text: &str, change: &Change, local: &[impl AsRef<str>]) -> Result<Ed
         Change::Allow { domain, entry } => {
             let domain = checked(domain)?;
             unblock(&mut document, &domain);
-            write_entry(entry_of(&mut document, &domain), entry);
+            write_entry(entry_of(&mut document, PARTNER, &domain), entry);
         }
         Change::Block { domain, comment } => {
             let domain = checked(domain)?;
@@ -144,17 +160,16 @@ pub fn edit(text: &str, change: &Change, local: &[impl AsRef<str>]) -> Result<Ed
         }
         Change::Remove { domain } => {
             let domain = checked(domain)?;
-            let Some(above) = remove_entry(&mut document, &domain) else {
-                return Err(EditError::NotThere { domain, place: "any [[partner]]".to_owned() });
-            };
-            match text.starts_with(&above) {
-                true => head = above,
-                false => {
-                    let trailing = document.trailing().as_str().unwrap_or("");
-                    document.set_trailing(format!("{trailing}{above}"));
-                }
+            head = keep_above(text, &mut document, PARTNER, domain)?;
+        }
+        Change::AllowHub { hub, entry, members } => {
+            let hub = checked(hub)?;
+            write_entry(entry_of(&mut document, HUB, &hub), entry);
+            for domain in members {
+                add_to(self::members(&mut document, &hub)?, &checked(domain)?, "");
             }
         }
+        Change::RemoveHub { hub } => head = keep_above(text, &mut document, HUB, checked(hub)?)?,
         Change::AddMember { hub, domain } => {
             let domain = checked(domain)?;
             add_to(members(&mut document, hub)?, &domain, "");
@@ -190,27 +205,37 @@ fn is_named(table: &dyn TableLike, key: &str, name: &str) -> bool {
     table.get(key).and_then(Item::as_str).and_then(domain_name).is_some_and(|found| found == name)
 }
 
-/// The partner's table; a new one at the end of the partners where there is none.
-fn entry_of<'d>(document: &'d mut DocumentMut, domain: &str) -> &'d mut dyn TableLike {
-    let item = document.entry("partner").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+/// A list of sections, and the key that names each.
+#[derive(Clone, Copy)]
+struct Kind {
+    list: &'static str,
+    key: &'static str,
+}
+
+const PARTNER: Kind = Kind { list: "partner", key: "domain" };
+const HUB: Kind = Kind { list: "clearinghouse", key: "name" };
+
+/// The table of this name; a new one at the end of its kind where there is none.
+fn entry_of<'d>(document: &'d mut DocumentMut, kind: Kind, name: &str) -> &'d mut dyn TableLike {
+    let Kind { list, key } = kind;
+    let item = document.entry(list).or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     match item {
         Item::ArrayOfTables(tables) => {
-            let found = tables.iter().position(|table| is_named(table, "domain", domain));
+            let found = tables.iter().position(|table| is_named(table, key, name));
             let at = found.unwrap_or_else(|| {
                 let mut table = Table::new();
-                table.insert("domain", toml_edit::value(domain));
+                table.insert(key, toml_edit::value(name));
                 tables.push(table);
                 tables.len() - 1
             });
             tables.get_mut(at).expect("found or pushed")
         }
         Item::Value(Value::Array(array)) => {
-            let is_it =
-                |value: &Value| value.as_inline_table().is_some_and(|t| is_named(t, "domain", domain));
+            let is_it = |value: &Value| value.as_inline_table().is_some_and(|t| is_named(t, key, name));
             let found = array.iter().position(is_it);
             let at = found.unwrap_or_else(|| {
                 let mut table = toml_edit::InlineTable::new();
-                table.insert("domain", domain.into());
+                table.insert(key, name.into());
                 array.push(table);
                 array.len() - 1
             });
@@ -220,12 +245,25 @@ fn entry_of<'d>(document: &'d mut DocumentMut, domain: &str) -> &'d mut dyn Tabl
     }
 }
 
+/// Removes an entry. Gives what stood above it and becomes the head of the text; elsewhere it stays where it was.
+fn keep_above(text: &str, document: &mut DocumentMut, kind: Kind, name: String) -> Result<String, EditError> {
+    let Some(above) = remove_entry(document, kind, &name) else {
+        return Err(EditError::NotThere { domain: name, place: format!("any [[{}]]", kind.list) });
+    };
+    if text.starts_with(&above) {
+        return Ok(above);
+    }
+    let trailing = document.trailing().as_str().unwrap_or("");
+    document.set_trailing(format!("{trailing}{above}"));
+    Ok(String::new())
+}
+
 /// Gives the comments above the last entry that are not about it and have no entry behind them to stand above; `None`
 /// where there is no such entry.
-fn remove_entry(document: &mut DocumentMut, domain: &str) -> Option<String> {
-    match document.get_mut("partner") {
+fn remove_entry(document: &mut DocumentMut, Kind { list, key }: Kind, name: &str) -> Option<String> {
+    match document.get_mut(list) {
         Some(Item::ArrayOfTables(tables)) => {
-            let at = tables.iter().position(|table| is_named(table, "domain", domain))?;
+            let at = tables.iter().position(|table| is_named(table, key, name))?;
             let removed = tables.remove(at);
             // What stands above it with a blank line between is not about it, such as the head of the file.
             let above = removed.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or("");
@@ -242,7 +280,7 @@ fn remove_entry(document: &mut DocumentMut, domain: &str) -> Option<String> {
         }
         Some(Item::Value(Value::Array(array))) => {
             let before = array.len();
-            array.retain(|value| !value.as_inline_table().is_some_and(|t| is_named(t, "domain", domain)));
+            array.retain(|value| !value.as_inline_table().is_some_and(|t| is_named(t, key, name)));
             (array.len() < before).then(String::new)
         }
         Some(Item::None | Item::Value(_) | Item::Table(_)) | None => None,
@@ -254,6 +292,7 @@ fn write_entry(table: &mut dyn TableLike, entry: &EntryChange) {
         ("mode", &entry.mode),
         ("next_hop", &entry.next_hop),
         ("via", &entry.via),
+        ("vouches", &entry.vouches),
         ("certificate", &entry.certificate),
         ("authority_file", &entry.authority_file),
         ("direction", &entry.direction),

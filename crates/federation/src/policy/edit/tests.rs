@@ -334,3 +334,104 @@ fn inline_tables_are_edited_too() {
     "#]],
     );
 }
+
+#[test]
+fn hubs_come_change_and_go() {
+    let hub = |hub: &str, entry, members: &[&str]| {
+        let members = members.iter().map(|member| (*member).to_owned()).collect();
+        Change::AllowHub { hub: hub.into(), entry, members }
+    };
+    check(
+        TEXT,
+        &hub(
+            "Hub.Other.example",
+            EntryChange {
+                next_hop: Some("192.0.2.9:5061".into()),
+                vouches: Some("member-list".into()),
+                modalities: Some(Modality::Im.into()),
+                owner: Some("Erin".into()),
+                ..EntryChange::default()
+            },
+            &["Adatum.example", "tailspin.example"],
+        ),
+        expect![[r#"
+            + name = "hub.other.example"
+            + next_hop = "192.0.2.9:5061"
+            + vouches = "member-list"
+            + owner = "Erin"
+            + modalities = ["im"]
+            + members = ["adatum.example", "tailspin.example"]
+        "#]],
+    );
+    check(
+        TEXT,
+        &hub(
+            "hub.trade.example",
+            EntryChange { rate: Some(5), ..EntryChange::default() },
+            &["adatum.example"],
+        ),
+        expect![[r#"
+            +     "adatum.example",
+            + rate = 5
+        "#]],
+    );
+    check(
+        TEXT,
+        &hub(
+            "hub.trade.example",
+            EntryChange { vouches: Some("nobody".into()), ..EntryChange::default() },
+            &[],
+        ),
+        expect![[r#"
+            this would make the policy wrong, so that nothing was changed:
+            line 17: clearinghouse.vouches: "nobody" is none of "member-header", "member-list"
+              help: choose "member-header", "member-list"
+        "#]],
+    );
+    check(
+        TEXT,
+        &hub("hub.other.example", EntryChange::default(), &["northwind.example"]),
+        expect![[r#"
+        this would make the policy wrong, so that nothing was changed:
+        line 20: clearinghouse.members: hub.trade.example speaks for northwind.example too
+          help: list it with one hub, or add a [[partner]] that says which: mode = "clearinghouse", via = "…"
+    "#]],
+    );
+    check(
+        TEXT,
+        &hub("not a name", EntryChange::default(), &[]),
+        expect![[r#"
+        "not a name" is no domain name
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::RemoveHub { hub: "Hub.trade.example".into() },
+        expect![[r#"
+        - [[clearinghouse]]
+        - name = "hub.trade.example"
+        - members = [
+        -     "northwind.example", # since 2025
+        - ]
+    "#]],
+    );
+    check(
+        TEXT,
+        &Change::RemoveHub { hub: "hub.other.example".into() },
+        expect![[r#"
+        hub.other.example does not stand in any [[clearinghouse]]
+    "#]],
+    );
+    let used = format!(
+        "{TEXT}[[partner]]\ndomain = \"a.example\"\nmode = \"clearinghouse\"\nvia = \"hub.trade.example\"\n"
+    );
+    check(
+        &used,
+        &Change::RemoveHub { hub: "hub.trade.example".into() },
+        expect![[r#"
+        this would make the policy wrong, so that nothing was changed:
+        line 17: partner.via: there is no clearinghouse "hub.trade.example"
+          help: add a section [[clearinghouse]] of that name
+    "#]],
+    );
+}
