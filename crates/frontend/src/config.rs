@@ -145,12 +145,25 @@ pub struct CallPolicy {
 }
 
 /// How other organisations are reached. Which of them we talk with is our Access Edge's policy.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederationPolicy {
     /// The inside of the Access Edge; without one nobody here talks with other organisations.
     pub route: Option<HostPort>,
     /// What accounts may do that are made from now on.
     pub new_users: Permissions,
+    /// Subscriptions that people of one other organisation may have at once.
+    pub watchers_of_domain_max: usize,
+}
+
+impl Default for FederationPolicy {
+    fn default() -> Self {
+        FederationPolicy {
+            route: None,
+            new_users: Permissions::default(),
+            // A quarter of the table, so that nobody fills it alone.
+            watchers_of_domain_max: 50_000,
+        }
+    }
 }
 
 impl Default for RegistrationLimits {

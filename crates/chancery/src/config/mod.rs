@@ -214,6 +214,7 @@ impl Settings {
                 remote_access: self.remote_access.new_users,
                 calls: true,
             },
+            ..FederationPolicy::default()
         }
     }
 
