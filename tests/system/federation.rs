@@ -268,7 +268,10 @@ fn a_changed_policy_is_in_force_within_seconds() {
     assert!(warning(&refused).contains("fabrikam.example"), "{}", warning(&refused));
     // And the other way.
     let answer = bob.ask(bob.message(&alice.uri(), "let me in"));
-    assert!(answer.status().is_some_and(|status| status >= 400), "{}", bob.ladder());
+    assert_eq!(answer.status(), Some(403), "{}", bob.ladder());
+    // Strangers are told no reason; who refused, his own edge tells him.
+    let told = warning(&answer);
+    assert!(told.contains("(contoso.example) does not allow this"), "{told}");
     bob.expect_none("MESSAGE");
     // What is wrong changes nothing.
     std::fs::write(&file, "[[partner]\n").expect("it is ours");

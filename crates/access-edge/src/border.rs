@@ -7,11 +7,15 @@
 use std::sync::Arc;
 
 use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
+use federation::{Modalities, with_streams_refused};
 use node::{Flow, Listener, Side, Transport};
 use sip_message::{Edit, HeaderId, Message, Method, NameAddr, ResponseBuilder};
 use sip_stack::route::Names;
 use sip_stack::stack::{Border, Stack};
 
+use crate::config::Config;
+use crate::contact::Audience;
+use crate::pipeline::{address_of, domain_of};
 use crate::token::{Party, Purpose, Sealed, Sealer, dialog_of};
 
 /// How entries of ours look.
@@ -19,13 +23,18 @@ use crate::token::{Party, Purpose, Sealed, Sealer, dialog_of};
 pub(crate) struct Entries {
     pub(crate) sealer: Sealer,
     names: Names,
+    /// Our domains, in lower case.
+    pub(crate) domains: Vec<String>,
+    /// The hosts of our servers.
+    pub(crate) servers: Vec<String>,
     /// `host:port` of the first TLS listener on each side.
     inside: Option<String>,
     outside: Option<String>,
 }
 
 impl Entries {
-    pub(crate) fn new(sealer: Sealer, listeners: &[Listener], aliases: &[String]) -> Entries {
+    pub(crate) fn new(config: &Config) -> Entries {
+        let Config { listeners, aliases, .. } = config;
         let first = |side| {
             let is_it = |listener: &&Listener| listener.side == side && listener.transport == Transport::Tls;
             let listener = listeners.iter().find(is_it)?;
@@ -33,7 +42,9 @@ impl Entries {
         };
         Entries {
             names: Names::new(listeners, aliases.iter().map(String::as_str)),
-            sealer,
+            sealer: Sealer::new(&config.token_keys),
+            domains: config.domains.clone(),
+            servers: config.servers.iter().map(|server| server.host.clone()).collect(),
             inside: first(Side::Inside),
             outside: first(Side::Outside),
         }
@@ -90,6 +101,28 @@ fn remove_never_cross(edit: &mut Edit<'_>) {
     }
 }
 
+/// Refuses the streams in a response that the relationship does not allow: see [`with_streams_refused`].
+fn refuse_streams<'m>(response: &'m Message, allowed: Modalities, edit: &mut Edit<'m>) {
+    let Some(body) = with_streams_refused(response, allowed) else { return };
+    if body.is_empty() {
+        edit.remove(HeaderId::ContentType);
+    }
+    edit.body(None, body.into());
+}
+
+/// Responses from one member of a clearinghouse to another.
+#[derive(Debug)]
+pub(crate) struct Between {
+    /// What may pass.
+    pub(crate) allowed: Modalities,
+}
+
+impl Border for Between {
+    fn response<'m>(&'m self, response: &'m Message, edit: &mut Edit<'m>) {
+        refuse_streams(response, self.allowed, edit);
+    }
+}
+
 /// Responses from inside, to whoever asked from outside.
 #[derive(Debug)]
 pub(crate) struct ToOutside {
@@ -97,10 +130,14 @@ pub(crate) struct ToOutside {
     /// Our entry on the inside, as the request carried it; empty where it carried none.
     pub(crate) mark: String,
     pub(crate) party: Party,
+    /// See [`Sealed::called`].
+    pub(crate) called: Option<String>,
     /// What tells the dialog: a digest of it is made where an entry is.
     pub(crate) call_id: String,
     /// What entries for this peer show; a partner's where there is none.
     pub(crate) client: Option<(String, Transport)>,
+    /// What may pass.
+    pub(crate) allowed: Modalities,
     /// Whether the request was a REGISTER: its answer says how to come back (RFC 3608).
     pub(crate) is_register: bool,
 }
@@ -108,7 +145,8 @@ pub(crate) struct ToOutside {
 impl ToOutside {
     fn entry(&self, purpose: Purpose, routes: Vec<String>) -> String {
         let dialog = if purpose == Purpose::Service { [0; 16] } else { dialog_of(&self.call_id) };
-        let sealed = Sealed { purpose, party: self.party.clone(), dialog, routes };
+        let sealed =
+            Sealed { purpose, party: self.party.clone(), dialog, called: self.called.clone(), routes };
         let token = self.entries.sealer.seal(&sealed);
         match &self.client {
             Some((sent_by, transport)) => self.entries.facing_client(&token, (sent_by, *transport)),
@@ -120,8 +158,16 @@ impl ToOutside {
 impl Border for ToOutside {
     fn response<'m>(&'m self, response: &'m Message, edit: &mut Edit<'m>) {
         remove_never_cross(edit);
+        refuse_streams(response, self.allowed, edit);
         // What is said for us names our servers.
         edit.remove(HeaderId::Warning);
+        let person = response.to().ok().map(|to| to.uri);
+        let audience = Audience { party: &self.party, person };
+        // What a client registered is its own.
+        let shown = if self.is_register { None } else { self.entries.shown_contacts(response, &audience) };
+        if let Some(contacts) = shown {
+            edit.set(HeaderId::Contact, contacts);
+        }
         let mut recorded = routes_of(response, HeaderId::RecordRoute);
         if !recorded.is_empty() {
             edit.remove(HeaderId::RecordRoute);
@@ -158,15 +204,30 @@ pub(crate) struct ToInside {
     pub(crate) mark: String,
     /// Our entry on the inside, and below it what the request came with.
     pub(crate) ours: Vec<String>,
+    /// What may pass.
+    pub(crate) allowed: Modalities,
     /// What is said inside where nobody outside could be reached.
     pub(crate) unreachable: String,
+    /// What is said inside where another organisation refuses and does not say why: mostly it will not tell strangers. `None` where a
+    /// user of ours is at the other end.
+    pub(crate) refused: Option<String>,
 }
+
+/// Final responses by which an organisation says that it does not allow something: its policy, its methods, its media.
+const STATUSES_OF_POLICY: [u16; 3] = [403, 405, 488];
 
 impl Border for ToInside {
     fn response<'m>(&'m self, response: &'m Message, edit: &mut Edit<'m>) {
         remove_never_cross(edit);
+        refuse_streams(response, self.allowed, edit);
         edit.remove(HeaderId::ServiceRoute);
         edit.remove(HeaderId::RecordRoute);
+        if let Some(refused) = &self.refused
+            && response.status().is_some_and(|status| STATUSES_OF_POLICY.contains(&status))
+            && response.header(HeaderId::Warning).is_none()
+        {
+            edit.insert_first(HeaderId::Warning, refused.as_str());
+        }
         let makes_dialog = response.status().is_some_and(|status| (101..300).contains(&status));
         if self.ours.is_empty() || !makes_dialog {
             return;
@@ -187,7 +248,17 @@ impl Border for ToInside {
     }
 }
 
-/// The sealed entry of a dialog's side.
-pub(crate) fn sealed(purpose: Purpose, party: Party, call_id: &str, routes: Vec<String>) -> Sealed {
-    Sealed { purpose, party, dialog: dialog_of(call_id), routes }
+/// What is sealed into the entry for one end of a dialog.
+pub(crate) fn sealed(purpose: Purpose, (party, called): End, call_id: &str, routes: Vec<String>) -> Sealed {
+    Sealed { purpose, party, dialog: dialog_of(call_id), called, routes }
+}
+
+/// Whom an entry is made for, and what it was called by: see [`Sealed::called`].
+pub(crate) type End = (Party, Option<String>);
+
+/// The address that a request calls its receiver by, where `is_of_receiver` says that it is not of the receiver's domain.
+pub(crate) fn called(message: &Message, is_of_receiver: impl FnOnce(&str) -> bool) -> Option<String> {
+    let to = message.to().ok()?.uri;
+    let domain = domain_of(&to).unwrap_or_default();
+    if is_of_receiver(&domain) { None } else { address_of(&to) }
 }

@@ -22,7 +22,6 @@ use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
 use crate::links::{Kind, Link, Links, Who, rate_of};
 use crate::metrics::Counters;
-use crate::token::Sealer;
 
 /// Ended transactions that are remembered, some half KiB each: for 32 s up to 1,000 requests a second, as at a Front End.
 const TRANSACTIONS_ENDED_MAX: usize = 32_768;
@@ -97,11 +96,7 @@ impl AccessEdge {
         });
         let mut edge = AccessEdge {
             stack,
-            entries: Arc::new(Entries::new(
-                Sealer::new(&config.token_keys),
-                &config.listeners,
-                &config.aliases,
-            )),
+            entries: Arc::new(Entries::new(&config)),
             links: Links::new(seed),
             budgets: Budgets::new(FixedState::with_seed(seed).hash_one(b"budgets")),
             counters: Counters::default(),
@@ -219,6 +214,7 @@ impl AccessEdge {
                 self.config.next_hops = adjustable.next_hops;
                 self.config.remote_access = adjustable.remote_access;
                 self.config.limits = adjustable.limits;
+                self.entries = Arc::new(Entries::new(&self.config));
                 self.stack.limit_pending(self.config.limits.transactions_max);
                 Answer::Done { closed: self.judge_links() }
             }

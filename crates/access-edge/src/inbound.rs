@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use federation::origin::ORIGIN_HEADER;
-use federation::{Direction, Facts, HostPort, Member, Modalities, Provenance, Verdict, judge};
+use federation::{Direction, Facts, FromProof, HostPort, Member, Modalities, Provenance, Verdict, judge};
 use node::{Expected, PeerHop, Place, Side};
-use sip_message::{HeaderId, NameAddr, Uri};
+use sip_message::{HeaderId, Method, NameAddr, Uri};
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
-use crate::border::{ToOutside, records, sealed};
+use crate::border::{ToOutside, called, records, sealed};
 use crate::edge::{AccessEdge, cookie};
 use crate::pipeline::{Plan, Request, domain_of, without_identities};
 use crate::refused::Refused;
@@ -18,8 +18,15 @@ use crate::token::{Party, Purpose, Sealed, TokenError};
 impl AccessEdge {
     pub(crate) fn inbound(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
         self.check_trust_headers(request, &[ORIGIN_HEADER])?;
-        let domain = request.sender_domain().unwrap_or_default();
+        let mut domain = request.sender_domain().unwrap_or_default();
         let way = self.way_from_partner(request, &domain)?;
+        let mut from = FromProof::Domain;
+        if let Some(Sealed { party: Party::Partner(partner), .. }) = &way
+            && *partner != domain
+        {
+            // The connection must prove whom the dialog is with, whatever it was called by.
+            (domain, from) = (partner.clone(), FromProof::Dialog);
+        }
         self.check_no_other_routes(request)?;
         let member = said_member(request)?;
         let asked = request.uri.and_then(|uri| domain_of(&uri)).unwrap_or_default();
@@ -43,24 +50,29 @@ impl AccessEdge {
 
         let party = Party::Partner(road.domain.to_string());
         let mut changes = without_identities();
-        changes.push(HeaderChange::AppendNamed(ORIGIN_HEADER, road.origin(self.name()).to_string()));
+        changes.push(HeaderChange::AppendNamed(ORIGIN_HEADER, road.origin(self.name(), from).to_string()));
         let mark = self.record_inside(request, &party, &mut changes);
         let border = ToOutside {
             entries: Arc::clone(&self.entries),
             mark,
             party,
+            called: way.as_ref().and_then(|way| way.called.clone()),
             call_id: request.call_id().to_owned(),
             client: None,
+            allowed: road.modalities,
             is_register: false,
         };
-        let target = self.target_inside(request, way.map(|way| way.routes).unwrap_or_default())?;
+        changes.extend(self.transfer_to_person(request));
+        let uri = self.uri_inside(request, way.is_some());
+        let target = self.target_inside(uri, way.map(|way| way.routes).unwrap_or_default())?;
         let own_routes = request.own.count;
         let border = Some(Arc::new(border) as _);
         let forwarding = Forwarding { own_routes, changes, border, ..Forwarding::default() };
         Ok(Plan { discovered, ..Plan::new(target, forwarding) })
     }
 
-    /// The sealed way of a dialog, if the request comes along one, for this very partner.
+    /// The sealed way of a dialog, if the request comes along one, for this very partner: of the domain that it was made for, or
+    /// called by the address that stands in From.
     fn way_from_partner(&self, request: &Request<'_>, domain: &str) -> Result<Option<Sealed>, Refused> {
         let sealed = match &request.own.leads {
             Leads::Nowhere => return Ok(None),
@@ -70,6 +82,9 @@ impl AccessEdge {
         sealed.check(&[Purpose::FromOutside], request.call_id())?;
         match &sealed.party {
             Party::Partner(made_for) if made_for == domain => Ok(Some(sealed)),
+            Party::Partner(_) if request.sender().is_some_and(|sender| sealed.was_called(&sender)) => {
+                Ok(Some(sealed))
+            }
             _ => Err(TokenError::OtherParty.into()),
         }
     }
@@ -79,24 +94,38 @@ impl AccessEdge {
         if !records(request.method) {
             return String::new();
         }
-        let sealed = sealed(Purpose::FromInside, party.clone(), request.call_id(), Vec::new());
+        let end = (party.clone(), called(request.message, |domain| self.is_our_domain(domain)));
+        let sealed = sealed(Purpose::FromInside, end, request.call_id(), Vec::new());
         let entry = self.entries.facing_inside(&self.entries.sealer.seal(&sealed));
         changes.push(HeaderChange::Prepend(HeaderId::RecordRoute, entry.clone()));
         entry
     }
 
+    /// The Request-URI as the inside knows it: what we have shown of a Contact is that Contact within its dialog, and to
+    /// begin something the person whose it is.
+    pub(crate) fn uri_inside(&self, request: &Request<'_>, within_dialog: bool) -> String {
+        let behind = request.uri.and_then(|uri| {
+            let contact = within_dialog.then(|| self.entries.contact_behind(&uri)).flatten();
+            contact.or_else(|| self.entries.person_behind(&uri))
+        });
+        behind.unwrap_or_else(|| request.message.request_uri_text().to_owned())
+    }
+
+    /// Who is sent by somebody elsewhere to a Contact that we have shown there is sent to the person.
+    fn transfer_to_person(&self, request: &Request<'_>) -> Option<HeaderChange> {
+        let is_refer = request.method == Method::Refer;
+        let person = is_refer.then(|| self.entries.refer_to_person(request.message)).flatten();
+        person.map(|person| HeaderChange::Set(HeaderId::ReferTo, person))
+    }
+
     /// The way inside: along the routes of a token, else to the configured next hops, one after the other.
-    pub(crate) fn target_inside(
-        &self,
-        request: &Request<'_>,
-        routes: Vec<String>,
-    ) -> Result<Target, Refused> {
-        let uri = request.message.request_uri_text();
+    pub(crate) fn target_inside(&self, uri: String, routes: Vec<String>) -> Result<Target, Refused> {
         if let Some(first) = routes.first() {
             let server = self.listed_server(first).ok_or(TokenError::Forged)?;
             return Ok(target(uri, routes, inside_hop(&server)));
         }
-        let mut hops = self.config.next_hops.iter().map(|hop| target(uri, Vec::new(), inside_hop(hop)));
+        let mut hops =
+            self.config.next_hops.iter().map(|hop| target(uri.clone(), Vec::new(), inside_hop(hop)));
         let first = hops.next().ok_or(Refused::later("no-next-hop", "no server inside is configured"))?;
         Ok(Target { alternatives: hops.collect(), ..first })
     }
@@ -124,9 +153,9 @@ fn inside_hop(hop: &HostPort) -> PeerHop {
     }
 }
 
-fn target(uri: &str, routes: Vec<String>, hop: PeerHop) -> Target {
+fn target(uri: String, routes: Vec<String>, hop: PeerHop) -> Target {
     Target {
-        uri: uri.to_owned(),
+        uri,
         routes,
         hop: NextHop::Peer(Arc::new(hop)),
         q: 1000,

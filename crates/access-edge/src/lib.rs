@@ -31,6 +31,7 @@ pub mod admin;
 mod border;
 mod budgets;
 mod config;
+mod contact;
 mod edge;
 mod inbound;
 mod links;

@@ -8,13 +8,14 @@ use sip_message::HeaderId;
 use sip_stack::outbound::TokenError as FlowError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
-use crate::border::{Entries, ToInside, records, routes_of, sealed};
+use crate::border::{Entries, ToInside, called, records, routes_of, sealed};
+use crate::contact::Audience;
 use crate::edge::{AccessEdge, cookie};
 use crate::links::Who;
 use crate::pipeline::{Plan, Request, address_of, domain_of, without_identities};
 use crate::refused::Refused;
 use crate::routes::Leads;
-use crate::token::{Party, Purpose, TokenError};
+use crate::token::{Party, Purpose, Sealed, TokenError};
 
 impl AccessEdge {
     pub(crate) fn outbound(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
@@ -29,14 +30,14 @@ impl AccessEdge {
                 let sealed = sealed.clone()?;
                 sealed.check(&[Purpose::FromInside], request.call_id())?;
                 match sealed.party {
-                    Party::Partner(domain) => self.go_to_partner(request, &domain, true),
+                    Party::Partner(ref domain) => self.go_to_partner(request, domain, Some(&sealed)),
                     Party::User(_) | Party::Members(..) => Err(TokenError::OtherParty.into()),
                 }
             }
             Leads::Nowhere => {
                 self.check_no_other_routes(request)?;
                 let domain = request.uri.and_then(|uri| domain_of(&uri)).unwrap_or_default();
-                self.go_to_partner(request, &domain, false)
+                self.go_to_partner(request, &domain, None)
             }
         }
     }
@@ -46,16 +47,20 @@ impl AccessEdge {
         &mut self,
         request: &Request<'_>,
         domain: &str,
-        within_dialog: bool,
+        way: Option<&Sealed>,
     ) -> Result<Plan, Refused> {
-        let from = request.sender_domain().unwrap_or_default();
+        let mut from = request.sender_domain().unwrap_or_default();
+        // Who was called by an address of others keeps it; that the end is ours, our entry says.
+        if way.is_some_and(|way| request.sender().is_some_and(|sender| way.was_called(&sender))) {
+            from.clone_from(&self.config.domains[0]);
+        }
         let facts = Facts {
             direction: Direction::Outbound,
             local: &from,
             remote: domain,
             modalities: Modalities::of(request.message),
             method: request.method,
-            within_dialog,
+            within_dialog: way.is_some(),
         };
         let road = match judge(&self.config.policy, &Provenance::Inside, &facts, self.now.wall) {
             Verdict::Allow(road) => road,
@@ -64,11 +69,13 @@ impl AccessEdge {
         let party = Party::Partner(road.domain.to_string());
         let sealer = &self.entries.sealer;
         let outside = |routes| {
-            let sealed = sealed(Purpose::FromOutside, party.clone(), request.call_id(), routes);
+            let end = (party.clone(), called(request.message, |domain| domain == &*road.domain));
+            let sealed = sealed(Purpose::FromOutside, end, request.call_id(), routes);
             self.entries.facing_partner(&sealer.seal(&sealed))
         };
         let inside = || {
-            let sealed = sealed(Purpose::FromInside, party.clone(), request.call_id(), Vec::new());
+            let end = (party.clone(), way.and_then(|way| way.called.clone()));
+            let sealed = sealed(Purpose::FromInside, end, request.call_id(), Vec::new());
             self.entries.facing_inside(&sealer.seal(&sealed))
         };
         let target = Target {
@@ -86,7 +93,14 @@ impl AccessEdge {
             None => format!("The server of {}", road.domain),
         };
         let unreachable = self.warning(&format!("{what} cannot be reached or does not prove who it is"));
-        let mut forwarding = forwarding_out(request, unreachable, outside, inside);
+        let who = match &road.hub {
+            Some(hub) => format!("The clearinghouse {hub} or {}", road.domain),
+            None => format!("The other organisation ({})", road.domain),
+        };
+        let refused = Some(self.warning(&format!("{who} does not allow this")));
+        let mut forwarding =
+            forwarding_out(request, road.modalities, (unreachable, refused), outside, inside);
+        self.hide_contacts(request, &party, &mut forwarding);
         forwarding.own_routes = request.own.count;
         Ok(Plan::new(target, forwarding))
     }
@@ -106,7 +120,8 @@ impl AccessEdge {
         let user = request.message.to().ok().and_then(|to| address_of(&to.uri));
         let user = user.ok_or(Refused::new(400, "no-user", "To names no user of a domain"))?;
         let outside = |routes| {
-            let sealed = sealed(Purpose::FromOutside, Party::User(user.clone()), request.call_id(), routes);
+            let end = (Party::User(user.clone()), None);
+            let sealed = sealed(Purpose::FromOutside, end, request.call_id(), routes);
             self.entries.facing_client(&self.entries.sealer.seal(&sealed), (&sent_by, transport))
         };
         let inside = || self.entries.facing_inside(&self.stack.routes().tokens().flow_token(flow));
@@ -120,23 +135,31 @@ impl AccessEdge {
             changes: Vec::new(),
         };
         let unreachable = self.warning("The remote user's connection is gone");
-        let mut forwarding = forwarding_out(request, unreachable, outside, inside);
+        let mut forwarding = forwarding_out(request, Modalities::ALL, (unreachable, None), outside, inside);
+        self.hide_contacts(request, &Party::User(user.clone()), &mut forwarding);
         // Behind a client stands nobody: further routes are what is left of an older way, and inside.
         forwarding.changes.push(HeaderChange::Remove(HeaderId::Route));
         Ok(Plan::new(target, forwarding))
+    }
+
+    fn hide_contacts(&self, request: &Request<'_>, party: &Party, forwarding: &mut Forwarding) {
+        let person = request.message.from().ok().map(|from| from.uri);
+        let shown = self.entries.shown_contacts(request.message, &Audience { party, person });
+        forwarding.changes.extend(shown.map(|contacts| HeaderChange::Set(HeaderId::Contact, contacts)));
     }
 }
 
 /// What leaves: nothing of the way that it came, but one entry of ours for all of it.
 fn forwarding_out(
     request: &Request<'_>,
-    unreachable: String,
+    allowed: Modalities,
+    (unreachable, refused): (String, Option<String>),
     outside: impl FnOnce(Vec<String>) -> String,
     inside: impl FnOnce() -> String,
 ) -> Forwarding {
     let mut changes = without_identities();
     changes.push(HeaderChange::Remove(HeaderId::RecordRoute));
-    let mut border = ToInside { mark: String::new(), ours: Vec::new(), unreachable };
+    let mut border = ToInside { mark: String::new(), ours: Vec::new(), allowed, unreachable, refused };
     if records(request.method) {
         let recorded = routes_of(request.message, HeaderId::RecordRoute);
         border.mark = outside(recorded.clone());

@@ -45,6 +45,11 @@ impl Request<'_> {
         domain_of(&self.message.from().ok()?.uri)
     }
 
+    /// The address in From, in the spelling that is compared.
+    pub(crate) fn sender(&self) -> Option<String> {
+        address_of(&self.message.from().ok()?.uri)
+    }
+
     pub(crate) fn call_id(&self) -> &str {
         self.message.call_id().unwrap_or_default()
     }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use federation::Origin;
 use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
+use federation::{Modalities, Origin};
 use sip_message::{HeaderId, Method};
 use sip_stack::stack::{Forwarding, HeaderChange};
 
 use crate::border::{Entries, ToOutside, records};
 use crate::edge::AccessEdge;
-use crate::pipeline::{Plan, Request, address_of, without_identities};
+use crate::pipeline::{Plan, Request, without_identities};
 use crate::refused::Refused;
 use crate::routes::Leads;
 use crate::token::{Party, Purpose, TokenError};
@@ -21,7 +21,7 @@ impl AccessEdge {
             return Err(Refused::new(403, "remote-access", "remote access is switched off"));
         }
         self.check_trust_headers(request, &[ORIGIN_HEADER, MEMBER_HEADER])?;
-        let user = request.message.from().ok().and_then(|from| address_of(&from.uri));
+        let user = request.sender();
         let user = user.expect("From is of one of our domains");
         let routes = self.way_of_user(request, &user)?;
         self.check_no_other_routes(request)?;
@@ -47,11 +47,15 @@ impl AccessEdge {
             entries: Arc::clone(&self.entries),
             mark: if is_recorded { entry } else { String::new() },
             party: Party::User(user),
+            called: None,
             call_id: request.call_id().to_owned(),
             client: Entries::client_face(&self.stack, flow),
+            // Our own users' calls are for their home to judge.
+            allowed: Modalities::ALL,
             is_register,
         };
-        let target = self.target_inside(request, routes)?;
+        let within_dialog = !routes.is_empty() && request.message.to_tag().is_some();
+        let target = self.target_inside(self.uri_inside(request, within_dialog), routes)?;
         let own_routes = request.own.count;
         let border = Some(Arc::new(border) as _);
         Ok(Plan::new(target, Forwarding { own_routes, changes, border, ..Forwarding::default() }))

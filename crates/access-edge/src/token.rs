@@ -57,6 +57,8 @@ pub enum Purpose {
     FromInside,
     /// From outside, in any request of a registered user (RFC 3608).
     Service,
+    /// A Contact of the inside, as others see it; no route, and of no dialog.
+    Contact,
 }
 
 /// What a token says.
@@ -68,6 +70,9 @@ pub struct Sealed {
     pub party: Party,
     /// The digest of its dialog's Call-ID; zeros where it belongs to none.
     pub dialog: [u8; DIALOG_OCTETS],
+    /// The address by which the end of the dialog that the entry faces was called, where that is of another domain than the end
+    /// itself: the call was forwarded to it. It keeps that address in From (RFC 3261 §12.2.1.1).
+    pub called: Option<String>,
     /// The routes that it stands for, in the order in which they are to be followed; values with their `<>`.
     pub routes: Vec<String>,
 }
@@ -179,29 +184,29 @@ impl Sealed {
         Ok(())
     }
 
+    /// Whether the end that the entry faces was called by this address, which is not of its own domain.
+    pub fn was_called(&self, address: &str) -> bool {
+        self.called.as_deref() == Some(address)
+    }
+
     fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.push(match self.purpose {
             Purpose::FromOutside => b'o',
             Purpose::FromInside => b'i',
             Purpose::Service => b's',
+            Purpose::Contact => b'c',
         });
         out.extend_from_slice(&self.dialog);
-        let names: [&str; 2] = match &self.party {
-            Party::Partner(domain) => {
-                out.push(b'p');
-                [domain, ""]
-            }
-            Party::User(address) => {
-                out.push(b'u');
-                [address, ""]
-            }
-            Party::Members(one, other) => {
-                out.push(b'm');
-                [one, other]
-            }
+        let (party, names): (u8, [&str; 2]) = match &self.party {
+            Party::Partner(domain) => (b'p', [domain, ""]),
+            Party::User(address) => (b'u', [address, ""]),
+            Party::Members(one, other) => (b'm', [one, other]),
         };
-        for text in names.into_iter().chain(self.routes.iter().map(String::as_str)) {
+        // A capital says that one more text follows the names.
+        out.push(if self.called.is_some() { party.to_ascii_uppercase() } else { party });
+        let texts = names.into_iter().chain(self.called.as_deref());
+        for text in texts.chain(self.routes.iter().map(String::as_str)) {
             let length = u16::try_from(text.len()).expect("names and routes are shorter than a header block");
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(text.as_bytes());
@@ -215,6 +220,7 @@ impl Sealed {
             b'o' => Purpose::FromOutside,
             b'i' => Purpose::FromInside,
             b's' => Purpose::Service,
+            b'c' => Purpose::Contact,
             _ => return None,
         };
         let (dialog, rest) = rest.split_first_chunk::<DIALOG_OCTETS>()?;
@@ -225,15 +231,17 @@ impl Sealed {
             texts.push(str::from_utf8(text).ok()?.to_owned());
             rest = behind;
         }
-        let routes = texts.split_off(texts.len().min(2));
+        let has_called = party.is_ascii_uppercase();
+        let mut routes = texts.split_off(texts.len().min(2));
+        let called = if has_called { (!routes.is_empty()).then(|| Some(routes.remove(0)))? } else { None };
         let [one, other] = <[String; 2]>::try_from(texts).ok()?;
-        let party = match party {
+        let party = match party.to_ascii_lowercase() {
             b'p' => Party::Partner(one),
             b'u' => Party::User(one),
             b'm' => Party::Members(one, other),
             _ => return None,
         };
-        (rest.is_empty()).then_some(Sealed { purpose, party, dialog: *dialog, routes })
+        (rest.is_empty()).then_some(Sealed { purpose, party, dialog: *dialog, called, routes })
     }
 }
 
@@ -246,6 +254,7 @@ mod tests {
             purpose: Purpose::FromOutside,
             party: Party::Partner("fabrikam.example".to_owned()),
             dialog: dialog_of("a call"),
+            called: None,
             routes: vec!["<sip:dir.contoso.example:5061;transport=tls;lr>".to_owned(); 2],
         }
     }
@@ -307,7 +316,10 @@ mod tests {
             Party::Members("a.example".into(), "b.example".into()),
         ] {
             let token = Sealed { party, routes: Vec::new(), ..sealed() };
-            assert_eq!(sealer.open(&sealer.seal(&token)), Ok(token));
+            assert_eq!(sealer.open(&sealer.seal(&token)), Ok(token.clone()));
+            let called = Some("bob@contoso.example".to_owned());
+            let forwarded = Sealed { called, routes: vec!["<sip:x;lr>".to_owned()], ..token };
+            assert_eq!(sealer.open(&sealer.seal(&forwarded)), Ok(forwarded));
         }
     }
 }

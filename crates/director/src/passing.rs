@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER, Origin};
+use federation::origin::{FromProof, MEMBER_HEADER, ORIGIN_HEADER, Origin};
 use federation::{HostPort, ServerRole};
 use node::{Expected, Side};
 use sign_in::AddressKey;
@@ -33,18 +33,17 @@ pub(crate) fn hop_to(server: &HostPort) -> Arc<PeerHop> {
 impl Director {
     /// A partner's request: to the home of whom it asks for. Who does not exist is told so here.
     pub(crate) fn partner(&mut self, request: &Request<'_>) -> Result<Plan, Refusal> {
-        let Origin::Partner { domain, mode, hub, edge } = self.origin(request)? else {
-            unreachable!("the caller looked")
-        };
+        let origin = self.origin(request)?;
+        let Origin::Partner { domain, from: proof, .. } = &origin else { unreachable!("the caller looked") };
+        let refused = || Refusal::new(403, "From is not of the domain that the partner proved");
         let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
-        if from.is_none_or(|from| from.domain() != domain) {
-            return Err(Refusal::new(403, "From is not of the domain that the partner proved"));
-        }
+        let is_of_domain = from.is_some_and(|from| from.domain() == domain);
         let hop = match self.next_server(request, ServerRole::FrontEnd)? {
-            Some(hop) => hop,
-            None => self.home_of_recipient(request)?,
+            // Of a party of a dialog the home knows what address it bears.
+            Some(hop) if is_of_domain || *proof == FromProof::Dialog => hop,
+            None if is_of_domain => self.home_of_recipient(request)?,
+            Some(_) | None => return Err(refused()),
         };
-        let origin = Origin::Partner { domain, mode, hub, edge };
         let identity = HeaderChange::Remove(HeaderId::PAssertedIdentity);
         Ok(self.plan(request, hop, Some(&origin), identity))
     }

@@ -89,7 +89,8 @@ impl Modalities {
     ///   of a transfer (RFC 3515 §2.4.4).
     /// - INVITE is at least `audio`, also without an offer: the media come later, and cannot be refused any more when they do.
     /// - In everything else that bears a session description its streams decide, so that a call cannot grow a picture that
-    ///   it was not allowed to begin with. A stream with port 0 is none (RFC 3264 §6).
+    ///   it was not allowed to begin with. A stream with port 0 is none (RFC 3264 §6), unless it goes along with another
+    ///   (RFC 9143 §6, `bundle-only`).
     /// - A description that cannot be read may be anything: it needs everything a call can need.
     pub fn of(message: &Message) -> Modalities {
         if !message.is_request() {
@@ -125,16 +126,59 @@ fn streams(message: &Message) -> Modalities {
     let Ok(session) = sdp::Session::parse(message.body()) else {
         return Modalities::from(Modality::Audio) | Modality::Video.into();
     };
-    let mut needed = Modalities::NONE;
-    for media in session.media.iter().filter(|media| media.port != 0) {
-        needed |= match media.kind {
-            "audio" => Modality::Audio.into(),
-            "video" | "image" => Modality::Video.into(),
-            "message" | "text" => Modality::Im.into(),
-            _ => Modality::Audio.into(),
-        };
+    session.media.iter().filter_map(modality).collect()
+}
+
+/// What a stream needs; `None` where it is refused.
+fn modality(media: &sdp::Media<'_>) -> Option<Modality> {
+    let is_up = media.port != 0 || media.section.attribute("bundle-only").is_some();
+    is_up.then(|| match media.kind {
+        "video" | "image" => Modality::Video,
+        "message" | "text" => Modality::Im,
+        _ => Modality::Audio,
+    })
+}
+
+/// The body of a response without the streams that need more than is allowed; `None` where all may pass.
+///
+/// A request that asks for too much is refused as a whole. A response comes too late for that: what it offers or accepts beyond what
+/// is allowed is refused stream by stream, as whoever receives it could (RFC 3264 §6: port 0, the stream stays in its place), and the
+/// call goes on without. A description that cannot be read goes as a whole: the body is empty then.
+pub fn with_streams_refused(response: &Message, allowed: Modalities) -> Option<Vec<u8>> {
+    if streams(response).without(allowed).is_empty() {
+        return None;
     }
-    needed
+    let Ok(session) = sdp::Session::parse(response.body()) else { return Some(Vec::new()) };
+    let is_refused =
+        |media: &sdp::Media<'_>| modality(media).is_some_and(|modality| !allowed.contains(modality));
+    let refused = session.media.iter().filter(|media| is_refused(media));
+    let refused: Vec<&str> = refused.filter_map(|media| media.section.attribute("mid")).collect();
+    let mut body = Vec::with_capacity(response.body().len());
+    for line in session.head.lines.split_inclusive(|octet| *octet == b'\n') {
+        // RFC 9143 §7.3.3: what is refused is in no group.
+        match str::from_utf8(line).ok().and_then(|line| line.strip_prefix("a=group:")) {
+            Some(group) => {
+                let kept: Vec<&str> = group.split_whitespace().filter(|mid| !refused.contains(mid)).collect();
+                body.extend_from_slice(format!("a=group:{}\r\n", kept.join(" ")).as_bytes());
+            }
+            None => body.extend_from_slice(line),
+        }
+    }
+    for media in &session.media {
+        let is_refused = is_refused(media);
+        let port = match (is_refused, media.port_count) {
+            (true, _) => "0".to_owned(),
+            (false, 1) => media.port.to_string(),
+            (false, count) => format!("{}/{count}", media.port),
+        };
+        let line = format!("m={} {port} {} {}\r\n", media.kind, media.protocol, media.formats);
+        body.extend_from_slice(line.as_bytes());
+        let lines = media.section.lines.split_inclusive(|octet| *octet == b'\n');
+        // Where the stream would go is nobody's business any more; its name stays, and a connection line, which a section may need.
+        let stays = |line: &&[u8]| !is_refused || line.starts_with(b"c=") || line.starts_with(b"a=mid:");
+        lines.filter(stays).for_each(|line| body.extend_from_slice(line));
+    }
+    Some(body)
 }
 
 impl From<Modality> for Modalities {

@@ -7,6 +7,7 @@
 //! Chancery-Origin: remote;flow=TOKEN;edge=edge.contoso.example;cert=<64 hex>
 //! Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example
 //! Chancery-Origin: partner;domain=northwind.example;mode=clearinghouse;hub=hub.trade.example;edge=edge.contoso.example
+//! Chancery-Origin: partner;domain=fabrikam.example;mode=direct;from=dialog;edge=edge.contoso.example
 //! ```
 //!
 //! There is one spelling for each origin: what [`Origin::parse`] takes, [`Origin`] prints again octet by octet. Anything
@@ -133,6 +134,16 @@ impl Mode {
     }
 }
 
+/// What proves From in a partner's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FromProof {
+    /// It is of the domain that was proved.
+    Domain,
+    /// It is of another domain, and the very address that this partner's end of the dialog was called by: a call that was
+    /// forwarded to it (RFC 3261 §8.1.3.4 keeps To). The edge's sealed Route says so; it is worth something within that dialog alone.
+    Dialog,
+}
+
 /// Where a request came from, as the first of our servers saw it. Names stand in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
@@ -147,12 +158,14 @@ pub enum Origin {
     },
     /// From another organisation.
     Partner {
-        /// The SIP domain that was proved for From.
+        /// The SIP domain that was proved.
         domain: String,
         /// By which kind of relationship.
         mode: Mode,
         /// The hub that vouches for the domain; exactly with [`Mode::Clearinghouse`].
         hub: Option<String>,
+        /// What that says of From.
+        from: FromProof,
         /// The edge.
         edge: String,
     },
@@ -212,7 +225,12 @@ impl Origin {
                 let domain = params.next("domain")?.to_owned();
                 let mode = Mode::from_name(params.next("mode")?)?;
                 let hub = params.next("hub").map(str::to_owned);
-                Origin::Partner { domain, mode, hub, edge: params.next("edge")?.to_owned() }
+                let from = match params.next("from") {
+                    Some("dialog") => FromProof::Dialog,
+                    Some(_) => return None,
+                    None => FromProof::Domain,
+                };
+                Origin::Partner { domain, mode, hub, from, edge: params.next("edge")?.to_owned() }
             }
             _ => return None,
         };
@@ -227,7 +245,7 @@ impl Origin {
                     && flow.bytes().all(is_token_octet)
                     && is_host(edge)
             }
-            Origin::Partner { domain, mode, hub, edge } => {
+            Origin::Partner { domain, mode, hub, from: _, edge } => {
                 is_domain(domain)
                     && hub.is_some() == (*mode == Mode::Clearinghouse)
                     && hub.as_deref().is_none_or(is_host)
@@ -254,10 +272,13 @@ impl fmt::Display for Origin {
                     None => Ok(()),
                 }
             }
-            Origin::Partner { domain, mode, hub, edge } => {
+            Origin::Partner { domain, mode, hub, from, edge } => {
                 write!(f, "partner;domain={domain};mode={}", mode.name())?;
                 if let Some(hub) = hub {
                     write!(f, ";hub={}", HostText(hub))?;
+                }
+                if *from == FromProof::Dialog {
+                    f.write_str(";from=dialog")?;
                 }
                 write!(f, ";edge={}", HostText(edge))
             }

@@ -10,14 +10,15 @@
 //!   nothing, and watch nothing else.
 //! - A user without the permission is for them nobody: 404.
 //! - A REFER that begins a dialog does not cross. Within a call it does: whoever is transferred calls by their own means, and
-//!   is judged as any caller. So nothing ever runs through us from one foreign party to another.
+//!   is judged as any caller. So nothing ever runs through us from one foreign party to another. Where the transfer names a device
+//!   elsewhere by its contact, and a dialog to replace, it goes to the person who has that dialog.
 
 use std::sync::Arc;
 
 use directory::{SipAddress, UserId};
 use federation::HostPort;
 use node::{Expected, Side};
-use presence::address_of_uri;
+use presence::{address_of_uri, uri_of_address};
 use sip_message::{HeaderId, Host, Method, Uri};
 use sip_stack::hop::{PeerHop, Place};
 use sip_stack::stack::{NextHop, Target};
@@ -31,9 +32,6 @@ use crate::router::Recipient;
 /// Tells a user of ours that somebody vouches for who writes or calls: the clearinghouse that the other organisation is a member
 /// of. Our own servers alone say it.
 pub(crate) const VOUCHED_BY: &str = "Chancery-Vouched-By";
-
-/// Subscriptions that people of one other organisation may have: a quarter of the table, so that nobody fills it alone.
-const WATCHERS_OF_DOMAIN_MAX: usize = 50_000;
 
 /// Why a user's request goes no further. The user is told, in a Warning (RFC 3261 §20.43).
 struct Barred {
@@ -119,10 +117,17 @@ impl FrontEnd {
         request: &Request<'_>,
         user: UserId,
     ) -> Result<(SipAddress, Target), Refusal> {
-        let uri = request.message.request_uri_text();
+        let mut uri = request.message.request_uri_text().to_owned();
         // An IP address, or a name that no domain can have (RFC 6761 §6.4), is a device's and no person's.
-        let address = request.uri.filter(names_a_domain).and_then(|_| address_of_uri(uri));
-        let Some(address) = address else { return Err(Refusal::new(403, NO_ROUTE.reason)) };
+        let address = match request.uri.filter(names_a_domain).and_then(|_| address_of_uri(&uri)) {
+            Some(address) => address,
+            // A transfer to a device elsewhere means who has the dialog that it names: there they know which device that is.
+            None => {
+                let holder = self.holder_elsewhere(request).ok_or(Refusal::new(403, NO_ROUTE.reason))?;
+                uri = uri_of_address(&holder);
+                (*holder).clone()
+            }
+        };
         if !self.may_federate(user) {
             return Err(self.barred(&NO_PERMISSION));
         }
@@ -136,7 +141,7 @@ impl FrontEnd {
             return Err(self.barred(&NOT_PASSED_ON));
         }
         let target = Target {
-            uri: uri.to_owned(),
+            uri,
             routes: Vec::new(),
             hop,
             q: 1000,
@@ -147,11 +152,20 @@ impl FrontEnd {
         Ok((address, target))
     }
 
+    /// Somebody of another organisation who has the dialog that an INVITE is to replace (RFC 3891).
+    fn holder_elsewhere(&self, request: &Request<'_>) -> Option<Arc<SipAddress>> {
+        let holder = self.holder_of_replaced(request.message).filter(|_| request.method == Method::Invite)?;
+        match holder.who {
+            Someone::Elsewhere(address) => Some(address),
+            Someone::Home(_) => None,
+        }
+    }
+
     /// Whether people of an organisation have as many subscriptions as they may.
     pub(crate) fn check_watchers_from(&self, who: &Someone) -> Result<(), Refusal> {
         let Someone::Elsewhere(address) = who else { return Ok(()) };
         match self.watchers_from.get(address.domain()) {
-            Some(count) if *count >= WATCHERS_OF_DOMAIN_MAX => {
+            Some(count) if *count >= self.config.federation.watchers_of_domain_max => {
                 Err(Refusal::later("people of one other organisation have too many subscriptions"))
             }
             _ => Ok(()),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use directory::CertificateDigest;
 use federation::origin::{Assertion, Origin, OriginError};
-use federation::{Mode, ServerRole, TrustedServer, server_of};
+use federation::{FromProof, Mode, ServerRole, TrustedServer, server_of};
 use node::{ConnectionId, Expected, Flow, Peer, Side};
 use sip_message::{HeaderId, Host, Message, Uri};
 use sip_stack::hop::{PeerHop, Place};
@@ -62,8 +62,10 @@ pub(crate) struct RemoteFlow {
 /// What an edge proved about another organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartnerOrigin {
-    /// The SIP domain that was proved for From, in lower case.
+    /// The SIP domain that was proved, in lower case.
     pub(crate) domain: String,
+    /// What proves From.
+    pub(crate) from: FromProof,
     /// By which kind of relationship.
     pub(crate) mode: Mode,
     /// The clearinghouse that vouches for the domain.
@@ -217,8 +219,8 @@ impl FrontEnd {
                 let flow = RemoteFlow { edge: edge.into(), token: flow.into(), certificate };
                 Provenance::Remote { flow: Arc::new(flow), asserted: asserted()? }
             }
-            Origin::Partner { domain, mode, hub, edge } => {
-                Provenance::Partner(Arc::new(PartnerOrigin { domain, mode, hub, edge }))
+            Origin::Partner { domain, mode, hub, from, edge } => {
+                Provenance::Partner(Arc::new(PartnerOrigin { domain, from, mode, hub, edge }))
             }
         })
     }

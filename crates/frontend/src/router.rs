@@ -14,6 +14,7 @@ use crate::elsewhere::{VOUCHED_BY, address_in_from};
 use crate::frontend::FrontEnd;
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender, check_origin};
+use crate::provenance::Provenance;
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
@@ -262,6 +263,8 @@ impl FrontEnd {
             Sender::User(user) => self.users.get(user).map(|a| asserted(&a.user.address)),
             Sender::Partner => address_in_from(request).map(|address| asserted(&address)),
             // A server of ours at the other side of the dialog is told, too; the Route entry has proved From.
+            // Somebody elsewhere who was called by an address of ours is not that user.
+            Sender::Party if matches!(request.provenance, Provenance::Partner(_)) => None,
             Sender::Party if matches!(request.own_routes.destination, Some(Ok(Facing::Server(_)))) => {
                 let from = address_in_from(request).filter(|from| self.users.find_address(from).is_some());
                 from.map(|address| asserted(&address))

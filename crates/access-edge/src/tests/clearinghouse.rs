@@ -208,3 +208,51 @@ fn a_loop_through_two_edges_and_a_hub_ends() {
     t.w.send_octets(theirs, lines.join("\r\n"));
     assert_eq!((t.w.status(contoso), t.w.refusal()), (482, "loop"));
 }
+
+/// The same over three borders: each has sealed what the callee was called by.
+#[test]
+fn whom_a_call_was_forwarded_to_through_a_hub_hangs_up() {
+    let mut t = Trade::new();
+    let wire = t.w.connect(t.contoso_director, t.contoso, Side::Inside);
+    let (alice, carol) = ("sip:alice@contoso.example", "sip:carol@contoso.example");
+    let head = t.w.head("INVITE", "sip:nora@northwind.example", carol, alice);
+    t.w.send(wire, &format!("{head}\nRecord-Route: <sip:dir.contoso.example;lr>"), "");
+    let invite = t.w.got(t.northwind_director);
+    let recorded: Vec<String> = invite
+        .1
+        .elements(HeaderId::RecordRoute)
+        .map(|route| String::from_utf8(route.to_vec()).unwrap())
+        .collect();
+    t.w.answer(&invite, 200, &[(HeaderId::Contact, "<sip:nora@pc.invalid>")]);
+    let answered = t.w.got(t.contoso_director).1;
+    let back = t.w.connect(t.northwind_director, t.northwind, Side::Inside);
+    let mut number = 0;
+    let mut request = |method: &str, from: &str, to: &str, route: &str| {
+        number += 1;
+        format!(
+            "{method} sip:x@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS n.invalid;branch=z9hG4bKn{number}\nMax-Forwards: 70\n\
+             From: <{from}>;tag=a\nTo: <{to}>;tag=b\nCall-ID: call-1\nCSeq: {number} {method}\nRoute: {route}"
+        )
+    };
+    let way = recorded.join(", ");
+    // Another address of the same domain is nobody's in this call.
+    t.w.send(back, &request("INFO", "sip:boss@contoso.example", carol, &way), "");
+    assert_eq!((t.w.status(t.northwind_director), t.w.refusal()), (403, "relay"));
+    t.w.send(back, &request("INFO", alice, carol, &way), "");
+    let info = t.w.got(t.contoso_director);
+    assert_eq!(info.1.method().as_str(), "INFO");
+    t.w.answer(&info, 200, &[]);
+    assert_eq!(t.w.status(t.northwind_director), 200);
+    // And the caller's way.
+    let mut routes: Vec<String> = answered
+        .elements(HeaderId::RecordRoute)
+        .map(|route| String::from_utf8(route.to_vec()).unwrap())
+        .collect();
+    routes.retain(|route| !route.contains("dir.contoso"));
+    routes.reverse();
+    t.w.send(wire, &request("BYE", carol, alice, &routes.join(", ")), "");
+    let bye = t.w.got(t.northwind_director);
+    assert_eq!(bye.1.method().as_str(), "BYE");
+    t.w.answer(&bye, 200, &[]);
+    assert_eq!(t.w.status(t.contoso_director), 200);
+}

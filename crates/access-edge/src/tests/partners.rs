@@ -267,3 +267,179 @@ fn a_server_inside_that_is_down_is_stepped_over() {
     assert_eq!(w.status(fabrikam), 200);
     assert!(w.next(impostor).is_none());
 }
+
+/// Carol calls Alice, whose device sends her on to Bob of fabrikam (RFC 3261 §8.1.3.4: To stays): Bob is called by Alice's address, and
+/// bears it in what he says in this call (§12.2.1.1).
+#[test]
+fn whom_a_call_was_forwarded_to_hangs_up_by_the_address_that_was_called() {
+    let mut d = Direct::with(&format!(
+        "{FABRIKAM}[[partner]]\ndomain = \"northwind.example\"\nmode = \"direct\"\nnext_hop = \"edge.northwind.example\"\n"
+    ));
+    let (alice, carol) = ("sip:alice@contoso.example", "sip:carol@contoso.example");
+    let inside = d.wire_of_director();
+    let head = d.w.head("INVITE", "sip:bob@fabrikam.example", carol, alice);
+    d.w.send(inside, &format!("{head}\nRecord-Route: <sip:dir.contoso.example;lr>"), "");
+    let invite = d.w.got(d.fabrikam);
+    let entry = String::from_utf8(invite.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    d.w.answer(&invite, 200, &[]);
+    assert_eq!(d.w.status(d.director), 200);
+    let mut number = 0;
+    let mut bye = |from: &str, call_id: &str, route: &str| {
+        number += 1;
+        format!(
+            "BYE sip:carol@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS f.invalid;branch=z9hG4bKb{number}\nMax-Forwards: 70\n\
+             From: <{from}>;tag=there\nTo: <{carol}>;tag=f1\nCall-ID: {call_id}\nCSeq: {number} BYE{route}"
+        )
+    };
+    let route = format!("\nRoute: {entry}");
+    let wire = d.wire_of_fabrikam();
+    let certificate = certificate(&["edge.northwind.example"], &["northwind.example"], Anchors::Partners);
+    let northwind = d.w.hand("northwind", "edge.northwind.example", Side::Outside, Some(certificate));
+    let theirs = d.w.connect(northwind, d.edge, Side::Outside);
+    for (who, wire, bye, code) in [
+        (d.fabrikam, wire, bye(alice, "call-1", ""), "speaks-for-us"),
+        (d.fabrikam, wire, bye("sip:boss@contoso.example", "call-1", &route), "token-foreign"),
+        (d.fabrikam, wire, bye(carol, "call-1", &route), "token-foreign"),
+        (d.fabrikam, wire, bye(alice, "another-call", &route), "token-replayed"),
+        (northwind, theirs, bye(alice, "call-1", &route), "not-proved"),
+        (northwind, theirs, bye("sip:bob@fabrikam.example", "call-1", &route), "not-proved"),
+    ] {
+        d.w.send(wire, &bye, "");
+        assert_eq!((d.w.status(who), d.w.refusal()), (403, code), "{bye}");
+        assert!(d.w.next(d.director).is_none(), "{bye}");
+    }
+    d.w.send(wire, &bye("sip:Alice@contoso.example", "call-1", &route), "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "token-foreign"), "users differ by case");
+    let honest = bye(alice, "call-1", &route);
+    d.w.send(wire, &honest, "");
+    let got = d.w.got(d.director);
+    let origin = got.1.header_named("Chancery-Origin").map(String::from_utf8_lossy).unwrap();
+    assert_eq!(
+        origin,
+        "partner;domain=fabrikam.example;mode=direct;from=dialog;edge=edge-in.contoso.example"
+    );
+    d.w.answer(&got, 200, &[]);
+    assert_eq!(d.w.status(d.fabrikam), 200);
+}
+
+fn contact(message: &sip_message::Message) -> String {
+    String::from_utf8(message.header(HeaderId::Contact).unwrap().to_vec()).unwrap()
+}
+
+/// What stands within `<>`.
+fn uri_of(contact: &str) -> &str {
+    let start = contact.find("<sip:").unwrap() + 1;
+    &contact[start..start + contact[start..].find('>').unwrap()]
+}
+
+/// Hosts of the inside, servers and devices alike, are an address of the organisation outside, and themselves again within the dialog.
+#[test]
+fn a_contact_shows_the_organisation_and_leads_back() {
+    let mut d = Direct::new();
+    let (alice, bob) = ("sip:alice@contoso.example", "sip:bob@fabrikam.example");
+    let (inside, wire) = (d.wire_of_director(), d.wire_of_fabrikam());
+    for (inner, before, after) in [
+        ("sip:fe.contoso.example:5061;transport=tls", "<", ">"),
+        (
+            "sip:alice@10.0.0.7:5062;transport=tcp;ob",
+            "\"Alice at <work>\" <",
+            ">;+sip.instance=\"<urn:uuid:1>\"",
+        ),
+        ("sip:alice@pc.invalid", "", ""),
+    ] {
+        // In a request of ours.
+        let head = d.w.head("SUBSCRIBE", bob, alice, bob);
+        d.w.send(inside, &format!("{head}\nContact: {before}{inner}{after}"), "");
+        let asked = d.w.got(d.fabrikam);
+        let shown = contact(&asked.1);
+        assert!(
+            shown.starts_with(&format!("{}<sip:alice@contoso.example;gr=r.", before.trim_end_matches('<')))
+        );
+        assert!(shown.ends_with(&format!(">{}", after.trim_start_matches('>'))), "{shown}");
+        for never in ["fe.contoso", "10.0.0", "invalid", "transport"] {
+            assert!(!shown.contains(never), "{shown}");
+        }
+        let entry = String::from_utf8(asked.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+        d.w.answer(&asked, 200, &[(HeaderId::Contact, "<sip:bob@192.0.2.9>")]);
+        assert_eq!(contact(&d.w.got(d.director).1), "<sip:bob@192.0.2.9>", "theirs is theirs to hide");
+        // It comes back in the dialog.
+        let call_id = asked.1.call_id().unwrap();
+        let within = |d: &mut Direct, uri: &str, more: &str| {
+            let head = d.w.head("NOTIFY", uri, bob, alice);
+            let own = head.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+            let head = head.replace(&own, &format!("Call-ID: {call_id}"));
+            d.w.send(wire, &format!("{head}{more}"), "");
+            d.w.got(d.director).1
+        };
+        let notify = within(&mut d, uri_of(&shown), &format!("\nRoute: {entry}"));
+        assert_eq!(notify.request_uri_text(), inner);
+        // Outside of it, and where somebody changed it, it is the person.
+        let notify = within(&mut d, uri_of(&shown), "");
+        assert_eq!(notify.request_uri_text(), alice);
+        let forged = uri_of(&shown).replace("gr=r.", "gr=r.A");
+        let notify = within(&mut d, &forged, &format!("\nRoute: {entry}"));
+        assert_eq!(notify.request_uri_text(), alice);
+    }
+    // In an answer of ours.
+    let head = d.w.head("SUBSCRIBE", alice, bob, alice);
+    d.w.send(wire, &format!("{head}\nContact: <sip:bob@192.0.2.9>"), "");
+    let asked = d.w.got(d.director);
+    assert_eq!(contact(&asked.1), "<sip:bob@192.0.2.9>");
+    d.w.answer(&asked, 200, &[(HeaderId::Contact, "<sip:fe.contoso.example:5061;transport=tls>")]);
+    let shown = contact(&d.w.got(d.fabrikam).1);
+    assert!(shown.starts_with("<sip:alice@contoso.example;gr=r."), "{shown}");
+    // What is an address of the organisation already stays.
+    let gruu = "<sip:alice@contoso.example;gr=urn:uuid:1>";
+    let head = d.w.head("INVITE", bob, alice, bob);
+    d.w.send(inside, &format!("{head}\nContact: {gruu}"), "");
+    assert_eq!(contact(&d.w.got(d.fabrikam).1), gruu);
+}
+
+/// Bob of fabrikam talks with Alice and with Carol, and connects the two (RFC 5589 §7): Refer-To is the Contact that he was shown.
+#[test]
+fn a_transfer_to_a_contact_that_was_shown_reaches_the_person() {
+    let mut d = Direct::new();
+    let (alice, carol, bob) =
+        ("sip:alice@contoso.example", "sip:carol@contoso.example", "sip:bob@fabrikam.example");
+    let (inside, wire) = (d.wire_of_director(), d.wire_of_fabrikam());
+    let mut dialogs = Vec::new();
+    for (who, device) in [(alice, "sip:alice@10.0.0.7"), (carol, "sip:carol@10.0.0.8")] {
+        let head = d.w.head("INVITE", bob, who, bob);
+        d.w.send(inside, &format!("{head}\nContact: <{device}>"), "");
+        let invite = d.w.got(d.fabrikam);
+        let entry = String::from_utf8(invite.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+        d.w.answer(&invite, 200, &[(HeaderId::Contact, "<sip:bob@192.0.2.9>")]);
+        assert_eq!(d.w.status(d.director), 200);
+        dialogs.push((uri_of(&contact(&invite.1)).to_owned(), entry, invite.1.call_id().unwrap().to_owned()));
+    }
+    let (to_alice, entry, call_id) = &dialogs[0];
+    let to_carol = &dialogs[1].0;
+    let replaces = "Replaces=call-2%3Bto-tag%3Df2%3Bfrom-tag%3Dthere";
+    for (refer_to, meant) in [
+        (format!("<{to_carol}>"), format!("<{carol}>")),
+        (format!("Carol <{to_carol}?{replaces}>;x=y"), format!("Carol <{carol}?{replaces}>;x=y")),
+        ("<sip:frank@fabrikam.example>".to_owned(), "<sip:frank@fabrikam.example>".to_owned()),
+    ] {
+        let head = d.w.head("REFER", to_alice, bob, alice);
+        let own = head.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+        let head = head.replace(&own, &format!("Call-ID: {call_id}"));
+        d.w.send(wire, &format!("{head}\nRoute: {entry}\nRefer-To: {refer_to}"), "");
+        let refer = d.w.got(d.director);
+        assert_eq!(refer.1.request_uri_text(), "sip:alice@10.0.0.7");
+        assert_eq!(refer.1.header(HeaderId::ReferTo).map(String::from_utf8_lossy).unwrap(), meant);
+        d.w.answer(&refer, 202, &[]);
+        assert_eq!(d.w.status(d.fabrikam), 202);
+    }
+    // Frank of fabrikam, whom Bob sends to Alice, asks like anybody, for whom he means.
+    let head = d.w.head("INVITE", to_alice, "sip:frank@fabrikam.example", to_alice);
+    d.w.send(wire, &format!("{head}\nReplaces: call-1;to-tag=f1;from-tag=there"), "");
+    let invite = d.w.got(d.director).1;
+    assert_eq!(invite.request_uri_text(), alice);
+    assert!(invite.header(HeaderId::Replaces).is_some());
+    // And where the policy lets nobody begin, the Contact opens no way.
+    let one_way = policy(&format!("{FABRIKAM}direction = \"out\"\n"), &["contoso.example"]);
+    d.w.call(d.edge, crate::admin::Call::SetPolicy(one_way));
+    let head = d.w.head("INVITE", to_alice, "sip:frank@fabrikam.example", to_alice);
+    d.w.send(wire, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "one-way"));
+}

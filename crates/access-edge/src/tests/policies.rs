@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use federation::discovery::{ADDRESSES_MAX, ALLOWANCE};
 use node::{Anchors, Side};
 use sip_message::HeaderId;
 
 use super::partners::{Direct, FABRIKAM};
 use super::world::{World, certificate, policy};
+use crate::Limits;
 use crate::admin::{Answer, Call};
 
 const TO: &str = "sip:bob@fabrikam.example";
@@ -55,6 +57,70 @@ fn what_is_not_allowed_is_refused_both_ways_and_explained_inside() {
     assert_eq!(answer.status(), Some(488));
     assert!(answer.header(HeaderId::Warning).is_some(), "the caller is told why");
     assert!(d.w.next(d.fabrikam).is_none() && d.w.next(d.director).is_none());
+}
+
+/// Who refuses tells strangers no reason: our own users are told at least who it was.
+#[test]
+fn who_refuses_without_a_reason_is_named_inside() {
+    let mut d = Direct::new();
+    let inside = d.wire_of_director();
+    let ours =
+        "399 edge-in.contoso.example \"The other organisation (fabrikam.example) does not allow this\"";
+    let theirs = "399 edge.fabrikam.example \"office hours are over\"";
+    for (method, status, said, told) in [
+        ("MESSAGE", 403, None, Some(ours)),
+        ("SUBSCRIBE", 405, None, Some(ours)),
+        ("INVITE", 488, None, Some(ours)),
+        ("INVITE", 403, Some(theirs), Some(theirs)),
+        ("MESSAGE", 404, None, None),
+        ("INVITE", 486, None, None),
+        ("MESSAGE", 200, None, None),
+    ] {
+        let head = d.w.head(method, TO, ALICE, TO);
+        d.w.send(inside, &head, "");
+        let asked = d.w.got(d.fabrikam);
+        let said: Vec<_> = said.map(|said| (HeaderId::Warning, said)).into_iter().collect();
+        d.w.answer(&asked, status, &said);
+        // The ACK of a refusal goes hop by hop.
+        while d.w.next(d.fabrikam).is_some() {}
+        let answer = d.w.got(d.director).1;
+        let warnings: Vec<_> = answer.values(HeaderId::Warning).map(String::from_utf8_lossy).collect();
+        assert_eq!(answer.status(), Some(status));
+        assert_eq!(warnings, told.into_iter().collect::<Vec<_>>(), "{method} {status}");
+    }
+}
+
+const SOUND: &str =
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+/// An INVITE without an offer is a call, and it is the answer that offers (RFC 3264 §5): what is not allowed is refused in it, both sides
+/// agree on that, and the call goes on.
+#[test]
+fn a_response_offers_no_more_than_is_allowed() {
+    let mut d = Direct::with(&format!("{FABRIKAM}modalities = [\"im\", \"audio\"]\n"));
+    let (inside, outside) = (d.wire_of_director(), d.wire_of_fabrikam());
+    let offer = format!("{SOUND}m=video 4002 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
+    let passed = format!("{SOUND}m=video 0 RTP/AVP 96\r\n");
+    for (caller, wire, callee, from, to) in
+        [(d.director, inside, d.fabrikam, ALICE, TO), (d.fabrikam, outside, d.director, TO, ALICE)]
+    {
+        for (status, content_type, body, arrives) in [
+            (183, "application/sdp", offer.as_str(), passed.as_str()),
+            (200, "application/sdp", offer.as_str(), passed.as_str()),
+            (200, "application/sdp", SOUND, SOUND),
+            (200, "multipart/mixed;boundary=x", "--x\r\n\r\nhidden\r\n--x--\r\n", ""),
+        ] {
+            let head = d.w.head("INVITE", to, from, to);
+            d.w.send(wire, &head, "");
+            let invite = d.w.got(callee);
+            let mut answer = sip_message::ResponseBuilder::new(&invite.1, status);
+            answer.to_tag("there").copy_record_route().body(content_type, body.as_bytes());
+            d.w.send_octets(invite.0, answer.build());
+            let got = d.w.got(caller).1;
+            assert_eq!((got.status(), String::from_utf8_lossy(got.body()).as_ref()), (Some(status), arrives));
+            assert_eq!(got.header(HeaderId::ContentType).is_some(), !arrives.is_empty());
+        }
+    }
 }
 
 #[test]
@@ -280,6 +346,180 @@ fn thousands_of_connections_from_one_address_are_too_many() {
     w.close(wires[0]);
     let again = w.connect(eve, edge, Side::Outside);
     assert!(w.is_up(again));
+}
+
+/// Each connection stays within its own budget; together they are too much of one address.
+#[test]
+fn many_connections_from_one_address_share_its_budget() {
+    let mut d = Direct::with("");
+    d.w.tells = false;
+    let eve = d.w.hand("eve", "eve.invalid", Side::Outside, None);
+    let other = d.w.hand("other", "other.invalid", Side::Outside, None);
+    let per_source = Limits::default().requests_per_source;
+    let per_connection = Limits::default().requests_per_connection;
+    let each = per_connection.burst / 2;
+    let wires = (0..2 * per_source.burst / each).map(|_| d.w.connect(eve, d.edge, Side::Outside));
+    let wires: Vec<_> = wires.collect();
+    let (mut passed, mut refused) = (0, 0);
+    for wire in &wires {
+        for _ in 0..each {
+            let head = d.w.head("OPTIONS", "sip:bob@contoso.example", ALICE, ALICE);
+            d.w.send(*wire, &head, "");
+            match d.w.next(d.director) {
+                Some(_) => passed += 1,
+                None => {
+                    let answer = d.w.got(eve).1;
+                    assert_eq!((answer.status(), d.w.refusal()), (Some(503), "source-budget"));
+                    assert!(answer.header(HeaderId::RetryAfter).is_some());
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((passed, refused), (per_source.burst, per_source.burst), "half of them");
+    // A new connection of the same address changes nothing; somebody else is not harmed.
+    for (who, passes) in [(eve, false), (other, true)] {
+        let wire = d.w.connect(who, d.edge, Side::Outside);
+        let head = d.w.head("OPTIONS", "sip:bob@contoso.example", ALICE, ALICE);
+        d.w.send(wire, &head, "");
+        assert_eq!(d.w.next(d.director).is_some(), passes);
+    }
+    d.w.pass_time(Duration::from_secs(1));
+    for n in 0..per_source.per_second + 1 {
+        let head = d.w.head("OPTIONS", "sip:bob@contoso.example", ALICE, ALICE);
+        d.w.send(wires[0], &head, "");
+        assert_eq!(d.w.next(d.director).is_some(), n < per_source.per_second, "{n}");
+    }
+}
+
+/// A hub of another make names no member: its list alone says for whom it may speak, and where their requests go.
+#[test]
+fn a_hub_of_another_make_speaks_for_its_list() {
+    let hub_entry = "[[clearinghouse]]\nname = \"hub.trade.example\"\nnext_hop = \"hub.trade.example:5061\"\n\
+                     vouches = \"member-list\"\nmembers = [\"northwind.example\", \"litware.example\"]\n";
+    let mut d = Direct::with(&format!("{FABRIKAM}{hub_entry}"));
+    let hub_certificate = certificate(&["hub.trade.example"], &[], Anchors::Partners);
+    let hub = d.w.hand("hub", "hub.trade.example", Side::Outside, Some(hub_certificate));
+    let (inside, wire) = (d.wire_of_director(), d.w.connect(hub, d.edge, Side::Outside));
+    let nora = "sip:nora@northwind.example";
+    // In: a call, and what follows in it.
+    let head = d.w.head("INVITE", ALICE, nora, ALICE);
+    d.w.send(wire, &head, "");
+    let invite = d.w.got(d.director);
+    let origin = invite.1.header_named("Chancery-Origin").map(String::from_utf8_lossy).unwrap();
+    let vouched = "partner;domain=northwind.example;mode=clearinghouse;hub=hub.trade.example;edge=edge-in.contoso.example";
+    assert_eq!(origin, vouched);
+    d.w.answer(&invite, 200, &[]);
+    let answered = d.w.got(hub).1;
+    let entry = String::from_utf8(answered.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    let call_id = answered.call_id().unwrap().to_owned();
+    let bye = d.w.head("BYE", ALICE, nora, ALICE);
+    let own = bye.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+    d.w.send(wire, &format!("{}\nRoute: {entry}", bye.replace(&own, &format!("Call-ID: {call_id}"))), "");
+    assert_eq!(d.w.got(d.director).1.method().as_str(), "BYE");
+    // Whoever is not on the list, or has another road, or is us.
+    for (from, code) in [
+        ("sip:x@elsewhere.example", "unlisted"),
+        ("sip:bob@fabrikam.example", "wrong-road"),
+        (ALICE, "speaks-for-us"),
+        ("sip:x@hub.trade.example", "unlisted"),
+    ] {
+        // What it says of members is nothing.
+        let head = d.w.head("MESSAGE", ALICE, from, ALICE);
+        d.w.send(wire, &format!("{head}\nChancery-Member: northwind.example"), "");
+        assert_eq!((d.w.status(hub), d.w.refusal()), (403, code), "{from}");
+        assert!(d.w.next(d.director).is_none());
+    }
+    // Nobody else speaks for a member, not even itself.
+    let own = certificate(&["edge.northwind.example"], &["northwind.example"], Anchors::Partners);
+    let northwind = d.w.hand("northwind", "edge.northwind.example", Side::Outside, Some(own));
+    let direct = d.w.connect(northwind, d.edge, Side::Outside);
+    let head = d.w.head("MESSAGE", ALICE, nora, ALICE);
+    d.w.send(direct, &head, "");
+    assert_eq!(d.w.status(northwind), 403);
+    // Out: by the hub, to which we name no member either; who refuses is told to be one of the two.
+    for (to, goes) in [(nora, true), ("sip:lee@litware.example", true), ("sip:x@elsewhere.example", false)] {
+        let head = d.w.head("MESSAGE", to, ALICE, to);
+        d.w.send(inside, &head, "");
+        let Some(message) = d.w.next(hub) else {
+            assert!(!goes, "{to}");
+            assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "unlisted"));
+            continue;
+        };
+        assert_eq!(message.1.header_named("Chancery-Member"), None);
+        d.w.answer(&message, 403, &[]);
+        let answer = d.w.got(d.director).1;
+        let told = answer.header(HeaderId::Warning).map(String::from_utf8_lossy).unwrap();
+        assert!(told.contains("The clearinghouse hub.trade.example or "), "{told}");
+    }
+}
+
+/// The whole life of a discovered partner that looks people up: 20 a second, 1,000 addresses, one a second, and the end.
+#[test]
+fn a_discovered_partner_that_collects_addresses_is_slowed_watched_and_blocked() {
+    let discovery = "[discovery]\nenabled = true\n";
+    let mut d = Direct::with(discovery);
+    d.w.tells = false;
+    let own = certificate(&["sip.litware.example"], &["litware.example"], Anchors::Partners);
+    let litware = d.w.hand("litware", "sip.litware.example", Side::Outside, Some(own));
+    let wire = d.w.connect(litware, d.edge, Side::Outside);
+    let mut asked = 0;
+    // Everybody exists, so that it is the number of them that tells.
+    let ask = |d: &mut Direct, address: usize| {
+        let somebody = format!("sip:user{address}@contoso.example");
+        let head = d.w.head("MESSAGE", &somebody, "sip:lee@litware.example", &somebody);
+        d.w.send(wire, &head, "");
+        match d.w.next(d.director) {
+            Some(message) => {
+                d.w.answer(&message, 200, &[]);
+                assert_eq!(d.w.status(litware), 200);
+                true
+            }
+            None => {
+                let answer = d.w.got(litware).1;
+                assert_eq!((answer.status(), d.w.refusal()), (Some(503), "discovered-budget"));
+                assert!(answer.header(HeaderId::RetryAfter).is_some());
+                false
+            }
+        }
+    };
+    // Two seconds' worth at once, then as many a second as it may.
+    let burst = (0..100).filter(|_| ask(&mut d, 0)).count();
+    assert_eq!(burst, usize::try_from(ALLOWANCE.burst).unwrap());
+    d.w.pass_time(Duration::from_secs(1));
+    let second = (0..100).filter(|_| ask(&mut d, 0)).count();
+    assert_eq!(second, usize::try_from(ALLOWANCE.per_second).unwrap());
+    let is_watched = |d: &mut Direct| match d.w.call(d.edge, Call::WatchList) {
+        Answer::WatchList(list) => list.iter().any(|entry| &*entry.domain == "litware.example"),
+        other => panic!("{other:?}"),
+    };
+    while !is_watched(&mut d) {
+        d.w.pass_time(Duration::from_secs(1) / ALLOWANCE.per_second);
+        assert!(ask(&mut d, asked), "{asked}");
+        asked += 1;
+    }
+    assert_eq!(asked, ADDRESSES_MAX + 1);
+    let told: Vec<_> = d.w.reports.iter().filter(|report| report.event == "partner-watched").collect();
+    assert_eq!(told.len(), 1);
+    // From now on one a second, also for those whom it knows; what it sent at once before is waited for.
+    d.w.pass_time(Duration::from_secs(3));
+    assert_eq!((0..20).filter(|_| ask(&mut d, 0)).count(), 1);
+    d.w.pass_time(Duration::from_secs(1));
+    assert_eq!((0..20).filter(|_| ask(&mut d, 0)).count(), 1);
+    // The block list wins, over discovery and over an entry.
+    for policy in [discovery.to_owned(), FABRIKAM.replace("fabrikam", "litware")] {
+        set_policy(&mut d, &format!("{policy}[block]\ndomains = [\"litware.example\"]\n"));
+        d.w.pass_time(Duration::from_secs(5));
+        let wire = d.w.connect(litware, d.edge, Side::Outside);
+        let head = d.w.head("MESSAGE", ALICE, "sip:lee@litware.example", ALICE);
+        d.w.send(wire, &head, "");
+        assert_eq!((d.w.status(litware), d.w.refusal()), (403, "blocked"));
+        let inside = d.wire_of_director();
+        let head = d.w.head("MESSAGE", "sip:lee@litware.example", ALICE, "sip:lee@litware.example");
+        d.w.send(inside, &head, "");
+        assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "blocked"));
+    }
+    assert!(!d.w.is_up(wire));
 }
 
 #[test]

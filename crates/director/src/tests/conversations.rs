@@ -333,6 +333,12 @@ fn a_partner_finds_who_exists_and_no_home_hears_of_the_others() {
     ask(&mut world, "bob@contoso.example", "bob");
     assert_eq!(world.status(Who::Edge), 403, "not the domain that was proved");
     assert!(!touches_home(&world), "{}", world.ladder);
+    // Who was called by an address of ours may bear it within the dialog, which a home must know; not to begin anything.
+    let to = "sip:bob@contoso.example";
+    let head = world.head("MESSAGE", "alice", to, to);
+    world.send(edge, &format!("{head}\n{}", PARTNER.replace(";edge", ";from=dialog;edge")), "Hello");
+    assert_eq!(world.status(Who::Edge), 403);
+    assert!(!touches_home(&world), "{}", world.ladder);
     ask(&mut world, "dana@fabrikam.example", "bob");
     let (end, message) = world.got(Who::Bob);
     assert_eq!(values(&message, HeaderId::PAssertedIdentity), ["<sip:dana@fabrikam.example>"]);

@@ -57,6 +57,47 @@ fn calls() {
 }
 
 #[test]
+fn a_stream_that_goes_along_with_another_is_one_without_a_port_of_its_own() {
+    let bundled = format!("{NO_PICTURE}\r\na=bundle-only");
+    assert_eq!(request("INVITE", SDP, &session(&[SOUND, &bundled])), "audio video");
+}
+
+#[test]
+fn responses_lose_the_streams_that_may_not_pass() {
+    let passes = |content_type: &str, body: &str, allowed: &[Modality]| {
+        let text = format!("SIP/2.0 200 OK\r\n{content_type}Content-Length: {}\r\n\r\n{body}", body.len());
+        let message = Message::parse(Bytes::from(text)).unwrap();
+        let body = with_streams_refused(&message, allowed.iter().copied().collect());
+        body.map(|body| String::from_utf8(body).unwrap())
+    };
+    let call = session(&[SOUND, PICTURE]);
+    assert_eq!(passes(SDP, &call, &[Modality::Audio, Modality::Video]), None);
+    assert_eq!(passes(SDP, &session(&[SOUND, NO_PICTURE]), &[Modality::Audio]), None);
+    assert_eq!(passes("Content-Type: text/plain\r\n", &call, &[]), None);
+    assert_eq!(passes(SDP, &call, &[Modality::Audio]).unwrap(), session(&[SOUND, NO_PICTURE]));
+    assert_eq!(passes(SDP, &call, &[]).unwrap(), session(&["audio 0 RTP/AVP 0", NO_PICTURE]));
+    // What stands in the sections of others stays to the octet, and nothing of the refused one but its place.
+    let head = session(&[]) + "a=group:BUNDLE 0 1\r\na=x:";
+    let sound = "\r\nm=audio 4000/2 RTP/AVP 0 8\r\na=mid:0\r\na=rtpmap:0 PCMU/8000\r\n";
+    let picture = "m=video 4002 RTP/AVP 96\r\nc=IN IP4 192.0.2.7\r\na=candidate:1 1 UDP 1 10.0.0.7 9 typ host\r\na=mid:1\r\n";
+    let rest = "m=message 4004 TCP/MSRP *\r\n";
+    assert_eq!(
+        passes(SDP, &[&*head, sound, picture, rest].concat(), &[Modality::Audio, Modality::Im]).unwrap(),
+        [
+            &head.replace("0 1\r", "0\r"),
+            sound,
+            "m=video 0 RTP/AVP 96\r\nc=IN IP4 192.0.2.7\r\na=mid:1\r\n",
+            rest
+        ]
+        .concat()
+    );
+    // What cannot be read goes as a whole.
+    let multipart = "Content-Type: multipart/mixed;boundary=x\r\n";
+    assert_eq!(passes(multipart, "--x\r\n", &[Modality::Audio]).as_deref(), Some(""));
+    assert_eq!(passes(multipart, "--x\r\n", &[Modality::Audio, Modality::Video]), None);
+}
+
+#[test]
 fn what_cannot_be_read_needs_everything() {
     assert_eq!(request("INVITE", SDP, "v=1\r\nnonsense"), "audio video");
     let multipart = "Content-Type: Multipart/Mixed;boundary=x\r\n";

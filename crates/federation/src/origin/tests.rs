@@ -21,6 +21,7 @@ fn each_kind_is_read_and_written() {
         "partner;domain=northwind.example;mode=clearinghouse;hub=hub.trade.example;edge=edge.contoso.example",
     );
     reads("partner;domain=litware.example;mode=discovered;edge=edge.contoso.example");
+    reads("partner;domain=litware.example;mode=direct;from=dialog;edge=edge.contoso.example");
     let origin =
         Origin::parse("partner;domain=n.example;mode=clearinghouse;hub=h.example;edge=e.example").unwrap();
     assert_eq!(origin.assertion(), Assertion::PartnerOrigin);
@@ -56,6 +57,8 @@ fn every_other_spelling_is_refused() {
         "partner;domain=*.example;mode=direct;edge=e.example",
         "partner;domain=192.0.2.1;mode=direct;edge=e.example",
         "partner;domain=p.example;mode=blocked;edge=e.example",
+        "partner;domain=p.example;mode=direct;from=domain;edge=e.example",
+        "partner;domain=p.example;mode=direct;edge=e.example;from=dialog",
         "partner;domain=p.example;mode=direct;hub=h.example;edge=e.example",
         "partner;domain=p.example;mode=clearinghouse;edge=e.example",
     ];
@@ -168,14 +171,15 @@ fn host() -> impl Strategy<Value = String> {
 fn origin() -> impl Strategy<Value = Origin> {
     let remote = ("[-.!%*_+`'~a-zA-Z0-9]{1,64}", host(), proptest::option::of(any::<[u8; 32]>()))
         .prop_map(|(flow, edge, certificate)| Origin::Remote { flow, edge, certificate });
-    let partner = (domain(), proptest::option::of(host()), any::<bool>(), host()).prop_map(
-        |(domain, hub, is_direct, edge)| {
+    let partner = (domain(), proptest::option::of(host()), any::<bool>(), any::<bool>(), host()).prop_map(
+        |(domain, hub, is_direct, is_dialogs, edge)| {
             let mode = match (&hub, is_direct) {
                 (Some(_), _) => Mode::Clearinghouse,
                 (None, true) => Mode::Direct,
                 (None, false) => Mode::Discovered,
             };
-            Origin::Partner { domain, mode, hub, edge }
+            let from = if is_dialogs { FromProof::Dialog } else { FromProof::Domain };
+            Origin::Partner { domain, mode, hub, from, edge }
         },
     );
     prop_oneof![remote, partner]

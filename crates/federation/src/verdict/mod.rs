@@ -27,7 +27,7 @@ pub use reason::{Reason, Refusal, Way};
 
 use crate::modality::Modalities;
 use crate::name::Normal;
-use crate::origin::{Member, Mode, Origin};
+use crate::origin::{FromProof, Member, Mode, Origin};
 use crate::policy::{
     Allows, Clearinghouse, Partner, PartnerMode, Policy, Standing, Terms, Vouches, discovered,
 };
@@ -64,7 +64,8 @@ pub struct Facts<'a> {
     pub direction: Direction,
     /// The domain at our end: of the Request-URI inbound, of From outbound. In transit the domain that it is going to.
     pub local: &'a str,
-    /// The domain at the other end: of From inbound and in transit, of the Request-URI outbound.
+    /// The domain at the other end: of From inbound and in transit, of the Request-URI outbound. Within a dialog the one that it is
+    /// with, whatever From says there.
     pub remote: &'a str,
     /// What it needs: [`Modalities::of`].
     pub modalities: Modalities,
@@ -123,12 +124,13 @@ pub struct Budget {
 }
 
 impl Road {
-    /// What an edge says inside about a request that came over this road.
-    pub fn origin(&self, edge: &str) -> Origin {
+    /// What an edge says inside about a request that came over this road, and whose From was proved like this.
+    pub fn origin(&self, edge: &str, from: FromProof) -> Origin {
         Origin::Partner {
             domain: self.domain.to_string(),
             mode: self.mode,
             hub: self.hub.as_ref().map(|hub| hub.to_string()),
+            from,
             edge: edge.to_owned(),
         }
     }

@@ -205,7 +205,7 @@ fn outbound_by_entry() {
     );
 }
 
-/// Direction × dialog × modality, for each kind of terms.
+/// Direction × dialog × modality, for each kind of terms on each kind of road: what an entry says means the same whoever vouches.
 #[test]
 fn terms() {
     let terms = [
@@ -230,36 +230,154 @@ fn terms() {
         ("out: NOTIFY", Direction::Outbound, Modality::Presence.into(), true),
         ("out: BYE", Direction::Outbound, Modalities::NONE, true),
     ];
-    let mut lines = vec![line("terms", columns.map(|(head, ..)| head.to_owned()))];
+    let mut lines = vec![line("road: terms", columns.map(|(head, ..)| head.to_owned()))];
     let own = certificate_of("fabrikam.example");
-    for (name, terms) in terms {
-        let text = format!(
-            "[[partner]]\ndomain = \"fabrikam.example\"\nnext_hop = \"edge.fabrikam.example\"\n{terms}"
-        );
-        let policy = Policy::parse(&text, &["contoso.example"]).unwrap();
-        let cells = columns.map(|(_, direction, modalities, within_dialog)| {
-            let provenance = match direction {
-                Direction::Inbound => Provenance::Outside { certificate: Some(&own), member: None },
-                Direction::Outbound | Direction::Transit => Provenance::Inside,
+    let domain = certificate("fabrikam.example", Anchors::Partners);
+    let hub = certificate("hub.trade.example", Anchors::Partners);
+    let member = Member::new("fabrikam.example");
+    let of_hub = |vouches: &str| {
+        format!(
+            "[[clearinghouse]]\nname = \"hub.trade.example\"\nmembers = [\"fabrikam.example\"]\nvouches = \"{vouches}\"\n"
+        )
+    };
+    let direct =
+        "[[partner]]\ndomain = \"fabrikam.example\"\nnext_hop = \"edge.fabrikam.example\"\n".to_owned();
+    let through = "[[partner]]\ndomain = \"fabrikam.example\"\nmode = \"clearinghouse\"\n";
+    let roads = [
+        ("direct", direct, &own, None),
+        ("hub, header", of_hub("member-header"), &hub, member.as_ref()),
+        ("hub, list", of_hub("member-list"), &hub, None),
+        // The member's own terms, besides those of the hub.
+        ("member", of_hub("member-header") + through, &hub, member.as_ref()),
+        ("discovered", "[discovery]\nenabled = true\n".to_owned(), &domain, None),
+    ];
+    for (road, head, certificate, member) in &roads {
+        for (name, terms) in terms {
+            if *road == "discovered" && terms.starts_with("expires") {
+                continue;
+            }
+            let policy = Policy::parse(&format!("{head}{terms}"), &["contoso.example"]).unwrap();
+            let cells = columns.map(|(_, direction, modalities, within_dialog)| {
+                let provenance = match direction {
+                    Direction::Inbound => {
+                        Provenance::Outside { certificate: Some(certificate), member: *member }
+                    }
+                    Direction::Outbound | Direction::Transit => Provenance::Inside,
+                };
+                let facts = Facts { remote: "fabrikam.example", modalities, within_dialog, ..say(direction) };
+                cell(&policy, &provenance, &facts)
+            });
+            lines.push(line(&format!("{road}: {name}"), cells));
+        }
+    }
+    check(
+        lines,
+        expect![[r#"
+        road: terms                in: im    in: call  in: picture  in: presence  in: BYE  out: im   out: NOTIFY  out: BYE
+        direct: all                yes       yes       yes          yes           yes      yes       yes          yes
+        direct: in                 yes       yes       yes          yes           yes      one-way   yes          yes
+        direct: out                one-way   one-way   one-way      one-way       yes      yes       yes          yes
+        direct: im                 yes       modality  modality     modality      yes      yes       modality     yes
+        direct: presence, im       yes       modality  modality     yes           yes      yes       yes          yes
+        direct: audio              modality  yes       modality     modality      yes      modality  modality     yes
+        direct: nothing            modality  modality  modality     modality      yes      modality  modality     yes
+        direct: today              yes       yes       yes          yes           yes      yes       yes          yes
+        direct: yesterday          expired   expired   expired      expired       expired  expired   expired      expired
+        hub, header: all           yes       yes       yes          yes           yes      yes       yes          yes
+        hub, header: in            yes       yes       yes          yes           yes      one-way   yes          yes
+        hub, header: out           one-way   one-way   one-way      one-way       yes      yes       yes          yes
+        hub, header: im            yes       modality  modality     modality      yes      yes       modality     yes
+        hub, header: presence, im  yes       modality  modality     yes           yes      yes       yes          yes
+        hub, header: audio         modality  yes       modality     modality      yes      modality  modality     yes
+        hub, header: nothing       modality  modality  modality     modality      yes      modality  modality     yes
+        hub, header: today         yes       yes       yes          yes           yes      yes       yes          yes
+        hub, header: yesterday     expired   expired   expired      expired       expired  expired   expired      expired
+        hub, list: all             yes       yes       yes          yes           yes      yes       yes          yes
+        hub, list: in              yes       yes       yes          yes           yes      one-way   yes          yes
+        hub, list: out             one-way   one-way   one-way      one-way       yes      yes       yes          yes
+        hub, list: im              yes       modality  modality     modality      yes      yes       modality     yes
+        hub, list: presence, im    yes       modality  modality     yes           yes      yes       yes          yes
+        hub, list: audio           modality  yes       modality     modality      yes      modality  modality     yes
+        hub, list: nothing         modality  modality  modality     modality      yes      modality  modality     yes
+        hub, list: today           yes       yes       yes          yes           yes      yes       yes          yes
+        hub, list: yesterday       expired   expired   expired      expired       expired  expired   expired      expired
+        member: all                yes       yes       yes          yes           yes      yes       yes          yes
+        member: in                 yes       yes       yes          yes           yes      one-way   yes          yes
+        member: out                one-way   one-way   one-way      one-way       yes      yes       yes          yes
+        member: im                 yes       modality  modality     modality      yes      yes       modality     yes
+        member: presence, im       yes       modality  modality     yes           yes      yes       yes          yes
+        member: audio              modality  yes       modality     modality      yes      modality  modality     yes
+        member: nothing            modality  modality  modality     modality      yes      modality  modality     yes
+        member: today              yes       yes       yes          yes           yes      yes       yes          yes
+        member: yesterday          expired   expired   expired      expired       expired  expired   expired      expired
+        discovered: all            yes       yes       yes          yes           yes      yes       yes          yes
+        discovered: in             yes       yes       yes          yes           yes      one-way   yes          yes
+        discovered: out            one-way   one-way   one-way      one-way       yes      yes       yes          yes
+        discovered: im             yes       modality  modality     modality      yes      yes       modality     yes
+        discovered: presence, im   yes       modality  modality     yes           yes      yes       yes          yes
+        discovered: audio          modality  yes       modality     modality      yes      modality  modality     yes
+        discovered: nothing        modality  modality  modality     modality      yes      modality  modality     yes
+    "#]],
+    );
+}
+
+/// What passes through a clearinghouse between two members, by the terms of both: the first letters of presence, im, audio and
+/// video; or why nothing does.
+#[test]
+fn terms_in_transit() {
+    let terms = [
+        ("all", ""),
+        ("in", "direction = \"in\""),
+        ("out", "direction = \"out\""),
+        ("presence, im", "modalities = [\"presence\", \"im\"]"),
+        ("im, audio", "modalities = [\"im\", \"audio\"]"),
+        ("nothing", "modalities = []"),
+        ("yesterday", "expires = 2026-11-21"),
+    ];
+    let mut lines = vec![line("from \\ to", terms.map(|(name, _)| name.to_owned()))];
+    let own = certificate_of("a.example");
+    for (name, from) in terms {
+        let cells = terms.map(|(_, to)| {
+            let entry = |domain: &str, terms: &str| {
+                format!(
+                    "[[partner]]\ndomain = \"{domain}\"\nmode = \"member\"\nnext_hop = \"edge.{domain}\"\n{terms}\n"
+                )
             };
-            let facts = Facts { remote: "fabrikam.example", modalities, within_dialog, ..say(direction) };
-            cell(&policy, &provenance, &facts)
+            let text = entry("a.example", from) + &entry("b.example", to);
+            let policy = Policy::parse(&text, &[] as &[&str]).unwrap();
+            let provenance = Provenance::Outside { certificate: Some(&own), member: None };
+            let mut passes = String::new();
+            let mut why = String::new();
+            for modality in Modality::ALL {
+                let facts = Facts {
+                    remote: "a.example",
+                    local: "b.example",
+                    modalities: modality.into(),
+                    ..say(Direction::Transit)
+                };
+                match judge(&policy, &provenance, &facts, NOW) {
+                    Verdict::Allow(road) => {
+                        assert!(road.modalities.contains(modality));
+                        passes.extend(modality.name().chars().next());
+                    }
+                    Verdict::Refuse(refusal) => refusal.reason.code().clone_into(&mut why),
+                }
+            }
+            if passes.is_empty() { why } else { passes }
         });
         lines.push(line(name, cells));
     }
     check(
         lines,
         expect![[r#"
-        terms         in: im    in: call  in: picture  in: presence  in: BYE  out: im   out: NOTIFY  out: BYE
-        all           yes       yes       yes          yes           yes      yes       yes          yes
-        in            yes       yes       yes          yes           yes      one-way   yes          yes
-        out           one-way   one-way   one-way      one-way       yes      yes       yes          yes
-        im            yes       modality  modality     modality      yes      yes       modality     yes
-        presence, im  yes       modality  modality     yes           yes      yes       yes          yes
-        audio         modality  yes       modality     modality      yes      modality  modality     yes
-        nothing       modality  modality  modality     modality      yes      modality  modality     yes
-        today         yes       yes       yes          yes           yes      yes       yes          yes
-        yesterday     expired   expired   expired      expired       expired  expired   expired      expired
+        from \ to     all       in        out       presence, im  im, audio  nothing   yesterday
+        all           piav      one-way   piav      pi            ia         modality  expired
+        in            piav      one-way   piav      pi            ia         modality  expired
+        out           one-way   one-way   one-way   one-way       one-way    one-way   one-way
+        presence, im  pi        modality  pi        pi            i          modality  modality
+        im, audio     ia        modality  ia        i             ia         modality  modality
+        nothing       modality  modality  modality  modality      modality   modality  modality
+        yesterday     expired   expired   expired   expired       expired    expired   expired
     "#]],
     );
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::modality::Modality;
+use crate::origin::FromProof;
 
 /// 2026-11-22T08:00:00Z.
 pub(super) const NOW: UnixMillis = UnixMillis(1_795_334_400_000);
@@ -113,7 +114,7 @@ fn a_road_says_what_the_edge_says_inside() {
     let provenance = Provenance::Outside { certificate: Some(&own), member: None };
     let facts = Facts { remote: "FABRIKAM.example.", ..say(Direction::Inbound) };
     let road = judge(&policy, &provenance, &facts, NOW).into_result().unwrap();
-    let origin = road.origin("edge.contoso.example").to_string();
+    let origin = road.origin("edge.contoso.example", FromProof::Domain).to_string();
     assert_eq!(origin, "partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example");
     assert_eq!(road.budgets[..], [Budget { name: "fabrikam.example".into(), per_second: 20 }]);
 
@@ -122,7 +123,7 @@ fn a_road_says_what_the_edge_says_inside() {
     let provenance = Provenance::Outside { certificate: Some(&hub), member: member.as_ref() };
     let facts = Facts { remote: "moved.example", ..say(Direction::Inbound) };
     let road = judge(&policy, &provenance, &facts, NOW).into_result().unwrap();
-    let origin = road.origin("edge.contoso.example").to_string();
+    let origin = road.origin("edge.contoso.example", FromProof::Domain).to_string();
     assert_eq!(
         origin,
         "partner;domain=moved.example;mode=clearinghouse;hub=hub.trade.example;edge=edge.contoso.example"

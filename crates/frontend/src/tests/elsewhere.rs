@@ -437,6 +437,53 @@ fn a_subscription_to_a_partner_goes_through_and_its_notifies_come_back() {
     }
 }
 
+#[test]
+fn people_of_one_organisation_take_a_part_of_the_subscriptions_only() {
+    const MAX: usize = 3;
+    let mut world = World::with(|config| {
+        config.servers = vec![TrustedServer { host: EDGE.to_owned(), role: ServerRole::AccessEdge }];
+        config.federation.watchers_of_domain_max = MAX;
+    });
+    let edge = world.connect_server(EDGE);
+    let _alice = world.sign_in("alice");
+    // Gives the SUBSCRIBE, its status, and the tag that ours has in its dialog.
+    let watch = |world: &mut World, who: &str, origin: &str| {
+        let head = world.partner_head(origin, "SUBSCRIBE", who, "alice@contoso.example");
+        let head = format!("{head}\nEvent: presence\nRecord-Route: {EDGE_ROUTE}");
+        world.receive(edge, &head, "");
+        let answer = world.sent_to(edge).expect("an answer");
+        let retry = answer.header(HeaderId::RetryAfter).is_some();
+        let tag = answer.to_tag().unwrap_or_default().to_owned();
+        // The first NOTIFY.
+        while let Some(notify) = world.sent_to(edge) {
+            world.respond(edge, &notify, 200);
+        }
+        (head, answer.status(), retry, tag)
+    };
+    let first = watch(&mut world, "u0@fabrikam.example", DIRECT);
+    for n in 1..MAX {
+        assert_eq!(watch(&mut world, &format!("u{n}@fabrikam.example"), DIRECT).1, Some(200), "{n}");
+    }
+    let (_, status, retry, _) = watch(&mut world, "late@fabrikam.example", DIRECT);
+    assert_eq!((status, retry), (Some(503), true));
+    // Another organisation has its own part.
+    let litware = DIRECT.replace("fabrikam", "litware");
+    assert_eq!(watch(&mut world, "lee@litware.example", &litware).1, Some(200));
+    // One that ends makes room.
+    let (head, _, _, tag) = first;
+    let end = head
+        .replace("To: <sip:alice@contoso.example>", &format!("To: <sip:alice@contoso.example>;tag={tag}"))
+        .replace("branch=z9hG4bK", "branch=z9hG4bKend")
+        .replace("CSeq: ", "CSeq: 9");
+    world.receive(edge, &format!("{end}\nExpires: 0"), "");
+    assert_eq!(self::status(world.sent_to(edge)), 200);
+    while let Some(notify) = world.sent_to(edge) {
+        world.respond(edge, &notify, 200);
+    }
+    assert_eq!(watch(&mut world, "late@fabrikam.example", DIRECT).1, Some(200));
+    assert_eq!(watch(&mut world, "later@fabrikam.example", DIRECT).1, Some(503));
+}
+
 // Lists.
 
 /// A NOTIFY for a subscription of the server's own.
@@ -696,6 +743,96 @@ fn a_call_to_a_partner_runs_through_the_edge_also_over_another_connection() {
     world.respond(edge, &bye, 200);
     assert_eq!(world.status_to(alice), 200);
     assert_eq!(log_of(&world, 1), [("frank@fabrikam.example".to_owned(), CallEnd::Answered)]);
+}
+
+/// Bob's device sent Alice on to Frank (RFC 3261 §8.1.3.4: To stays), who is Bob in this call and nowhere else.
+#[test]
+fn whom_a_call_was_forwarded_to_speaks_by_the_address_that_was_called() {
+    let (mut world, _) = world();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    let head = world.head("INVITE", "alice", "sip:frank@fabrikam.example", "sip:bob@contoso.example");
+    world.receive(alice, &format!("{head}\nContact: <sip:alice@alice-pc.invalid;transport=tls>"), "");
+    let edge = world.reaches_edge();
+    let invite = world.sent_to(edge).unwrap();
+    world.sent_to(alice);
+    world.respond_with(edge, &invite, 200, &[(HeaderId::RecordRoute, EDGE_ROUTE)]);
+    let ok = world.sent_to(alice).unwrap();
+    assert_eq!(ok.status(), Some(200));
+    let routes = lines(&invite, HeaderId::RecordRoute).join(", ");
+    let (from, to) = (text(ok.header(HeaderId::To).unwrap()), text(ok.header(HeaderId::From).unwrap()));
+    let mut number = 0;
+    let mut bye = |from: &str, origin: &str| {
+        number += 1;
+        format!(
+            "BYE sip:alice@alice-pc.invalid SIP/2.0\nVia: SIP/2.0/TLS {EDGE}:5062;branch=z9hG4bKfwd{number}\nMax-Forwards: 69\n\
+             From: {from}\nTo: {to}\nCall-ID: {}\nCSeq: {number} BYE\nRoute: {routes}\nChancery-Origin: {origin}",
+            invite.call_id().unwrap()
+        )
+    };
+    let in_dialog = DIRECT.replace(";edge", ";from=dialog;edge");
+    for (from, origin) in [
+        (from.as_str(), DIRECT),
+        ("<sip:carol@contoso.example>;tag=x", in_dialog.as_str()),
+        ("<sip:grace@litware.example>;tag=x", in_dialog.as_str()),
+    ] {
+        world.receive(edge, &bye(from, origin), "");
+        assert_eq!(status(world.sent_to(edge)), 403, "{from} {origin}");
+    }
+    // Outside of the dialog the same words are worth nothing.
+    let message = world.partner_head(&in_dialog, "MESSAGE", "bob@contoso.example", "alice@contoso.example");
+    world.receive(edge, &format!("{message}\n{TEXT}"), "hi");
+    assert_eq!(status(world.sent_to(edge)), 403);
+    world.receive(edge, &bye(&from, &in_dialog), "");
+    let got = world.sent_to(alice).expect("the end of the call");
+    assert_eq!((got.method(), got.header(HeaderId::PAssertedIdentity)), (Method::Bye, None));
+    world.respond(alice, &got, 200);
+    assert_eq!(status(world.sent_to(edge)), 200);
+    assert!(world.sent_to(bob).is_none());
+    assert_eq!(log_of(&world, 1), [("frank@fabrikam.example".to_owned(), CallEnd::Answered)]);
+}
+
+/// Frank's phone gave its address where a GRUU should stand (RFC 5589 §7.5). Bob, whom Alice sends to him, reaches the person who has
+/// the dialog; without one an address is nobody's.
+#[test]
+fn a_transfer_to_a_device_elsewhere_goes_to_who_has_the_dialog() {
+    let (mut world, _) = world();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    let to = "sip:frank@fabrikam.example";
+    let head = world.head("INVITE", "alice", to, to);
+    world.receive(alice, &format!("{head}\nContact: <sip:alice@alice-pc.invalid;transport=tls>"), "");
+    let edge = world.reaches_edge();
+    let invite = world.sent_to(edge).unwrap();
+    world.sent_to(alice);
+    world.respond_with(edge, &invite, 200, &[(HeaderId::RecordRoute, EDGE_ROUTE)]);
+    let ok = world.sent_to(alice).unwrap();
+    // As Frank sees the dialog: his own tag is the one of To.
+    let (his, hers) = (ok.to_tag().unwrap(), ok.from_tag().unwrap());
+    let replaces = format!("{};to-tag={his};from-tag={hers}", ok.call_id().unwrap());
+    let device = "sip:frank@192.0.2.77";
+    let contact = "Contact: <sip:bob@bob-pc.invalid;transport=tls>";
+    for (replaces, reaches) in [("", false), ("Replaces: x;to-tag=a;from-tag=b\n", false), (&replaces, true)]
+    {
+        let replaces = if reaches { format!("Replaces: {replaces}\n") } else { replaces.to_owned() };
+        let head = world.head("INVITE", "bob", device, device);
+        world.receive(bob, &format!("{head}\n{replaces}{contact}"), "");
+        if !reaches {
+            assert_eq!(status(world.sent_to(bob)), 403, "{replaces}");
+            continue;
+        }
+        let passed = world.sent_to(edge).expect("it crosses");
+        assert_eq!((passed.method(), passed.request_uri_text()), (Method::Invite, to));
+        assert_eq!(
+            passed.header(HeaderId::Replaces).map(text),
+            Some(replaces.trim().split_once(": ").unwrap().1.to_owned())
+        );
+    }
+    // Who may not talk with others is not let across this way either.
+    world.permit("bob@contoso.example", false);
+    let head = world.head("INVITE", "bob", device, device);
+    world.receive(bob, &format!("{head}\nReplaces: {replaces}\n{contact}"), "");
+    let answers: Vec<_> = std::iter::from_fn(|| world.sent_to(bob)).filter_map(|m| m.status()).collect();
+    assert!(answers.contains(&403), "{answers:?}");
+    assert!(world.sent_to(edge).is_none());
 }
 
 #[test]

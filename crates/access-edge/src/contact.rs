@@ -1,0 +1,108 @@
+//! Contacts of the inside, as others see them.
+//!
+//! A Contact (RFC 3261 §8.1.1.8) names the host that a request of the dialog is to reach: a server of ours, or a device with an
+//! address that is ours to know. Nothing outside is ever routed by it, since our entry in Route leads; so others see an address of the
+//! organisation instead, in the form of a GRUU (RFC 5627 §3): `sip:USER@DOMAIN;gr=TOKEN`. The token is the Contact, sealed.
+//!
+//! Within its dialog the address comes back as the Request-URI, and is the Contact again. Everywhere else it means the person, as in
+//! the Refer-To of a transfer (RFC 5589 §7.5): whoever is sent there asks like anybody, and is judged like anybody. So a token opens
+//! no way that is not open without it, and needs to be bound to no dialog.
+//!
+//! Our own users outside see the Contacts of devices as they are, and no server's.
+
+use std::borrow::Cow;
+
+use sip_message::{HeaderId, Message, NameAddr, Scheme, Uri};
+
+use crate::border::Entries;
+use crate::pipeline::domain_of;
+use crate::token::{Party, Purpose, Sealed, Sealer};
+
+/// Whom a Contact is shown to, and as whose.
+pub(crate) struct Audience<'a> {
+    pub(crate) party: &'a Party,
+    /// The address of the end that has the Contact: From of a request, To of a response.
+    pub(crate) person: Option<Uri<'a>>,
+}
+
+impl Entries {
+    /// The Contacts of a message from inside as they are shown; `None` where they show nothing of the inside.
+    pub(crate) fn shown_contacts(&self, message: &Message, audience: &Audience<'_>) -> Option<String> {
+        let mut shows_other = false;
+        let shown = message.elements(HeaderId::Contact).map(|contact| {
+            let hidden = self.hide(contact, audience);
+            shows_other |= hidden.is_some();
+            hidden.map_or_else(|| String::from_utf8_lossy(contact), Cow::Owned)
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        shows_other.then_some(shown)
+    }
+
+    fn hide(&self, contact: &[u8], Audience { party, person }: &Audience<'_>) -> Option<String> {
+        let contact = str::from_utf8(contact).ok()?.trim();
+        let uri = NameAddr::parse(contact.as_bytes()).ok()?.uri;
+        let is_hidden = match party {
+            Party::User(_) => self.is_server(&uri),
+            Party::Partner(_) | Party::Members(..) => !self.is_ours(&uri),
+        };
+        if !uri.is_sip() || !is_hidden {
+            return None;
+        }
+        let sealed = Sealed {
+            purpose: Purpose::Contact,
+            party: (*party).clone(),
+            dialog: [0; 16],
+            called: None,
+            routes: vec![uri.as_str().to_owned()],
+        };
+        let token = self.sealer.seal(&sealed);
+        let scheme = if uri.scheme() == Scheme::Sips { "sips" } else { "sip" };
+        let (user, domain) = match person.filter(|person| self.is_ours(person)) {
+            Some(person) => {
+                (person.user().map_or(String::new(), |user| format!("{user}@")), domain_of(&person))
+            }
+            None => (String::new(), None),
+        };
+        let domain = domain.or_else(|| self.domains.first().cloned())?;
+        // The URI is a slice of its element: whatever surrounds it stays, in angle brackets.
+        let start = uri.as_str().as_ptr().addr() - contact.as_ptr().addr();
+        let before = contact[..start].trim_end_matches('<');
+        let after = contact[start + uri.as_str().len()..].trim_start_matches('>');
+        Some(format!("{before}<{scheme}:{user}{domain};gr={token}>{after}"))
+    }
+
+    /// A Contact that was shown outside and comes back in its dialog; `None` where the URI is none, or of a key that is gone.
+    pub(crate) fn contact_behind(&self, uri: &Uri<'_>) -> Option<String> {
+        let sealed = self.sealer.open(uri.params().get("gr")?).ok()?;
+        if !self.is_ours(uri) || sealed.purpose != Purpose::Contact {
+            return None;
+        }
+        sealed.routes.into_iter().next()
+    }
+
+    /// The person behind a Contact that was shown outside, with what the URI says beside it (RFC 3891 in a Refer-To); `None` where it is none.
+    pub(crate) fn person_behind(&self, uri: &Uri<'_>) -> Option<String> {
+        let is_shown = self.is_ours(uri) && uri.params().get("gr").is_some_and(Sealer::is_token);
+        let mark = if uri.headers_text().is_empty() { "" } else { "?" };
+        is_shown.then(|| [uri.without_params(), mark, uri.headers_text()].concat())
+    }
+
+    /// Refer-To without what only its dialog means; `None` where it is to stay as it is.
+    pub(crate) fn refer_to_person(&self, message: &Message) -> Option<String> {
+        let value = str::from_utf8(message.header(HeaderId::ReferTo)?).ok()?;
+        let uri = NameAddr::parse(value.as_bytes()).ok()?.uri;
+        let person = self.person_behind(&uri)?;
+        let start = uri.as_str().as_ptr().addr() - value.as_ptr().addr();
+        let before = value[..start].trim_end_matches('<');
+        let after = value[start + uri.as_str().len()..].trim_start_matches('>');
+        Some(format!("{before}<{person}>{after}"))
+    }
+
+    fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        domain_of(uri).is_some_and(|domain| self.domains.contains(&domain))
+    }
+
+    fn is_server(&self, uri: &Uri<'_>) -> bool {
+        self.servers.iter().any(|server| server.eq_ignore_ascii_case(uri.host_text()))
+    }
+}
