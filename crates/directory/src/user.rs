@@ -87,6 +87,9 @@ pub struct DirectoryAccount {
     pub role: Role,
     /// What its groups allow.
     pub permissions: Permissions,
+    /// From when on it may not be used, in milliseconds since 1970, whether the directory can be asked then or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_unix_ms: Option<u64>,
 }
 
 /// Whether an account of the directory may be used, and why not.

@@ -99,6 +99,8 @@ pub struct FrontEnd {
     /// Messages of our users that are on their way to other organisations.
     pub(crate) messages_out: HashMap<ServerId, Box<MessageOut>, foldhash::fast::FixedState>,
     pub(crate) servers: Servers,
+    /// Those of them that the directory lists.
+    pub(crate) listed_servers: Vec<federation::TrustedServer>,
     pub(crate) replica: Replica,
     /// Users who registered through an edge, by the flow there, while they are registered over it.
     pub(crate) remote_users: BTreeMap<Arc<RemoteFlow>, SmallVec<[UserId; 1]>>,
@@ -201,6 +203,7 @@ pub(crate) enum Persisting {
 /// What a query was about.
 pub(crate) enum Querying {
     Users,
+    Servers,
     /// A page of a call log, for an administrator.
     CallLog(CallToken),
     Objects(CallToken),
@@ -227,6 +230,7 @@ pub(crate) enum Due {
     LogAgain(Box<StoredCall>),
     Prune,
     LoadAgain,
+    LoadServersAgain,
     TraceEnds(TraceId),
     /// Tells by its lateness how much stands before us.
     ProbeBacklog,
@@ -278,6 +282,7 @@ impl FrontEnd {
             federation_hop: config.federation.route.as_ref().map(hop_to),
             messages_out: HashMap::with_hasher(fast.clone()),
             servers: Servers::new(&config.servers),
+            listed_servers: Vec::new(),
             replica: Replica::new(has_director, derived_seed(&config.seed, b"replica")),
             remote_users: BTreeMap::new(),
             datagram_users: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
@@ -327,6 +332,7 @@ impl FrontEnd {
             next_request: 1,
             config,
         };
+        front_end.query(Query::ListedServers, Querying::Servers);
         front_end.query(Query::Load, Querying::Users);
         front_end
     }
@@ -528,6 +534,7 @@ impl FrontEnd {
         let Some(what) = self.querying.remove(&token) else { return };
         match (what, rows) {
             (Querying::Users, Ok(Rows::Loaded(users))) => self.load(users),
+            (Querying::Servers, Ok(Rows::ListedServers(servers))) => self.servers_loaded(servers),
             (Querying::Page { owner, device }, Ok(Rows::Messages(messages))) => {
                 self.page_read(owner, device, Some(messages))
             }
@@ -553,6 +560,9 @@ impl FrontEnd {
                 match what {
                     Querying::Users => {
                         self.timers.insert(self.now.monotonic + LOAD_AGAIN_AFTER, Due::LoadAgain);
+                    }
+                    Querying::Servers => {
+                        self.timers.insert(self.now.monotonic + LOAD_AGAIN_AFTER, Due::LoadServersAgain);
                     }
                     Querying::CallLog(token)
                     | Querying::Objects(token)
@@ -610,6 +620,7 @@ impl FrontEnd {
                 Due::ProbeBacklog => self.backlog_probed(),
                 Due::TraceEnds(trace) => self.trace_due(trace),
                 Due::LoadAgain => self.query(Query::Load, Querying::Users),
+                Due::LoadServersAgain => self.query(Query::ListedServers, Querying::Servers),
                 Due::PresenceWindow(user) => self.presence_window_passed(user),
                 Due::ManualExpires(user) => self.manual_changed(user),
                 Due::Abroad(id) => self.abroad_due(id),
@@ -744,6 +755,7 @@ impl Querying {
     fn name(&self) -> &'static str {
         match self {
             Querying::Users => "users",
+            Querying::Servers => "servers",
             Querying::CallLog(_) => "calls",
             Querying::Objects(_) | Querying::ObjectsBehind(_) => "objects",
             Querying::Photo(_) => "photo",

@@ -190,6 +190,7 @@ impl FrontEnd {
                 self.query(Query::ReplicationState, Querying::ReplicationState(token));
                 Begun::Query
             }
+            Call::ListedServers => Begun::Answer(Answer::ListedServers(self.listed_servers.clone())),
             Call::KnownUsers { after, limit } => {
                 Begun::Answer(Answer::KnownUsers(self.known_users(*after, *limit)))
             }

@@ -30,7 +30,7 @@ use directory::{
 };
 use presence::Manual;
 
-pub use replication::{DirectoryUser, ObjectChange, ObjectRow, Replication, Revision};
+pub use replication::{DirectoryUser, ListedServer, ObjectChange, ObjectRow, Replication, Revision};
 
 /// Place of a message in its owner's mailbox. The first is 1; 0 stands before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -246,6 +246,8 @@ pub enum Query {
     Photo(PhotoDigest),
     /// [`Replication::state`], as it was written last.
     ReplicationState,
+    /// [`Replication::servers`], as they were written last.
+    ListedServers,
 }
 
 /// The answer to a [`Query`]; the variant fits the question.
@@ -265,6 +267,8 @@ pub enum Rows {
     Photo(Option<Vec<u8>>),
     /// `None` where nothing was replicated yet.
     ReplicationState(Option<Vec<u8>>),
+    /// In order, each once.
+    ListedServers(Vec<ListedServer>),
 }
 
 /// A user as a home loads it.

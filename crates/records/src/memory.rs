@@ -11,9 +11,9 @@ use node::Outcome;
 use presence::Manual;
 
 use crate::{
-    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, MailboxRecord,
-    ObjectChange, ObjectRow, Query, Replication, Revision, Rows, Sequence, StoredCall, StoredMessage,
-    UserRecord,
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, ListedServer,
+    MailboxRecord, ObjectChange, ObjectRow, Query, Replication, Revision, Rows, Sequence, StoredCall,
+    StoredMessage, UserRecord,
 };
 
 /// A whole store in memory. `apply` either changes everything that the change says, or nothing.
@@ -41,6 +41,7 @@ pub struct Tables {
     last_revision: Revision,
     photos: BTreeMap<PhotoDigest, Vec<u8>>,
     replication_state: Option<Vec<u8>>,
+    listed_servers: BTreeSet<ListedServer>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,6 +254,7 @@ impl Tables {
             }
             Query::Photo(digest) => Rows::Photo(self.photos.get(digest).cloned()),
             Query::ReplicationState => Rows::ReplicationState(self.replication_state.clone()),
+            Query::ListedServers => Rows::ListedServers(self.listed_servers.iter().cloned().collect()),
         }
     }
 
@@ -277,7 +279,7 @@ impl Tables {
     }
 
     fn replicate(&mut self, replication: &Replication) -> Result<Outcome, Refused> {
-        let Replication { users, objects, photos, state, at_unix_ms } = replication;
+        let Replication { users, objects, photos, servers, state, at_unix_ms } = replication;
         let ids: BTreeSet<UserId> = users.iter().map(|user| user.id).collect();
         if ids.len() < users.len() {
             return Err(Refused::UserTwice);
@@ -301,6 +303,9 @@ impl Tables {
                 ObjectChange::Put(object) => self.put_object(object, *at_unix_ms),
                 ObjectChange::Remove(id) => self.remove_object(*id, *at_unix_ms),
             }
+        }
+        if let Some(servers) = servers {
+            self.listed_servers = servers.iter().cloned().collect();
         }
         if let Some(state) = state {
             self.replication_state = Some(state.clone());

@@ -16,6 +16,8 @@ pub struct Replication {
     pub objects: Vec<ObjectChange>,
     /// Photos that objects of this step name and that storage may not have.
     pub photos: Vec<(PhotoDigest, Vec<u8>)>,
+    /// All servers of ours that the directory lists; `None` leaves what was.
+    pub servers: Option<Vec<ListedServer>>,
     /// How far the directory was read, and what the replicator must remember; `None` leaves what was.
     pub state: Option<Vec<u8>>,
     /// When, in milliseconds since 1970.
@@ -37,6 +39,15 @@ pub struct DirectoryUser {
     /// What the directory says. A standing other than active removes the user's bindings and ends the tokens issued so far; one that
     /// [ends credentials](directory::Standing::ends_credentials) removes app passwords and certificates too.
     pub account: DirectoryAccount,
+}
+
+/// A server of ours that the directory lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListedServer {
+    /// The host name that its certificate bears.
+    pub host: String,
+    /// What it does, as configuration writes it.
+    pub role: String,
 }
 
 /// A change of an object.

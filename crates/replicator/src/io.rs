@@ -45,6 +45,8 @@ pub struct Loaded {
     pub accounts: Vec<Account>,
     /// The newest state of objects that are there. Those of local accounts are passed over.
     pub objects: Vec<Object>,
+    /// Servers that the directory lists, as the home was told; in any part.
+    pub servers: Vec<TrustedServer>,
     /// Whether this is all.
     pub is_last: bool,
 }

@@ -287,6 +287,7 @@ impl Sight<'_> {
                 sign_in_names: names.sign_in,
                 role: if is_administrator { Role::Administrator } else { Role::Person },
                 permissions,
+                expires_unix_ms: item.gates.expires_unix_ms,
             },
         }
     }
@@ -463,6 +464,7 @@ fn gone(id: ObjectId, known: &KnownAccount, addresses: &Addresses) -> Account {
             sign_in_names: Vec::new(),
             role: Role::Person,
             permissions: known.permissions,
+            expires_unix_ms: None,
         },
     }
 }

@@ -96,6 +96,7 @@ fn replication(ids: std::ops::RangeInclusive<u64>, version: u64, photo_bytes: us
         users: ids.clone().map(|id| user(id, version)).collect(),
         objects: ids.clone().map(|id| ObjectChange::Put(Box::new(object(id)))).collect(),
         photos: ids.filter(|_| has_photos).map(|id| (digest(id), vec![id as u8; photo_bytes])).collect(),
+        servers: None,
         state: Some(vec![1; 100]),
         at_unix_ms: 1_790_000_000_000 + version,
     }
@@ -129,6 +130,7 @@ fn user(id: u64, version: u64) -> DirectoryUser {
             ],
             role: Role::Person,
             permissions: Permissions::default(),
+            expires_unix_ms: None,
         },
     }
 }

@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         pack_rows,
         include_str!("../migrations/0010_messages_in_groups_after.sql"),
     ),
+    Sql(include_str!("../migrations/0011_listed_servers.sql")),
 ];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".

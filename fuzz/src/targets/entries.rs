@@ -104,12 +104,13 @@ impl World {
 
     fn answer(&self, task: &Task) -> Event {
         match task {
-            Task::Connect => Event::Connected(Box::new(ServerFacts {
+            Task::Connect(_) => Event::Connected(Box::new(ServerFacts {
                 host: "dc1".to_owned(),
                 kind: self.kind,
                 domain: ObjectId([0xdd; 16]),
                 invocation: None,
                 highest_usn: None,
+                cursors: None,
                 lockout_duration: None,
                 lockout_threshold: None,
                 base: "dc=x".to_owned(),

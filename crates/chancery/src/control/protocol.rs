@@ -673,6 +673,7 @@ impl AnswerLine {
             Answer::Http(_)
             | Answer::Replicated(_)
             | Answer::ReplicationState(_)
+            | Answer::ListedServers(_)
             | Answer::KnownUsers(_)
             | Answer::ObjectsBehind(_)
             | Answer::Photo(_)

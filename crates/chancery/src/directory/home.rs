@@ -46,7 +46,11 @@ async fn load(handle: &Handle<FrontEnd>, inputs: &mpsc::Sender<Input>) -> Result
         Answer::ReplicationState(state) => state,
         other => return Err(unexpected(&other)),
     };
-    let mut part = Loaded { state, ..Loaded::default() };
+    let servers = match ask(handle, Call::ListedServers).await? {
+        Answer::ListedServers(servers) => servers,
+        other => return Err(unexpected(&other)),
+    };
+    let mut part = Loaded { state, servers, ..Loaded::default() };
     let mut after = None;
     loop {
         let users = match ask(handle, Call::KnownUsers { after, limit: KNOWN_USERS_MAX }).await? {

@@ -158,6 +158,7 @@ fn who_is_of_the_directory_is_signed_in_under_a_former_address_and_cut_off_withi
             sign_in_names: Vec::new(),
             role: Role::Person,
             permissions: Permissions::default(),
+            expires_unix_ms: None,
         },
     };
     let replicate = |world: &mut World, person: FromDirectory| {

@@ -141,6 +141,8 @@ pub enum Call {
     Replicate(Box<Batch>),
     /// What the replicator had to remember.
     ReplicationState,
+    /// The servers that the directory listed last.
+    ListedServers,
     /// Lists all accounts, local and of the directory, in order of their ids.
     KnownUsers {
         /// Only behind this one (for paging).
@@ -328,6 +330,8 @@ pub enum Answer {
     Replicated(Replicated),
     /// To `ReplicationState`: `None` where nothing was replicated yet.
     ReplicationState(Option<Vec<u8>>),
+    /// To `ListedServers`.
+    ListedServers(Vec<federation::TrustedServer>),
     /// To `KnownUsers`.
     KnownUsers(Vec<KnownUser>),
     /// To `Objects`.
@@ -713,6 +717,7 @@ impl std::fmt::Debug for Call {
                 write!(f, "Replicate({} users, {} objects)", batch.users.len(), batch.objects.len())
             }
             Call::ReplicationState => f.write_str("ReplicationState"),
+            Call::ListedServers => f.write_str("ListedServers"),
             Call::KnownUsers { .. } => f.write_str("KnownUsers"),
             Call::Objects { after, .. } => write!(f, "Objects({})", after.0),
             Call::WaitForObjects { after } => write!(f, "WaitForObjects({})", after.0),

@@ -25,8 +25,7 @@ pub struct Batch {
     pub objects: Vec<ObjectChange>,
     /// Photos that the objects name and that may be new.
     pub photos: Vec<(PhotoDigest, Vec<u8>)>,
-    /// All servers that the directory lists, beside those of the configuration; `None` leaves what was. They are not stored: after
-    /// a start the first step tells them again.
+    /// All servers that the directory lists, beside those of the configuration; `None` leaves what was.
     pub servers: Option<Vec<TrustedServer>>,
     /// What the replicator must remember; `None` leaves what was.
     pub state: Option<Vec<u8>>,

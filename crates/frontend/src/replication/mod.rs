@@ -13,7 +13,7 @@ use directory::{ObjectId, SipAddress, Standing, User, UserId};
 use federation::{ServerRole, TrustedServer};
 use node::{CallToken, Level, Output};
 use rand::Rng;
-use records::{Change, DirectoryUser, Replication, UserRecord};
+use records::{Change, DirectoryUser, ListedServer, Replication, UserRecord};
 
 use self::plan::{Granted, Holder, Wish};
 use crate::admin::{AccountRefusal, Answer, Batch, FromDirectory, Refusal, RefusedAccount, Replicated};
@@ -84,16 +84,25 @@ impl FrontEnd {
         let (users, refused) = self.planned(accounts);
         step.done.refused = refused;
         step.users = users;
-        let Batch { objects, photos, state, .. } = &mut step.batch;
+        let Batch { objects, photos, servers, state, .. } = &mut step.batch;
+        let listed = |server: &TrustedServer| ListedServer {
+            host: server.host.clone(),
+            role: server.role.name().to_owned(),
+        };
         let replication = Replication {
             users: step.users.clone(),
             objects: std::mem::take(objects),
             photos: std::mem::take(photos),
+            servers: servers.as_ref().map(|servers| servers.iter().map(listed).collect()),
             state: state.take(),
             at_unix_ms: self.now.wall.0,
         };
-        let Replication { users, objects, photos, state, .. } = &replication;
-        let is_nothing = users.is_empty() && objects.is_empty() && photos.is_empty() && state.is_none();
+        let Replication { users, objects, photos, servers, state, .. } = &replication;
+        let is_nothing = users.is_empty()
+            && objects.is_empty()
+            && photos.is_empty()
+            && servers.is_none()
+            && state.is_none();
         self.replicating = Some(step);
         match is_nothing {
             true => self.step_persisted(),
@@ -256,8 +265,18 @@ impl FrontEnd {
         }
     }
 
+    /// What the directory listed before the start.
+    pub(crate) fn servers_loaded(&mut self, servers: Vec<ListedServer>) {
+        let known = |server: ListedServer| {
+            Some(TrustedServer { role: ServerRole::from_name(&server.role)?, host: server.host })
+        };
+        // A later version may have written roles that this one does not know.
+        self.list_servers(servers.into_iter().filter_map(known).collect());
+    }
+
     /// The servers that the directory lists, beside those of the configuration.
     fn list_servers(&mut self, servers: Vec<TrustedServer>) {
+        self.listed_servers.clone_from(&servers);
         let mut all = self.config.servers.clone();
         for server in servers {
             let is_known = |other: &TrustedServer| {

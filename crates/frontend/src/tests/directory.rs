@@ -39,6 +39,7 @@ pub(super) fn person(object: ObjectId, user: &str) -> FromDirectory {
             ],
             role: Role::Person,
             permissions: Permissions::default(),
+            expires_unix_ms: None,
         },
     }
 }
@@ -315,6 +316,15 @@ fn servers_of_the_directory_are_trusted_while_it_lists_them() {
     list(&mut world, Vec::new());
     let node::Flow::Connection(connection) = edge else { panic!() };
     assert_eq!(world.closed, [connection]);
+    // A restart forgets none, whether the directory can be asked then or not.
+    let server = TrustedServer { host: "edge2.contoso.example".to_owned(), role: ServerRole::AccessEdge };
+    list(&mut world, vec![server.clone()]);
+    let mut world = World::on(world.tables, 2, |_| ());
+    assert_eq!(world.call(Call::ListedServers), Answer::ListedServers(vec![server]));
+    let edge = world.connect_server("edge2.contoso.example");
+    let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
+    world.receive(edge, &format!("{head}\nChancery-Origin: remote;flow=f1;edge=edge2.contoso.example"), "");
+    assert_eq!(world.status_to(edge), 401, "it is heard");
 }
 
 #[test]

@@ -102,8 +102,8 @@ impl Replicator {
         for (id, object) in objects {
             self.known.set_object(id, object);
         }
-        if batch.servers.is_some() {
-            self.servers = batch.servers;
+        if let Some(servers) = batch.servers {
+            self.servers = servers;
         }
         for (refused, before) in refused.into_iter().zip(before) {
             self.refused(refused, before);

@@ -10,6 +10,7 @@
 //! ```
 
 mod commit;
+mod expiry;
 mod lag;
 mod reading;
 
@@ -26,7 +27,9 @@ use self::lag::Lag;
 use crate::alarms::{Alarms, Kind};
 use crate::chunk::{Chunk, Photos};
 use crate::claims::Blocked;
-use crate::io::{Answer, COMMANDS_MAX, Command, CommandToken, Input, Loaded, Output, Progress, Stage};
+use crate::io::{
+    Account, Answer, COMMANDS_MAX, Command, CommandToken, Input, Loaded, Output, Progress, Stage,
+};
 use crate::known::{Known, KnownAccount, KnownObject};
 use crate::losses::{Allowed, Further, Limits, Stock, WINDOW, is_in_use};
 use crate::plan::{Plan, Sight};
@@ -95,7 +98,9 @@ pub struct Replicator {
     is_refused: bool,
     photos: Photos,
     /// What the home was told last.
-    servers: Option<Vec<TrustedServer>>,
+    servers: Vec<TrustedServer>,
+    /// Accounts that expire, as long as the directory was not seen: their time comes without it.
+    expiring: BTreeMap<ObjectId, Account>,
     alarms: Alarms,
     waiting: VecDeque<(CommandToken, Command)>,
     step: Step,
@@ -140,6 +145,8 @@ enum Step {
 struct Gathered {
     known: Known,
     state: Option<Vec<u8>>,
+    servers: Vec<TrustedServer>,
+    expiring: BTreeMap<ObjectId, Account>,
 }
 
 /// A round.
@@ -203,7 +210,8 @@ impl Replicator {
             reread: BTreeSet::new(),
             is_refused: false,
             photos: Photos::default(),
-            servers: None,
+            servers: Vec::new(),
+            expiring: BTreeMap::new(),
             alarms: Alarms::default(),
             waiting: VecDeque::new(),
             step: Step::Idle,
@@ -255,7 +263,8 @@ impl Replicator {
         if !matches!(self.step, Step::Idle) {
             return None;
         }
-        let due = self.due.first().filter(|_| self.can_look_locally()).map(|(due, _)| {
+        let local = self.due.first().filter(|_| self.can_look_locally()).map(|(due, _)| *due);
+        let due = local.or_else(|| self.next_expiry()).map(|due| {
             let wait = Duration::from_millis(due.saturating_sub(self.now.wall.0));
             self.now.monotonic + wait
         });
@@ -365,7 +374,9 @@ impl Replicator {
         if !matches!(self.step, Step::Idle) {
             return;
         }
-        if let Some((_, first)) = self.waiting.front() {
+        if self.next_expiry().is_some_and(|due| due <= self.now.wall.0) {
+            self.expire();
+        } else if let Some((_, first)) = self.waiting.front() {
             let is_dry = *first == Command::DryRun;
             let (mut taken, mut left) = (Vec::new(), VecDeque::new());
             for (token, command) in self.waiting.drain(..) {
@@ -429,7 +440,11 @@ impl Replicator {
         if loaded.state.is_some() {
             gathered.state = loaded.state;
         }
+        gathered.servers.extend(loaded.servers);
         for account in &loaded.accounts {
+            if is_in_use(account.account.standing) && account.account.expires_unix_ms.is_some() {
+                gathered.expiring.insert(account.account.object, account.clone());
+            }
             gathered.known.set_account(account.account.object, Some(KnownAccount::new(account)));
         }
         for object in loaded.objects.iter().filter(|object| !object.id.is_local()) {
@@ -438,8 +453,10 @@ impl Replicator {
         if !loaded.is_last {
             return;
         }
-        let Gathered { known, state } = std::mem::take(&mut **gathered);
+        let Gathered { known, state, servers, expiring } = std::mem::take(&mut **gathered);
         self.known = known;
+        self.servers = servers;
+        self.expiring = if self.is_whole { BTreeMap::new() } else { expiring };
         self.is_known = true;
         self.take_state(state.as_deref());
         self.is_all_dirty = true;
@@ -598,14 +615,13 @@ impl Replicator {
     /// nothing about them; and nobody looked at, nothing changed.
     fn servers_to_tell(&self, plan: &Plan) -> Option<Vec<TrustedServer>> {
         let has_servers = !self.settings.groups.servers.is_empty();
-        let may_differ =
-            has_servers && self.lag.is_none() && (self.servers.is_none() || !plan.due.is_empty());
+        let may_differ = has_servers && self.lag.is_none() && !plan.due.is_empty();
         let servers = if may_differ { self.sight().servers() } else { None };
-        servers.filter(|servers| self.servers.as_ref() != Some(servers))
+        servers.filter(|servers| self.servers != *servers)
     }
 
     fn allowed(&self, plan: &Plan, servers: Option<&[TrustedServer]>) -> (Allowed, Option<Held>) {
-        let told = self.servers.as_deref().unwrap_or_default();
+        let told = self.servers.as_slice();
         let servers = servers.unwrap_or(told);
         let further = Further {
             removed: plan.removed.len(),

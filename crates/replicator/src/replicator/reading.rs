@@ -254,6 +254,7 @@ impl Replicator {
         if matches!(self.job.goal, Goal::Full | Goal::DryRun) {
             self.is_whole = true;
             self.full_read_end = Some(self.now.monotonic);
+            self.expiring.clear();
         }
         self.plan();
     }

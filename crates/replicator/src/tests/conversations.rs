@@ -183,10 +183,11 @@ fn times_come_without_a_change() {
         &expect![[r#"
             reads 1 2 3
             commits
+              account alice@corp.example active
               account bob@corp.example locked-out
               account carol@corp.example expired
               object person "carol" hidden
-            log directory-followed added=0 changed=0 cut_off=2 removed=0 objects=1
+            log directory-followed added=0 changed=1 cut_off=2 removed=0 objects=1
         "#]],
     );
     world.server.is_up = false;
@@ -203,6 +204,50 @@ fn times_come_without_a_change() {
     );
     world.advance(Duration::from_secs(800));
     assert_eq!(standing(&world, 2), Standing::Active, "the lock is over, whether the server is there or not");
+}
+
+#[test]
+fn accounts_expire_also_when_the_directory_is_away_since_the_start() {
+    let mut world = world(&["alice", "bob", "carol", "dave"]);
+    let now = world.now.wall.0;
+    world.server.set(id(1), "accountexpires", &filetime(now + 60_000));
+    world.server.set(id(2), "accountexpires", &filetime(now + 90_000));
+    world.advance(POLL);
+    world.server.is_up = false;
+    world.crash();
+    world.advance(Duration::from_secs(50));
+    assert!(world.home.cut_off.is_empty());
+    world.said();
+    world.advance(Duration::from_secs(10));
+    expect![[r#"
+        commits
+          account alice@corp.example expired
+        log directory-followed added=0 changed=0 cut_off=1 removed=0 objects=0
+    "#]].assert_eq(&world.said());
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.home.cut_off, [id(1), id(2)]);
+    // Who has longer there has longer here, as soon as it is seen.
+    world.server.set(id(1), "accountexpires", "0");
+    world.server.is_up = true;
+    world.advance(crate::BACKOFF_MAX);
+    assert_eq!((standing(&world, 1), standing(&world, 2)), (Standing::Active, Standing::Expired));
+}
+
+#[test]
+fn a_clock_that_jumps_at_the_start_expires_few() {
+    let names: Vec<String> = (1..=25).map(|number| format!("user{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = world_with(Settings { removal_users: 5, ..settings() }, &names);
+    let now = world.now.wall.0;
+    for number in 1..=20 {
+        world.server.set(id(number), "accountexpires", &filetime(now + 100_000_000_000));
+    }
+    world.advance(POLL);
+    world.server.is_up = false;
+    world.crash();
+    world.now.wall.0 += 200_000_000_000;
+    world.advance(Duration::from_secs(60));
+    assert!(world.home.cut_off.is_empty());
 }
 
 #[test]
@@ -558,9 +603,13 @@ fn trusted_computers_are_servers() {
     assert_eq!(world.home.servers, ["director dir1.corp.example"]);
     assert_eq!(world.names(ObjectKind::Server), ["DIR1"]);
     world.crash();
-    world.home.servers.clear();
+    world.server.link(id(10), "member", &[]);
     world.settle();
-    assert_eq!(world.home.servers, ["director dir1.corp.example"], "the home forgets them at its restart");
+    assert_eq!(world.home.servers, ["director dir1.corp.example"], "a restart forgets none");
+    assert_eq!(alarms(&world).len(), 1);
+    world.server.link(id(10), "member", &[id(1)]);
+    world.advance(POLL);
+    assert_eq!(alarms(&world).len(), 0);
     world.server.link(id(10), "member", &[]);
     world.advance(POLL);
     expect!["1 servers would be trusted no more, and none would be left; nothing of it is done until they are back or `chancery replicate --accept`"]

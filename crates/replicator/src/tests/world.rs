@@ -255,6 +255,7 @@ pub(super) struct Home {
     pub(super) local: BTreeSet<SipAddress>,
     pub(super) state: Option<Vec<u8>>,
     pub(super) servers: Vec<String>,
+    trusted: Vec<federation::TrustedServer>,
     /// Accounts that could be used, or that a lock alone was before, and cannot any more.
     pub(super) cut_off: Vec<ObjectId>,
     /// When that was, for those to whom nobody agreed.
@@ -344,6 +345,7 @@ impl Home {
             }
         }
         if let Some(servers) = &batch.servers {
+            self.trusted.clone_from(servers);
             self.servers =
                 servers.iter().map(|server| format!("{} {}", server.role.name(), server.host)).collect();
         }
@@ -386,7 +388,13 @@ impl Home {
         let objects = self.objects.values().cloned().collect();
         vec![
             Loaded { accounts, ..Loaded::default() },
-            Loaded { state: self.state.clone(), objects, is_last: true, ..Loaded::default() },
+            Loaded {
+                state: self.state.clone(),
+                objects,
+                servers: self.trusted.clone(),
+                is_last: true,
+                ..Loaded::default()
+            },
         ]
     }
 

@@ -8,13 +8,14 @@ use super::in_order::InOrder;
 use super::values::{damaged, natural, role, role_text};
 
 const PUT: &str = "INSERT INTO directory_accounts
-        (owner, object, standing, bind_name, sign_in_names, role, federation, remote_access, calls)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        (owner, object, standing, bind_name, sign_in_names, role, federation, remote_access, calls, expires_unix_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (owner) DO UPDATE SET object = excluded.object, standing = excluded.standing,
         bind_name = excluded.bind_name, sign_in_names = excluded.sign_in_names, role = excluded.role,
-        federation = excluded.federation, remote_access = excluded.remote_access, calls = excluded.calls";
+        federation = excluded.federation, remote_access = excluded.remote_access, calls = excluded.calls,
+        expires_unix_ms = excluded.expires_unix_ms";
 const LOAD: &str =
-    "SELECT owner, object, standing, bind_name, sign_in_names, role, federation, remote_access, calls
+    "SELECT owner, object, standing, bind_name, sign_in_names, role, federation, remote_access, calls, expires_unix_ms
     FROM directory_accounts WHERE owner BETWEEN $1 AND $2 ORDER BY owner";
 
 pub(super) struct DirectoryAccounts<'c> {
@@ -28,7 +29,15 @@ impl<'c> DirectoryAccounts<'c> {
     }
 
     pub(super) fn put(&mut self, user: i64, account: &DirectoryAccount) -> rusqlite::Result<()> {
-        let DirectoryAccount { object, standing, bind_name, sign_in_names, role, permissions } = account;
+        let DirectoryAccount {
+            object,
+            standing,
+            bind_name,
+            sign_in_names,
+            role,
+            permissions,
+            expires_unix_ms,
+        } = account;
         self.put.execute(params![
             user,
             object.0,
@@ -39,6 +48,8 @@ impl<'c> DirectoryAccounts<'c> {
             permissions.federation,
             permissions.remote_access,
             permissions.calls,
+            // What no integer of the database holds is never.
+            expires_unix_ms.and_then(|expires| i64::try_from(expires).ok()),
         ])?;
         Ok(())
     }
@@ -63,5 +74,6 @@ fn account(row: &Row<'_>) -> rusqlite::Result<DirectoryAccount> {
         sign_in_names: sign_in_names.map_err(|_| damaged(4, "not a list of names"))?,
         role: role(row, 5)?,
         permissions: Permissions { federation: row.get(6)?, remote_access: row.get(7)?, calls: row.get(8)? },
+        expires_unix_ms: row.get::<_, Option<i64>>(9)?.and_then(|expires| u64::try_from(expires).ok()),
     })
 }

@@ -351,6 +351,7 @@ impl<'c> Statements<'c> {
             Query::Objects { after, limit } => Ok(Rows::Objects(self.objects.page(*after, *limit)?)),
             Query::Photo(digest) => Ok(Rows::Photo(self.objects.photo(*digest)?)),
             Query::ReplicationState => Ok(Rows::ReplicationState(self.replication_state.read()?)),
+            Query::ListedServers => Ok(Rows::ListedServers(self.replication_state.servers()?)),
         }
     }
 

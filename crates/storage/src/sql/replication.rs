@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use directory::{ObjectId, Standing, User, UserId};
 use node::store::Outcome;
 use records::memory::Refused;
-use records::{DirectoryUser, ObjectChange, Replication};
+use records::{DirectoryUser, ListedServer, ObjectChange, Replication};
 use rusqlite::{Connection, Statement};
 
 use super::Statements;
@@ -15,26 +15,53 @@ use crate::error::Failure;
 const STATE: &str = "SELECT state FROM replication";
 const SET_STATE: &str = "UPDATE replication SET state = $1";
 
-/// How far the directory was read.
+const SERVERS: &str = "SELECT host, role FROM listed_servers ORDER BY host, role";
+const NO_SERVERS: &str = "DELETE FROM listed_servers";
+const ADD_SERVER: &str = "INSERT INTO listed_servers (host, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// How far the directory was read, and which servers it lists.
 pub(super) struct ReplicationState<'c> {
     read: Statement<'c>,
     write: Statement<'c>,
+    servers: Statement<'c>,
+    no_servers: Statement<'c>,
+    add_server: Statement<'c>,
 }
 
 impl<'c> ReplicationState<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<ReplicationState<'c>> {
-        Ok(ReplicationState { read: connection.prepare(STATE)?, write: connection.prepare(SET_STATE)? })
+        Ok(ReplicationState {
+            read: connection.prepare(STATE)?,
+            write: connection.prepare(SET_STATE)?,
+            servers: connection.prepare(SERVERS)?,
+            no_servers: connection.prepare(NO_SERVERS)?,
+            add_server: connection.prepare(ADD_SERVER)?,
+        })
     }
 
     pub(super) fn read(&mut self) -> rusqlite::Result<Option<Vec<u8>>> {
         self.read.query_row([], |row| row.get(0))
+    }
+
+    pub(super) fn servers(&mut self) -> rusqlite::Result<Vec<ListedServer>> {
+        let rows =
+            self.servers.query_map([], |row| Ok(ListedServer { host: row.get(0)?, role: row.get(1)? }))?;
+        rows.collect()
+    }
+
+    fn list(&mut self, servers: &[ListedServer]) -> rusqlite::Result<()> {
+        self.no_servers.execute([])?;
+        for ListedServer { host, role } in servers {
+            self.add_server.execute([host, role])?;
+        }
+        Ok(())
     }
 }
 
 impl Statements<'_> {
     /// A failure leaves what it did to a savepoint.
     pub(super) fn replicate(&mut self, replication: &Replication) -> Result<Outcome, Failure> {
-        let Replication { users, objects, photos, state, at_unix_ms } = replication;
+        let Replication { users, objects, photos, servers, state, at_unix_ms } = replication;
         let ids: BTreeSet<UserId> = users.iter().map(|user| user.id).collect();
         if ids.len() < users.len() {
             return Err(Failure::refused(Refused::UserTwice));
@@ -55,6 +82,9 @@ impl Statements<'_> {
                 ObjectChange::Put(object) => self.objects.put(object, *at_unix_ms)?,
                 ObjectChange::Remove(id) => self.objects.remove(*id, *at_unix_ms)?,
             }
+        }
+        if let Some(servers) = servers {
+            self.replication_state.list(servers)?;
         }
         if let Some(state) = state {
             self.replication_state.write.execute([state])?;

@@ -26,7 +26,7 @@ fn furnished(path: &Path) -> Home {
 }
 
 fn furnishings() -> Contents {
-    Contents { schema: 10, users: 1, messages: 100, documents: 1, calls: 2 }
+    Contents { schema: 11, users: 1, messages: 100, documents: 1, calls: 2 }
 }
 
 #[test]

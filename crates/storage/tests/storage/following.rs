@@ -44,6 +44,7 @@ fn account(user: u64, address: &str) -> DirectoryUser {
             sign_in_names: Vec::new(),
             role: Role::Person,
             permissions: Permissions::default(),
+            expires_unix_ms: None,
         },
     }
 }
@@ -76,7 +77,14 @@ fn a_step_that_is_refused_fails_alone() {
     let step = |number: u64, users: Vec<DirectoryUser>| {
         let objects = vec![put(contact(number, "a"))];
         let photos = vec![(digest(number), vec![number as u8])];
-        replicate(Replication { users, objects, photos, state: Some(vec![number as u8]), at_unix_ms: number })
+        replicate(Replication {
+            users,
+            objects,
+            photos,
+            state: Some(vec![number as u8]),
+            at_unix_ms: number,
+            ..Replication::default()
+        })
     };
     let answers = home.persist(vec![
         add_alice(),

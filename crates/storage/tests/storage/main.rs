@@ -808,6 +808,7 @@ fn renamed(n: u64) -> Change {
         sign_in_names: vec!["bob".to_owned()],
         role: Role::Person,
         permissions: Permissions::default(),
+        expires_unix_ms: None,
     };
     let display_name = "Bob".to_owned();
     let shown = Object { address: Some(address.clone()), ..Object::new(object, ObjectKind::Person) };
@@ -815,6 +816,7 @@ fn renamed(n: u64) -> Change {
         users: vec![DirectoryUser { id: BOB, address, aliases: Vec::new(), display_name, account }],
         objects: vec![ObjectChange::Put(Box::new(shown))],
         photos: Vec::new(),
+        servers: None,
         state: Some(n.to_be_bytes().to_vec()),
         at_unix_ms: n,
     }))

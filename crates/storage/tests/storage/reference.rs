@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use records::memory::Tables;
 use records::{
-    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, ObjectChange,
-    Query, Replication, Revision, Sequence, StoredCall, StoredMessage,
+    Binding, CallEnd, CallSettings, Change, DeviceKey, Direction, DirectoryUser, Document, ListedServer,
+    ObjectChange, Query, Replication, Revision, Sequence, StoredCall, StoredMessage,
 };
 
 use crate::support::*;
@@ -154,8 +154,9 @@ prop_compose! {
         sign_in_names in vec(".{0,3}", 0..3),
         role in role(),
         permissions in permissions(),
+        expires_unix_ms in option::of(time()),
     ) -> DirectoryAccount {
-        DirectoryAccount { object, standing, bind_name, sign_in_names, role, permissions }
+        DirectoryAccount { object, standing, bind_name, sign_in_names, role, permissions, expires_unix_ms }
     }
 }
 
@@ -206,6 +207,11 @@ fn object_change() -> impl Strategy<Value = ObjectChange> {
     ]
 }
 
+fn listed_server() -> impl Strategy<Value = ListedServer> {
+    let server = |(host, role): (&str, &str)| ListedServer { host: host.to_owned(), role: role.to_owned() };
+    (select(&["a", "b"][..]), select(&["director", "access-edge"][..])).prop_map(server)
+}
+
 prop_compose! {
     fn replication()(
         users in prop_oneof![
@@ -217,11 +223,12 @@ prop_compose! {
         ],
         objects in vec(object_change(), 0..5),
         photos in vec(photo(), 0..3),
+        servers in option::of(vec(listed_server(), 0..3)),
         state in option::of(octets()),
         at_unix_ms in time(),
     ) -> Replication {
         let photos = photos.into_iter().map(|digest| (digest, digest.0[..4].to_vec())).collect();
-        Replication { users, objects, photos, state, at_unix_ms }
+        Replication { users, objects, photos, servers, state, at_unix_ms }
     }
 }
 
@@ -377,6 +384,7 @@ fn query() -> impl Strategy<Value = Query> {
         (0u64..40, 0u32..6).prop_map(|(after, limit)| Query::Objects { after: Revision(after), limit }),
         photo().prop_map(Query::Photo),
         Just(Query::ReplicationState),
+        Just(Query::ListedServers),
     ]
 }
 
@@ -468,7 +476,7 @@ fn same_rows(home: &mut Home, reference: &Tables) {
     });
     let photos = (0..PHOTOS).map(|octet| Query::Photo(PhotoDigest([octet; 32])));
     let objects = Query::Objects { after: Revision(0), limit: u32::MAX };
-    let others = [Query::Load, objects, Query::ReplicationState];
+    let others = [Query::Load, objects, Query::ReplicationState, Query::ListedServers];
     for query in mailboxes.chain(logs).chain(photos).chain(others) {
         assert_eq!(home.query(query.clone()), Ok(reference.query(&query)), "{query:?}");
     }

@@ -22,6 +22,7 @@ fn account(id: UserId, name: &str) -> DirectoryUser {
             sign_in_names: vec![name.to_owned()],
             role: Role::Person,
             permissions: Permissions::default(),
+            expires_unix_ms: None,
         },
     }
 }
@@ -139,6 +140,7 @@ fn an_address_of_another_leaves_everything_as_it_was() {
             users: vec![account(UserId(4), "dave"), wrong],
             objects: vec![put(contact(1, "one"))],
             photos: vec![(PhotoDigest([1; 32]), vec![1])],
+            servers: None,
             state: Some(vec![1]),
             at_unix_ms: 2,
         }));
