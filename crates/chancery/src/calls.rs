@@ -132,6 +132,9 @@ fn settings_text(line: &CallSettingsLine) -> String {
 }
 
 fn calls_text(calls: &[CallEntryLine], more: bool) -> String {
+    if calls.is_empty() {
+        return "no calls\n".to_owned();
+    }
     let mut text = String::new();
     for call in calls {
         let way = match call.direction {
@@ -143,7 +146,8 @@ fn calls_text(calls: &[CallEntryLine], more: bool) -> String {
         if call.lasted_ms > 0 {
             let _ = write!(text, " {}", lasted_text(Duration::from_millis(call.lasted_ms)));
         }
-        if !call.answered_at.is_empty() {
+        // Who answered what they were called for needs no second mention.
+        if !call.answered_at.is_empty() && call.answered_at != call.peer {
             let _ = write!(text, " at {}", call.answered_at);
         }
         text.push('\n');
@@ -179,15 +183,20 @@ mod tests {
             answered_at: answered_at.to_owned(),
         };
         let calls = [
-            call(DirectionWord::Made, EndWord::Answered, 3_725_000, "Linphone"),
+            call(DirectionWord::Made, EndWord::Answered, 3_725_000, "bob@contoso.example"),
+            call(DirectionWord::Made, EndWord::Answered, 61_000, "carol@contoso.example"),
+            call(DirectionWord::Received, EndWord::Answered, 1_000, "Linphone (192.0.2.7)"),
             call(DirectionWord::Received, EndWord::Missed, 0, ""),
         ];
         let expected = "\
-2023-11-14T22:13:20Z  to   bob@contoso.example  answered 1:02:05 at Linphone
+2023-11-14T22:13:20Z  to   bob@contoso.example  answered 1:02:05
+2023-11-14T22:13:20Z  to   bob@contoso.example  answered 1:01 at carol@contoso.example
+2023-11-14T22:13:20Z  from bob@contoso.example  answered 0:01 at Linphone (192.0.2.7)
 2023-11-14T22:13:20Z  from bob@contoso.example  missed
 more: --before 1700000000000-00
 ";
         assert_eq!(calls_text(&calls, true), expected);
+        assert_eq!(calls_text(&[], false), "no calls\n");
     }
 
     #[test]

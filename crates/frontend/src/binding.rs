@@ -21,6 +21,10 @@ use crate::provenance::RemoteFlow;
 /// open, then cost no writing. It is two minutes of an hour, and devices refresh as long before the end.
 const FORGOTTEN_DIVISOR: u32 = 32;
 
+/// How much of an instance tells devices apart, in characters: the end of a MAC address in a UUID made of one, as it is printed on
+/// the back of a telephone.
+const INSTANCE_TAIL: usize = 6;
+
 /// Names a binding within this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BindingId(pub(crate) u64);
@@ -164,6 +168,34 @@ impl Binding {
         }
     }
 
+    /// What it is in words: its program, and the host where it is.
+    fn description(&self) -> String {
+        let host = Uri::parse(&self.uri).map(|uri| uri.host_text().to_owned()).unwrap_or_default();
+        // RFC 7118 §5: a browser's contact names no host. Where it came from does, unless a server of ours stands between.
+        let host = match (host.ends_with(".invalid"), self.path.is_empty()) {
+            (false, _) => host,
+            (true, true) => self.remote.ip().to_string(),
+            (true, false) => String::new(),
+        };
+        match (&*self.user_agent, &*host) {
+            ("", "") => "device".to_owned(),
+            ("", host) => host.to_owned(),
+            (program, "") => program.to_owned(),
+            (program, host) => format!("{program} ({host})"),
+        }
+    }
+
+    fn instance_tail(&self) -> Option<&str> {
+        let instance = self.instance.as_deref()?;
+        let (start, _) = instance.char_indices().rev().nth(INSTANCE_TAIL - 1)?;
+        Some(&instance[start..])
+    }
+
+    /// Its own port, as its contact says, else as it came.
+    fn port(&self) -> u16 {
+        Uri::parse(&self.uri).ok().and_then(|uri| uri.port()).unwrap_or(self.remote.port())
+    }
+
     /// The record that storage keeps.
     pub(crate) fn record(&self, user: UserId) -> records::Binding {
         let datagram_flow = match self.flow {
@@ -223,6 +255,25 @@ impl Bindings {
         let mut target = last.target();
         target.alternatives.extend(bindings.filter(|b| last.has_flow(b)).map(Binding::target));
         Some(target)
+    }
+
+    /// How a device is named to its owner: what it is and where, and where that holds for another of theirs too, by what the two differ.
+    pub(crate) fn name_of(&self, binding: &Binding) -> String {
+        let description = binding.description();
+        let is_other =
+            |other: &&Binding| other.device != binding.device && other.description() == description;
+        let alike: SmallVec<[&Binding; 4]> = self.0.iter().filter(is_other).collect();
+        if alike.is_empty() {
+            return description;
+        }
+        let tail = binding.instance_tail();
+        match (tail, binding.instance.as_deref()) {
+            (Some(tail), _) if alike.iter().all(|other| other.instance_tail() != Some(tail)) => {
+                format!("{description} {tail}")
+            }
+            (_, Some(instance)) => format!("{description} {instance}"),
+            (_, None) => format!("{description} port {}", binding.port()),
+        }
     }
 
     /// The binding whose contact is what a request within a dialog asks for.

@@ -364,7 +364,7 @@ pub struct StoredCall {
     pub lasted_ms: u64,
     /// What became of it.
     pub end: CallEnd,
-    /// Where it was answered (a device in words, or an address that it was sent to); empty where it was not.
+    /// Where it was answered: one of the owner's own devices in words, or the address of whoever else did; empty where it was not.
     pub answered_at: String,
 }
 

@@ -1,7 +1,8 @@
 //! The call log: what the parties of a call find of it when it is over, each in their own (design section 7).
 //!
 //! A call that one of the callee's devices answered is missed by none of the others, and the log says where it was
-//! answered. A request that is only to be sent again in another way (RFC 3261 §8.1.3.5) leaves nothing.
+//! answered: to the one who answered, which device; to everybody else, who. What devices somebody has is nobody else's business.
+//! A request that is only to be sent again in another way (RFC 3261 §8.1.3.5) leaves nothing.
 
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl FrontEnd {
         for (owner, end) in ends_of_callees(call, ending) {
             entry.owner = owner;
             entry.end = end;
+            entry.answered_at = self.answered_at(call, owner);
             // Who calls themselves has two entries.
             let is_own = call.caller.who == owner;
             entry.id[15] = call.id[15] ^ u8::from(is_own);
@@ -57,6 +59,7 @@ impl FrontEnd {
         entry.direction = Direction::Sent;
         entry.peer = called;
         entry.end = end_of_caller(call, ending);
+        entry.answered_at = self.answered_at(call, owner);
         self.append_call(entry);
     }
 
@@ -72,7 +75,16 @@ impl FrontEnd {
             began_unix_ms: call.began.wall.0,
             lasted_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
             end: CallEnd::Failed,
-            answered_at: up.map_or_else(String::new, |up| up.answered_at.to_string()),
+            answered_at: String::new(),
+        }
+    }
+
+    /// Where a call was answered, as its owner's log says it.
+    fn answered_at(&self, call: &Call, owner: UserId) -> String {
+        match call.up() {
+            Some(up) if up.callee.who == owner => up.answered_at.to_string(),
+            Some(up) => self.address_of(&up.callee.who).map_or_else(String::new, ToString::to_string),
+            None => String::new(),
         }
     }
 

@@ -280,16 +280,13 @@ impl FrontEnd {
         let Some(call) = self.calls.get(id) else { return };
         let owner = self.binding_owners.get(&binding).copied();
         let who = owner.map_or_else(|| call.called.clone(), Someone::Home);
-        let is_elsewhere = who != call.called;
         let account = who.user().and_then(|user| self.users.get(user));
         let binding = account.and_then(|account| account.bindings.iter().find(|b| b.id == binding));
         let answered_at = match (account, binding) {
-            (Some(account), _) if is_elsewhere => account.user.address.as_str().into(),
-            (_, Some(binding)) if !binding.user_agent.is_empty() => binding.user_agent.clone(),
-            (_, Some(binding)) => binding.uri.clone(),
+            (Some(account), Some(binding)) => account.bindings.name_of(binding).into(),
             // Its connection went before its answer was read.
             (Some(account), None) => account.user.address.as_str().into(),
-            (None, None) => self.address_of(&who).map_or("", SipAddress::as_str).into(),
+            (None, _) => self.address_of(&who).map_or("", SipAddress::as_str).into(),
         };
         let up = Up {
             callee_tag: response.to_tag().unwrap_or("").into(),

@@ -110,7 +110,7 @@ pub(crate) enum Phase {
 pub(crate) struct Up {
     pub(crate) callee_tag: Box<str>,
     pub(crate) callee: Party,
-    /// The device in words, or the address that the call was sent to.
+    /// The device, as it is named to its owner.
     pub(crate) answered_at: Box<str>,
     pub(crate) since: Instant,
 }

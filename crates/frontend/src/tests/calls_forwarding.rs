@@ -91,7 +91,7 @@ fn all_calls_go_elsewhere() {
     end_calls(&mut world);
     assert_eq!(log(&world, ALICE), ["Sent bob Answered 0s carol@contoso.example"]);
     assert_eq!(log(&world, BOB), ["Received alice Forwarded 0s carol@contoso.example"]);
-    assert_eq!(log(&world, CAROL), ["Received alice Answered 0s carol@contoso.example"]);
+    assert_eq!(log(&world, CAROL), ["Received alice Answered 0s test (198.51.100.7)"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn who_answers_at_the_last_moment_has_the_call() {
     assert_eq!(world.status_to(alice), 200, "the CANCEL came too late");
     cancelled(&mut world, carol, &at_carol);
     end_calls(&mut world);
-    assert_eq!(log(&world, BOB), ["Received alice Answered 0s test"]);
+    assert_eq!(log(&world, BOB), ["Received alice Answered 0s test (198.51.100.7)"]);
     assert_eq!(log(&world, CAROL).len(), 0, "nothing that carol should know");
 }
 
@@ -268,7 +268,7 @@ fn others_ring_together_with_the_callee() {
     assert_eq!((world.node.calls_up(BOB), world.node.calls_up(CAROL)), (0, 1));
     end_calls(&mut world);
     assert_eq!(log(&world, BOB), ["Received alice Forwarded 0s carol@contoso.example"]);
-    assert_eq!(log(&world, CAROL), ["Received alice Answered 0s carol@contoso.example"]);
+    assert_eq!(log(&world, CAROL), ["Received alice Answered 0s test (198.51.100.7)"]);
 
     let head = invite(&mut world, alice);
     let (at_bob, at_carol) = (invited(&mut world, bob), invited(&mut world, carol));

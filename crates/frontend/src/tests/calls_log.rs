@@ -73,8 +73,8 @@ fn both_are_in_a_call_while_it_is_up() {
     world.receive(alice, &bye, "");
     assert_eq!(up(&world), (0, 0));
     assert_eq!(world.node.calls.len(), 0);
-    assert_eq!(log(&world, ALICE), ["Sent bob Answered 61s test"]);
-    assert_eq!(log(&world, BOB), ["Received alice Answered 61s test"]);
+    assert_eq!(log(&world, ALICE), ["Sent bob Answered 61s bob@contoso.example"]);
+    assert_eq!(log(&world, BOB), ["Received alice Answered 61s test (198.51.100.7)"]);
 }
 
 #[test]
@@ -107,7 +107,48 @@ fn a_call_answered_on_one_device_is_missed_on_none() {
     let ok = world.sent_to(alice).unwrap();
     let bye = within(&mut world, "BYE", &ok, &caller_routes(&ok), false);
     world.receive(alice, &bye, "");
-    assert_eq!(log(&world, BOB), ["Received alice Answered 0s test"]);
+    assert_eq!(log(&world, BOB), ["Received alice Answered 0s test (198.51.100.7) port 40003"]);
+}
+
+/// The owner's log tells devices apart that are alike; nobody else's tells of them.
+#[test]
+fn the_device_that_answered_is_named() {
+    const A: &str = "urn:uuid:00000000-0000-1000-8000-000a95a0e128";
+    // Of another clock, on the same machine.
+    const B: &str = "urn:uuid:11111111-0000-1000-8000-000a95a0e128";
+    const C: &str = "urn:uuid:00000000-0000-1000-8000-000a95a0e199";
+    let (pc, phone) = ("sip:bob@pc.invalid", "sip:bob@192.0.2.7:5071");
+    for (contacts, name) in [
+        ([(pc, "Messenger", ""), (phone, "Phone", "")], "Phone (192.0.2.7)"),
+        ([(pc, "Phone", ""), (phone, "Phone", "")], "Phone (192.0.2.7)"),
+        ([(phone, "Phone", ""), (pc, "", "")], "198.51.100.7"),
+        ([("sip:bob@192.0.2.7:5070", "Phone", A), (phone, "Phone", C)], "Phone (192.0.2.7) a0e199"),
+        (
+            [("sip:bob@192.0.2.7:5070", "Phone", A), (phone, "Phone", B)],
+            "Phone (192.0.2.7) urn:uuid:11111111-0000-1000-8000-000a95a0e128",
+        ),
+        ([("sip:bob@192.0.2.7:5070", "Phone", A), (phone, "Phone", "")], "Phone (192.0.2.7) port 5071"),
+    ] {
+        let mut world = World::new();
+        let alice = world.sign_in("alice");
+        let flows = contacts.map(|(contact, program, instance)| {
+            let flow = world.connect(Transport::Tls);
+            let instance =
+                if instance.is_empty() { String::new() } else { format!(";+sip.instance=\"<{instance}>\"") };
+            let contact = format!("Contact: <{contact}>{instance}");
+            assert_eq!(world.register_with(flow, "bob", program, &contact).status(), Some(200));
+            flow
+        });
+        invite(&mut world, alice);
+        let [first, second] = flows.map(|flow| world.sent_to(flow).unwrap());
+        world.respond(flows[1], &second, 200);
+        let ok = world.sent_to(alice).unwrap();
+        world.respond(flows[0], &first, 487);
+        let bye = within(&mut world, "BYE", &ok, &caller_routes(&ok), false);
+        world.receive(alice, &bye, "");
+        assert_eq!(log(&world, BOB), [format!("Received alice Answered 0s {name}")]);
+        assert_eq!(log(&world, ALICE), ["Sent bob Answered 0s bob@contoso.example"]);
+    }
 }
 
 #[test]
@@ -228,7 +269,7 @@ fn a_removed_user_leaves_no_call_behind() {
     answered(&mut world, alice, bob);
     world.call(crate::admin::Call::RemoveUser(directory::SipAddress::parse("bob@contoso.example").unwrap()));
     assert_eq!(up(&world), (0, 0));
-    assert_eq!(log(&world, ALICE), ["Sent bob Answered 0s test"]);
+    assert_eq!(log(&world, ALICE), ["Sent bob Answered 0s bob@contoso.example"]);
 }
 
 #[test]

@@ -246,11 +246,11 @@ desk 200 alice
         assert_eq!(scene.ladder(), ladder, "{uri}");
         assert_eq!(
             log(&scene.world, ALICE),
-            ["Sent carol Answered 4s test", "Sent bob Answered 6s test"],
+            ["Sent carol Answered 4s carol@contoso.example", "Sent bob Answered 6s bob@contoso.example"],
             "{uri}"
         );
-        assert_eq!(log(&scene.world, BOB), ["Received alice Answered 6s test"]);
-        assert_eq!(log(&scene.world, CAROL), ["Received alice Answered 4s test"]);
+        assert_eq!(log(&scene.world, BOB), ["Received alice Answered 6s test (198.51.100.7)"]);
+        assert_eq!(log(&scene.world, CAROL), ["Received alice Answered 4s test (192.0.2.7)"]);
     }
 }
 
@@ -342,13 +342,19 @@ desk 200 alice
         assert_eq!(scene.ladder(), ladder, "{uri}");
         assert_eq!(
             log(&scene.world, CAROL),
-            ["Received alice Answered 5s test", "Received bob Answered 4s test"],
+            ["Received alice Answered 5s test (192.0.2.7)", "Received bob Answered 4s test (192.0.2.7)"],
             "{uri}"
         );
-        assert_eq!(log(&scene.world, ALICE), ["Sent carol Answered 5s test", "Sent bob Answered 7s test"]);
+        assert_eq!(
+            log(&scene.world, ALICE),
+            ["Sent carol Answered 5s carol@contoso.example", "Sent bob Answered 7s bob@contoso.example"]
+        );
         assert_eq!(
             log(&scene.world, BOB),
-            ["Sent carol Answered 4s test", "Received alice Answered 7s test"]
+            [
+                "Sent carol Answered 4s carol@contoso.example",
+                "Received alice Answered 7s test (198.51.100.7)"
+            ]
         );
     }
 }

@@ -306,12 +306,20 @@ impl World {
 
     /// A REGISTER that answers its challenge; gives the final response.
     pub(super) fn register(&mut self, flow: Flow, user: &str, contact: &str) -> Message {
+        self.register_with(flow, user, "test", contact)
+    }
+
+    /// The same with a program of this name.
+    pub(super) fn register_with(&mut self, flow: Flow, user: &str, program: &str, contact: &str) -> Message {
         let address = format!("sip:{user}@contoso.example");
-        let head = self.head("REGISTER", user, "sip:contoso.example", &address);
-        self.receive(flow, &format!("{head}\n{contact}"), "");
+        let mut head = || {
+            let head = self.head("REGISTER", user, "sip:contoso.example", &address);
+            head.replace("User-Agent: test", &format!("User-Agent: {program}"))
+        };
+        let (first, head) = (head(), head());
+        self.receive(flow, &format!("{first}\n{contact}"), "");
         let challenge = self.sent_to(flow).expect("a challenge");
         assert_eq!(challenge.status(), Some(401));
-        let head = self.head("REGISTER", user, "sip:contoso.example", &address);
         let credentials = credentials(&challenge, user, "REGISTER", "sip:contoso.example", PASSWORD, 1);
         self.receive(flow, &format!("{head}\nAuthorization: {credentials}\n{contact}"), "");
         self.sent_to(flow).expect("an answer")
