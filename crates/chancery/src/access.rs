@@ -1,5 +1,7 @@
 //! `chancery access`: who sees how much of a user's presence.
 
+use presence::rules::Subject;
+
 use crate::cli::AccessCommand;
 use crate::control::people::{AccessLine, AccessRuleLine, parse_level, parse_subject};
 use crate::control::protocol::{AnswerLine, CallLine};
@@ -18,7 +20,14 @@ pub(crate) fn run(command: AccessCommand) -> Result<(), Failure> {
         }
         AccessCommand::Set(arguments) => {
             let address = checked_address(&arguments.user)?;
-            checked(parse_subject(&arguments.subject))?;
+            if matches!(checked(parse_subject(&arguments.subject))?, Subject::Domain(domain) if !domain.as_str().contains('.'))
+            {
+                let subject = &arguments.subject;
+                let text = format!(
+                    "{subject:?} is neither an address nor a domain\n  help: a person is written user@domain"
+                );
+                return Err(Failure::text(Exit::Failed, text));
+            }
             checked(parse_level(&arguments.level))?;
             let done = format!("{} sees {address} at the level {}", arguments.subject, arguments.level);
             let call = CallLine::AccessSet { address, subject: arguments.subject, level: arguments.level };

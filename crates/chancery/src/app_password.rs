@@ -5,7 +5,7 @@ use crate::control::accounts::AppPasswordLine;
 use crate::control::protocol::{AnswerLine, CallLine};
 use crate::exit::Failure;
 use crate::presence::time_text;
-use crate::user::{ask, checked_address, print, print_json, simple, unexpected};
+use crate::user::{ask, checked_address, counted, print, print_json, simple, unexpected};
 
 pub(crate) fn run(command: AppPasswordCommand) -> Result<(), Failure> {
     match command {
@@ -37,7 +37,7 @@ fn list(arguments: &UserArguments) -> Result<(), Failure> {
         }
         AnswerLine::AppPasswords { app_passwords } => {
             let lines: String = app_passwords.iter().map(line).collect();
-            print(&format!("{lines}{} app passwords\n", app_passwords.len()))
+            print(&(lines + &counted(app_passwords.len(), "app password")))
         }
         other => Err(unexpected(&other)),
     }

@@ -885,18 +885,19 @@ pub(crate) enum PresenceCommand {
 }
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct PresenceSetArguments {
     /// The person, user@domain.
     pub(crate) address: String,
     /// What to be seen as.
-    #[arg(long, value_parser = manual_state, required_unless_present = "note")]
+    #[arg(long, value_name = "STATE", value_parser = manual_state, group = "what")]
     pub(crate) state: Option<ManualState>,
     /// When what is given ends by itself: so long from now (90m, 2h, 1d), a time of day (17:30), or a date with a time
     /// (2026-12-24T12:00).
     #[arg(long, value_name = "TIME|DURATION")]
     pub(crate) until: Option<String>,
     /// What others read.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", group = "what")]
     pub(crate) note: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArguments,

@@ -29,6 +29,8 @@ mod https;
 mod init;
 mod locate;
 mod logging;
+#[cfg(test)]
+mod manual;
 mod metrics;
 mod offline;
 mod perimeter;

@@ -34,12 +34,14 @@ pub(crate) fn run(command: UserCommand) -> Result<(), Failure> {
         UserCommand::List(arguments) => list(&arguments),
         UserCommand::Show(arguments) => show(arguments.address, &arguments.server),
         UserCommand::Disable(arguments) => {
-            let done = format!("{} is disabled", arguments.address);
-            simple(CallLine::UserDisable { address: arguments.address }, &arguments.server, &done)
+            let address = checked_address(&arguments.address)?;
+            let done = format!("{address} is disabled");
+            simple(CallLine::UserDisable { address }, &arguments.server, &done)
         }
         UserCommand::Enable(arguments) => {
-            let done = format!("{} is enabled", arguments.address);
-            simple(CallLine::UserEnable { address: arguments.address }, &arguments.server, &done)
+            let address = checked_address(&arguments.address)?;
+            let done = format!("{address} is enabled");
+            simple(CallLine::UserEnable { address }, &arguments.server, &done)
         }
         UserCommand::SetPassword(arguments) => set_password(arguments),
         UserCommand::SetPermission(arguments) => set_permission(arguments),
@@ -278,15 +280,16 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
             let (exit, help) = match kind {
                 RefusalKind::Exists => (Exit::Failed, "`chancery user set-password` changes its password"),
                 RefusalKind::NoSuchUser => (Exit::Failed, "`chancery user list` shows all accounts"),
-                RefusalKind::ForeignDomain => {
-                    (Exit::Failed, "add the domain to `domains` in the configuration and restart")
-                }
+                RefusalKind::ForeignDomain => (
+                    Exit::Failed,
+                    "give an address of these, or add the domain to `domains` in the configuration and restart",
+                ),
                 RefusalKind::Certificate => {
                     (Exit::Failed, "`chancery user show` tells somebody's certificates")
                 }
                 RefusalKind::WeakPassword => (Exit::Failed, "--generate makes a good one up"),
                 RefusalKind::CallSetting => {
-                    (Exit::Failed, "`chancery forward show` shows where the person's calls go now")
+                    (Exit::Failed, "`chancery forward set --help` says what can be chosen")
                 }
                 RefusalKind::Storage => {
                     (Exit::Failed, "the server's log says more; look at the disk's free space")
@@ -302,7 +305,11 @@ pub(crate) fn answered(answer: AnswerLine) -> Result<AnswerLine, Failure> {
                 RefusalKind::Configuration => {
                     (Exit::Configuration, "`chancery check` proves the file and what it names")
                 }
-                RefusalKind::NoSuchGroup | RefusalKind::GroupExists => {
+                RefusalKind::NoSuchGroup => (
+                    Exit::Failed,
+                    "`chancery group list USER` shows the groups there are, `chancery group add USER GROUP` adds one",
+                ),
+                RefusalKind::GroupExists => {
                     (Exit::Failed, "`chancery group list USER` shows the groups there are")
                 }
                 RefusalKind::NoSuchContact => {
@@ -362,7 +369,12 @@ fn users_text(users: &[UserLine]) -> String {
             user.waiting_messages
         );
     }
-    text + &format!("{} accounts\n", users.len())
+    text + &counted(users.len(), "account")
+}
+
+/// A last line that says how many there are.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}\n", if count == 1 { "" } else { "s" })
 }
 
 /// Whether the account may be used: what an administrator decided here, else what the directory says.

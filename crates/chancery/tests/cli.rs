@@ -3,8 +3,12 @@
 
 #[path = "commands/ca.rs"]
 mod ca;
+#[path = "commands/explain.rs"]
+mod explain;
 #[path = "commands/federation.rs"]
 mod federation;
+#[path = "commands/people.rs"]
+mod people;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
