@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Two baresip through a SIP server: register, a wrong password, messages, presence, a call that is heard, unregister.
+"""Two baresip through a SIP server: register, a wrong password, messages, presence, a call that is heard, one that is transferred to a
+third, unregister.
 
 baresip_pair.py --port 5061 --transport tls --ca ca.pem --srtp
 """
@@ -36,6 +37,8 @@ def main():
             presence(checks, a, b)
         if "call" not in options.skip:
             call(checks, options, a, b)
+        if "transfer" not in options.skip:
+            transfer(checks, options, a, b, work, started)
         a.stop()
         checks.check("alice unregisters when she ends", "Expires: 0" in a.trace(), a.trace)
 
@@ -86,6 +89,36 @@ def call(checks, options, a, b):
         check_tone(checks, f"{listener.user} hears {hertz} Hz", recording, hertz)
     if options.srtp:
         checks.check("the call used SRTP", "RTP/SAVP" in a.trace() and "a=crypto:" in b.trace())
+
+
+def transfer(checks, options, a, b, work, started):
+    """baresip 1.0.0 can transfer without consultation only."""
+    user, password = options.c
+    c = Baresip(work, user, password, options, hertz=700)
+    started.append(c)
+    if not checks.check("carol registers", c.registration(("OK",)), c.trace):
+        return
+    since_a, since_b, heard = len(a.events), len(b.events), len(c.recordings())
+    a.command("dial", f"sip:{b.user}@{options.domain}")
+    b.event("CALL_INCOMING", 10, since_b)
+    b.command("accept")
+    if not checks.check("there is a call to transfer", b.event("CALL_ESTABLISHED", 10, since_b), b.trace):
+        return
+    since_b = len(b.events)
+    a.command("transfer", f"sip:{c.user}@{options.domain}")
+    checks.check("REFER reaches bob", b.saw("REFER sip:", f"{c.user}@{options.domain}"), a.trace)
+    if not checks.check("bob's INVITE reaches carol", c.event("CALL_INCOMING", 10), b.trace):
+        return
+    c.command("accept")
+    established = c.event("CALL_ESTABLISHED", 10) and b.event("CALL_ESTABLISHED", 10, since_b)
+    checks.check("bob and carol talk", established, b.trace)
+    checks.check("alice is told of it and out of the call", a.event("CALL_CLOSED", 10, since_a), a.trace)
+    checks.check("NOTIFY tells how the transfer went", a.saw("message/sipfrag"), a.trace)
+    time.sleep(SECONDS_OF_CALL)
+    b.command("hangup")
+    checks.check("BYE closes carol's leg", c.event("CALL_CLOSED", 8))
+    wait_for(lambda: len(c.recordings()) > heard, 5)
+    check_tone(checks, "carol hears bob's 1000 Hz", (c.recordings() or [None])[-1], 1000)
 
 
 if __name__ == "__main__":

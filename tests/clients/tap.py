@@ -88,7 +88,7 @@ def options_of(description, more=lambda parser: None):
     parser.add_argument("--b", default="bob:bob-secret", metavar="USER:PASSWORD")
     parser.add_argument("--c", default="carol:carol-secret", metavar="USER:PASSWORD")
     parser.add_argument("--srtp", action="store_true", help="call with SRTP, keys in SDP")
-    parser.add_argument("--skip", default="", help="a list with commas of: message, presence, call")
+    parser.add_argument("--skip", default="", help="a list with commas of: message, presence, call, transfer")
     parser.add_argument("--work", help="a folder to work in that is kept")
     more(parser)
     options = parser.parse_args()
@@ -96,6 +96,7 @@ def options_of(description, more=lambda parser: None):
     options.skip = set(options.skip.split(","))
     options.a = options.a.split(":", 1)
     options.b = options.b.split(":", 1)
+    options.c = options.c.split(":", 1)
     return options
 
 

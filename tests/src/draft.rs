@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use sip_message::{Method, RequestBuilder};
 
+/// What requests call their program that say nothing else.
+const USER_AGENT: &str = "system-tests";
+
 /// A request before it has a Via. A test may change any part of it.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the parts of a request")]
@@ -67,8 +70,10 @@ impl Draft {
             .header_named("From", &self.from)
             .header_named("To", &self.to)
             .header_named("Call-ID", &self.call_id)
-            .header_named("CSeq", format!("{} {}", self.cseq, self.method))
-            .header_named("User-Agent", "system-tests");
+            .header_named("CSeq", format!("{} {}", self.cseq, self.method));
+        if self.headers.iter().all(|(name, _)| name != "User-Agent") {
+            request.header_named("User-Agent", USER_AGENT);
+        }
         for (name, value) in &self.headers {
             request.header_named(name, value);
         }

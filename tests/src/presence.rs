@@ -1,4 +1,5 @@
-//! Presence as devices publish and watch it (RFC 3903, RFC 3856), one person or a list in one dialog (RFC 4662).
+//! Presence as devices publish and watch it (RFC 3903, RFC 3856), one person or a list in one dialog (RFC 4662); and calls as others
+//! watch them (RFC 4235).
 
 use std::collections::BTreeMap;
 
@@ -85,6 +86,12 @@ impl Device {
     /// Watches what another event package says of its own user.
     pub fn watch_own(&self, package: &'static str) -> Watch<'_> {
         Watch::begin(self, package, self.subscribe_draft(package, &self.uri()))
+    }
+
+    /// Watches somebody's calls.
+    pub fn watch_calls(&self, uri: &str) -> Watch<'_> {
+        let draft = self.subscribe_draft("dialog", uri).header("Accept", "application/dialog-info+xml");
+        Watch::begin(self, "dialog", draft)
     }
 
     /// A SUBSCRIBE to the list service of its domain: with these people, or with the user's own contacts (`None`).

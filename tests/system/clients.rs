@@ -100,6 +100,11 @@ fn linphone_over_tls_with_srtp() {
 }
 
 #[test]
+fn linphone_transfers_after_consultation() {
+    play("linphone_transfer.py", LINPHONE.1, Transport::Tls, &[]);
+}
+
+#[test]
 fn baresip_and_linphone_over_udp() {
     play(MIXED.0, MIXED.1, Transport::Udp, &[]);
 }

@@ -1,12 +1,16 @@
 //! kill -9 at any moment: nothing that was accepted is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
 use sip_message::HeaderId;
-use system_tests::{Device, Https, PATIENCE, Road, Server, Transport, activity, note, pidf, unique};
+use system_tests::{
+    Device, Https, PATIENCE, Road, Server, Transport, activity, chancery, eventually, note, pidf, unique,
+};
 
 use crate::messages::cpim;
 
@@ -143,6 +147,20 @@ fn bindings_survive_over_datagrams_and_end_with_connections() {
 /// Messages that are accepted before the server is killed amid everything.
 const BEFORE_THE_KILL: usize = 60;
 
+/// Calls that are in the log before.
+const CALLS_BEFORE: usize = 3;
+/// Rounds of an administrator's changes before.
+const CHANGES_BEFORE: usize = 3;
+/// How long devices ring, as an administrator chooses in turn, in seconds.
+const FORWARDED_AFTER: [&str; 2] = ["20", "30"];
+
+/// Runs a command on a server that may end meanwhile. Whether it was done.
+fn server_command(folder: &Path, words: &[&str]) -> bool {
+    let output =
+        Command::new(chancery()).args(words).arg("--dir").arg(folder).output().expect("chancery runs");
+    output.status.success()
+}
+
 /// A list whose entries say which one it is.
 fn numbered_list(number: usize) -> String {
     format!(
@@ -152,7 +170,17 @@ fn numbered_list(number: usize) -> String {
     )
 }
 
-/// Messages, publications, lists that are watched, documents that are written and calls, all at once.
+/// How many calls of a log are with this person.
+fn calls_with(server: &Server, owner: &str, peer: &str) -> Vec<String> {
+    let (code, said) = server.command(&["calls", owner, "--limit", "1000", "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let calls = said["calls"].as_array().expect("a list").iter().filter(|call| call["peer"] == peer);
+    calls.map(|call| format!("{} {}", call["direction"], call["end"]).replace('"', "")).collect()
+}
+
+/// Messages, publications, lists that are watched, documents that are written, calls, and what an administrator does for people, all at
+/// once.
 #[test]
 fn what_was_promised_amid_everything_holds_after_a_kill() {
     let mut server = Server::with_users().user("alice").user("bob").user("carol").user("dave").start();
@@ -164,6 +192,7 @@ fn what_was_promised_amid_everything_holds_after_a_kill() {
         device.register_flow(1);
         device
     });
+    let folder = server.folder().to_owned();
     let mut xcap = Https::connect(server.https(), &server.ca());
     let account = server.account("alice");
     assert_eq!(xcap.ask_as(&account, "PUT", mine, &[list_type], &numbered_list(0)).status, 201);
@@ -174,9 +203,19 @@ fn what_was_promised_amid_everything_holds_after_a_kill() {
     bob.expect("ACK");
     bob.answer_every("INVITE", 486);
     watcher.answer_every("NOTIFY", 200);
+    // Some that are in the log before the server is killed.
+    for _ in 0..CALLS_BEFORE {
+        assert_eq!(alice.ask(alice.invite("sip:bob@example.test")).status(), Some(486));
+    }
+    eventually("the calls are logged", || {
+        let logged = |owner, peer| calls_with(&server, owner, peer).len() == CALLS_BEFORE;
+        (logged("alice@example.test", "bob@example.test") && logged("bob@example.test", "alice@example.test"))
+            .then_some(())
+    });
 
     let accepted: Mutex<Vec<String>> = Mutex::default();
     let written = AtomicUsize::new(0);
+    let (administered, called) = (AtomicUsize::new(0), AtomicUsize::new(CALLS_BEFORE));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             loop {
@@ -217,14 +256,36 @@ fn what_was_promised_amid_everything_holds_after_a_kill() {
             }
         });
         scope.spawn(|| {
-            while let Some(answer) = alice.try_ask(alice.invite("sip:bob@example.test")) {
+            loop {
+                called.fetch_add(1, SeqCst);
+                let Some(answer) = alice.try_ask(alice.invite("sip:bob@example.test")) else { break };
                 assert_eq!(answer.status(), Some(486), "{}", alice.ladder());
+            }
+        });
+        // A contact, who may see everything, and to whom calls go: three changes, each of which was promised.
+        scope.spawn(|| {
+            for number in 1.. {
+                let of = |name: &str| format!("{name}@example.test");
+                let (dave, other) = (of("dave"), of(&format!("contact-{number}")));
+                let done = [
+                    vec!["contact", "add", &*dave, &*other],
+                    vec!["access", "set", &*dave, &*other, "personal"],
+                    vec!["forward", "set", &*dave, "--after", FORWARDED_AFTER[number % 2]],
+                ]
+                .iter()
+                .all(|words| server_command(&folder, words));
+                if !done {
+                    break;
+                }
+                administered.store(number, SeqCst);
             }
         });
         let deadline = Instant::now() + PATIENCE;
         let is_enough = || {
             let messages = accepted.lock().expect("nobody panics with the lock").len();
-            messages >= BEFORE_THE_KILL && written.load(SeqCst) > 0
+            messages >= BEFORE_THE_KILL
+                && written.load(SeqCst) > 0
+                && administered.load(SeqCst) >= CHANGES_BEFORE
         };
         while !is_enough() && Instant::now() < deadline {
             std::thread::yield_now();
@@ -232,6 +293,8 @@ fn what_was_promised_amid_everything_holds_after_a_kill() {
         server.kill();
     });
     let (accepted, written) = (accepted.into_inner().expect("nobody panicked"), written.into_inner());
+    let (administered, called) = (administered.into_inner(), called.into_inner());
+    assert!(administered >= CHANGES_BEFORE, "{administered} changes");
     assert!(accepted.len() >= BEFORE_THE_KILL, "{} messages, {written} documents", accepted.len());
 
     server.restart();
@@ -241,6 +304,42 @@ fn what_was_promised_amid_everything_holds_after_a_kill() {
     assert_eq!(kept.status, 200, "{kept:?}");
     let possible = [numbered_list(written), numbered_list(written + 1)];
     assert!(possible.contains(&kept.body), "{written} were acknowledged: {kept:?}");
+    // Every contact, rule and choice that was acknowledged, and at most the one beyond that was under way.
+    let shown = |words: &[&str]| {
+        let (code, said) = server.command(words);
+        assert_eq!(code, 0, "{said}");
+        said
+    };
+    for (what, said) in [
+        ("contacts", shown(&["contact", "list", "dave@example.test"])),
+        ("rules", shown(&["access", "show", "dave@example.test"])),
+    ] {
+        let kept = said.matches("contact-").count();
+        assert!((administered..=administered + 1).contains(&kept), "{kept} {what}, {administered} were told");
+        for number in 1..=administered {
+            assert!(said.contains(&format!("contact-{number}@example.test")), "{what} of {number} in {said}");
+        }
+    }
+    let said = shown(&["forward", "show", "dave@example.test", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let after = said["no_answer_seconds"].to_string();
+    let possible = [FORWARDED_AFTER[administered % 2], FORWARDED_AFTER[(administered + 1) % 2]];
+    assert!(possible.contains(&&*after), "{after}");
+    // The call log: what stood in it before does so now, what was refused meanwhile does so as far as it was written, and nothing does
+    // that was never tried.
+    for (owner, peer, entry) in [
+        ("alice@example.test", "bob@example.test", "made refused"),
+        ("bob@example.test", "alice@example.test", "received refused"),
+    ] {
+        let calls = calls_with(&server, owner, peer);
+        assert!(
+            (CALLS_BEFORE..=called).contains(&calls.len()),
+            "{} of {called} calls of {owner}",
+            calls.len()
+        );
+        assert!(calls.iter().all(|call| call == entry), "{calls:?}");
+    }
+    assert!(calls_with(&server, "bob@example.test", "dave@example.test").is_empty(), "it had not ended");
     // Watchers that come back before those they watch.
     let alice = server.device("alice", road);
     alice.register_flow(1);

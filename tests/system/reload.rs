@@ -1,7 +1,7 @@
 //! A changed configuration under a running server: what can change does, whoever is connected stays, and a wrong file
 //! changes nothing.
 
-use system_tests::{Configuration, Device, Https, Road, Server, Transport, contacts};
+use system_tests::{Configuration, Device, Https, Road, Server, Transport, contacts, note};
 
 use crate::calls::{established, hang_up};
 
@@ -35,6 +35,9 @@ fn connections_registrations_and_calls_survive_a_reload() {
     let (alice, bob) = (device("alice", Transport::Tls), device("bob", Transport::Tcp));
     let phone = device("alice", Transport::Udp);
     assert_eq!(granted(&alice), 3600);
+    let tag = alice.publish(None, &note("before"));
+    let watch = bob.watch(&alice.uri());
+    watch.until("open \"before\"");
     let (mut call, _) = established(&alice, &bob);
     let mut https = Https::connect(server.https(), &server.ca());
     let asked = https.ask("GET", "/", &[], "").status;
@@ -54,6 +57,9 @@ fn connections_registrations_and_calls_survive_a_reload() {
     }
     assert_eq!(bob.answer(sent).status(), Some(200));
     hang_up(&alice, &mut call, &bob);
+    // What was published is known by its tag, and who watched goes on watching.
+    alice.publish(Some(&tag), &note("after"));
+    watch.until("open \"after\"");
     assert!(alice.is_open() && bob.is_open());
     assert_eq!(https.ask("GET", "/", &[], "").status, asked);
 }
