@@ -41,7 +41,7 @@ class Triangle:
 
     def play(self):
         (user_a, password_a), (user_b, password_b) = self.options.a, self.options.b
-        user_c, password_c = self.options.c.split(":", 1)
+        user_c, password_c = self.options.c
         self.a = self.start(Baresip, user_a, password_a, peer=(user_b, user_c))
         self.b = self.start(Linphone, user_b, password_b, peer=(user_a, user_c))
         self.c = self.start(SipJs, user_c, password_c, watched=(user_a, user_b))

@@ -154,7 +154,8 @@ pub(crate) struct ServeArguments {
 #[command(after_long_help = "Examples:\n  \
     chancery check --config /etc/chancery/chancery.toml\n  \
     chancery check --json | jq '.checks[] | select(.result != \"ok\")'\n\n\
-    Ends with 0 where nothing failed, with 1 where something did, and with 3 where the configuration is wrong.")]
+    Ends with 0 where nothing failed, with 1 where something did, and with 3 where the\n\
+    configuration is wrong.")]
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArgument,
@@ -208,7 +209,8 @@ pub(crate) struct StatusArguments {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     chancery explain alice@contoso.example bob@contoso.example\n  \
-    chancery explain alice@contoso.example bob@contoso.example --json | jq '.steps[] | select(.verdict == \"stops\")'\n\n\
+    chancery explain alice@contoso.example bob@contoso.example --json \\\n    \
+    | jq '.steps[] | select(.verdict == \"stops\")'\n\n\
     Ends with 0 where nothing stops, and with 1 where something does.")]
 pub(crate) struct ExplainArguments {
     /// Who would write or call, user@domain.
@@ -230,8 +232,9 @@ pub(crate) struct ExplainArguments {
     chancery trace alice@contoso.example\n  \
     chancery trace 3848276298220188511@client.example --seconds 300 --json\n  \
     chancery trace alice@contoso.example --bodies      shows what people write: ask them first\n\n\
-    A message is a user's if From, To, Request-URI or P-Asserted-Identity is the user's address, or if it goes over a\n\
-    connection that the user has registered on. What is no user's address is taken as a Call-ID.")]
+    A message is a user's if From, To, Request-URI or P-Asserted-Identity is the user's address,\n\
+    or if it goes over a connection that the user has registered on. What is no user's address is\n\
+    taken as a Call-ID.")]
 pub(crate) struct TraceArguments {
     /// The user, user@domain, or a Call-ID.
     #[arg(value_name = "USER|CALL-ID")]
@@ -533,9 +536,12 @@ pub(crate) enum AccessCommand {
 /// or from standard input, never from the command line.
 #[derive(Subcommand)]
 #[command(after_long_help = "Examples:\n  \
-    echo PASSWORD | chancery probe register --server tls:sip.contoso.example --ca ca.pem --as alice@contoso.example --password-stdin\n  \
-    chancery probe message --server tcp:192.0.2.1 --as alice@contoso.example --password-file alice.txt --to bob@fabrikam.example Hello\n  \
-    chancery probe listen --server tls:sip.fabrikam.example --ca ca.pem --as bob@fabrikam.example --password-file bob.txt --count 1")]
+    echo PASSWORD | chancery probe register --server tls:sip.contoso.example --ca ca.pem \\\n    \
+    --as alice@contoso.example --password-stdin\n  \
+    chancery probe message --server tcp:192.0.2.1 --as alice@contoso.example \\\n    \
+    --password-file alice.txt --to bob@fabrikam.example Hello\n  \
+    chancery probe listen --server tls:sip.fabrikam.example --ca ca.pem \\\n    \
+    --as bob@fabrikam.example --password-file bob.txt --count 1")]
 pub(crate) enum ProbeCommand {
     /// Sign in, and out again.
     Register(ProbeRegisterArguments),
@@ -835,7 +841,8 @@ pub(crate) struct UserAddCertificateArguments {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     chancery user remove-certificate erin@contoso.example erin-laptop.pem\n  \
-    chancery user remove-certificate erin@contoso.example e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
+    chancery user remove-certificate erin@contoso.example \\\n    \
+    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
 pub(crate) struct UserRemoveCertificateArguments {
     /// The account, user@domain.
     pub(crate) address: String,
@@ -886,10 +893,13 @@ pub(crate) enum PresenceCommand {
 
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+#[command(after_long_help = "Examples:\n  \
+    chancery presence set erin@contoso.example --state do-not-disturb --until 2h\n  \
+    chancery presence set erin@contoso.example --note 'on holiday' --until 2026-12-24T12:00")]
 pub(crate) struct PresenceSetArguments {
     /// The person, user@domain.
     pub(crate) address: String,
-    /// What to be seen as.
+    /// What to be seen as: available, busy, do-not-disturb, be-right-back, away or appear-offline.
     #[arg(long, value_name = "STATE", value_parser = manual_state, group = "what")]
     pub(crate) state: Option<ManualState>,
     /// When what is given ends by itself: so long from now (90m, 2h, 1d), a time of day (17:30), or a date with a time
@@ -929,7 +939,7 @@ pub(crate) struct PasswordArguments {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     chancery demo-federation\n  \
-    chancery demo-federation --dir /tmp/f --network 127.30 --json      one JSON line when ready, for scripts")]
+    chancery demo-federation --dir /tmp/f --network 127.30 --json    one JSON line when ready")]
 pub(crate) struct DemoFederationArguments {
     /// The folder of the demo.
     #[arg(long, default_value = "./chancery-federation")]
@@ -1031,11 +1041,9 @@ mod tests {
 
 /// Show and choose where people's calls go.
 #[derive(Subcommand)]
-#[command(after_help = "\
-EXAMPLES
-    chancery forward show erin@contoso.example
-    chancery forward set erin@contoso.example --no-answer frank@contoso.example --after 20
-    chancery forward set erin@contoso.example --ring-also frank@contoso.example --ring-also grace@contoso.example
+#[command(after_long_help = "Examples:\n  \
+    chancery forward show erin@contoso.example\n  \
+    chancery forward set erin@contoso.example --no-answer frank@contoso.example --after 20\n  \
     chancery forward clear erin@contoso.example --no-answer")]
 pub(crate) enum ForwardCommand {
     /// Show where the calls of a person go.
@@ -1048,6 +1056,11 @@ pub(crate) enum ForwardCommand {
 
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+#[command(after_long_help = "Examples:\n  \
+    chancery forward set erin@contoso.example --no-answer frank@contoso.example --after 20\n  \
+    chancery forward set erin@contoso.example --ring-also frank@contoso.example \\\n    \
+    --ring-also grace@contoso.example\n  \
+    chancery forward set erin@contoso.example --busy-on-busy yes --busy frank@contoso.example")]
 pub(crate) struct ForwardSetArguments {
     /// Whose calls, user@domain.
     pub(crate) address: String,
@@ -1127,6 +1140,10 @@ pub(crate) struct ForwardClearArguments {
 
 /// List the calls of a person that are over, newest first.
 #[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    chancery calls erin@contoso.example\n  \
+    chancery calls erin@contoso.example --missed --limit 20 --json\n\n\
+    A full page ends with the --before of the next one.")]
 pub(crate) struct CallsArguments {
     /// Whose calls, user@domain.
     pub(crate) address: String,

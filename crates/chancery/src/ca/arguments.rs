@@ -19,9 +19,10 @@ const LIST_DAYS_MAX: u64 = 400;
 #[derive(Subcommand)]
 #[command(after_long_help = "Examples:\n  \
     chancery ca init --domain contoso.example\n  \
-    chancery ca issue --kind server --name sip.contoso.example --domain contoso.example --out /etc/chancery\n  \
+    chancery ca issue --kind server --name sip.contoso.example --domain contoso.example --out sip/\n  \
     chancery ca issue --kind edge-inside --name edge.contoso.example --out edge/\n  \
-    chancery ca issue --kind edge-outside --name edge.contoso.example --domain contoso.example --out edge/\n  \
+    chancery ca issue --kind edge-outside --name edge.contoso.example \\\n    \
+    --domain contoso.example --out edge/\n  \
     chancery ca show edge/outside.pem\n  \
     chancery ca renew edge/outside.pem\n  \
     chancery ca revoke edge/outside.pem --reason key-compromise")]
@@ -91,11 +92,13 @@ fn addresses(text: &str) -> Result<AddressesArgument, String> {
 /// for edge-outside, NAME.pem with NAME.key for client and partner. Nothing is overwritten.
 #[derive(Args)]
 #[command(after_long_help = "Kinds:\n  \
-    server        a front end or director: serves and connects; --domain for the SIP domains of its users\n  \
+    server        a front end or director: serves and connects; --domain for its users' domains\n  \
     edge-inside   the inside of an access edge: serves and connects; speaks for no domain\n  \
-    edge-outside  the outside of an access edge or a clearinghouse: speaks for its domains (RFC 5922, RFC 5924)\n  \
+    edge-outside  the outside of an access edge or a clearinghouse: speaks for its domains\n                \
+    (RFC 5922, RFC 5924)\n  \
     client        a person (--name alice@contoso.example) or a device: signs in\n  \
-    partner       the edge of another organisation that has no CA of its own; for a CA made for partners")]
+    partner       the edge of another organisation that has no CA of its own; for a CA made\n                \
+    for partners")]
 pub(crate) struct IssueArguments {
     /// Whose certificate it is.
     #[arg(long, value_enum, value_name = "KIND")]

@@ -14,7 +14,8 @@ use crate::cli::ConfigArgument;
 /// docs/federation.md tells what each key means.
 #[derive(Subcommand)]
 #[command(after_long_help = "Examples:\n  \
-    chancery federation allow fabrikam.example --next-hop edge.fabrikam.example:5061 --owner erin@contoso.example\n  \
+    chancery federation allow fabrikam.example --next-hop edge.fabrikam.example:5061 \\\n    \
+    --owner erin@contoso.example\n  \
     chancery federation hub allow hub.trade.example --members northwind.example,adatum.example\n  \
     chancery federation allow adatum.example --via hub.trade.example --modalities presence,im\n  \
     chancery federation test fabrikam.example\n  \
