@@ -28,15 +28,33 @@ pub(crate) struct Known {
 /// The copies.
 pub(crate) struct Homes {
     accounts: HashMap<(HomeId, UserId), Known, FixedState>,
-    addresses: HashMap<Box<[u8]>, (HomeId, UserId), FixedState>,
-    /// Whose each is; strangers only ask.
-    certificates: BTreeMap<CertificateDigest, (HomeId, UserId)>,
-    /// By the user name.
-    app_passwords: BTreeMap<Box<str>, (HomeId, UserId)>,
+    names: Names,
     /// Everybody, in order of arrival: who stands in for those who do not exist.
     everybody: Vec<(HomeId, UserId)>,
     progress: Vec<Progress>,
     versions: u64,
+}
+
+/// Whom each name means.
+struct Names {
+    addresses: HashMap<Box<[u8]>, Owner, FixedState>,
+    /// Strangers only ask.
+    certificates: BTreeMap<CertificateDigest, Owner>,
+    /// By the user name.
+    app_passwords: BTreeMap<Box<str>, Owner>,
+    /// Who claims a name that means somebody else, and has it when that one lets it go.
+    waiting: BTreeSet<(Name, Owner)>,
+}
+
+/// Who has a name.
+type Owner = (HomeId, UserId);
+
+/// What means one account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Address(Box<[u8]>),
+    Certificate(CertificateDigest),
+    AppPassword(Box<str>),
 }
 
 /// How far a home's copy is.
@@ -59,9 +77,12 @@ impl Homes {
         let hasher = FixedState::with_seed(seed);
         Homes {
             accounts: HashMap::with_hasher(hasher.clone()),
-            addresses: HashMap::with_hasher(hasher),
-            certificates: BTreeMap::new(),
-            app_passwords: BTreeMap::new(),
+            names: Names {
+                addresses: HashMap::with_hasher(hasher),
+                certificates: BTreeMap::new(),
+                app_passwords: BTreeMap::new(),
+                waiting: BTreeSet::new(),
+            },
             everybody: Vec::new(),
             progress: (0..count).map(|_| Progress::default()).collect(),
             versions: 0,
@@ -78,7 +99,7 @@ impl Homes {
     }
 
     pub(crate) fn find(&self, key: &AddressKey) -> Option<&Known> {
-        self.addresses.get(key.as_bytes()).and_then(|id| self.accounts.get(id))
+        self.names.addresses.get(key.as_bytes()).and_then(|id| self.accounts.get(id))
     }
 
     /// Whom a client certificate signs in without a password, and for how long still: somebody who is enabled, while the
@@ -88,8 +109,10 @@ impl Homes {
         digest: &CertificateDigest,
         now: UnixMillis,
     ) -> Option<(&Known, Duration)> {
-        let known =
-            self.accounts.get(self.certificates.get(digest)?).filter(|known| known.copied.is_enabled)?;
+        let known = self
+            .accounts
+            .get(self.names.certificates.get(digest)?)
+            .filter(|known| known.copied.is_enabled)?;
         let certificate =
             known.copied.certificates.iter().find(|certificate| certificate.digest == *digest)?;
         Some((known, certificate.remaining(now.0)?))
@@ -155,50 +178,105 @@ impl Homes {
 
     fn put(&mut self, home: HomeId, copied: Copied) {
         let id = (home, copied.user);
-        if self.accounts.get(&id).is_some_and(|known| known.copied == copied) {
+        let before = self.accounts.get(&id);
+        if before.is_some_and(|known| known.copied == copied) {
             return;
         }
-        self.remove(home, copied.user);
-        self.versions += 1;
-        for address in &copied.addresses {
-            // Two homes that claim one address: the first one has it.
-            self.addresses.entry(address.as_str().as_bytes().into()).or_insert(id);
-        }
-        for certificate in &copied.certificates {
-            // Within a home it may be told of the new owner before it is told that the old one has it no more; between homes
-            // the first one has it.
-            let owner = self.certificates.entry(certificate.digest).or_insert(id);
-            if owner.0 == home {
-                *owner = id;
+        let names = names_of(&copied);
+        match before {
+            Some(before) => {
+                // What stays is not let go, not even for a moment: another home's account may wait for it.
+                let lost: Vec<Name> = names_of(&before.copied).difference(&names).cloned().collect();
+                lost.into_iter().for_each(|name| self.names.release(name, id));
             }
+            None => self.everybody.push(id),
         }
-        for password in &copied.app_passwords {
-            self.app_passwords.entry(password.username.as_str().into()).or_insert(id);
-        }
-        self.everybody.push(id);
+        names.into_iter().for_each(|name| self.names.claim(name, id));
+        self.versions += 1;
         self.accounts.insert(id, Known { home, copied, version: self.versions });
     }
 
     fn remove(&mut self, home: HomeId, user: UserId) {
         let id = (home, user);
         let Some(gone) = self.accounts.remove(&id) else { return };
-        for address in &gone.copied.addresses {
-            let key = address.as_str().as_bytes();
-            if self.addresses.get(key) == Some(&id) {
-                self.addresses.remove(key);
-            }
-        }
-        for certificate in &gone.copied.certificates {
-            if self.certificates.get(&certificate.digest) == Some(&id) {
-                self.certificates.remove(&certificate.digest);
-            }
-        }
-        for password in &gone.copied.app_passwords {
-            if self.app_passwords.get(password.username.as_str()) == Some(&id) {
-                self.app_passwords.remove(password.username.as_str());
-            }
-        }
+        names_of(&gone.copied).into_iter().for_each(|name| self.names.release(name, id));
         self.everybody.retain(|other| *other != id);
+    }
+}
+
+/// What an account is found by.
+fn names_of(copied: &Copied) -> BTreeSet<Name> {
+    let addresses = copied.addresses.iter().map(|address| Name::Address(address.as_str().as_bytes().into()));
+    let certificates = copied.certificates.iter().map(|certificate| Name::Certificate(certificate.digest));
+    let passwords =
+        copied.app_passwords.iter().map(|password| Name::AppPassword(password.username.as_str().into()));
+    addresses.chain(certificates).chain(passwords).collect()
+}
+
+impl Names {
+    /// Within a home the last to claim a name has it: it may be told of the new owner before it is told that the old one has it no more.
+    /// Between homes the first has it.
+    fn claim(&mut self, name: Name, id: Owner) {
+        let later = match self.owner(&name) {
+            Some(owner) if owner == id => return,
+            Some(owner) if owner.0 != id.0 => id,
+            Some(owner) => {
+                self.give(&name, id);
+                owner
+            }
+            None => return self.give(&name, id),
+        };
+        self.waiting.remove(&(name.clone(), id));
+        self.waiting.insert((name, later));
+    }
+
+    /// Somebody has a name no more: of those who wait for it the first home's has it, and of these the one who waits.
+    fn release(&mut self, name: Name, id: Owner) {
+        if self.owner(&name) != Some(id) {
+            self.waiting.remove(&(name, id));
+            return;
+        }
+        let nobody = (name.clone(), (HomeId(0), UserId(0)));
+        match self.waiting.range(nobody..).next().filter(|(other, _)| *other == name).cloned() {
+            Some(next) => {
+                self.give(&name, next.1);
+                self.waiting.remove(&next);
+            }
+            None => match &name {
+                Name::Address(address) => {
+                    self.addresses.remove(&**address);
+                }
+                Name::Certificate(digest) => {
+                    self.certificates.remove(digest);
+                }
+                Name::AppPassword(username) => {
+                    self.app_passwords.remove(&**username);
+                }
+            },
+        }
+    }
+
+    fn give(&mut self, name: &Name, id: Owner) {
+        match name {
+            Name::Address(address) => {
+                self.addresses.insert(address.clone(), id);
+            }
+            Name::Certificate(digest) => {
+                self.certificates.insert(*digest, id);
+            }
+            Name::AppPassword(username) => {
+                self.app_passwords.insert(username.clone(), id);
+            }
+        }
+    }
+
+    fn owner(&self, name: &Name) -> Option<Owner> {
+        match name {
+            Name::Address(address) => self.addresses.get(&**address),
+            Name::Certificate(digest) => self.certificates.get(digest),
+            Name::AppPassword(username) => self.app_passwords.get(&**username),
+        }
+        .copied()
     }
 }
 
@@ -209,14 +287,14 @@ impl Accounts for Homes {
         }
         // Users' names seldom hold the sign that is in every app password's.
         let username = Some(key.user()).filter(|username| username.contains('~'))?;
-        let known = self.accounts.get(self.app_passwords.get(username)?)?;
+        let known = self.accounts.get(self.names.app_passwords.get(username)?)?;
         let mut passwords = known.copied.app_passwords.iter();
         let password = passwords.find(|password| password.username == username)?;
         Some(Account { secrets: Some(&password.secrets), is_app_password: true, ..known.for_sign_in() })
     }
 
     fn stand_in(&self, key: &AddressKey) -> Option<Account<'_>> {
-        let hash = self.addresses.hasher().hash_one(key.as_bytes());
+        let hash = self.names.addresses.hasher().hash_one(key.as_bytes());
         let at = hash.checked_rem(self.everybody.len() as u64)?;
         let id = self.everybody[usize::try_from(at).expect("it is below the number of accounts")];
         self.accounts.get(&id).map(Known::for_sign_in)
@@ -321,7 +399,42 @@ mod tests {
         assert!(homes.take(HOME, part(2, 3, true, vec![is(1, "alice")])));
         assert_eq!(owner(&homes), Some((HOME, 2)), "alice's loss is told late");
         assert!(homes.take(HOME, part(3, 4, true, vec![Entry::Gone(UserId(2))])));
+        assert_eq!(owner(&homes), Some((OTHER_HOME, 1)), "the other home has it still");
+        assert!(homes.take(OTHER_HOME, part(1, 2, true, vec![Entry::Gone(UserId(1))])));
         assert_eq!(owner(&homes), None);
+    }
+
+    /// As people change their addresses, in one home and from one to another.
+    #[test]
+    fn an_address_that_changes_hands_is_found_in_whatever_order_it_is_told() {
+        const OTHER_HOME: HomeId = HomeId(1);
+        let mut homes = Homes::new(2, 1);
+        let owner = |homes: &Homes, name: &str| {
+            let known = homes.find(&AddressKey::new(name, "contoso.example"))?;
+            Some((known.home, known.copied.user.0))
+        };
+        assert!(homes.take(HOME, part(0, 2, true, vec![is(1, "alice"), is(2, "bob")])));
+        // Bob becomes alice before alice becomes carol.
+        assert!(homes.take(HOME, part(2, 3, true, vec![is(2, "alice")])));
+        assert_eq!((owner(&homes, "alice"), owner(&homes, "bob")), (Some((HOME, 2)), None));
+        assert!(homes.take(HOME, part(3, 4, true, vec![is(1, "carol")])));
+        assert_eq!((owner(&homes, "alice"), owner(&homes, "carol")), (Some((HOME, 2)), Some((HOME, 1))));
+        // What the last one lets go is the one's who has it still.
+        assert!(homes.take(HOME, part(4, 5, true, vec![is(1, "alice")])));
+        assert!(homes.take(HOME, part(5, 6, true, vec![is(1, "carol")])));
+        assert_eq!(owner(&homes, "alice"), Some((HOME, 2)));
+        // Alice's account moves to the other home, which tells of it first.
+        assert!(homes.take(OTHER_HOME, part(0, 1, true, vec![is(9, "alice")])));
+        assert_eq!(owner(&homes, "alice"), Some((HOME, 2)), "the first home has it");
+        let Entry::Is(mut disabled) = is(2, "alice") else { unreachable!() };
+        disabled.is_enabled = false;
+        assert!(homes.take(HOME, part(6, 7, true, vec![Entry::Is(disabled)])));
+        assert_eq!(owner(&homes, "alice"), Some((HOME, 2)), "and loses it by no other change");
+        assert!(homes.take(HOME, part(7, 8, true, vec![Entry::Gone(UserId(2))])));
+        assert_eq!(owner(&homes, "alice"), Some((OTHER_HOME, 9)));
+        assert!(homes.take(OTHER_HOME, part(1, 2, true, vec![Entry::Gone(UserId(9))])));
+        assert!(homes.take(HOME, part(8, 9, true, vec![Entry::Gone(UserId(1))])));
+        assert!(homes.names.waiting.is_empty() && homes.names.addresses.is_empty());
     }
 
     #[test]
