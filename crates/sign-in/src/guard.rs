@@ -17,7 +17,7 @@
 //! - A source from which the account has signed in keeps [`Settings::wrong_passwords_of_known`] more: a stranger's guesses do
 //!   not lock the owner out of here either.
 //! - A wrong password that comes again is known by a keyed hash, and neither asked nor counted: a telephone with an old
-//!   password costs its owner one try in a window.
+//!   password costs its owner one try in a window. While an account is blocked, all passwords are answered alike.
 //! - Wrong passwords of a source are counted across all accounts ([`Settings::wrong_passwords_of_source`]): whoever tries one
 //!   password on everybody is stopped there.
 //! - A name that nobody has is treated like one that somebody has.
@@ -93,7 +93,8 @@ impl Settings {
 pub enum Account<'a> {
     /// A user, whatever name was given.
     User(UserId),
-    /// Nobody: the name as it was given.
+    /// Nobody: what the name counts as. All forms in which a user may be named count as one, so those of nobody do, too; who knows the
+    /// users knows the forms.
     Nobody(&'a str),
 }
 
@@ -216,12 +217,13 @@ impl Guard {
             Key::Stranger(name) => self.strangers.entry(name).or_default(),
         };
         tries.forget(now, window);
-        if tries.passwords.iter().any(|(known, _)| *known == password) {
-            return Verdict::KnownWrong;
-        }
+        // First: whoever may not guess any more is not told either what was wrong before, which its owner typed, perhaps by mistake.
         if tries.wrong >= limit {
             let passed = tries.last.map_or(Duration::ZERO, |last| now.since(last));
             return Verdict::Blocked { retry_after: window.saturating_sub(passed) };
+        }
+        if tries.passwords.iter().any(|(known, _)| *known == password) {
+            return Verdict::KnownWrong;
         }
         if tries.wrong + tries.asked >= limit {
             return Verdict::Wait;
@@ -286,6 +288,11 @@ impl Guard {
         self.sources.retain(|_, level| level.left(now, leak) > 0);
     }
 
+    /// One of two ways for a name of nobody, as good as drawn, and always the same.
+    pub fn draw(&self, name: &str) -> bool {
+        self.tag(b"draw", name.as_bytes())[0] & 1 == 1
+    }
+
     /// Accounts, names of nobody, and sources that are counted now.
     pub fn counted(&self) -> (usize, usize, usize) {
         (self.users.len(), self.strangers.len(), self.sources.len())
@@ -301,17 +308,10 @@ impl Guard {
         self.settings.wrong_passwords_max + more
     }
 
-    /// All forms of a name of nobody count as one, as those of a user do: `CORP\alice`, `alice@corp.example`, `alice`.
     fn account(&self, account: Account<'_>) -> Key {
         match account {
             Account::User(user) => Key::User(user),
-            Account::Nobody(name) => {
-                let name = name.trim().to_lowercase();
-                let name = name.strip_prefix("sip:").unwrap_or(&name);
-                let name = name.rsplit_once('\\').map_or(name, |(_, name)| name);
-                let name = name.split_once('@').map_or(name, |(name, _)| name);
-                Key::Stranger(self.tag(b"name", name.as_bytes()))
-            }
+            Account::Nobody(name) => Key::Stranger(self.tag(b"name", name.as_bytes())),
         }
     }
 
