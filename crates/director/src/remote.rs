@@ -156,10 +156,8 @@ impl Director {
             credentials,
             body: message.body(),
             source,
-            identity: (
-                message.header(HeaderId::CallId).unwrap_or(b""),
-                message.cseq().map_or(0, |cseq| cseq.number),
-            ),
+            // A transaction absorbs what comes twice.
+            datagram: None,
         };
         match self.auth.judge(self.now.monotonic, &self.homes, &attempt) {
             Proof::User(user) | Proof::AppPassword(user) => {
@@ -204,11 +202,11 @@ impl Director {
                 }
             }
             Err(error) => {
-                // A good token is not held up by what others made up.
-                if let Some(wait) = self.auth.wait(now.monotonic, source, claimed.as_str(), None) {
-                    return Err(self.slow_down(request, wait, source));
-                }
+                // Neither a good token nor news of one that was good is held up by what others made up.
                 if error == TokenError::Forged {
+                    if let Some(wait) = self.auth.wait(now.monotonic, source, claimed.as_str(), None) {
+                        return Err(self.slow_down(request, wait, source));
+                    }
                     self.auth.failed(now.monotonic, source, claimed.as_str());
                 }
                 let reason = error.reason();
@@ -243,8 +241,8 @@ impl Director {
             _ => (407, HeaderId::ProxyAuthenticate),
         };
         let user_agent = request.message.header(HeaderId::UserAgent);
-        let challenges =
-            self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, offer(user_agent));
+        let (now, source) = (self.now.monotonic, source_of(request));
+        let challenges = self.auth.challenges(now, source, realm, asks == Asks::Stale, offer(user_agent));
         let refusal =
             challenges.fold(Refusal::new(status, reason), |refusal, value| refusal.with(header, value));
         // Last: who looks at the first alone knows Digest.

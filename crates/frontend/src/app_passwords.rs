@@ -86,6 +86,11 @@ impl FrontEnd {
     /// It is durable, and shown.
     pub(crate) fn app_password_persisted(&mut self, issuing: Issuing, outcome: Outcome) {
         let Issuing { token, user, password, issued, call } = issuing;
+        if outcome == Outcome::Applied && self.has_lost_credentials(user) {
+            let username = password.username;
+            self.persist_soon(Change::RemoveAppPassword { user, username });
+            return self.answer_call(token, Answer::Refused(Refusal::Disabled));
+        }
         // The name went to somebody else meanwhile, or the user is gone: no other way is worth the code.
         if outcome != Outcome::Applied || !self.users.add_app_password(user, password) {
             return self.answer_call(token, Answer::Refused(Refusal::Busy));
@@ -93,6 +98,12 @@ impl FrontEnd {
         self.replica.changed(self.now.monotonic, user);
         self.administration_reported(&call);
         self.answer_call(token, Answer::IssuedAppPassword(Box::new(issued)));
+    }
+
+    /// Whether the directory took away what a user signs in with elsewhere: also what was on its way to storage then.
+    pub(crate) fn has_lost_credentials(&self, user: UserId) -> bool {
+        let account = self.users.get(user).and_then(|account| account.user.account.as_ref());
+        account.is_some_and(|account| account.standing.ends_credentials())
     }
 
     pub(crate) fn app_password_removed(&mut self, user: UserId, username: &str) {
@@ -140,7 +151,7 @@ impl FrontEnd {
         }
         let holder = holder(account);
         self.counters.sign_ins_by_app_password += 1;
-        self.auth.succeeded(source, &username, holder.user);
+        self.auth.succeeded(now, source, &username, holder.user);
         Ok(holder)
     }
 

@@ -54,7 +54,7 @@ impl FrontEnd {
         let Some(credentials) = credentials_for(fields(), realm) else {
             return match fields().find_map(token::bearer) {
                 Some(token) => self.authenticate_http_by_token(token, request.remote.ip(), realm),
-                None => Err(self.challenge_http(realm, Asks::First)),
+                None => Err(self.challenge_http(realm, request.remote.ip(), Asks::First)),
             };
         };
         // RFC 7616 §3.4.6: what was signed must be what is asked for.
@@ -69,20 +69,19 @@ impl FrontEnd {
             credentials,
             body: &request.body,
             source,
-            // HTTP repeats nothing by itself: each request is another one.
-            identity: (&id.0.to_be_bytes(), 0),
+            datagram: None,
         };
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) | Proof::AppPassword(user) => {
                 self.counters.sign_ins += 1;
                 Ok(user)
             }
-            Proof::Stale => Err(self.challenge_http(realm, Asks::Stale)),
+            Proof::Stale => Err(self.challenge_http(realm, source, Asks::Stale)),
             Proof::Wrong(reason) => {
                 self.counters.sign_ins_refused += 1;
                 let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
                 self.report(Level::Warn, "sign-in-refused", Some(id), reason, fields);
-                Err(self.challenge_http(realm, Asks::First))
+                Err(self.challenge_http(realm, source, Asks::First))
             }
             Proof::Wait(wait) => {
                 self.counters.sign_ins_slowed += 1;
@@ -97,12 +96,12 @@ impl FrontEnd {
         source: IpAddr,
         realm: &str,
     ) -> Result<UserId, HttpResponse> {
-        match self.judge_bearer(text, realm, source) {
+        match self.judge_bearer(text, realm, Some(source)) {
             Ok((user, _)) => Ok(user),
             Err(BearerFault::Token(error)) => {
                 let fields = vec![("source", source.to_string()), ("over", "http".to_owned())];
                 self.report(Level::Warn, "sign-in-refused", None, error.to_string(), fields);
-                Err(self.challenge_http(realm, Asks::Token))
+                Err(self.challenge_http(realm, source, Asks::Token))
             }
             Err(BearerFault::Wait(wait)) => Err(self.slow_down_http(wait, source)),
         }
@@ -115,9 +114,10 @@ impl FrontEnd {
         HttpResponse::empty(503).with("retry-after", seconds)
     }
 
-    fn challenge_http(&mut self, realm: &str, asks: Asks) -> HttpResponse {
+    fn challenge_http(&mut self, realm: &str, source: IpAddr, asks: Asks) -> HttpResponse {
         self.counters.challenges += 1;
-        let challenges = self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, ALGORITHMS);
+        let now = self.now.monotonic;
+        let challenges = self.auth.challenges(now, source, realm, asks == Asks::Stale, ALGORITHMS);
         let answer =
             challenges.fold(HttpResponse::empty(401), |answer, value| answer.with("www-authenticate", value));
         match &self.config.authentication.token_server {

@@ -51,6 +51,7 @@ impl FrontEnd {
         match self.begin(token, &call) {
             Ok(Begun::Answer(answer)) => self.answer_call(token, answer),
             Ok(Begun::Change(change)) => {
+                self.end_tokens(&change);
                 self.persist(change.clone(), Persisting::Call(token, Box::new(call), change))
             }
             Ok(Begun::Query) => {}
@@ -126,6 +127,10 @@ impl FrontEnd {
                 user: self.known(address)?,
                 state: *state,
                 at_unix_ms: self.now.wall.0,
+                tokens_since_unix_ms: match state {
+                    UserState::Enabled => 0,
+                    UserState::Disabled => self.tokens_since_now().0,
+                },
             }),
             Call::SetPermissions(address, permissions) => Begun::Change(Change::SetUserPermissions {
                 user: self.known(address)?,
@@ -141,6 +146,7 @@ impl FrontEnd {
                 Begun::Change(Change::SetUserSecrets {
                     user,
                     secrets: secrets(&account.user.address, password),
+                    tokens_since_unix_ms: self.tokens_since_now().0,
                 })
             }
             Call::AddCertificate(address, certificate) => {
@@ -209,8 +215,8 @@ impl FrontEnd {
             Call::PruneObjects { before_unix_ms } => {
                 Begun::Change(Change::PruneObjects { before_unix_ms: *before_unix_ms })
             }
-            Call::IssueToken { user, lifetime, signed_in_unix_ms } => {
-                Begun::Answer(Answer::IssuedToken(self.issue_token(*user, *lifetime, *signed_in_unix_ms)?))
+            Call::IssueToken { user, lifetime, renewed } => {
+                Begun::Answer(Answer::IssuedToken(self.issue_token(*user, *lifetime, *renewed)?))
             }
             Call::JudgeToken(token) => {
                 Begun::Answer(Answer::TokenHolder(Box::new(self.token_holder(&token.0)?)))
@@ -312,6 +318,10 @@ impl FrontEnd {
             return self.answer_call(token, Answer::Refused(refusal));
         }
         match change {
+            Change::AddCertificate { user, certificate } if self.has_lost_credentials(user) => {
+                self.persist_soon(Change::RemoveCertificate { user, digest: certificate.digest });
+                return self.answer_call(token, Answer::Refused(Refusal::Disabled));
+            }
             Change::AddUser { user, .. } => {
                 self.objects_changed();
                 let id = user.id;
@@ -336,7 +346,7 @@ impl FrontEnd {
                     self.replica.changed(self.now.monotonic, user);
                 }
             }
-            Change::SetUserSecrets { user, secrets } => {
+            Change::SetUserSecrets { user, secrets, .. } => {
                 if let Some(account) = self.users.get_mut(user) {
                     account.user.secrets = Some(secrets);
                     self.replica.changed(self.now.monotonic, user);

@@ -10,7 +10,7 @@ use directory::UserId;
 use federation::{FromProof, ServerRole};
 use node::{ConnectionId, Flow, Level, Output, RequestId};
 use rand::Rng;
-use sign_in::{Attempt, Authenticator, Proof, credentials_for, token};
+use sign_in::{Attempt, Authenticator, Datagram, Proof, credentials_for, token};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
 pub(crate) use sip_stack::request::Refusal;
 use sip_stack::request::{
@@ -297,7 +297,7 @@ impl FrontEnd {
                 let account = self.users.find_enabled(user);
                 let nobody = Refusal::new(403, "a server of ours asserts a user who may not sign in");
                 let user = account.ok_or(nobody)?.user.id;
-                let means = if is_register { self.means_shown(message, user) } else { Means::Unknown };
+                let means = if is_register { self.means_shown(message, user)? } else { Means::Unknown };
                 return Ok((Sender::User(user), means));
             }
             Provenance::Server { asserted: None, .. } => {
@@ -340,10 +340,7 @@ impl FrontEnd {
             credentials,
             body: message.body(),
             source: source_of(request),
-            identity: (
-                message.header(HeaderId::CallId).unwrap_or(b""),
-                message.cseq().map_or(0, |c| c.number),
-            ),
+            datagram: datagram_of(request),
         };
         match self.auth.judge(self.now.monotonic, &self.users, &attempt) {
             Proof::User(user) => {
@@ -378,12 +375,24 @@ impl FrontEnd {
         }
     }
 
-    /// What a server of ours let somebody register with, as far as it lets us see.
-    fn means_shown(&self, message: &Message, user: UserId) -> Means {
-        let token = message.values(HeaderId::Authorization).find_map(token::bearer);
-        match token.map(|token| self.judge_token(token)) {
-            Some(Ok((account, claims))) if account.user.id == user => Means::of_token(&claims),
-            _ => Means::Unknown,
+    /// What a server of ours let somebody register with, as far as it lets us see. It judges a token by a copy of ours, which may not know yet
+    /// that the token was revoked.
+    fn means_shown(&self, message: &Message, user: UserId) -> Result<Means, Refusal> {
+        let Some(token) = message.values(HeaderId::Authorization).find_map(token::bearer) else {
+            return Ok(Means::Unknown);
+        };
+        match self.judge_token(token) {
+            Ok((account, claims)) if account.user.id == user => Ok(Means::of_token(&claims)),
+            Ok(_) => Err(Refusal::new(403, "a server of ours asserts another user than the token's")),
+            Err(error) => {
+                // Without Digest: a nonce of ours is worth nothing to the server that asks for credentials.
+                let domain = self.users.get(user).map_or("", |account| account.user.address.domain());
+                match &self.config.authentication.token_server {
+                    Some(server) => Err(Refusal::new(401, error.reason())
+                        .with(HeaderId::WwwAuthenticate, token::challenge(domain, server))),
+                    None => Err(Refusal::new(403, error.reason())),
+                }
+            }
         }
     }
 
@@ -395,7 +404,9 @@ impl FrontEnd {
         text: &str,
     ) -> Result<(Sender, Means), Refusal> {
         let source = source_of(request);
-        match self.judge_bearer(text, claimed.as_str(), source) {
+        // In a datagram anybody may write any source: nobody is made to wait for what others make up.
+        let counted = matches!(request.arrival.flow, Flow::Connection(_)).then_some(source);
+        match self.judge_bearer(text, claimed.as_str(), counted) {
             Ok((user, means)) => {
                 self.signs_in(request, user);
                 Ok((Sender::User(user), means))
@@ -521,7 +532,8 @@ impl FrontEnd {
         };
         let user_agent = request.message.header(HeaderId::UserAgent);
         let offer = sign_in::offer(user_agent);
-        let challenges = self.auth.challenges(self.now.monotonic, realm, asks == Asks::Stale, offer);
+        let (now, source) = (self.now.monotonic, source_of(request));
+        let challenges = self.auth.challenges(now, source, realm, asks == Asks::Stale, offer);
         let mut refusal = Refusal::new(status, reason);
         refusal.headers = challenges.map(|challenge| (header, challenge)).collect();
         // Last: who looks at the first alone knows Digest.
@@ -606,6 +618,14 @@ pub(crate) fn check_origin(request: &Request<'_>) -> Result<(), Refusal> {
 fn source_of(request: &Request<'_>) -> IpAddr {
     let behind = request.provenance.remote().and_then(|_| client_address(request.message));
     behind.unwrap_or(request.arrival.remote.ip())
+}
+
+/// A REGISTER in a datagram: it comes again until it is answered, and has no transaction. Nothing comes twice over a connection
+/// (RFC 3261 §17.1.2.2).
+fn datagram_of<'m>(request: &Request<'m>) -> Option<Datagram<'m>> {
+    let is_repeated =
+        request.method == Method::Register && matches!(request.arrival.flow, Flow::Datagram { .. });
+    is_repeated.then(|| Datagram { octets: request.message.bytes(), remote: request.arrival.remote })
 }
 
 // Answers.

@@ -513,16 +513,24 @@ impl FrontEnd {
         let Some(account) = self.users.get(user) else { return };
         let address = account.user.address.to_string();
         let is_of_it = |binding: &&Binding| binding.proof == Means::Unknown || is_of_it(&binding.proof);
-        let gone: Vec<(BindingId, Flow)> =
-            account.bindings.iter().filter(is_of_it).map(|binding| (binding.id, binding.flow)).collect();
-        if gone.is_empty() {
-            return;
-        }
-        for (id, flow) in gone {
+        let gone: Vec<BindingId> =
+            account.bindings.iter().filter(is_of_it).map(|binding| binding.id).collect();
+        let has_changed = !gone.is_empty();
+        for id in gone {
             self.remove_binding(user, id);
+        }
+        // Who signed in on a connection and has no binding there does not tell what it was with.
+        let stays: Vec<Flow> =
+            self.users.get(user).map(|a| a.bindings.iter().map(|b| b.flow).collect()).unwrap_or_default();
+        let signed_in = self.connections.iter().filter(|(_, open)| open.users.contains(&user));
+        let left: Vec<Flow> =
+            signed_in.map(|(id, _)| Flow::Connection(*id)).filter(|f| !stays.contains(f)).collect();
+        for flow in left {
             self.leave_connection(user, flow);
         }
-        self.bindings_changed(user);
+        if has_changed {
+            self.bindings_changed(user);
+        }
         // Who signs in otherwise subscribes anew.
         self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Deactivated);
     }

@@ -47,6 +47,8 @@ pub(crate) struct Users {
     objects: BTreeMap<ObjectId, UserId>,
     /// What people of the directory may sign in as. A name may be several people's.
     sign_in_names: BTreeSet<(Box<str>, UserId)>,
+    /// What stands around the name in them, `corp\` or `@corp.example`, and in how many.
+    sign_in_places: BTreeMap<Box<str>, usize>,
     /// Everybody, in no order: who stands in for those who do not exist, see [`Users::stand_in`].
     everybody: Vec<UserId>,
 }
@@ -76,6 +78,7 @@ impl Users {
             app_passwords: BTreeMap::new(),
             objects: BTreeMap::new(),
             sign_in_names: BTreeSet::new(),
+            sign_in_places: BTreeMap::new(),
             everybody: Vec::new(),
         }
     }
@@ -130,7 +133,13 @@ impl Users {
         }
         if let Some(account) = &user.account {
             self.objects.insert(account.object, id);
-            self.sign_in_names.extend(account.sign_in_names.iter().map(|name| (name.as_str().into(), id)));
+            for name in &account.sign_in_names {
+                if self.sign_in_names.insert((name.as_str().into(), id))
+                    && let Some(place) = sign_in_place(name)
+                {
+                    *self.sign_in_places.entry(place.into()).or_default() += 1;
+                }
+            }
         }
     }
 
@@ -146,7 +155,15 @@ impl Users {
         if let Some(account) = &user.account {
             self.objects.remove(&account.object);
             for name in &account.sign_in_names {
-                self.sign_in_names.remove(&(name.as_str().into(), id));
+                if self.sign_in_names.remove(&(name.as_str().into(), id))
+                    && let Some(place) = sign_in_place(name)
+                    && let Some(count) = self.sign_in_places.get_mut(place)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.sign_in_places.remove(place);
+                    }
+                }
             }
         }
     }
@@ -265,6 +282,11 @@ impl Users {
         }
     }
 
+    /// Whether anybody signs in by a name with this around it: `corp\` or `@corp.example`, in parts.
+    pub(crate) fn has_sign_in_place(&self, parts: &[&str]) -> bool {
+        self.sign_in_places.contains_key(parts.concat().as_str())
+    }
+
     /// An account to look at in the place of one that does not exist, always the same for the same key: memory that is
     /// read takes time too, and tells who is there. `None` while there is nobody.
     fn stand_in(&self, key: &AddressKey) -> Option<&Account> {
@@ -282,6 +304,12 @@ impl Users {
     pub(crate) fn len(&self) -> usize {
         self.accounts.len()
     }
+}
+
+/// What stands around the name in a sign-in name.
+fn sign_in_place(name: &str) -> Option<&str> {
+    let before = name.find('\\').map(|at| &name[..=at]);
+    before.or_else(|| name.rfind('@').map(|at| &name[at..]))
 }
 
 impl Accounts for Users {

@@ -59,6 +59,8 @@ pub enum Change {
         state: UserState,
         /// When, in milliseconds since 1970.
         at_unix_ms: u64,
+        /// As [`Change::RevokeTokens`] says it; 0 revokes none.
+        tokens_since_unix_ms: u64,
     },
     /// Grants or takes what a user may do beyond the own organisation and network.
     SetUserPermissions {
@@ -73,6 +75,8 @@ pub enum Change {
         user: UserId,
         /// The new ones.
         secrets: DigestSecrets,
+        /// As [`Change::RevokeTokens`] says it: what was signed in with the old password ends.
+        tokens_since_unix_ms: u64,
     },
     /// Lets a client certificate sign a user in. `AlreadyThere` where it signs anybody in, whoever it is: then nothing changes.
     AddCertificate {

@@ -90,9 +90,10 @@ impl Tables {
     pub fn try_apply(&mut self, change: &Change) -> Result<Outcome, Refused> {
         match change {
             Change::AddUser { user, at_unix_ms } => return Ok(self.add_user(user, *at_unix_ms)),
-            Change::SetUserState { user, state, at_unix_ms } => {
+            Change::SetUserState { user, state, at_unix_ms, tokens_since_unix_ms } => {
                 if let Some(u) = self.users.get_mut(user) {
                     u.state = *state;
+                    u.tokens_since_unix_ms = u.tokens_since_unix_ms.max(*tokens_since_unix_ms);
                     if *state == UserState::Disabled {
                         self.bindings.retain(|(owner, _), _| owner != user);
                     }
@@ -104,9 +105,10 @@ impl Tables {
                     u.permissions = permissions.apply(u.permissions);
                 }
             }
-            Change::SetUserSecrets { user, secrets } => {
+            Change::SetUserSecrets { user, secrets, tokens_since_unix_ms } => {
                 if let Some(u) = self.users.get_mut(user) {
                     u.secrets = Some(secrets.clone());
+                    u.tokens_since_unix_ms = u.tokens_since_unix_ms.max(*tokens_since_unix_ms);
                 }
             }
             Change::AddCertificate { user, certificate } => {

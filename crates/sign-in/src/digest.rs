@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use directory::{DigestSecrets, UserId};
@@ -39,8 +39,17 @@ pub struct Attempt<'a> {
     pub body: &'a [u8],
     /// Where it came from.
     pub source: IpAddr,
-    /// Call-ID and CSeq: what a retransmission has in common with its first.
-    pub identity: (&'a [u8], u32),
+    /// The datagram that it came in, where no transaction absorbs what comes twice.
+    pub datagram: Option<Datagram<'a>>,
+}
+
+/// What a client sends again, octet for octet and from the same place, until it is answered (RFC 3261 §17.1.2.2).
+#[derive(Clone, Copy)]
+pub struct Datagram<'a> {
+    /// All of it: an answer to a challenge covers neither Contact nor, with `auth`, the body.
+    pub octets: &'a [u8],
+    /// Where it came from.
+    pub remote: SocketAddr,
 }
 
 /// What credentials prove.
@@ -50,7 +59,7 @@ pub enum Proof {
     User(UserId),
     /// The sender is this user, by the app password of the user name in the credentials.
     AppPassword(UserId),
-    /// Nothing, but the nonce was only too old: ask again with `stale`.
+    /// Nothing, but only because the nonce is too old, of another network, or used: ask again with `stale`.
     Stale,
     /// Nothing.
     Wrong(&'static str),
@@ -72,7 +81,7 @@ impl Authenticator {
                 boot[28..].try_into().expect("32 octets end in 4"),
                 nonce_lifetime,
             ),
-            throttle: Throttle::default(),
+            throttle: Throttle::new(half(derive(b't'))),
             nobody: DigestSecrets { md5: half(derive(b'm')), sha256: derive(b's') },
             fingerprint_key: half(derive(b'f')),
         }
@@ -83,15 +92,16 @@ impl Authenticator {
         self.nonces.live_for(nonce_lifetime);
     }
 
-    /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`.
+    /// The values of WWW-Authenticate or Proxy-Authenticate, in the order of `offer`, for whoever asks from `source`.
     pub fn challenges<'a>(
         &mut self,
         now: Instant,
+        source: IpAddr,
         realm: &'a str,
         stale: bool,
         offer: &'a [Algorithm],
     ) -> impl Iterator<Item = String> + use<'a> {
-        let nonce = self.nonces.make(now);
+        let nonce = self.nonces.make(now, source);
         let stale = if stale { ", stale=true" } else { "" };
         offer.iter().map(move |algorithm| {
             let (nonce, algorithm) = (nonce.as_str(), algorithm.name());
@@ -121,7 +131,7 @@ impl Authenticator {
         let found = accounts.account(&key);
         let account = found.filter(|account| account.is_enabled);
         let user = account.map(|account| account.user);
-        if let Some(wait) = self.throttle.wait(now, attempt.source, username, user) {
+        if let Some(wait) = self.throttle.wait(now, attempt.source, key.user(), user) {
             return Proof::Wait(wait);
         }
         let algorithm = match algorithm.as_deref() {
@@ -130,9 +140,12 @@ impl Authenticator {
             Some(name) if name.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
             Some(_) => return Proof::Wrong("an algorithm that was not offered"),
         };
-        let worth = self.nonces.judge(now, nonce);
-        if worth == Worth::Forged {
-            return Proof::Wrong("the nonce is not ours");
+        let worth = self.nonces.judge(now, attempt.source, nonce);
+        match worth {
+            Worth::Forged => return Proof::Wrong("the nonce is not ours"),
+            // Unseen, so that it is no way to guess: wrong passwords count where they come from, or not at all.
+            Worth::Elsewhere => return Proof::Stale,
+            Worth::Good(_) | Worth::Stale => {}
         }
         let secrets = account.and_then(|account| account.secrets);
         let looked_at = found.or_else(|| accounts.stand_in(&key)).and_then(|account| account.secrets);
@@ -152,7 +165,7 @@ impl Authenticator {
         };
         let is_right = verify(&ha1, &input, response);
         let (true, Some(account), Some(_)) = (is_right, account, secrets) else {
-            self.throttle.failed(now, attempt.source, username);
+            self.throttle.failed(now, attempt.source, key.user());
             return Proof::Wrong("wrong password, or no such account");
         };
         let Worth::Good(nonce) = worth else { return Proof::Stale };
@@ -164,10 +177,10 @@ impl Authenticator {
             },
             (Some(_), None) => return Proof::Wrong("qop without a nonce count"),
         };
-        let fingerprint = self.fingerprint(attempt, response);
-        match self.nonces.spend(now, nonce, count, fingerprint) {
+        let datagram = attempt.datagram.map(|datagram| self.fingerprint(&datagram));
+        match self.nonces.spend(now, nonce, count, datagram) {
             Used::Fresh => {
-                self.throttle.succeeded(attempt.source, username, account.user);
+                self.throttle.succeeded(now, attempt.source, key.user(), account.user);
                 account.proof()
             }
             Used::Again => account.proof(),
@@ -187,18 +200,18 @@ impl Authenticator {
     }
 
     /// It proved who it is.
-    pub fn succeeded(&mut self, source: IpAddr, name: &str, user: UserId) {
-        self.throttle.succeeded(source, name, user);
+    pub fn succeeded(&mut self, now: Instant, source: IpAddr, name: &str, user: UserId) {
+        self.throttle.succeeded(now, source, name, user);
     }
 
-    fn fingerprint(&self, attempt: &Attempt<'_>, response: &str) -> u64 {
+    fn fingerprint(&self, datagram: &Datagram<'_>) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.fingerprint_key);
-        let (call_id, cseq) = attempt.identity;
-        for part in [call_id, attempt.method.as_bytes(), response.as_bytes()] {
-            hasher.write(part);
-            hasher.write_u8(0);
+        match datagram.remote.ip() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
         }
-        hasher.write_u32(cseq);
+        hasher.write_u16(datagram.remote.port());
+        hasher.write(datagram.octets);
         hasher.finish()
     }
 

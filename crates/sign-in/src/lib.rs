@@ -22,7 +22,9 @@ pub mod token;
 use directory::{DigestSecrets, UserId};
 
 pub use address::AddressKey;
-pub use digest::{Attempt, Authenticator, Credentials, Proof, credentials_for, is_old_libre, offer};
+pub use digest::{
+    Attempt, Authenticator, Credentials, Datagram, Proof, credentials_for, is_old_libre, offer,
+};
 
 /// The accounts that sign in.
 pub trait Accounts {

@@ -1,11 +1,15 @@
 //! Nonces that cost nothing until they are used well (RFC 7616 §3.3, §5.4).
 //!
-//! A nonce says in which start and when it was made, on the clock that never jumps, and bears a keyed digest, so that nothing is kept for it while strangers ask for challenges. Only when a right answer
-//! comes with it is it remembered, with the nonce count, so that no answer is taken twice. The memory is bounded: when it is full the nonce used
-//! first is forgotten, and every nonce as old as that one counts as stale.
+//! A nonce says in which start, when (on the clock that never jumps) and for which network it was made, and bears a keyed digest, so that nothing
+//! is kept for it while strangers ask for challenges. Only when a right answer comes with it is it remembered, with the nonce count, so that no answer
+//! is taken twice. The memory is bounded: when it is full the nonce used first is forgotten, and every nonce as old as that one counts as stale.
+//!
+//! A nonce is good in the network that asked for it alone: whoever writes somebody else's address under his datagrams has none that is good there, and
+//! so cannot make wrong passwords count against that address.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,10 +18,14 @@ use hashbrown::HashMap;
 use node::Instant;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::throttle::network;
+
 /// Nonces in use that are remembered. Each is the sign-in of one device within a nonce's life; 24 octets each.
 const USED_MAX: usize = 131_072;
-/// Number, start and digest: 96 bits of digest cannot be guessed.
-const NONCE_OCTETS: usize = 24;
+/// Number, start and network.
+const PLAIN_OCTETS: usize = 16;
+/// With the digest: 96 bits of it cannot be guessed.
+const NONCE_OCTETS: usize = PLAIN_OCTETS + 12;
 /// Bits of a nonce's number that count nonces made in the same millisecond.
 const COUNTER_BITS: u32 = 20;
 
@@ -36,8 +44,8 @@ pub(crate) struct Nonces {
 
 struct Use {
     count: u32,
-    /// Keyed digest of the request that used the count, to know its retransmission.
-    request: u64,
+    /// Keyed digest of the datagram that used the count, to know its retransmission; 0 where it came in none.
+    datagram: u64,
 }
 
 /// What a nonce of ours is worth.
@@ -47,6 +55,8 @@ pub(crate) enum Worth {
     Good(NonceId),
     /// Ours, but too old: the client may try again with a new one without asking its user.
     Stale,
+    /// Ours, but it was made for another network: no answer to it counts, whether right or wrong.
+    Elsewhere,
     /// Not ours.
     Forged,
 }
@@ -60,7 +70,7 @@ pub(crate) struct NonceId(u64);
 pub(crate) enum Used {
     /// The first time with this count.
     Fresh,
-    /// The very request that used this count before: a retransmission.
+    /// The very datagram that used this count before: a retransmission.
     Again,
     /// Another request with a count that was used before.
     Replayed,
@@ -85,25 +95,30 @@ impl Nonces {
         self.lifetime = lifetime;
     }
 
-    /// A new nonce.
-    pub(crate) fn make(&mut self, now: Instant) -> String {
+    /// A new nonce for whoever asks from `source`.
+    pub(crate) fn make(&mut self, now: Instant, source: IpAddr) -> String {
         self.last = (self.last + 1).max((now.0 / 1000) << COUNTER_BITS);
         let mut octets = [0; NONCE_OCTETS];
         octets[..8].copy_from_slice(&self.last.to_be_bytes());
         octets[8..12].copy_from_slice(&self.boot);
-        let digest = self.digest(&octets[..12]);
-        octets[12..].copy_from_slice(&digest);
+        octets[12..PLAIN_OCTETS].copy_from_slice(&self.place(source));
+        let digest = self.digest(&octets[..PLAIN_OCTETS]);
+        octets[PLAIN_OCTETS..].copy_from_slice(&digest);
         URL_SAFE_NO_PAD.encode(octets)
     }
 
-    /// Judges a nonce.
-    pub(crate) fn judge(&self, now: Instant, nonce: &str) -> Worth {
+    /// Judges a nonce that came from `source`.
+    pub(crate) fn judge(&self, now: Instant, source: IpAddr, nonce: &str) -> Worth {
         let mut octets = [0; NONCE_OCTETS];
         if URL_SAFE_NO_PAD.decode_slice(nonce, &mut octets) != Ok(octets.len()) {
             return Worth::Forged;
         }
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&octets[12..], &self.digest(&octets[..12])[..])) {
+        let (plain, digest) = octets.split_at(PLAIN_OCTETS);
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(digest, &self.digest(plain)[..])) {
             return Worth::Forged;
+        }
+        if octets[12..PLAIN_OCTETS] != self.place(source) {
+            return Worth::Elsewhere;
         }
         let number = u64::from_be_bytes(octets[..8].try_into().expect("8 octets"));
         let made = made(number);
@@ -114,17 +129,20 @@ impl Nonces {
         Worth::Good(NonceId(number))
     }
 
-    /// Uses a good nonce with a count, after the answer was found right. Without a count (RFC 2069) a nonce is good once.
-    pub(crate) fn spend(&mut self, now: Instant, nonce: NonceId, count: u32, request: u64) -> Used {
+    /// Uses a good nonce with a count, after the answer was found right. Without a count (RFC 2069) a nonce is good once. `datagram` is a keyed
+    /// digest of the datagram that it came in, if it may come again.
+    pub(crate) fn spend(&mut self, now: Instant, nonce: NonceId, count: u32, datagram: Option<u64>) -> Used {
+        let fresh = Use { count, datagram: datagram.unwrap_or(0) };
         if let Some(used) = self.used.get_mut(&nonce.0) {
             if count > used.count {
-                *used = Use { count, request };
+                *used = fresh;
                 return Used::Fresh;
             }
-            return if count == used.count && request == used.request { Used::Again } else { Used::Replayed };
+            let is_again = count == used.count && datagram == Some(used.datagram);
+            return if is_again { Used::Again } else { Used::Replayed };
         }
         self.forget(now);
-        self.used.insert(nonce.0, Use { count, request });
+        self.used.insert(nonce.0, fresh);
         self.order.push_back(nonce.0);
         Used::Fresh
     }
@@ -145,6 +163,16 @@ impl Nonces {
         }
     }
 
+    /// What a nonce says of the network that it is for. Two networks in four thousand millions look alike.
+    fn place(&self, source: IpAddr) -> [u8; 4] {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        match network(source) {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.finish128().as_bytes()[..4].try_into().expect("16 octets have 4")
+    }
+
     fn digest(&self, octets: &[u8]) -> [u8; 12] {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(octets);
@@ -162,6 +190,7 @@ mod tests {
     use super::*;
 
     const START: Instant = Instant(1_000_000);
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     fn nonces() -> Nonces {
         Nonces::new([7; 16], [1; 4], Duration::from_secs(300))
@@ -177,51 +206,65 @@ mod tests {
     #[test]
     fn a_count_is_good_once_and_its_retransmission_is_known() {
         let mut nonces = nonces();
-        let nonce = nonces.make(START);
-        let id = good(nonces.judge(START, &nonce));
-        assert_eq!(nonces.spend(START, id, 1, 11), Used::Fresh);
-        assert_eq!(nonces.spend(START, id, 1, 11), Used::Again);
-        assert_eq!(nonces.spend(START, id, 1, 12), Used::Replayed);
-        assert_eq!(nonces.spend(START, id, 3, 13), Used::Fresh);
-        assert_eq!(nonces.spend(START, id, 2, 14), Used::Replayed);
+        let nonce = nonces.make(START, HOME);
+        let id = good(nonces.judge(START, HOME, &nonce));
+        assert_eq!(nonces.spend(START, id, 1, Some(11)), Used::Fresh);
+        assert_eq!(nonces.spend(START, id, 1, Some(11)), Used::Again);
+        assert_eq!(nonces.spend(START, id, 1, Some(12)), Used::Replayed);
+        assert_eq!(nonces.spend(START, id, 3, Some(13)), Used::Fresh);
+        assert_eq!(nonces.spend(START, id, 2, Some(14)), Used::Replayed);
+        assert_eq!(nonces.spend(START, id, 4, None), Used::Fresh);
+        assert_eq!(nonces.spend(START, id, 4, None), Used::Replayed, "what came in no datagram comes once");
+    }
+
+    #[test]
+    fn a_nonce_is_good_in_its_network_alone() {
+        let mut nonces = nonces();
+        let v6 = |tail: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | tail).into());
+        let of_home = nonces.make(START, HOME);
+        assert_eq!(nonces.judge(START, [192, 0, 2, 2].into(), &of_home), Worth::Elsewhere);
+        good(nonces.judge(START, "::ffff:192.0.2.1".parse().unwrap(), &of_home));
+        let of_v6 = nonces.make(START, v6(1));
+        good(nonces.judge(START, v6(2), &of_v6));
+        assert_eq!(nonces.judge(START, v6(1 << 64), &of_v6), Worth::Elsewhere);
     }
 
     #[test]
     fn nonces_are_unique_age_and_cannot_be_forged() {
         let mut nonces = nonces();
-        let (a, b) = (nonces.make(START), nonces.make(START));
+        let (a, b) = (nonces.make(START, HOME), nonces.make(START, HOME));
         assert_ne!(a, b);
-        assert_eq!(nonces.judge(START + Duration::from_secs(301), &a), Worth::Stale);
+        assert_eq!(nonces.judge(START + Duration::from_secs(301), HOME, &a), Worth::Stale);
         for position in 0..a.len() {
             let mut forged = a.clone().into_bytes();
             forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).unwrap();
-            assert_eq!(nonces.judge(START, &forged), Worth::Forged, "{position}");
+            assert_eq!(nonces.judge(START, HOME, &forged), Worth::Forged, "{position}");
         }
         let other = Nonces::new([8; 16], [1; 4], Duration::from_secs(300));
-        assert_eq!(other.judge(START, &a), Worth::Forged);
+        assert_eq!(other.judge(START, HOME, &a), Worth::Forged);
     }
 
     #[test]
     fn nonces_of_an_earlier_start_are_stale() {
-        let nonce = nonces().make(START);
+        let nonce = nonces().make(START, HOME);
         let later = Nonces::new([7; 16], [2; 4], Duration::from_secs(300));
-        assert_eq!(later.judge(START + Duration::from_secs(2), &nonce), Worth::Stale);
+        assert_eq!(later.judge(START + Duration::from_secs(2), HOME, &nonce), Worth::Stale);
     }
 
     #[test]
     fn a_forgotten_nonce_cannot_be_used_again() {
         let mut nonces = nonces();
-        let first = nonces.make(START);
-        let id = good(nonces.judge(START, &first));
-        nonces.spend(START, id, 1, 1);
+        let first = nonces.make(START, HOME);
+        let id = good(nonces.judge(START, HOME, &first));
+        nonces.spend(START, id, 1, Some(1));
         for n in 0..USED_MAX as u64 {
             let now = START + Duration::from_millis(1 + n / 1000);
-            let nonce = nonces.make(now);
-            let id = good(nonces.judge(now, &nonce));
-            nonces.spend(now, id, 1, n);
+            let nonce = nonces.make(now, HOME);
+            let id = good(nonces.judge(now, HOME, &nonce));
+            nonces.spend(now, id, 1, Some(n));
         }
-        assert_eq!(nonces.judge(START + Duration::from_secs(1), &first), Worth::Stale);
+        assert_eq!(nonces.judge(START + Duration::from_secs(1), HOME, &first), Worth::Stale);
         assert!(nonces.used.len() <= USED_MAX);
     }
 }

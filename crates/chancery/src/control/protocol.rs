@@ -748,7 +748,7 @@ fn refusal_kind(refusal: &Refusal) -> RefusalKind {
         Refusal::NoSuchContact { .. } => RefusalKind::NoSuchContact,
         Refusal::Document { .. } => RefusalKind::Document,
         Refusal::Busy => RefusalKind::Busy,
-        Refusal::NoSuchId | Refusal::NobodyOfThatName => RefusalKind::NoSuchUser,
+        Refusal::NoSuchId | Refusal::NobodyOfThatName { .. } => RefusalKind::NoSuchUser,
         Refusal::Disabled
         | Refusal::WrongPassword
         | Refusal::SlowDown { .. }

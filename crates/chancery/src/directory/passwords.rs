@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ldap::{Checker, CheckerConfig};
 
 use super::{Followed, source};
-use crate::web::{Change, Changed, Colleague, Judged, Judgement, Organisation};
+use crate::web::{Change, Changed, Colleague, Judged, Judgement, Organisation, RETRY_AFTER};
 
 /// Asks the directory of the settings in force. What asks is made when it is first needed, by the thread that needs it: its sockets
 /// belong to that thread.
@@ -39,7 +39,7 @@ impl Passwords {
         self.locks_at.store(wrong_passwords.unwrap_or(0), Relaxed);
     }
 
-    /// The error is for the operator.
+    /// The error is for the operator: nobody was asked then, and no try is counted.
     fn checker(&self) -> Result<Arc<Checker>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(checker) = &state.checker {
@@ -65,7 +65,7 @@ impl Organisation for Passwords {
         Box::pin(async move {
             match self.checker() {
                 Ok(checker) => Organisation::check(&*checker, person, password).await,
-                Err(reason) => Judgement::Unanswered { reason },
+                Err(reason) => Judgement::Unreachable { reason, retry_after: RETRY_AFTER },
             }
         })
     }
@@ -74,7 +74,7 @@ impl Organisation for Passwords {
         Box::pin(async move {
             match self.checker() {
                 Ok(checker) => Organisation::change(&*checker, person, old, new).await,
-                Err(reason) => Change::Unanswered { reason },
+                Err(reason) => Change::Unreachable { reason, retry_after: RETRY_AFTER },
             }
         })
     }

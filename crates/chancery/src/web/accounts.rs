@@ -8,8 +8,8 @@ use std::time::Duration;
 use directory::{CertificateDigest, ClientCertificate, PhotoDigest, Purpose, SipAddress, UserId};
 use frontend::FrontEnd;
 use frontend::admin::{
-    Answer, AppPasswordLine, Call, Holder, IssuedAppPassword, IssuedToken, OBJECTS_MAX, Refusal, Secret,
-    SignInFacts, TokenHolder, Whom,
+    Answer, AppPasswordLine, Call, Holder, IssuedAppPassword, IssuedToken, OBJECTS_MAX, Refusal, Renewed,
+    Secret, SignInFacts, TokenHolder, Whom,
 };
 use net::Handle;
 use records::{ObjectRow, Revision};
@@ -40,11 +40,11 @@ impl Accounts {
         Accounts(Arc::new(ask))
     }
 
-    /// Who signs in by a name; nobody where there is none, or several.
-    pub(super) async fn find(&self, name: String) -> Result<Option<SignInFacts>, Problem> {
+    /// Who signs in by a name; the inner error is where there is nobody, or several.
+    pub(super) async fn find(&self, name: String) -> Result<Result<SignInFacts, Nobody>, Problem> {
         match self.ask(Call::FindForSignIn(name)).await? {
-            Answer::SignInFacts(facts) => Ok(Some(*facts)),
-            Answer::Refused(Refusal::NobodyOfThatName) => Ok(None),
+            Answer::SignInFacts(facts) => Ok(Ok(*facts)),
+            Answer::Refused(Refusal::NobodyOfThatName { counts_as }) => Ok(Err(Nobody { counts_as })),
             other => Err(unexpected(&other)),
         }
     }
@@ -61,23 +61,20 @@ impl Accounts {
             Answer::Done => Ok(LocalPassword::Right),
             Answer::Refused(Refusal::WrongPassword) => Ok(LocalPassword::Wrong),
             Answer::Refused(Refusal::Disabled) => Ok(LocalPassword::Disabled),
-            Answer::Refused(Refusal::SlowDown { wait_seconds }) => {
-                Ok(LocalPassword::SlowDown(Duration::from_secs(wait_seconds)))
-            }
             other => Err(unexpected(&other)),
         }
     }
 
-    /// `None` where the account is no more, or may not be used any more.
+    /// `None` where the account is no more, or may not be used any more, or the token to renew was revoked.
     pub(super) async fn issue_token(
         &self,
         user: UserId,
         lifetime: Duration,
-        signed_in_unix_ms: Option<u64>,
+        renewed: Option<Renewed>,
     ) -> Result<Option<IssuedToken>, Problem> {
-        match self.ask(Call::IssueToken { user, lifetime, signed_in_unix_ms }).await? {
+        match self.ask(Call::IssueToken { user, lifetime, renewed }).await? {
             Answer::IssuedToken(token) => Ok(Some(token)),
-            Answer::Refused(Refusal::Disabled | Refusal::NoSuchId) => Ok(None),
+            Answer::Refused(Refusal::Disabled | Refusal::NoSuchId | Refusal::Token(_)) => Ok(None),
             other => Err(unexpected(&other)),
         }
     }
@@ -128,6 +125,8 @@ impl Accounts {
         match self.ask(Call::AddAppPassword { user: Whom::Id(user), label, purpose }).await? {
             Answer::IssuedAppPassword(issued) => Ok(*issued),
             Answer::Refused(Refusal::BadLabel) => Err(Kind::BadLabel.into()),
+            // The token was good a moment ago.
+            Answer::Refused(Refusal::Disabled) => Err(Kind::AccountDisabled.into()),
             Answer::Refused(refusal @ Refusal::TooManyAppPasswords(_)) => {
                 Err(Problem::new(Kind::TooMany).saying(refusal.to_string()))
             }
@@ -213,6 +212,7 @@ impl Accounts {
             Answer::Refused(refusal @ Refusal::TooManyCertificates(_)) => {
                 Err(Problem::new(Kind::TooMany).saying(refusal.to_string()))
             }
+            Answer::Refused(Refusal::Disabled) => Err(Kind::AccountDisabled.into()),
             other => Err(unexpected(&other)),
         }
     }
@@ -239,6 +239,13 @@ impl Accounts {
     }
 }
 
+/// A name of nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Nobody {
+    /// What wrong passwords for it are counted under.
+    pub(super) counts_as: String,
+}
+
 /// What a local account's password is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LocalPassword {
@@ -246,8 +253,6 @@ pub(super) enum LocalPassword {
     Wrong,
     /// It is right, but the account may not be used.
     Disabled,
-    /// It was not looked at.
-    SlowDown(Duration),
 }
 
 /// An answer that its question does not have: somebody removed the account meanwhile, or storage failed.

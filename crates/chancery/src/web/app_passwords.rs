@@ -73,7 +73,7 @@ pub(super) struct AppPassword {
 problems! {
     /// Of making one.
     MakingProblems: [
-        Malformed, WrongContentType, NotSignedIn, SwitchedOff, BadLabel, TooMany, Busy, Fault,
+        Malformed, WrongContentType, NotSignedIn, AccountDisabled, SwitchedOff, BadLabel, TooMany, Busy, Fault,
     ];
     /// Of removing one.
     RemovingProblems: [Malformed, NotSignedIn, NoSuchThing, Busy, Fault];

@@ -7,7 +7,7 @@ use ldap::{BindRefusal, ChangeRefusal, Checker, Password};
 use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Organisation};
 
 /// When a person should try again whose directory cannot be asked: servers that failed are tried again after some seconds.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Organisation for Checker {
     fn check<'a>(&'a self, person: &'a Colleague, password: &'a str) -> Judged<'a> {

@@ -46,6 +46,7 @@ mod tests;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use book::Wishes;
+pub(crate) use ldap::RETRY_AFTER;
 pub(crate) use metrics::Meter;
 pub(crate) use negotiate::Tickets;
 pub(crate) use office::{Office, Parts};

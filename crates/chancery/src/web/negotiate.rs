@@ -108,7 +108,7 @@ impl Office {
             }
             Outcome::SignedIn(SignedIn { principal, answer, .. }) => {
                 let facts = self.accounts.find(principal.clone()).await?;
-                let person = admitted(owner(facts, &principal)?)?;
+                let person = admitted(owner(facts.ok(), &principal)?)?;
                 Ok(Shown { person, answer })
             }
         }

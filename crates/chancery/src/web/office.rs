@@ -12,7 +12,7 @@ use node::Instant;
 use sign_in::guard::{Account, Guard, Outcome, Verdict};
 use tokio::sync::{Notify, Semaphore};
 
-use super::accounts::{Accounts, LocalPassword};
+use super::accounts::{Accounts, LocalPassword, Nobody};
 use super::book::{Shelf, Wishes};
 use super::metrics::Meter;
 use super::negotiate::Tickets;
@@ -29,6 +29,9 @@ const TURN_WAIT: Duration = Duration::from_secs(10);
 /// Refusals that speak of passwords leave at whole multiples of this after the request came: what takes a look into
 /// memory and what takes a question to the directory end alike. Longer than a bind in a healthy network.
 const REFUSAL_STEP: Duration = Duration::from_millis(250);
+/// How long a directory that could not be asked is taken to be so where nobody of it asks again. In a longer outage whoever looks for names learns of
+/// one in this time.
+const SILENCE_REMEMBERED: Duration = Duration::from_secs(600);
 /// How often counts that are over are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -48,6 +51,8 @@ pub(crate) struct Office {
     checks: Semaphore,
     started: tokio::time::Instant,
     swept: AtomicU64,
+    /// What the directory's last answer was, if it was none.
+    silence: Mutex<Option<Silence>>,
     /// What [`Organisation::locks_at`] said when the guard was told.
     locks_at: AtomicU32,
 }
@@ -64,6 +69,14 @@ pub(crate) struct Parts {
     /// Fresh at each start.
     pub(crate) seed: [u8; 32],
     pub(crate) meter: Arc<Meter>,
+}
+
+/// The directory could not be asked.
+#[derive(Clone)]
+struct Silence {
+    /// What its people are told.
+    judgement: Judgement,
+    until: Instant,
 }
 
 /// Who proved to be somebody, and may sign in.
@@ -98,6 +111,7 @@ impl Office {
             checks: Semaphore::new(CHECKS_AT_ONCE_MAX),
             started: tokio::time::Instant::now(),
             swept: AtomicU64::new(0),
+            silence: Mutex::new(None),
             locks_at: AtomicU32::new(0),
         }
     }
@@ -226,20 +240,23 @@ impl Office {
         if password.is_empty() {
             return Err(Kind::EmptyPassword.into());
         }
-        let facts = self.accounts.find(name.to_owned()).await?;
-        let account = facts.as_ref().map_or(Account::Nobody(name), |facts| Account::User(facts.user));
-        let about = |problem: Problem| match &facts {
-            Some(facts) => problem.about(facts.address.clone()),
-            None => problem,
+        let found = self.accounts.find(name.to_owned()).await?;
+        let account = match &found {
+            Ok(facts) => Account::User(facts.user),
+            Err(nobody) => Account::Nobody(&nobody.counts_as),
+        };
+        let about = |problem: Problem| match &found {
+            Ok(facts) => problem.about(facts.address.clone()),
+            Err(_) => problem,
         };
         let ticket = self.turn(source, account, password).await.map_err(about)?;
         // Whoever hangs up does not take back what the directory was asked: its answer is counted either way.
         let office = Arc::clone(self);
-        let (asked, password) = (facts.clone(), zeroize::Zeroizing::new(password.to_owned()));
+        let (asked, password) = (found.clone(), zeroize::Zeroizing::new(password.to_owned()));
         let judging = tokio::spawn(async move {
             let (outcome, worth) = match &asked {
-                Some(facts) => office.worth(facts, &password, source).await,
-                None => (Outcome::Wrong, Worth::Refused(Kind::WrongNameOrPassword.into())),
+                Ok(facts) => office.worth(facts, &password, source).await,
+                Err(nobody) => office.worth_nowhere(nobody),
             };
             office.guard().settle(office.now(), ticket, outcome);
             office.settled.notify_waiters();
@@ -249,12 +266,12 @@ impl Office {
             tracing::error!(event = "web-failed", %error, "a password was not judged");
             Problem::new(Kind::Fault)
         })?;
-        match (worth, facts) {
-            (Worth::Refused(problem), Some(facts)) => Err(problem.about(facts.address)),
-            (Worth::Refused(problem), None) => Err(problem),
-            (Worth::Right, Some(facts)) => Ok((facts, None)),
-            (Worth::MustChange(kind), Some(facts)) => Ok((facts, Some(kind))),
-            (Worth::Right | Worth::MustChange(_), None) => unreachable!("nobody has no right password"),
+        match (worth, found) {
+            (Worth::Refused(problem), Ok(facts)) => Err(problem.about(facts.address)),
+            (Worth::Refused(problem), Err(_)) => Err(problem),
+            (Worth::Right, Ok(facts)) => Ok((facts, None)),
+            (Worth::MustChange(kind), Ok(facts)) => Ok((facts, Some(kind))),
+            (Worth::Right | Worth::MustChange(_), Err(_)) => unreachable!("nobody has no right password"),
         }
     }
 
@@ -296,12 +313,38 @@ impl Office {
                         Worth::Refused(Problem::new(Kind::Busy).retry_after(TURN_WAIT)),
                     );
                 };
-                worth_there(organisation.check(&colleague, password).await)
+                let judgement = organisation.check(&colleague, password).await;
+                self.heard(&judgement);
+                worth_there(judgement)
             }
             (Way::Directory { .. }, None) => {
-                let problem = unreachable("no [directory] is configured", TURN_WAIT);
-                (Outcome::Unjudged, Worth::Refused(problem))
+                let retry_after = TURN_WAIT;
+                let judgement =
+                    Judgement::Unreachable { reason: "no [directory] is configured".into(), retry_after };
+                self.heard(&judgement);
+                worth_there(judgement)
             }
+        }
+    }
+
+    /// Remembers whether the directory can be asked.
+    fn heard(&self, judgement: &Judgement) {
+        let silence = match judgement {
+            Judgement::Unreachable { .. } | Judgement::Unanswered { .. } => {
+                Some(Silence { judgement: judgement.clone(), until: self.now() + SILENCE_REMEMBERED })
+            }
+            _ => None,
+        };
+        *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = silence;
+    }
+
+    /// What a password of nobody is worth. While the directory cannot be asked its people are told so, and local people are told whether theirs is
+    /// right: names of nobody are answered like the ones or the others, each always alike, so that no answer tells who is there.
+    fn worth_nowhere(&self, nobody: &Nobody) -> (Outcome, Worth) {
+        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match silence.filter(|silence| self.now() < silence.until) {
+            Some(silence) if self.guard().draw(&nobody.counts_as) => worth_there(silence.judgement),
+            _ => (Outcome::Wrong, Worth::Refused(Kind::WrongNameOrPassword.into())),
         }
     }
 
@@ -310,10 +353,6 @@ impl Office {
             Ok(LocalPassword::Right) => (Outcome::Right, Worth::Right),
             Ok(LocalPassword::Wrong) => (Outcome::Wrong, Worth::Refused(Kind::WrongNameOrPassword.into())),
             Ok(LocalPassword::Disabled) => (Outcome::Unjudged, Worth::Refused(Kind::AccountDisabled.into())),
-            Ok(LocalPassword::SlowDown(wait)) => {
-                let problem = Problem::new(Kind::TooManyWrongPasswords).retry_after(wait);
-                (Outcome::Unjudged, Worth::Refused(problem))
-            }
             Err(problem) => (Outcome::Unjudged, Worth::Refused(problem)),
         }
     }

@@ -139,7 +139,7 @@ impl Kind {
 
     /// Whether it says something about passwords: such answers leave at times that do not tell which.
     pub(super) fn is_refused_sign_in(self) -> bool {
-        matches!(self, Kind::WrongNameOrPassword | Kind::TooManyWrongPasswords)
+        matches!(self, Kind::WrongNameOrPassword | Kind::TooManyWrongPasswords | Kind::DirectoryUnreachable)
     }
 }
 

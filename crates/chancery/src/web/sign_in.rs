@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use frontend::admin::Renewed;
 use serde::{Deserialize, Serialize};
 
 use super::bearer::{self, Bearer};
@@ -131,8 +132,10 @@ pub(super) async fn renew(
         return Err(Problem::new(Kind::SignInOver).challenging(bearer::CHALLENGE));
     }
     let lifetime = settings.token_lifetime.min(left);
+    let renewed =
+        Renewed { signed_in_unix_ms: bearer.signed_in_unix_ms, issued_unix_ms: bearer.issued_unix_ms };
     let holder = bearer.holder;
-    let issued = office.accounts.issue_token(holder.user, lifetime, Some(bearer.signed_in_unix_ms)).await?;
+    let issued = office.accounts.issue_token(holder.user, lifetime, Some(renewed)).await?;
     let Some(issued) = issued else {
         return Err(Problem::new(Kind::NotSignedIn).challenging(bearer::CHALLENGE));
     };

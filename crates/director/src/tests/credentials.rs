@@ -20,7 +20,7 @@ fn address(user: &str) -> SipAddress {
 
 fn token(world: &mut World, seconds: u64) -> String {
     let lifetime = Duration::from_secs(seconds);
-    match world.ask_home(Call::IssueToken { user: ALICE, lifetime, signed_in_unix_ms: None }) {
+    match world.ask_home(Call::IssueToken { user: ALICE, lifetime, renewed: None }) {
         Answer::IssuedToken(issued) => issued.token.0.clone(),
         other => panic!("{other:?}"),
     }
@@ -125,6 +125,8 @@ fn a_revoked_token_and_a_made_up_one_get_no_further_than_the_director() {
     let slowed = register(&mut world, edge, "alice", Some("Bearer made-up"));
     assert_eq!(slowed.status(), Some(503));
     assert!(slowed.header(HeaderId::RetryAfter).is_some());
+    let revoked = register(&mut world, edge, "alice", Some(&format!("Bearer {token}")));
+    assert_eq!(revoked.status(), Some(401), "nobody is kept from hearing it");
     assert!(!world.ladder.contains("home"), "{}", world.ladder);
 }
 

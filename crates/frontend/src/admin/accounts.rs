@@ -88,6 +88,15 @@ pub enum Way {
     },
 }
 
+/// A token in whose place another one comes. Its times are in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// When its owner signed in: the new one keeps it.
+    pub signed_in_unix_ms: u64,
+    /// When it was issued: one that was revoked meanwhile is not renewed.
+    pub issued_unix_ms: u64,
+}
+
 /// A token, made just now; shown once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedToken {

@@ -18,7 +18,8 @@ use presence::{DeviceState, Level, Manual, ManualState, Note, State};
 use records::{CallSettings, ObjectRow, Revision, StoredCall};
 
 pub use accounts::{
-    AppPasswordLine, Holder, IssuedAppPassword, IssuedToken, Secret, SignInFacts, TokenHolder, Way, Whom,
+    AppPasswordLine, Holder, IssuedAppPassword, IssuedToken, Renewed, Secret, SignInFacts, TokenHolder, Way,
+    Whom,
 };
 pub use replication::{
     AccountRefusal, Batch, FromDirectory, KNOWN_USERS_MAX, KnownUser, OBJECTS_MAX, OBJECTS_WAIT_SECONDS,
@@ -172,7 +173,7 @@ pub enum Call {
     /// Who signs in by a name: a SIP address, an alias, or a name that the directory has for its owner (`corp\\alice`, `alice@REALM`), in
     /// any case of letters.
     FindForSignIn(String),
-    /// Whether this is a local account's password. Wrong ones are counted and slowed.
+    /// Whether this is a local account's password. Wrong ones are counted by who asks.
     CheckPassword {
         /// Whose.
         user: UserId,
@@ -187,8 +188,8 @@ pub enum Call {
         user: UserId,
         /// For how long.
         lifetime: Duration,
-        /// When its owner signed in, where the token renews another; `None` is now. In milliseconds since 1970.
-        signed_in_unix_ms: Option<u64>,
+        /// The token in whose place it comes; `None` where its owner has just signed in.
+        renewed: Option<Renewed>,
     },
     /// Whom a token signs in.
     JudgeToken(Secret),
@@ -370,7 +371,11 @@ pub enum Refusal {
     NoSuchId,
     /// Nobody signs in by that name; or several would.
     #[error("nobody signs in by that name")]
-    NobodyOfThatName,
+    NobodyOfThatName {
+        /// What wrong passwords are counted under: the same for all forms in which one of our users may be named (`CORP\\alice`,
+        /// `alice@corp.example`, `alice`), in lower case.
+        counts_as: String,
+    },
     /// The account may not be used.
     #[error("the account is disabled")]
     Disabled,

@@ -54,7 +54,7 @@ impl World {
         self.replicate_batch(Batch { users, ..Batch::default() })
     }
 
-    fn replicate_batch(&mut self, batch: Batch) -> Replicated {
+    pub(super) fn replicate_batch(&mut self, batch: Batch) -> Replicated {
         match self.call(Call::Replicate(Box::new(batch))) {
             Answer::Replicated(done) => done,
             other => panic!("{other:?}"),
@@ -163,8 +163,7 @@ fn who_leaves_is_cut_off_at_once() {
     let Answer::SignInFacts(facts) = world.call(Call::FindForSignIn("corp\\DAVE".to_owned())) else {
         panic!()
     };
-    let issue =
-        Call::IssueToken { user: facts.user, lifetime: Duration::from_secs(3600), signed_in_unix_ms: None };
+    let issue = Call::IssueToken { user: facts.user, lifetime: Duration::from_secs(3600), renewed: None };
     let Answer::IssuedToken(issued) = world.call(issue.clone()) else { panic!() };
     assert!(matches!(world.call(Call::JudgeToken(issued.token.clone())), Answer::TokenHolder(_)));
     world.pass(Duration::from_secs(1));

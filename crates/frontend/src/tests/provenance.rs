@@ -1,6 +1,8 @@
 //! What servers of ours say, who else says it, and the remote users behind them.
 
-use directory::PermissionChange;
+use std::time::Duration;
+
+use directory::{PermissionChange, UserId};
 use federation::{ServerRole, TrustedServer};
 use node::{Anchors, ConnectTarget, Expected, Flow, PeerIdentity, Side, Transport};
 use sip_message::{HeaderId, Message};
@@ -14,6 +16,7 @@ const REMOTE: &str = "Chancery-Origin: remote;flow=f1;edge=edge.contoso.example"
 
 fn world() -> World {
     World::with(|config| {
+        config.authentication.token_server = Some("https://sip.contoso.example".to_owned());
         config.servers = [
             (DIRECTOR, ServerRole::Director),
             (EDGE, ServerRole::AccessEdge),
@@ -90,6 +93,35 @@ fn a_director_is_believed_whom_it_authenticated() {
         403,
         "a Director speaks for nobody who did not come through an edge"
     );
+}
+
+/// A Director's copy may be behind: it lets pass what was revoked here a moment ago.
+#[test]
+fn a_token_that_a_director_passed_is_judged_again() {
+    let mut world = world();
+    let director = world.connect_server(DIRECTOR);
+    let (user, lifetime) = (UserId(1), Duration::from_secs(600));
+    let issue = Call::IssueToken { user, lifetime, renewed: None };
+    let Answer::IssuedToken(issued) = world.call(issue) else { panic!("no token") };
+    let register = |world: &mut World, user: &str| {
+        let to = format!("sip:{user}@contoso.example");
+        let head = world.head("REGISTER", user, "sip:contoso.example", &to);
+        let bearer = format!("Authorization: Bearer {}", issued.token.0);
+        world.receive(
+            director,
+            &format!("{head}\n{REMOTE}\n{}\n{bearer}\n{}", asserted(user), path("f1")),
+            "",
+        );
+        world.sent_to(director).expect("an answer")
+    };
+    assert_eq!(status(&register(&mut world, "alice")), 200);
+    assert_eq!(status(&register(&mut world, "bob")), 403, "it is not his");
+    assert_eq!(world.call(Call::RevokeTokens(user.into())), Answer::Done);
+    let answer = register(&mut world, "alice");
+    assert_eq!(status(&answer), 401);
+    let challenges = values(&answer, HeaderId::WwwAuthenticate);
+    assert!(matches!(&challenges[..], [only] if only.starts_with("Bearer ")), "{challenges:?}");
+    assert!(world.details("alice").devices.is_empty());
 }
 
 #[test]

@@ -158,28 +158,100 @@ fn wrong_passwords_and_unknown_users_look_the_same() {
     assert_eq!(outcomes[0].1, Some(401));
 }
 
-#[test]
-fn an_answer_to_a_challenge_is_taken_once() {
-    let mut world = World::new();
-    let flow = world.connect(Transport::Tls);
+/// What answers alice's challenge on a flow, as the lines of her REGISTER.
+fn answered_challenge(world: &mut World, flow: Flow) -> String {
     let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
     world.receive(flow, &head, "");
     let challenge = world.sent_to(flow).unwrap();
     let right = credentials(&challenge, "alice", "REGISTER", "sip:contoso.example", PASSWORD, 1);
     let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
-    let first = format!("{head}\nAuthorization: {right}\nContact: <sip:a@pc.invalid>");
+    format!("{head}\nAuthorization: {right}\nContact: <sip:a@pc.invalid>")
+}
+
+/// The next answer to a flow asks again, and says that the nonce alone is at fault.
+fn assert_stale(world: &mut World, flow: Flow, why: &str) {
+    let answer = world.sent_to(flow).unwrap();
+    assert_eq!(answer.status(), Some(401), "{why}");
+    let challenge = String::from_utf8_lossy(answer.header(HeaderId::WwwAuthenticate).unwrap());
+    assert!(challenge.contains("stale=true"), "{why}: {challenge}");
+}
+
+#[test]
+fn an_answer_to_a_challenge_is_taken_once() {
+    let mut world = World::new();
+    let flow = world.connect(Transport::Tls);
+    let first = answered_challenge(&mut world, flow);
     world.receive(flow, &first, "");
     assert_eq!(world.status_to(flow), 200);
     world.receive(flow, &first, "");
-    assert_eq!(world.status_to(flow), 200, "its retransmission is answered again");
+    assert_stale(&mut world, flow, "nothing comes twice over a connection");
     let thief = world.connect(Transport::Tls);
+    world.receive(thief, &first.replace("a@pc", "a@thief"), "");
+    assert_stale(&mut world, thief, "the same answer with another Contact");
+    assert_eq!(world.details("alice").devices.len(), 1);
+}
+
+/// Whoever listens has a datagram that was right, and may send any other with the same Call-ID, CSeq and answer.
+#[test]
+fn a_datagram_is_taken_again_as_it_was_and_from_where_it_was_alone() {
+    let mut world = World::new();
+    let phone = udp(1);
+    let first = answered_challenge(&mut world, phone);
+    world.receive(phone, &first, "");
+    assert_eq!(world.status_to(phone), 200);
+    world.receive(phone, &first, "");
+    assert_eq!(world.status_to(phone), 200, "its retransmission is answered again");
+    world.receive(phone, &first.replace("a@pc", "a@thief"), "");
+    assert_stale(&mut world, phone, "another Contact");
+    world.receive(phone, &first, "something");
+    assert_stale(&mut world, phone, "another body");
+    let Flow::Datagram { listener, mut remote } = phone else { unreachable!() };
+    remote.set_port(5061);
+    for thief in [udp(2), Flow::Datagram { listener, remote }] {
+        world.receive(thief, &first, "");
+        assert_stale(&mut world, thief, "from elsewhere");
+    }
+    let devices = world.details("alice").devices;
+    assert_eq!((devices.len(), devices[0].contact.as_str()), (1, "sip:a@pc.invalid"));
+}
+
+/// No address can be made to wait by whoever writes it under his datagrams.
+#[test]
+fn wrong_answers_under_a_forged_source_count_against_nobody() {
+    let mut world = World::new();
+    let (owner, liar) = (udp(1), udp(66));
     let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
-    world.receive(thief, &format!("{head}\nAuthorization: {right}\nContact: <sip:a@thief.invalid>"), "");
-    let answer = world.sent_to(thief).unwrap();
-    assert_eq!(answer.status(), Some(401), "the same answer with another request is not");
-    assert!(
-        String::from_utf8_lossy(answer.header(HeaderId::WwwAuthenticate).unwrap()).contains("stale=true")
-    );
+    world.receive(liar, &head, "");
+    let challenge = world.sent_to(liar).unwrap();
+    for _ in 0..20 {
+        let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
+        let wrong = credentials(&challenge, "alice", "REGISTER", "sip:contoso.example", "a guess", 1);
+        world.receive(owner, &format!("{head}\nAuthorization: {wrong}"), "");
+        assert_stale(&mut world, owner, "a nonce of another place");
+        let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
+        world.receive(owner, &format!("{head}\nAuthorization: Bearer made-up"), "");
+        assert_eq!(world.status_to(owner), 401);
+    }
+    assert_eq!(world.register(owner, "alice", "Contact: <sip:a@pc.invalid>").status(), Some(200));
+}
+
+#[test]
+fn a_guesser_is_slowed_whatever_letters_the_name_has() {
+    let mut world = World::new();
+    let flow = world.connect(Transport::Tls);
+    let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
+    world.receive(flow, &head, "");
+    let challenge = world.sent_to(flow).unwrap();
+    let mut guess = |name: &str| {
+        let head = world.head("REGISTER", "alice", "sip:contoso.example", "sip:alice@contoso.example");
+        let wrong = credentials(&challenge, name, "REGISTER", "sip:contoso.example", "a guess", 1);
+        world.receive(flow, &format!("{head}\nAuthorization: {wrong}"), "");
+        world.status_to(flow)
+    };
+    for name in ["alice", "ALICE", "Alice", "aLice", "alIce", "aliCe", "alicE", "ALice", "AlIce", "AliCe"] {
+        assert_eq!(guess(name), 401, "{name}");
+    }
+    assert_eq!(guess("alICE"), 503);
 }
 
 #[test]

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use directory::{APP_PASSWORDS_PER_USER_MAX, ObjectId, Purpose, UserId, UserState};
-use node::{Flow, Transport};
+use directory::{
+    APP_PASSWORDS_PER_USER_MAX, CertificateDigest, ClientCertificate, ObjectId, Purpose, Standing, UserId,
+    UserState,
+};
+use node::{CallToken, Flow, Input, ListenerId, Transport};
+use sign_in::token::TokenError;
 use sip_message::{HeaderId, Message};
 
 use super::directory::{address, person};
 use super::world::{PASSWORD, World};
-use crate::admin::{Answer, Call, Refusal, Secret, Way};
+use crate::admin::{Answer, Batch, Call, Refusal, Renewed, Secret, Way};
 
 const ALICE: UserId = UserId(1);
 const SERVER: &str = "https://sip.contoso.example";
@@ -23,7 +27,7 @@ fn world() -> World {
 
 fn token(world: &mut World, seconds: u64) -> Secret {
     let lifetime = Duration::from_secs(seconds);
-    let call = Call::IssueToken { user: ALICE, lifetime, signed_in_unix_ms: None };
+    let call = Call::IssueToken { user: ALICE, lifetime, renewed: None };
     match world.call(call) {
         Answer::IssuedToken(issued) => issued.token,
         other => panic!("{other:?}"),
@@ -108,6 +112,67 @@ fn revoking_tokens_ends_what_was_made_with_them_and_nothing_else() {
     assert_eq!(expires(&register(&mut world, flow, "alice", &new.0)), 600, "one of the same millisecond");
 }
 
+/// Who never registers is cut off, too: what it watches, and the connection that it signed in on.
+#[test]
+fn what_is_watched_with_a_token_ends_with_it() {
+    for over in [Transport::Udp, Transport::Tls] {
+        let mut world = world();
+        let flow = match over {
+            Transport::Udp => {
+                Flow::Datagram { listener: ListenerId(0), remote: ([198, 51, 100, 1], 5060).into() }
+            }
+            _ => world.connect(over),
+        };
+        let bob = world.sign_in("bob");
+        let token = token(&mut world, 600);
+        let bearer = format!("Expires: 600\nProxy-Authorization: Bearer {}", token.0);
+        assert_eq!(world.subscribe(flow, "alice", "bob", &bearer).status(), Some(200), "{over:?}");
+        let first = world.sent_to(flow).expect("a NOTIFY");
+        world.respond(flow, &first, 200);
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.call(Call::RevokeTokens(ALICE.into())), Answer::Done);
+        match flow {
+            Flow::Connection(connection) => assert_eq!(world.closed, [connection]),
+            Flow::Datagram { .. } => {
+                let last = world.sent_to(flow).expect("a NOTIFY");
+                let state =
+                    String::from_utf8_lossy(last.header(HeaderId::SubscriptionState).unwrap()).into_owned();
+                assert_eq!(state, "terminated;reason=deactivated");
+            }
+        }
+        world.register_again(bob, "bob");
+    }
+}
+
+/// What revokes tokens does it from when it is asked for, before it is durable; and for good.
+#[test]
+fn no_renewal_outruns_a_revocation() {
+    let off = || Call::SetUserState(address("alice"), UserState::Disabled);
+    let password = || Call::SetPassword(address("alice"), "another password".to_owned());
+    let changes: [&dyn Fn() -> Call; 3] = [&|| Call::RevokeTokens(ALICE.into()), &off, &password];
+    for change in changes {
+        let mut world = world();
+        let old = token(&mut world, 3600);
+        let Answer::TokenHolder(held) = world.call(Call::JudgeToken(old.clone())) else { panic!() };
+        let renewed =
+            Some(Renewed { signed_in_unix_ms: held.signed_in_unix_ms, issued_unix_ms: held.issued_unix_ms });
+        let renew = Call::IssueToken { user: ALICE, lifetime: Duration::from_secs(3600), renewed };
+        world.holds_commits = true;
+        world.handle(Input::Called { token: CallToken(2), call: change() });
+        let revoked = Answer::Refused(Refusal::Token(TokenError::Revoked));
+        assert_eq!(world.call(Call::JudgeToken(old.clone())), revoked, "{:?}", change());
+        assert_eq!(world.call(renew.clone()), revoked, "{:?}", change());
+        world.commit();
+        assert_eq!(world.next_answer(), Some(Answer::Done));
+        world.holds_commits = false;
+        world.call(Call::SetUserState(address("alice"), UserState::Enabled));
+        for mut world in [World::on(world.tables.clone(), 2, |_| ()), world] {
+            assert_eq!(world.call(Call::JudgeToken(old.clone())), revoked, "{:?}", change());
+            assert_eq!(world.call(renew.clone()), revoked, "{:?}", change());
+        }
+    }
+}
+
 #[test]
 fn who_makes_tokens_up_is_slowed_and_who_has_one_is_not() {
     let mut world = world();
@@ -116,14 +181,23 @@ fn who_makes_tokens_up_is_slowed_and_who_has_one_is_not() {
         assert_eq!(register(&mut world, flow, "alice", "made-up").status(), Some(401));
     }
     assert_eq!(register(&mut world, flow, "alice", "made-up").status(), Some(503));
-    let token = token(&mut world, 600);
+    let token = token(&mut world, 60);
     assert_eq!(register(&mut world, flow, "alice", &token.0).status(), Some(200));
+    // Nor is who has one that is over: it hears where the next is to be had.
+    world.pass(Duration::from_secs(61));
+    for _ in 0..12 {
+        register(&mut world, flow, "alice", "made-up");
+    }
+    assert_eq!(register(&mut world, flow, "alice", "made-up").status(), Some(503));
+    assert_eq!(register(&mut world, flow, "alice", &token.0).status(), Some(401));
 }
 
 #[test]
 fn app_passwords_are_made_shown_once_and_end_what_they_made() {
     let mut world = World::new();
-    let phone = world.sign_in("alice");
+    let phone = world.connect(Transport::Tls);
+    let contact = "Contact: <sip:alice@phone.invalid;transport=tls>";
+    assert_eq!(world.register(phone, "alice", contact).status(), Some(200));
     let (flow, username) = world.sign_in_from_directory("alice", "alice");
     assert!(username.starts_with("alice~") && username.len() == "alice~".len() + 6, "{username}");
     let Answer::AppPasswords(lines) = world.call(Call::ListAppPasswords(address("alice").into())) else {
@@ -138,7 +212,7 @@ fn app_passwords_are_made_shown_once_and_end_what_they_made() {
     assert_eq!(world.call(remove("alice", &username)), Answer::Done);
     let Flow::Connection(connection) = flow else { panic!() };
     assert_eq!(world.closed, [connection]);
-    world.register_again(phone, "alice");
+    assert_eq!(world.register(phone, "alice", contact).status(), Some(200));
     assert_eq!(world.details("alice").devices.len(), 1);
     let add = |label: &str| Call::AddAppPassword {
         user: address("alice").into(),
@@ -153,6 +227,42 @@ fn app_passwords_are_made_shown_once_and_end_what_they_made() {
     }
     let full = world.call(add("phone"));
     assert_eq!(full, Answer::Refused(Refusal::TooManyAppPasswords(address("alice"))));
+}
+
+/// Somebody leaves while what he asked for is on its way to storage, behind the step that takes everything from him.
+#[test]
+fn what_is_made_while_its_owner_leaves_ends_at_once() {
+    let mut world = World::new();
+    let dave = ObjectId([4; 16]);
+    world.replicate(vec![person(dave, "dave")]);
+    let mut leaver = person(dave, "dave");
+    leaver.account.standing = Standing::Disabled;
+    let leaves = Batch { users: vec![leaver], ..Batch::default() };
+    let certificate =
+        ClientCertificate { digest: CertificateDigest([1; 32]), expires_unix_ms: u64::MAX >> 1 };
+    world.holds_commits = true;
+    for call in [
+        Call::Replicate(Box::new(leaves)),
+        Call::AddAppPassword {
+            user: address("dave").into(),
+            label: "phone".to_owned(),
+            purpose: Purpose::Sip,
+        },
+        Call::AddCertificate(address("dave"), certificate),
+    ] {
+        world.handle(Input::Called { token: CallToken(2), call });
+    }
+    world.commit();
+    world.commit();
+    assert!(matches!(world.next_answer(), Some(Answer::Replicated(done)) if done.cut_off == 1));
+    for _ in 0..2 {
+        assert_eq!(world.next_answer(), Some(Answer::Refused(Refusal::Disabled)));
+    }
+    let details = world.details("dave");
+    assert!(details.app_passwords.is_empty() && details.certificates.is_empty());
+    let mut later = World::on(world.tables, 2, |_| ());
+    let details = later.details("dave");
+    assert!(details.app_passwords.is_empty() && details.certificates.is_empty(), "nor after a restart");
 }
 
 #[test]
@@ -196,7 +306,7 @@ fn people_are_found_by_every_name_that_they_have() {
     world.replicate(vec![renamed]);
     let find = |world: &mut World, name: &str| match world.call(Call::FindForSignIn(name.to_owned())) {
         Answer::SignInFacts(facts) => Some(*facts),
-        Answer::Refused(Refusal::NobodyOfThatName) => None,
+        Answer::Refused(Refusal::NobodyOfThatName { .. }) => None,
         other => panic!("{other:?}"),
     };
     for name in [
@@ -207,6 +317,8 @@ fn people_are_found_by_every_name_that_they_have() {
         "Dave@CORP.EXAMPLE",
         "sam-dave",
         " dave ",
+        "sip:dave",
+        "SIPS: corp\\dave",
     ] {
         let facts = find(&mut world, name).expect(name);
         assert_eq!(facts.address, address("dave"), "{name}");
@@ -232,10 +344,37 @@ fn people_are_found_by_every_name_that_they_have() {
     let id = find(&mut world, "dave").unwrap().user;
     assert_eq!(world.call(check("", id)), Answer::Refused(Refusal::WrongPassword));
     assert_eq!(world.call(check(PASSWORD, ALICE)), Answer::Done);
-    for _ in 0..10 {
+    // The web counts: slowed here too, a name that is somebody's would be told from one that is nobody's.
+    for _ in 0..20 {
         assert_eq!(world.call(check("wrong", ALICE)), Answer::Refused(Refusal::WrongPassword));
     }
-    assert!(matches!(world.call(check(PASSWORD, ALICE)), Answer::Refused(Refusal::SlowDown { .. })));
+    assert_eq!(world.call(check(PASSWORD, ALICE)), Answer::Done);
+    let flow = world.connect(Transport::Tls);
+    assert_eq!(world.register_by(flow, "alice", "alice", PASSWORD), 200, "nor is Digest slowed by it");
     let set = world.call(Call::SetPassword(address("dave"), "another password".to_owned()));
     assert_eq!(set, Answer::Refused(Refusal::OfDirectory(address("dave"))));
+}
+
+/// Else who guesses could tell a user by what is blocked along with a name, and what is not.
+#[test]
+fn names_of_nobody_count_as_those_of_users_do() {
+    let mut world = World::new();
+    world.replicate(vec![person(ObjectId([4; 16]), "dave")]);
+    let counts_as = |world: &mut World, name: &str| match world.call(Call::FindForSignIn(name.to_owned())) {
+        Answer::Refused(Refusal::NobodyOfThatName { counts_as }) => counts_as,
+        other => panic!("{other:?}"),
+    };
+    for name in
+        ["Mallory", " sip:mallory", "mallory@contoso.example", "CORP\\mallory", "mallory@Corp.Example"]
+    {
+        assert_eq!(counts_as(&mut world, name), "mallory", "{name}");
+    }
+    for name in
+        ["mallory@fabrikam.example", "other\\mallory", "corp\\other\\mallory\\", "dave@fabrikam.example"]
+    {
+        let whole = name.strip_prefix("corp\\").unwrap_or(name);
+        assert_eq!(counts_as(&mut world, name), whole, "nobody here is found with it");
+    }
+    world.replicate_batch(Batch { removed: vec![ObjectId([4; 16])], ..Default::default() });
+    assert_eq!(counts_as(&mut world, "CORP\\mallory"), "corp\\mallory", "nor is anybody any more");
 }

@@ -205,7 +205,12 @@ fn disabling_and_removing_take_the_bindings_along() {
     tables.apply(&Change::PutBinding(binding(ALICE, "a")));
     let keys = |t: &Tables, id| record(t, id).bindings.into_iter().map(|b| b.key).collect::<Vec<_>>();
     assert_eq!(keys(&tables, ALICE), ["a", "b"]);
-    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Disabled, at_unix_ms: 0 });
+    tables.apply(&Change::SetUserState {
+        user: ALICE,
+        state: UserState::Disabled,
+        at_unix_ms: 0,
+        tokens_since_unix_ms: 0,
+    });
     assert_eq!(keys(&tables, ALICE), [""; 0]);
     assert_eq!(keys(&tables, UserId(u64::MAX)), ["z"]);
 }
@@ -214,7 +219,7 @@ fn disabling_and_removing_take_the_bindings_along() {
 fn a_password_can_be_set_later() {
     let mut tables = with_alice();
     let secrets = DigestSecrets { md5: [1; 16], sha256: [2; 32] };
-    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets: secrets.clone() });
+    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets: secrets.clone(), tokens_since_unix_ms: 0 });
     assert_eq!(record(&tables, ALICE).user.secrets, Some(secrets));
 }
 
@@ -241,7 +246,21 @@ fn tokens_are_revoked_and_stay_so() {
     for since_unix_ms in [5, 9, 7] {
         tables.apply(&Change::RevokeTokens { user: ALICE, since_unix_ms });
     }
-    assert_eq!(record(&tables, ALICE).user.tokens_since_unix_ms, 9);
+    let since = |tables: &Tables| record(tables, ALICE).user.tokens_since_unix_ms;
+    assert_eq!(since(&tables), 9);
+    // With the account and with the password that they were given for.
+    let state = |state, tokens_since_unix_ms| Change::SetUserState {
+        user: ALICE,
+        state,
+        at_unix_ms: 1,
+        tokens_since_unix_ms,
+    };
+    tables.apply(&state(UserState::Disabled, 11));
+    tables.apply(&state(UserState::Enabled, 0));
+    assert_eq!(since(&tables), 11);
+    let secrets = DigestSecrets { md5: [1; 16], sha256: [2; 32] };
+    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets, tokens_since_unix_ms: 12 });
+    assert_eq!(since(&tables), 12);
 }
 
 #[test]
@@ -330,8 +349,8 @@ proptest! {
         let device = DeviceKey("d".to_owned());
         let through = Sequence(sequence);
         for change in [
-            Change::SetUserState { user: BOB, state: UserState::Disabled, at_unix_ms: 0 },
-            Change::SetUserSecrets { user: BOB, secrets: DigestSecrets { md5: [0; 16], sha256: [0; 32] } },
+            Change::SetUserState { user: BOB, state: UserState::Disabled, at_unix_ms: 0, tokens_since_unix_ms: 0 },
+            Change::SetUserSecrets { user: BOB, secrets: DigestSecrets { md5: [0; 16], sha256: [0; 32] }, tokens_since_unix_ms: 0 },
             Change::SetUserPermissions {
                 user: BOB,
                 permissions: PermissionChange { federation: Some(false), ..Default::default() },

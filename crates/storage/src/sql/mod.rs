@@ -215,18 +215,22 @@ impl<'c> Statements<'c> {
                 self.calls.remove_all(user)?;
                 self.accounts.remove(user)?;
             }
-            Change::SetUserState { user, state, at_unix_ms } => {
+            Change::SetUserState { user, state, at_unix_ms, tokens_since_unix_ms } => {
                 if *state == UserState::Disabled {
                     self.bindings.remove_all(*user)?;
                 }
                 if self.accounts.set_state(*user, *state)? {
+                    self.accounts.revoke_tokens(*user, *tokens_since_unix_ms)?;
                     self.put_local_object(*user, *at_unix_ms)?;
                 }
             }
             Change::SetUserPermissions { user, permissions } => {
                 self.accounts.set_permissions(*user, *permissions)?;
             }
-            Change::SetUserSecrets { user, secrets } => self.accounts.set_secrets(*user, secrets)?,
+            Change::SetUserSecrets { user, secrets, tokens_since_unix_ms } => {
+                self.accounts.set_secrets(*user, secrets)?;
+                self.accounts.revoke_tokens(*user, *tokens_since_unix_ms)?;
+            }
             Change::AddCertificate { user, certificate } => return self.certificates.add(*user, certificate),
             Change::RemoveCertificate { user, digest } => self.certificates.remove(*user, digest)?,
             Change::AddAppPassword { user, password } => return self.app_passwords.add(*user, password),

@@ -248,7 +248,12 @@ fn a_file_of_the_eighth_version_gets_objects_for_its_accounts() {
             .all(|row| row.at_unix_ms > 1_790_000_000_000 && row.id == row.object.as_ref().unwrap().id)
     );
     // What the migration wrote is what the program would write.
-    let set = |user, state| Change::SetUserState { user: UserId(user), state, at_unix_ms: 5 };
+    let set = |user, state| Change::SetUserState {
+        user: UserId(user),
+        state,
+        at_unix_ms: 5,
+        tokens_since_unix_ms: 0,
+    };
     home.persist_all(vec![set(1, UserState::Enabled), set(last, UserState::Enabled)]);
     assert_eq!(home.revisions(), [1, 2]);
     home.persist_all(vec![set(last, UserState::Disabled), set(2, UserState::Enabled)]);

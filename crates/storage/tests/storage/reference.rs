@@ -339,8 +339,8 @@ fn change() -> impl Strategy<Value = Change> {
         }),
         5 => call().prop_map(Change::AppendCall),
         3 => (user(), time()).prop_map(|(user, at_unix_ms)| Change::AddUser { user, at_unix_ms }),
-        2 => (id(), state(), time()).prop_map(|(user, state, at_unix_ms)| {
-            Change::SetUserState { user, state, at_unix_ms }
+        2 => (id(), state(), time(), time()).prop_map(|(user, state, at_unix_ms, tokens_since_unix_ms)| {
+            Change::SetUserState { user, state, at_unix_ms, tokens_since_unix_ms }
         }),
         6 => replication().prop_map(|replication| Change::Replicate(Box::new(replication))),
         3 => (id(), app_password()).prop_map(|(user, password)| Change::AddAppPassword { user, password }),
@@ -349,7 +349,9 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (id(), permission_change()).prop_map(|(user, permissions)| {
             Change::SetUserPermissions { user, permissions }
         }),
-        1 => (id(), secrets()).prop_map(|(user, secrets)| Change::SetUserSecrets { user, secrets }),
+        1 => (id(), secrets(), time()).prop_map(|(user, secrets, tokens_since_unix_ms)| {
+            Change::SetUserSecrets { user, secrets, tokens_since_unix_ms }
+        }),
         3 => (id(), certificate()).prop_map(|(user, certificate)| Change::AddCertificate { user, certificate }),
         1 => (id(), digest()).prop_map(|(user, digest)| Change::RemoveCertificate { user, digest }),
         1 => (id(), time()).prop_map(|(user, at_unix_ms)| Change::RemoveUser { user, at_unix_ms }),

@@ -288,7 +288,8 @@ impl World {
                     };
                     user.address.to_string() == name.to_lowercase() || names.contains(&name.to_lowercase())
                 };
-                let user = self.users.iter().find(is_theirs).ok_or(Refusal::NobodyOfThatName)?.clone();
+                let nobody = || Refusal::NobodyOfThatName { counts_as: name.to_lowercase() };
+                let user = self.users.iter().find(is_theirs).ok_or_else(nobody)?.clone();
                 Answer::SignInFacts(Box::new(SignInFacts {
                     user: user.id,
                     address: user.address,
@@ -310,7 +311,7 @@ impl World {
                     UserState::Disabled => return Err(Refusal::Disabled),
                 }
             }
-            Call::IssueToken { user, lifetime, signed_in_unix_ms } => {
+            Call::IssueToken { user, lifetime, renewed } => {
                 let user = self.user(&Whom::Id(user)).ok_or(Refusal::NoSuchId)?.clone();
                 if user.state == UserState::Disabled {
                     return Err(Refusal::Disabled);
@@ -329,7 +330,7 @@ impl World {
                     TokenHolder {
                         holder,
                         issued_unix_ms: now(),
-                        signed_in_unix_ms: signed_in_unix_ms.unwrap_or_else(now),
+                        signed_in_unix_ms: renewed.map_or_else(now, |renewed| renewed.signed_in_unix_ms),
                         expires_unix_ms,
                     },
                 );

@@ -232,6 +232,41 @@ async fn an_unreachable_directory_costs_nobody_a_try() {
     assert_eq!(site.sign_in(STRANGER, "erin@corp.example", RIGHT).await.status, 200, "local accounts go on");
 }
 
+/// While it cannot be asked, some names are told so and some are told that they are wrong: nobody's are among both.
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_directory_tells_nobody_who_is_there() {
+    let site = Site::new();
+    let before = site.sign_in(STRANGER, "name0", "guess").await;
+    assert_eq!(before.problem(), "wrong-name-or-password", "while nothing is known of it");
+    site.follows("bob", unreachable());
+    let of_bob = site.sign_in(STRANGER, "bob", "guess").await;
+    assert_eq!(of_bob.problem(), "directory-unreachable");
+    let mut told = BTreeMap::<String, usize>::new();
+    for n in 1..=40 {
+        let name = format!("name{n}");
+        let first = site.sign_in(STRANGER, &name, "guess").await;
+        assert_eq!(first.problem(), site.sign_in(STRANGER, &name, "other").await.problem(), "always alike");
+        if first.status == of_bob.status {
+            assert_eq!(
+                (first.text(), first.field("retry-after")),
+                (of_bob.text(), of_bob.field("retry-after"))
+            );
+        }
+        *told.entry(first.problem()).or_default() += 1;
+    }
+    let problems: Vec<&str> = told.keys().map(String::as_str).collect();
+    assert_eq!(problems, ["directory-unreachable", "wrong-name-or-password"]);
+    assert!(told.values().all(|count| *count >= 10), "{told:?}");
+    // It answers again.
+    assert_eq!(site.sign_in(HOME, "alice", RIGHT).await.status, 200);
+    for n in 41..=60 {
+        assert_eq!(
+            site.sign_in(STRANGER, &format!("name{n}"), "guess").await.problem(),
+            "wrong-name-or-password"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_starting_server_says_when_to_come_back() {
     let site = Site::new();

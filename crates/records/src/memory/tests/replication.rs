@@ -94,7 +94,12 @@ fn an_account_is_added_and_followed() {
     assert_eq!(history(&tables, 0, 9), [""; 0], "its object is the replicator's");
 
     // What was decided here stays.
-    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Disabled, at_unix_ms: 2 });
+    tables.apply(&Change::SetUserState {
+        user: ALICE,
+        state: UserState::Disabled,
+        at_unix_ms: 2,
+        tokens_since_unix_ms: 0,
+    });
     let no_calls = PermissionChange { calls: Some(false), ..Default::default() };
     tables.apply(&Change::SetUserPermissions { user: ALICE, permissions: no_calls });
     tables.apply(&Change::AppendMessage(message(ALICE, 1, 1, 1)));
@@ -202,13 +207,18 @@ fn a_standing_takes_what_it_must() {
 fn a_local_account_may_be_taken_over_by_the_directory() {
     let mut tables = with_alice();
     let secrets = DigestSecrets { md5: [1; 16], sha256: [2; 32] };
-    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets: secrets.clone() });
+    tables.apply(&Change::SetUserSecrets { user: ALICE, secrets: secrets.clone(), tokens_since_unix_ms: 0 });
     assert_eq!(history(&tables, 0, 9), ["1@0 alice"]);
     assert!(tables.apply(&users(&[account(ALICE, "alice")], 5)));
     assert_eq!(history(&tables, 1, 9), ["2@5 -"]);
     assert_eq!(record(&tables, ALICE).user.secrets, Some(secrets));
     tables.apply(&users(&[account(ALICE, "alice")], 6));
-    tables.apply(&Change::SetUserState { user: ALICE, state: UserState::Enabled, at_unix_ms: 7 });
+    tables.apply(&Change::SetUserState {
+        user: ALICE,
+        state: UserState::Enabled,
+        at_unix_ms: 7,
+        tokens_since_unix_ms: 0,
+    });
     tables.apply(&Change::RemoveUser { user: ALICE, at_unix_ms: 8 });
     assert_eq!(history(&tables, 2, 9), [""; 0], "it has no object of its own any more");
 }
@@ -218,7 +228,8 @@ fn a_local_account_may_be_taken_over_by_the_directory() {
 #[test]
 fn a_local_account_has_an_object_while_it_is_enabled() {
     let mut tables = with_alice();
-    let set = |state, at_unix_ms| Change::SetUserState { user: ALICE, state, at_unix_ms };
+    let set =
+        |state, at_unix_ms| Change::SetUserState { user: ALICE, state, at_unix_ms, tokens_since_unix_ms: 0 };
     let disabled = User { state: UserState::Disabled, ..user(BOB, "bob@contoso.example") };
     for change in [
         set(UserState::Enabled, 1),
@@ -226,7 +237,7 @@ fn a_local_account_has_an_object_while_it_is_enabled() {
         set(UserState::Disabled, 3),
         set(UserState::Disabled, 4),
         set(UserState::Enabled, 5),
-        Change::SetUserState { user: BOB, state: UserState::Enabled, at_unix_ms: 6 },
+        Change::SetUserState { user: BOB, state: UserState::Enabled, at_unix_ms: 6, tokens_since_unix_ms: 0 },
         Change::RemoveUser { user: ALICE, at_unix_ms: 7 },
         Change::RemoveUser { user: ALICE, at_unix_ms: 8 },
     ] {
