@@ -90,6 +90,44 @@ impl Configuration {
         self
     }
 
+    /// Puts an Access Edge before it, with certificates of the CA that `chancery init` made: this one, which trusts the edge now, and the edge's.
+    /// The edge is started second.
+    pub fn behind_an_edge(mut self, domain: &str) -> (Configuration, Configuration) {
+        const PORT: u16 = 5061;
+        let (inside_host, outside_host) = (format!("edge.{domain}"), format!("access.{domain}"));
+        let folder = TempDir::with_prefix("chancery-").expect("a temporary folder");
+        let ca = self.folder().join("ca");
+        for (kind, host) in [("edge-inside", &inside_host), ("edge-outside", &outside_host)] {
+            let mut issue = Command::new(chancery());
+            issue
+                .args(["ca", "issue", "--kind", kind, "--name", host, "--dir"])
+                .arg(&ca)
+                .arg("--out")
+                .arg(folder.path());
+            if kind == "edge-outside" {
+                issue.args(["--domain", domain]);
+            }
+            let output = issue.output().expect("chancery runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        self.text += &format!("\n[[trusted_server]]\nhost = \"{inside_host}\"\nrole = \"access-edge\"\n");
+        let [inside, outside] = own_addresses();
+        let text = format!(
+            "domains = [\"{domain}\"]\nrole = \"access-edge\"\n\n[server]\nhost = \"{outside_host}\"\n\n\
+             [[listener]]\ntransport = \"tls\"\naddress = \"{outside}:{PORT}\"\nside = \"outside\"\n\
+             advertised_host = \"{outside_host}\"\n\n\
+             [[listener]]\ntransport = \"tls\"\naddress = \"{inside}:{PORT}\"\nside = \"inside\"\n\
+             advertised_host = \"{inside_host}\"\n\n\
+             [tls]\nauthority_file = \"ca.pem\"\n\n[tls_outside]\n\n[http]\naddresses = [\"{inside}:5090\"]\n\n\
+             [[trusted_server]]\nhost = \"localhost\"\nrole = \"front-end\"\n\n\
+             [access_edge]\nnext_hops = [\"localhost:{PORT}\"]\n\n\
+             [dns]\nservers = [\"127.0.0.1:9\"]\nhosts = [\"{} localhost\"]\n",
+            self.address
+        );
+        let edge = Configuration { folder, text, address: outside, environment: Vec::new() };
+        (self, edge)
+    }
+
     /// Starts it.
     pub fn serve(self) -> Server {
         std::fs::write(self.folder.path().join("chancery.toml"), self.text).expect("the file is ours");

@@ -2,8 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use base64::Engine;
 use serde_json::{Value, json};
-use system_tests::{ActiveDirectory, Configuration, Https, HttpsAnswer, Server, have};
+use sip_message::{HeaderId, Message};
+use system_tests::{
+    Account, ActiveDirectory, Configuration, Device, Https, HttpsAnswer, Link, Own, Road, Server, Transport,
+    have,
+};
 
 const PORT: u16 = 9443;
 const PASSWORD: &str = "User-Passw0rd";
@@ -103,6 +108,146 @@ fn a_local_person_signs_in_and_makes_what_a_phone_needs() {
     );
     assert_eq!(problem(&site.sign_in("erin@contoso.example", &account.password)), "account-disabled");
     site.server.expect_log("sign-in-refused");
+}
+
+/// A client that shows a token and nothing else.
+fn register_by(device: &Device, token: &str) -> Message {
+    let draft = device.register_draft(Some(format!("<{}>", device.contact())));
+    device.ask(draft.header("Authorization", format!("Bearer {token}")).unanswering())
+}
+
+/// For how long the only registration of an answer lasts.
+fn seconds(answer: &Message) -> u64 {
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    let contact = String::from_utf8_lossy(answer.header(HeaderId::Contact).expect("a binding")).into_owned();
+    contact.rsplit_once("expires=").and_then(|(_, seconds)| seconds.parse().ok()).expect("it ends")
+}
+
+#[test]
+fn a_token_registers_a_device_until_it_is_revoked() {
+    let configuration = Configuration::new("contoso.example");
+    let address = configuration.address();
+    let listen = format!("[\"{address}:{PORT}\"]");
+    let configuration =
+        configuration.set_in("web", "listen", &listen).set_in("sign_in", "token_minutes", "10");
+    let site = Site::of(configuration, address);
+    site.server.add_user("erin@contoso.example");
+    let road = Road::v4(Transport::Tls);
+    let connect = || site.server.device("erin", road);
+    let first = site.token("erin@contoso.example", &site.server.account("erin").password);
+    let device = connect();
+    assert!((500..=600).contains(&seconds(&register_by(&device, &first))), "no longer than its token");
+    // It is a sign-in: what follows needs nothing more.
+    let sent = device.ask(device.message(&device.uri(), "note to myself").unanswering());
+    assert_eq!(sent.status(), Some(202), "{}", device.ladder());
+    let renewed = json_of(&site.with_token(&first, "POST", "/v1/sign-in/renew", None));
+    let second = renewed["token"].as_str().expect("a token");
+    assert_ne!(second, first);
+    assert!((500..=600).contains(&seconds(&register_by(&device, second))));
+    let (_, shown) = site.server.command(&["user", "show", "erin@contoso.example", "--json"]);
+    assert!(shown.contains("transport=tls"), "{shown}");
+    assert_eq!(site.with_token(second, "DELETE", "/v1/sign-in", None).status, 204);
+    device.closed();
+    for token in [first.as_str(), second] {
+        let back = connect();
+        let answer = register_by(&back, token);
+        assert_eq!(answer.status(), Some(401), "{}", back.ladder());
+        let last = answer.values(HeaderId::WwwAuthenticate).last().expect("challenges");
+        let last = String::from_utf8_lossy(last).into_owned();
+        assert!(last.starts_with("Bearer ") && last.contains("authz_server="), "{last}");
+        assert_eq!(site.with_token(token, "POST", "/v1/sign-in/renew", None).status, 401);
+    }
+    let (_, shown) = site.server.command(&["user", "show", "erin@contoso.example", "--json"]);
+    assert!(!shown.contains("transport=tls"), "the registration is gone: {shown}");
+    let third = site.token("erin@contoso.example", &site.server.account("erin").password);
+    assert_eq!(register_by(&connect(), &third).status(), Some(200), "who signs in again is back");
+}
+
+#[test]
+fn an_app_password_opens_what_it_is_for_and_nothing_else() {
+    let site = Site::local();
+    site.server.add_user("erin@contoso.example");
+    let token = site.token("erin@contoso.example", &site.server.account("erin").password);
+    let [phone, mail] = ["sip", "address-book"].map(|purpose| {
+        let asked = json!({ "label": purpose, "purpose": purpose });
+        let made = json_of(&site.with_token(&token, "POST", "/v1/app-passwords", Some(&asked)));
+        ["username", "password"].map(|key| made[key].as_str().unwrap_or_else(|| panic!("{made}")).to_owned())
+    });
+    // SIP.
+    let register = |[username, password]: &[String; 2]| {
+        let device = site.server.device("erin", Road::v4(Transport::Tls));
+        device.sign_in_as(username, password);
+        let status = device.ask(device.register_draft(Some(format!("<{}>", device.contact())))).status();
+        (device, status)
+    };
+    let (device, status) = register(&phone);
+    assert_eq!(status, Some(200), "{}", device.ladder());
+    assert!(matches!(register(&mail).1, Some(401 | 403)), "it is for the address book");
+    // The address book over CardDAV, and everything else of the web.
+    let basic = |[username, password]: &[String; 2]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        format!("Basic {text}")
+    };
+    let ask = |method: &str, path: &str, of: &[String; 2]| {
+        site.ask(method, path, &[("Authorization", &basic(of)), ("Depth", "0")], "").status
+    };
+    assert_eq!(ask("PROPFIND", "/dav/", &mail), 207);
+    assert_eq!(ask("PROPFIND", "/dav/", &phone), 401, "it is for SIP");
+    for of in [&phone, &mail] {
+        assert_eq!(ask("GET", "/v1/app-passwords", of), 401, "it signs nobody in to the web");
+        let [username, password] = of;
+        assert_eq!(problem(&site.sign_in(username, password)), "wrong-name-or-password");
+        assert_eq!(problem(&site.sign_in("erin@contoso.example", password)), "wrong-name-or-password");
+    }
+    // Taken back, it ends what it made.
+    let path = format!("/v1/app-passwords/{}", phone[0]);
+    assert_eq!(site.with_token(&token, "DELETE", &path, None).status, 204);
+    device.closed();
+    assert!(matches!(register(&phone).1, Some(401 | 403)));
+    assert_eq!(ask("PROPFIND", "/dav/", &mail), 207, "the other one stays");
+}
+
+/// From the signing request to a sign-in over TLS: no password is asked for, and none would be right.
+#[test]
+fn a_certificate_of_the_web_signs_a_device_in_from_outside() {
+    let configuration = Configuration::new("contoso.example");
+    let address = configuration.address();
+    let listen = format!("[\"{address}:{PORT}\"]");
+    let (home, edge) = configuration.set_in("web", "listen", &listen).behind_an_edge("contoso.example");
+    let (site, outside) = (Site::of(home, address), SocketAddr::from((edge.address(), 5061)));
+    let edge = edge.serve();
+    site.server.add_user("erin@contoso.example");
+    let token = site.token("erin@contoso.example", &site.server.account("erin").password);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
+    let asked = json!({ "signing_request": request.pem().expect("PEM") });
+    let made = json_of(&site.with_token(&token, "POST", "/v1/certificates", Some(&asked)));
+    let own = Own {
+        certificate: site.server.folder().join("erin-phone.pem"),
+        key: site.server.folder().join("erin-phone.key"),
+    };
+    std::fs::write(&own.certificate, made["certificate"].as_str().expect("PEM")).expect("the folder is ours");
+    std::fs::write(&own.key, key.serialize_pem()).expect("the folder is ours");
+    let connect = |own: Option<&Own>, user: &str| {
+        let account = Account { user: user.to_owned(), ..site.server.account("erin") };
+        let link = Link::open_tls(outside, &site.server.ca(), "access.contoso.example", own);
+        Device::over(account, link.expect("the handshake asks for nothing"))
+    };
+    let register = |device: &Device| {
+        let contact = format!("<{}>;reg-id=1;+sip.instance=\"<{}>\"", device.contact(), device.instance());
+        let draft = device.register_draft(Some(contact)).header("Supported", "path, outbound");
+        device.ask(draft.unanswering()).status()
+    };
+    let device = connect(Some(&own), "erin");
+    let status = register(&device);
+    assert_eq!(status, Some(200), "{}\n{}\n{}", device.ladder(), edge.log(), site.server.log());
+    assert_eq!(device.ask(device.message(&device.uri(), "note").unanswering()).status(), Some(202));
+    assert_eq!(register(&connect(None, "erin")), Some(401), "who shows none is asked");
+    site.server.add_user("bob@contoso.example");
+    assert_eq!(register(&connect(Some(&own), "bob")), Some(403), "it is hers");
+    let path = format!("/v1/certificates/{}", made["sha256"].as_str().expect("a digest"));
+    assert_eq!(site.with_token(&token, "DELETE", &path, None).status, 204);
+    assert_eq!(register(&device), Some(401), "it signs nobody in any more: {}", device.ladder());
 }
 
 #[test]

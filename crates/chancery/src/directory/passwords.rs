@@ -79,3 +79,34 @@ impl Organisation for Passwords {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use directory::ObjectId;
+
+    use super::*;
+    use crate::config::Settings;
+
+    /// A file that cannot be read is the operator's fault: nobody was asked, so that nobody's try is counted for it.
+    #[test]
+    fn a_fault_of_the_configuration_is_no_try_of_anybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "domains = [\"corp.example\"]\n[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n\
+            [directory]\nkind = \"active-directory\"\ndomain = \"corp.example\"\nservers = [\"dc1.corp.example\"]\n\
+            authority_file = \"gone.pem\"\naccount = \"svc@corp.example\"\npassword_file = \"svc.password\"\n";
+        let settings = Settings::parse(text, "chancery.toml".as_ref(), dir.path()).unwrap();
+        let passwords = Passwords::new(Followed::of(&settings).expect("a directory is followed"));
+        let alice = Colleague { bind_name: "alice@corp.example".to_owned(), object: ObjectId([7; 16]) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let judged = runtime.block_on(passwords.check(&alice, "a password"));
+        assert!(
+            matches!(&judged, Judgement::Unreachable { reason, .. } if reason.contains("gone.pem")),
+            "{judged:?}"
+        );
+        let changed = runtime.block_on(passwords.change(&alice, "a password", "another"));
+        assert!(
+            matches!(&changed, Change::Unreachable { reason, .. } if reason.contains("gone.pem")),
+            "{changed:?}"
+        );
+    }
+}

@@ -62,7 +62,7 @@ pub(super) struct Certificate {
 problems! {
     /// Of making one.
     MakingProblems: [
-        Malformed, WrongContentType, NotSignedIn, SwitchedOff, SigningRequestRefused, TooMany, Busy, Fault,
+        Malformed, WrongContentType, NotSignedIn, AccountDisabled, SwitchedOff, SigningRequestRefused, TooMany, Busy, Fault,
     ];
     /// Of removing one.
     RemovingProblems: [Malformed, NotSignedIn, NoSuchThing, Busy, Fault];

@@ -86,6 +86,20 @@ async fn certificates_are_made_registered_listed_and_taken_back() {
     );
 }
 
+/// The directory disables somebody between the judging of the token and what it was shown for.
+#[tokio::test(start_paused = true)]
+async fn a_leaver_is_told_so_and_gets_nothing() {
+    let site = Site::new();
+    let token = site.token("alice").await;
+    site.set("alice", |user| user.standing = Standing::Disabled);
+    let password = json!({ "label": "desk phone", "purpose": "sip" });
+    let certificate = json!({ "signing_request": asked().pem().unwrap() });
+    for (path, content) in [("/v1/app-passwords", password), ("/v1/certificates", certificate)] {
+        let answer = site.with_token(&token, "POST", path, Some(content)).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (403, "account-disabled"), "{path}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_signing_request_comes_as_json_pem_or_der() {
     let site = Site::new();

@@ -360,6 +360,9 @@ impl World {
                 if label.is_empty() {
                     return Err(Refusal::BadLabel);
                 }
+                if user.standing.ends_credentials() {
+                    return Err(Refusal::Disabled);
+                }
                 if user.app_passwords.len() >= 16 {
                     return Err(Refusal::TooManyAppPasswords(user.address.clone()));
                 }
@@ -385,6 +388,9 @@ impl World {
             Call::AddCertificate(address, certificate) => {
                 let user =
                     self.user(&Whom::Address(address.clone())).ok_or(Refusal::NoSuchUser(address.clone()))?;
+                if user.standing.ends_credentials() {
+                    return Err(Refusal::Disabled);
+                }
                 if user.certificates.len() >= 16 {
                     return Err(Refusal::TooManyCertificates(address));
                 }
