@@ -108,7 +108,7 @@ impl Chunk {
         }
     }
 
-    /// Leaves an object out, for now.
+    /// Leaves an object out: it comes with a later batch.
     pub(crate) fn leave_out(&mut self, id: ObjectId) {
         let is_it = |change: &ObjectChange| match change {
             ObjectChange::Put(object) => object.id == id,
