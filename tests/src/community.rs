@@ -1,7 +1,7 @@
 //! Three organisations that federate, as `chancery demo-federation` makes them: each server a process.
 
-use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -159,6 +159,17 @@ impl Member<'_> {
         std::fs::read_to_string(self.server(name)["log"].as_str().expect("a file")).expect("the log is there")
     }
 
+    /// What it counts.
+    pub fn metrics(&self, server: &str) -> String {
+        let mut stream = TcpStream::connect(self.address(server, "address", "http")).expect("it tells");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("HTTP reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("HTTP answers");
+        text
+    }
+
     /// What `chancery check` finds wrong with a server, without asking DNS.
     pub fn faults(&self, server: &str) -> String {
         let config = self.dir(server).join("chancery.toml");
@@ -232,12 +243,16 @@ impl Member<'_> {
 
     /// A device of hers outside, connected to the edge as remote users are, not registered.
     pub fn outside(&self, user: &str) -> Device {
-        self.outside_with(user, None)
+        self.outside_on("remote", user, None)
     }
 
-    /// The same, with a certificate to show where it is asked for one.
-    pub fn outside_with(&self, user: &str, own: Option<&Own>) -> Device {
-        let address = self.address("access-edge", "outside_address", "remote");
+    /// The same on the port that asks for a certificate, with this one.
+    pub fn outside_with(&self, user: &str, own: &Own) -> Device {
+        self.outside_on("tls", user, Some(own))
+    }
+
+    fn outside_on(&self, port: &str, user: &str, own: Option<&Own>) -> Device {
+        let address = self.address("access-edge", "outside_address", port);
         let host = self.outside_host("access-edge");
         let link = Link::open_tls(address, &self.ca(), host, own).expect("remote users are let in");
         Device::over(self.account(user), link)

@@ -61,6 +61,12 @@ impl Draft {
         self
     }
 
+    /// Answers challenges, as every request does that nobody told not to.
+    pub fn answering(mut self) -> Draft {
+        self.answers_challenges = true;
+        self
+    }
+
     /// The octets, with this Via on top.
     pub fn build(&self, via: &str) -> Bytes {
         let mut request = RequestBuilder::new(Method::from_token(&self.method), &self.uri);

@@ -96,7 +96,7 @@ fn a_certificate_signs_its_user_in_until_it_is_taken_back() {
     let own = ca.issue(&folder, "laptop", &["laptop.anna.example"]);
     let other = ca.issue(&folder, "other-laptop", &["laptop.anna.example"]);
     let file = own.certificate.to_str().expect("a path in UTF-8");
-    let anna = contoso.outside_with("anna", Some(&own));
+    let anna = contoso.outside_with("anna", &own);
     assert_eq!(anna.ask(unasked(&anna)).status(), Some(401), "{}", anna.ladder());
     contoso.user_command(&["add-certificate", "anna@contoso.example", file]);
     // The Director hears of it within a second.
@@ -111,9 +111,9 @@ fn a_certificate_signs_its_user_in_until_it_is_taken_back() {
     assert_eq!(arrived.from().expect("From").uri.as_str(), anna.uri());
     assert_eq!(anna.answer(sent).status(), Some(200), "{}", anna.ladder());
     // It signs nobody else in, another one signs nobody in, and where none is asked for there is a password to give.
-    let as_alice = contoso.outside_with("alice", Some(&own));
+    let as_alice = contoso.outside_with("alice", &own);
     assert_eq!(as_alice.ask(unasked(&as_alice)).status(), Some(403), "{}", as_alice.ladder());
-    let stranger = contoso.outside_with("anna", Some(&other));
+    let stranger = contoso.outside_with("anna", &other);
     assert_eq!(stranger.ask(unasked(&stranger)).status(), Some(401), "{}", stranger.ladder());
     let browser = contoso.browser("anna", Some(&own));
     assert_eq!(browser.ask(unasked(&browser)).status(), Some(401), "{}", browser.ladder());
@@ -126,6 +126,47 @@ fn a_certificate_signs_its_user_in_until_it_is_taken_back() {
         assert!(matches!(status, Some(200 | 202 | 401 | 407)), "{status:?}: {}", anna.ladder());
         matches!(status, Some(401 | 407)).then_some(())
     });
-    let back = contoso.outside_with("anna", Some(&own));
+    let back = contoso.outside_with("anna", &own);
     assert_eq!(back.ask(unasked(&back)).status(), Some(401), "{}", back.ladder());
+}
+
+#[test]
+fn remote_access_is_switched_off_for_one_and_for_all() {
+    let community = Community::start();
+    let (contoso, fabrikam) = (community.member("contoso"), community.member("fabrikam"));
+    let (alice, bob) = (contoso.inside("alice"), fabrikam.inside("bob"));
+    let (anna, abroad) = (contoso.outside("anna"), contoso.outside("alice"));
+    let home = way_home(&anna.register_flow(1));
+    way_home(&abroad.register_flow(1));
+    bob.answer_every("MESSAGE", 200);
+    let reached = |to: &Device| {
+        let sent = bob.send(bob.message(&to.uri(), "are you there?"));
+        to.expect_and_answer("MESSAGE", 200);
+        assert_eq!(bob.answer(sent).status(), Some(200), "{}", bob.ladder());
+    };
+    reached(&anna);
+    contoso.user_command(&["set-permission", "anna@contoso.example", "--remote", "off"]);
+    eventually("anna may not come from outside any more", || {
+        let status = anna.ask(anna.message(&bob.uri(), "may I?").header("Route", home.clone())).status();
+        (status == Some(403)).then_some(())
+    });
+    let again = contoso.outside("anna");
+    assert_eq!(again.ask(unasked(&again).answering()).status(), Some(403), "{}", again.ladder());
+    // Inside she is who she was, and others outside are too.
+    reached(&contoso.inside("anna"));
+    assert_eq!(abroad.ask(abroad.message(&bob.uri(), "I may")).status(), Some(200), "{}", abroad.ladder());
+    contoso.user_command(&["set-permission", "anna@contoso.example", "--remote", "on"]);
+    eventually("anna may come from outside again", || {
+        let back = contoso.outside("anna");
+        (back.ask(unasked(&back).answering()).status() == Some(200)).then_some(())
+    });
+    // For all, at the edge: partners go on.
+    let file = contoso.dir("access-edge").join("chancery.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration is there");
+    std::fs::write(&file, text + "\n[remote_access]\nenabled = \"no\"\n").expect("the folder is ours");
+    contoso.reload("access-edge");
+    let late = contoso.outside("anna");
+    assert_eq!(late.ask(late.register_draft(None)).status(), Some(403), "{}", late.ladder());
+    assert_eq!(abroad.ask(abroad.message(&bob.uri(), "may I?")).status(), Some(403), "{}", abroad.ladder());
+    assert_eq!(alice.ask(alice.message(&bob.uri(), "we may")).status(), Some(200), "{}", alice.ladder());
 }

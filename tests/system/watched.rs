@@ -86,11 +86,18 @@ fn a_revocation_list_under_a_running_edge_counts_for_the_next_connection() {
     });
     let inside = inside_of(&border, &own);
     assert!(is_let_in(&border, &inside, &own));
+    let before = border.from_outside(Some(&own), "bob", "fabrikam.example");
+    assert_eq!(before.ask(before.message(ALICE, "before")).status(), Some(200), "{}", before.ladder());
+    let another = fabrikam.issue(folder, "another", &["edge.fabrikam.example"]);
+    let another = border.from_outside(Some(&another), "bob", "fabrikam.example");
     taken_over(&border, "trust-reloaded", || {
         replace(&folder.join("revoked.pem"), &fabrikam.revocation_list(SERIAL));
     });
     assert!(!is_let_in(&border, &inside, &own), "it is revoked");
     border.server().expect_log("it was revoked by");
+    // Who is there with it is sent away, and nobody else is.
+    before.closed();
+    assert_eq!(another.ask(another.message(ALICE, "after")).status(), Some(200), "{}", another.ladder());
     // A list that cannot be read changes nothing.
     taken_over(&border, "trust-refused", || replace(&folder.join("revoked.pem"), "no list\n"));
     assert!(!is_let_in(&border, &inside, &own), "the list before it is in force");
@@ -111,10 +118,16 @@ fn changed_cas_under_a_running_edge_count_for_the_next_connection() {
     assert!(is_let_in(&border, &inside, &before) && !is_let_in(&border, &inside, &after));
     let file = folder.join("partners.pem");
     // Both, as while partners move from one to the other; then the new one alone.
+    let early = border.from_outside(Some(&after), "bob", "fabrikam.example");
+    let there = border.from_outside(Some(&before), "bob", "fabrikam.example");
     taken_over(&border, "trust-reloaded", || replace(&file, &(old.pem() + &new.pem())));
     assert!(is_let_in(&border, &inside, &before) && is_let_in(&border, &inside, &after));
+    // Who came too early comes again, and is judged anew; who is trusted as before stays.
+    early.closed();
+    assert_eq!(there.ask(there.message(ALICE, "here still")).status(), Some(200), "{}", there.ladder());
     taken_over(&border, "trust-reloaded", || replace(&file, &new.pem()));
     assert!(!is_let_in(&border, &inside, &before) && is_let_in(&border, &inside, &after));
+    there.closed();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pki::CertificateFacts;
 use serde::Serialize;
 
 use crate::cli::CheckArguments;
-use crate::config::{ConfigError, ListenerSettings, Role, Settings, TlsSettings};
+use crate::config::{Asks, ConfigError, ListenerSettings, Role, Settings, TlsSettings};
 use crate::control::client::Client;
 use crate::control::protocol::{AnswerLine, CallLine, ServerFacts};
 use crate::exit::{Exit, Failure};
@@ -465,6 +465,7 @@ fn ports(settings: &Settings, running: Option<&ServerFacts>, findings: &mut Find
             side: Side::Inside,
             advertised_host: advertised_host.clone(),
             origins: Vec::new(),
+            asks: Asks::Never,
         };
         note(
             transport.name(),

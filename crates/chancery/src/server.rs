@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backup::Desk;
-use crate::config::{DnsSettings, ListenerSettings, ProcessLimits, Settings};
+use crate::config::{Asks, DnsSettings, ListenerSettings, ProcessLimits, Settings};
 use crate::control::protocol::{ListenerLine, ServerFacts};
 use crate::control::server::{Backend, Clerk, ControlServer};
 use crate::directory::Link;
@@ -115,13 +115,17 @@ const RELOADS_MAX: usize = 4;
 const HTTPS_PORT: u16 = 443;
 
 /// Whether a listener asks: where partners or our own servers may come. Over WebSockets and on the port of HTTPS browsers
-/// would prompt their users.
+/// would prompt their users; what else is for users alone, the configuration says.
 ///
 /// COMPAT: linphonec 5 asks for a password when it is asked for a certificate, and takes its next command for the answer.
 pub(crate) fn client_certificates(settings: &Settings, listener: &ListenerSettings) -> ClientCertificates {
     let servers_come = listener.side == Side::Outside || !settings.trusted_servers.is_empty();
     match listener.transport {
-        Transport::Tls if servers_come && listener.address.port() != HTTPS_PORT => ClientCertificates::Ask,
+        Transport::Tls
+            if servers_come && listener.asks == Asks::ByPort && listener.address.port() != HTTPS_PORT =>
+        {
+            ClientCertificates::Ask
+        }
         _ => ClientCertificates::Never,
     }
 }

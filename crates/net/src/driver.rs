@@ -249,7 +249,8 @@ enum Request<N: Node> {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What of a running driver can change; `None` keeps what is there. Connections that are open stay, whatever changes.
+/// What of a running driver can change; `None` keeps what is there. Connections that are open stay, unless the new networks
+/// believe their peers' certificates no more, or only now.
 #[derive(Default)]
 pub struct Adjustment {
     /// See [`Options::connections_max`].
@@ -258,7 +259,7 @@ pub struct Adjustment {
     pub connections_per_source_max: Option<u32>,
     /// Makes another resolver, on the driver's thread. It remembers nothing.
     pub resolver: Option<ResolverMaker>,
-    /// For connections that are opened, and clients that are judged, from now on.
+    /// For connections that are opened, and peers that are judged, from now on. Open connections are judged again.
     pub networks: Option<Networks>,
 }
 

@@ -1,5 +1,6 @@
 //! Stream connections: accept, open, read, cut, write, close.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use node::{
     CloseReason, ConnectError, ConnectTarget, ConnectToken, ConnectionId, Expected, Flow, Input, Level,
-    ListenerId, Node, Peer, PeerIdentity, Report, Side, Transport,
+    ListenerId, Node, Peer, PeerCertificate, PeerIdentity, Report, Side, Transport,
 };
 use sip_message::framing::{Frame, Scan, next_frame};
 use slab::Slab;
@@ -20,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::bind::configure_stream;
 use crate::connection::{Connection, Farewell, Framing, Phase, Queue, source};
 use crate::metrics::{Direction, End, Refusal};
-use crate::tls::{SEALED_OCTETS_MAX, Tls};
+use crate::tls::{SEALED_OCTETS_MAX, Tls, Worth};
 use crate::websocket::{self, Event, Upgrade};
 use crate::world::{Letter, World, spawn, turns};
 
@@ -251,7 +252,7 @@ impl<N: Node + 'static> World<N> {
         let is_outdated = |tls: &Tls| tls.judge().is_some_and(|judge| !judge.is_by(network.trust()));
         if let (Some(tls), Some(certificate)) = (&connection.tls, &connection.certificate)
             && is_outdated(tls)
-            && let Some(Err(why)) = tls.judge_again(certificate, network, self.now.wall)
+            && let Some(Worth::Less(why)) = tls.judge_again(certificate, network, self.now.wall)
         {
             connection.phase = Phase::Opening(token);
             return self.end(id, End::Reason(CloseReason::Distrusted), &why);
@@ -292,36 +293,55 @@ impl<N: Node + 'static> World<N> {
 /// Trust that changes.
 impl<N: Node + 'static> World<N> {
     /// Whom we believe has changed: connections whose certificate is worth less than when they came up end, in either direction.
-    /// One that is worth more stays what it was.
+    /// So do those of clients that nobody believed and that are somebody now: the node was told once who they are, and they
+    /// would be refused for as long as they stay. What was worth something and is worth more stays what it was.
     pub(crate) fn judge_again(&mut self) {
         let now = self.now.wall;
-        let mut fallen = Vec::new();
+        let (mut fallen, mut risen) = (Vec::new(), Vec::new());
         for (_, connection) in &self.connections {
             let (Some(tls), Some(before)) = (&connection.tls, &connection.certificate) else { continue };
             let network = self.networks.of(connection.side);
-            if let (Phase::Open, Some(Err(why))) = (&connection.phase, tls.judge_again(before, network, now))
-            {
-                fallen.push((connection.id, connection.remote, Arc::clone(before), why));
+            let Phase::Open = connection.phase else { continue };
+            let who = (connection.id, connection.remote, Arc::clone(before));
+            match tls.judge_again(before, network, now) {
+                Some(Worth::Less(why)) => fallen.push((who, why)),
+                Some(Worth::Something) => risen.push(who),
+                Some(Worth::Enough) | None => {}
             }
         }
-        for (id, remote, certificate, why) in fallen {
-            let names = if certificate.dns_names.is_empty() {
-                &certificate.sip_domains
-            } else {
-                &certificate.dns_names
-            };
-            let report = Report {
-                level: Level::Warn,
-                event: "trust-closed",
-                request: None,
-                reason: format!("a connection ends, its certificate is believed no more: {why}").into(),
-                fields: vec![("peer", names.join(" ")), ("source", remote.ip().to_string())],
-            };
-            if !self.log.write(self.now.monotonic, &report) {
-                self.metrics.reports_suppressed += 1;
-            }
-            self.start_close(id, End::Reason(CloseReason::Distrusted), None);
+        for (who, why) in fallen {
+            let reason = format!("a connection ends, its certificate is believed no more: {why}");
+            self.close_judged(who, (Level::Warn, "trust-closed"), reason, CloseReason::Distrusted);
         }
+        for who in risen {
+            let reason =
+                "a connection ends, its certificate is believed only now: who comes again is judged anew";
+            self.close_judged(who, (Level::Info, "trust-gained"), reason, CloseReason::Requested);
+        }
+    }
+
+    fn close_judged(
+        &mut self,
+        (id, remote, certificate): (ConnectionId, SocketAddr, Arc<PeerCertificate>),
+        (level, event): (Level, &'static str),
+        reason: impl Into<Cow<'static, str>>,
+        end: CloseReason,
+    ) {
+        let names = match certificate.dns_names.is_empty() {
+            true => &certificate.sip_domains,
+            false => &certificate.dns_names,
+        };
+        let report = Report {
+            level,
+            event,
+            request: None,
+            reason: reason.into(),
+            fields: vec![("peer", names.join(" ")), ("source", remote.ip().to_string())],
+        };
+        if !self.log.write(self.now.monotonic, &report) {
+            self.metrics.reports_suppressed += 1;
+        }
+        self.start_close(id, End::Reason(end), None);
     }
 }
 

@@ -110,8 +110,9 @@ fn configuration(plan: &Plan, organisation: &Organisation, server: &Planned) -> 
     if let Some((host, address)) = &server.outside {
         listener("tls", (*address).into(), TLS_PORT, "outside", host);
         if server.role == Role::AccessEdge {
-            listener("tls", (*address).into(), REMOTE_PORT, "outside", host);
             listener("wss", (*address).into(), WEBSOCKET_PORT, "outside", host);
+            listener("tls", (*address).into(), REMOTE_PORT, "outside", host);
+            text += "client_certificates = \"never\"\n";
         }
     }
     if server.role != Role::Clearinghouse {

@@ -105,6 +105,13 @@ pub(super) const SECTIONS: &[Section] = &[
                 doc: "For ws and wss: the web sites whose pages may open WebSockets, such as [\"https://im.contoso.example\"].\n\
                       Without any, every site's may; they still need a user's password.",
             },
+            Key {
+                name: "client_certificates",
+                default: "\"by-port\"",
+                doc: "For tls: \"by-port\" asks for a certificate where partners or our own servers may come, without requiring one, but not on\n\
+                      port 443: some clients of remote users cannot bear to be asked. \"never\" is for other ports that are theirs,\n\
+                      such as one that a load balancer leads port 443 to.",
+            },
         ],
     },
     Section {

@@ -148,6 +148,16 @@ pub(crate) struct ListenerSettings {
     pub(crate) advertised_host: String,
     /// Web sites whose pages may open WebSockets; empty for all.
     pub(crate) origins: Vec<String>,
+    pub(crate) asks: Asks,
+}
+
+/// Whether a listener of TLS asks for a client's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Where servers may come, but not on the port of HTTPS.
+    #[default]
+    ByPort,
+    Never,
 }
 
 /// Who is asked for names.

@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, SECTIONS};
 use super::{
-    AccessEdgeSettings, CONTROL_SOCKET, ConfigError, DirectorSettings, DnsSettings, FederationSettings,
+    AccessEdgeSettings, Asks, CONTROL_SOCKET, ConfigError, DirectorSettings, DnsSettings, FederationSettings,
     ListenerSettings, LogFormat, LogSettings, Problem, ProcessLimits, RemoteAccess, Role, Settings,
     TlsSettings,
 };
@@ -268,12 +268,14 @@ fn listeners(document: &Document<'_>, root: &Table<'_>, host: &str, role: Role) 
         let side = side(table, role);
         let advertised_host = table.host("advertised_host", host);
         let origins = origins(table);
+        let asks = [("by-port", Asks::ByPort), ("never", Asks::Never)];
+        let asks = table.choice("client_certificates", &asks).unwrap_or_default();
         let (Some(transport), Some(address), Some(at)) = (transport, address, at) else { continue };
         if let Some(line) = taken.insert((transport == Transport::Udp, address), document.line(at.start)) {
             let reason = format!("{address} is taken by the listener of line {line}");
             table.problem::<()>(at, "address", reason, Some("give each listener a port of its own"));
         }
-        listeners.push(ListenerSettings { transport, address, side, advertised_host, origins });
+        listeners.push(ListenerSettings { transport, address, side, advertised_host, origins, asks });
     }
     listeners
 }

@@ -8,7 +8,7 @@ use net::{ClientCertificates, TlsServer};
 use node::{Side, Transport};
 
 use crate::cli::DemoArguments;
-use crate::config::ListenerSettings;
+use crate::config::{Asks, ListenerSettings};
 use crate::server::{self, BindError, Sockets};
 
 /// Where a demo starts to look for ports.
@@ -167,6 +167,7 @@ impl Binder<'_> {
                             side: Side::Inside,
                             advertised_host,
                             origins: Vec::new(),
+                            asks: Asks::Never,
                         };
                         let bound =
                             server::bind(&listener, Some(self.certificate), ClientCertificates::Never)?;

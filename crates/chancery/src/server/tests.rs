@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::Asks;
 
 /// Where a certificate is asked for, as the manual's table of ports says it. `asked` never means required.
 const TABLE: &str = "
@@ -46,6 +47,17 @@ fn settings(role: &str, trusts_servers: bool) -> Settings {
     }
     Settings::parse(&text, Path::new("chancery.toml"), Path::new("/nowhere"))
         .unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+}
+
+/// A port that stands for port 443 is told so; that one asks nobody wherever it is.
+#[test]
+fn a_listener_for_users_alone_asks_nobody() {
+    for role in ["access-edge", "clearinghouse", "director", "standard-edition"] {
+        let settings = settings(role, true);
+        let listener = ListenerSettings { asks: Asks::Never, ..settings.listeners[0].clone() };
+        assert_eq!(client_certificates(&settings, &listener), ClientCertificates::Never, "{role}");
+        assert_eq!(client_certificates(&settings, &settings.listeners[0]), ClientCertificates::Ask, "{role}");
+    }
 }
 
 #[test]

@@ -60,6 +60,17 @@ pub(crate) enum Tls {
     Client(UnbufferedClientConnection, Arc<ServerJudge>),
 }
 
+/// What a certificate is worth now, beside what it was worth when its connection came up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// As much, or more.
+    Enough,
+    /// Something, where nobody believed it.
+    Something,
+    /// Less, and why.
+    Less(String),
+}
+
 /// What a step over received octets came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Advanced {
@@ -131,14 +142,14 @@ impl Tls {
         }
     }
 
-    /// What the peer's chain, of either part, is worth in a network now; `None` where there is none. The error says why it is worth
-    /// less than `before`, when the connection came up.
+    /// What the peer's chain, of either part, is worth in a network now, beside what it was worth `before`, when the connection came
+    /// up; `None` where there is no chain.
     pub(crate) fn judge_again(
         &self,
         before: &PeerCertificate,
         network: &Network,
         now: UnixMillis,
-    ) -> Option<Result<(), String>> {
+    ) -> Option<Worth> {
         let (chain, role) = match self {
             Tls::Server(tls) => (tls.peer_certificates()?, PeerRole::Client),
             Tls::Client(tls, _) => (tls.peer_certificates()?, PeerRole::Server),
@@ -147,13 +158,16 @@ impl Tls {
         if let Some(judge) = self.judge()
             && let Err(unmet) = judge.is_still_met_by(&certificate)
         {
-            return Some(Err(unmet.to_string()));
+            return Some(Worth::Less(unmet.to_string()));
+        }
+        if before.trusted_by.is_empty() && !certificate.trusted_by.is_empty() {
+            return Some(Worth::Something);
         }
         let lost = before.trusted_by.iter().find(|anchors| !certificate.is_trusted_by(anchors));
         Some(match lost {
-            Some(_) if !certificate.distrust.is_empty() => Err(certificate.distrust),
-            Some(_) => Err("other CAs than before vouch for it".to_owned()),
-            None => Ok(()),
+            Some(_) if !certificate.distrust.is_empty() => Worth::Less(certificate.distrust),
+            Some(_) => Worth::Less("other CAs than before vouch for it".to_owned()),
+            None => Worth::Enough,
         })
     }
 

@@ -448,7 +448,8 @@ async fn a_revoked_certificate_ends_its_connection_and_no_other() {
     let revoked = theirs.issue_with(&["edge.fabrikam.example"], |params| {
         params.serial_number = Some(SerialNumber::from(SERIAL));
     });
-    let (good, unknown) = (theirs.issue(&["edge.fabrikam.example"]), Authority::new().issue(&["x.example"]));
+    let others = Authority::new();
+    let (good, unknown) = (theirs.issue(&["edge.fabrikam.example"]), others.issue(&["x.example"]));
     let mut streams = Vec::new();
     let mut ids = Vec::new();
     for shown in [Some(&revoked), Some(&good), Some(&unknown), None] {
@@ -465,6 +466,16 @@ async fn a_revoked_certificate_ends_its_connection_and_no_other() {
     for stream in &mut streams[1..] {
         write(stream, &message("still here")).await;
         expect(stream, &message("still here")).await;
+        server.received().await;
+    }
+    // Who came before it was believed comes again, and nobody else must.
+    let trust = believing(&[(partner(), &theirs), (Anchors::Servers, &ours), (Anchors::Partners, &others)]);
+    exchange(&server, outside(network(trust.crls(list.as_bytes()).expect("it is a list")))).await;
+    assert_eq!(read_to_end(&mut streams[2]).await, b"");
+    assert_eq!(server.closed().await, (ids[2], CloseReason::Requested));
+    for at in [1, 3] {
+        write(&mut streams[at], &message("still here")).await;
+        expect(&mut streams[at], &message("still here")).await;
         server.received().await;
     }
     server.stop().await;
