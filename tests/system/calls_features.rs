@@ -15,19 +15,19 @@ use crate::calls::hang_up;
 /// How long a call waits for an answer in tests of that: the least that may be set.
 const NO_ANSWER_AFTER: &str = "5";
 
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     let names = ["alice", "bob", "carol", "dave", "erin", "frank"];
     names.iter().fold(Server::with_users(), |builder, name| builder.user(name)).start()
 }
 
-fn device(server: &Server, name: &str) -> Device {
+pub(crate) fn device(server: &Server, name: &str) -> Device {
     let device = server.device(name, Road::v4(Transport::Tls));
     device.register("");
     device
 }
 
 /// What a command says that must succeed.
-fn done(server: &Server, words: &str) -> String {
+pub(crate) fn done(server: &Server, words: &str) -> String {
     let (code, said) = server.command(&words.split(' ').collect::<Vec<_>>());
     assert_eq!(code, 0, "{words}: {said}");
     said
@@ -42,14 +42,14 @@ fn header(message: &Message, name: &str) -> String {
 }
 
 /// A call to a URI that a device takes at once.
-fn call(caller: &Device, uri: &str, callee: &Device) -> (Dialog, Dialog) {
+pub(crate) fn call(caller: &Device, uri: &str, callee: &Device) -> (Dialog, Dialog) {
     let call = caller.send(caller.invite(uri));
     let invite = callee.expect("INVITE");
     taken(caller, call, callee, &invite)
 }
 
 /// A call rings at a device.
-fn rung(caller: &Device, call: Transaction, callee: &Device) -> Message {
+pub(crate) fn rung(caller: &Device, call: Transaction, callee: &Device) -> Message {
     let invite = callee.expect("INVITE");
     callee.respond(&invite, 180);
     caller.provisional(call, 180);
@@ -57,7 +57,12 @@ fn rung(caller: &Device, call: Transaction, callee: &Device) -> Message {
 }
 
 /// A device takes a call.
-fn taken(caller: &Device, call: Transaction, callee: &Device, invite: &Message) -> (Dialog, Dialog) {
+pub(crate) fn taken(
+    caller: &Device,
+    call: Transaction,
+    callee: &Device,
+    invite: &Message,
+) -> (Dialog, Dialog) {
     callee.respond_with(invite, 200, |answer| {
         answer.body("application/sdp", sdp("sendrecv").as_bytes());
     });
@@ -67,14 +72,14 @@ fn taken(caller: &Device, call: Transaction, callee: &Device, invite: &Message) 
 }
 
 /// A call rings at a device that is not to take it. Before that it could not be told to stop (RFC 3261 §9.1).
-fn rung_beside(callee: &Device) -> Message {
+pub(crate) fn rung_beside(callee: &Device) -> Message {
     let invite = callee.expect("INVITE");
     callee.respond(&invite, 180);
     invite
 }
 
 /// A device that rings is told not to, and by whom it was answered (RFC 3326).
-fn stopped(callee: &Device, invite: &Message) -> String {
+pub(crate) fn stopped(callee: &Device, invite: &Message) -> String {
     let cancel = callee.expect_and_answer("CANCEL", 200);
     callee.respond(invite, 487);
     callee.expect("ACK");
@@ -97,7 +102,7 @@ fn line(call: &Value) -> String {
 }
 
 /// Waits until a call log says this, newest first: it is written behind the last answer.
-fn until_log(server: &Server, who: &str, expected: &[&str]) {
+pub(crate) fn until_log(server: &Server, who: &str, expected: &[&str]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (calls, _) = page(server, &format!("{who}@example.test"));

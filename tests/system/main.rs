@@ -5,6 +5,7 @@ mod address_book;
 mod backup;
 mod border;
 mod calls;
+mod calls_faults;
 mod calls_features;
 mod certificates;
 mod clients;

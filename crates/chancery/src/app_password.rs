@@ -37,7 +37,7 @@ fn list(arguments: &UserArguments) -> Result<(), Failure> {
         }
         AnswerLine::AppPasswords { app_passwords } => {
             let lines: String = app_passwords.iter().map(line).collect();
-            print(&(lines + &counted(app_passwords.len(), "app password")))
+            print(&format!("{lines}{}\n", counted(app_passwords.len() as u64, "app password")))
         }
         other => Err(unexpected(&other)),
     }

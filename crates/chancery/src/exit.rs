@@ -56,8 +56,39 @@ impl From<crate::config::ConfigError> for Failure {
     }
 }
 
+/// What happened, down to its cause, then what mends it. Of several mends the one that is nearest to what was asked for counts.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut nearest = String::new();
+        for (depth, cause) in self.error.chain().enumerate() {
+            let cause = cause.to_string();
+            let (what, mend) = cause.split_at(cause.find(HELP).unwrap_or(cause.len()));
+            write!(f, "{}{what}", if depth > 0 { ": " } else { "" })?;
+            if nearest.is_empty() {
+                nearest.push_str(mend);
+            }
+        }
+        f.write_str(&nearest)
+    }
+}
+
+/// What stands before a mend in the text of an error.
+const HELP: &str = "\n  help: ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mends_stand_behind_causes() {
+        let error = anyhow::anyhow!("no such file\n  help: look")
+            .context("cannot read it\n  help: make it")
+            .context("at the start");
+        assert_eq!(
+            Failure::from(error).to_string(),
+            "at the start: cannot read it: no such file\n  help: make it"
+        );
+        let plain = Failure::text(Exit::Failed, "refused\n  help: ask\n        again");
+        assert_eq!(plain.to_string(), "refused\n  help: ask\n        again");
     }
 }

@@ -369,12 +369,12 @@ fn users_text(users: &[UserLine]) -> String {
             user.waiting_messages
         );
     }
-    text + &counted(users.len(), "account")
+    text + &counted(users.len() as u64, "account") + "\n"
 }
 
-/// A last line that says how many there are.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}\n", if count == 1 { "" } else { "s" })
+/// How many there are of something.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Whether the account may be used: what an administrator decided here, else what the directory says.

@@ -678,7 +678,7 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         &[],
         expect![[r#"
         chancery: fabrikam.example is not a SIP domain of this server (its domains: contoso.example)
-          help: add the domain to `domains` in the configuration and restart
+          help: give an address of these, or add the domain to `domains` in the configuration and restart
         exit 1
     "#]],
     );
@@ -731,7 +731,7 @@ fn accounts_are_managed_over_the_socket_and_survive_a_restart() {
         &[],
         expect![[r#"
             chancery: calls cannot be sent on to the one who was called
-              help: `chancery forward show` shows where the person's calls go now
+              help: `chancery forward set --help` says what can be chosen
             exit 1
         "#]],
     );
@@ -881,7 +881,8 @@ fn a_demo_says_what_is_wrong_with_its_users() {
         &demo(&["--user", "alice"]),
         &[],
         expect![[r#"
-        chancery: --user NAME:PASSWORD: there is no colon: NAME:PASSWORD
+        chancery: --user: there is no colon
+          help: write NAME:PASSWORD
         exit 1
     "#]],
     );
@@ -897,7 +898,7 @@ fn a_demo_says_what_is_wrong_with_its_users() {
         &demo(&["--user", "alice@contoso.example:long-enough"]),
         &[],
         expect![[r#"
-        chancery: --user NAME:PASSWORD: "alice@contoso.example" cannot be a user of contoso.example: the part before @ holds a character that an address may not have
+        chancery: --user: "alice@contoso.example" cannot be a user of contoso.example: the part before @ holds a character that an address may not have
           help: give the part before @ only
         exit 1
     "#]],
@@ -916,7 +917,8 @@ fn a_demo_says_what_is_wrong_with_its_users() {
         &demo(&["--users-file", &users]),
         &[(text, "DIR")],
         expect![[r#"
-        chancery: DIR/users:3: there is no colon: NAME:PASSWORD
+        chancery: DIR/users:3: there is no colon
+          help: write NAME:PASSWORD
         exit 1
     "#]],
     );

@@ -11,6 +11,7 @@ use storage::Contents;
 
 use crate::locate::DATABASE;
 use crate::secrets::SERVER_SECRET_FILE;
+use crate::user::counted;
 
 /// Its name in the folder.
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
@@ -105,9 +106,13 @@ impl Manifest {
     pub(super) fn in_words(&self) -> String {
         let Counts { users, messages, documents, calls } = self.counts;
         format!(
-            "made {}, {}: {users} users, {messages} messages, {documents} documents, {calls} calls",
+            "made {}, {}: {}, {}, {}, {}",
             self.made_at,
-            megabytes(self.octets())
+            megabytes(self.octets()),
+            counted(users, "user"),
+            counted(messages, "message"),
+            counted(documents, "document"),
+            counted(calls, "call")
         )
     }
 }

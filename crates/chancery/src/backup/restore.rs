@@ -75,10 +75,10 @@ fn verify(backup: &Path, bar: &ProgressBar) -> Result<Done, Failure> {
         schema => format!("tables of version {}, migrated to {schema}", contents.schema),
     };
     let text = format!(
-        "The backup is good: {}\n  {}\n  files as in the manifest; no damage; {migrated}; {users} users loaded, and the address \
-         book",
+        "The backup is good: {}\n  {}\n  files as in the manifest; no damage; {migrated}; {} loaded, and the address book",
         backup.display(),
-        manifest.in_words()
+        manifest.in_words(),
+        user::counted(users, "user")
     );
     Ok(Done { text, value })
 }

@@ -98,7 +98,7 @@ fn chain(file: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     pki::certificates_in_pem(&pem).with_context(|| {
         format!(
-            "in {}\n  help: it must be PEM; `openssl x509 -inform der` and `openssl pkcs12` make PEM of DER and PFX files",
+            "{} holds no certificate that can be read\n  help: it must be PEM; `openssl x509 -inform der` and `openssl pkcs12` make PEM of DER and PFX files",
             file.display()
         )
     })

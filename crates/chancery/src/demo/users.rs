@@ -35,7 +35,7 @@ impl Accounts {
     pub(super) fn of(arguments: &DemoArguments, domain: &DomainName) -> anyhow::Result<Accounts> {
         let mut accounts = Accounts { domain: domain.clone(), users: Vec::new(), shown: 0 };
         for text in &arguments.users {
-            let user = accounts.asked(text).with_context(|| "--user NAME:PASSWORD")?;
+            let user = accounts.asked(text).context("--user")?;
             if user.password.chars().count() < PASSWORD_CHARACTERS_MIN {
                 bail!("--user {}: a password has at least {PASSWORD_CHARACTERS_MIN} characters", user.name);
             }
@@ -96,7 +96,7 @@ impl Accounts {
 
     fn asked(&self, text: &str) -> anyhow::Result<Asked> {
         let (name, password) =
-            text.split_once(':').ok_or_else(|| anyhow!("there is no colon: NAME:PASSWORD"))?;
+            text.split_once(':').ok_or_else(|| anyhow!("there is no colon\n  help: write NAME:PASSWORD"))?;
         let name = name.trim();
         if password.is_empty() {
             bail!("{name} has no password: NAME:PASSWORD");

@@ -104,7 +104,6 @@ fn connected(arguments: &ProbeSignIn) -> anyhow::Result<Client> {
         (None, None) => None,
         _ => bail!("--certificate and --key belong together"),
     };
-    let link = Link::open(&place, arguments.server_name.as_deref(), authority.as_deref(), own)?;
     let password = match &arguments.password_file {
         Some(file) => {
             let text = std::fs::read_to_string(file)
@@ -115,5 +114,7 @@ fn connected(arguments: &ProbeSignIn) -> anyhow::Result<Client> {
         None => String::new(),
     };
     let identity = Identity::new(&arguments.user, password)?;
+    // What is wrong with the command line is said before anybody is called.
+    let link = Link::open(&place, arguments.server_name.as_deref(), authority.as_deref(), own)?;
     Ok(Client::new(link, identity, arguments.verbose))
 }
