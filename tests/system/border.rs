@@ -278,3 +278,24 @@ fn a_remote_user_comes_back_to_an_edge_that_was_started_again() {
     assert_eq!(back.expect_and_answer("MESSAGE", 200).body(), b"over the second flow");
     assert_eq!(alice.answer(sent).status(), Some(200), "{}", alice.ladder());
 }
+
+/// A policy that is not there is one that names nobody: the edge comes up for its remote users, and says what it does.
+#[test]
+fn without_a_policy_file_the_edge_starts_and_allows_nobody() {
+    let fabrikam = PrivateCa::new("CA of fabrikam");
+    let mut border = Border::with_partners().partner("fabrikam.example", &fabrikam, "").start();
+    let own = fabrikam.issue(border.server().folder(), "fabrikam", &["edge.fabrikam.example"]);
+    border.stop();
+    std::fs::remove_file(border.server().folder().join("federation.toml")).expect("it was there");
+    border.restart();
+    border.server().expect_log("\"event\":\"policy-empty\"");
+    let bob = border.from_outside(Some(&own), "bob", "fabrikam.example");
+    let answer = bob.ask(bob.message(ALICE, "hello"));
+    assert_eq!(answer.status(), Some(403), "{}", bob.ladder());
+    assert!(answer.header(HeaderId::Warning).is_none(), "strangers hear no reason");
+    // Our own users outside are passed on as ever.
+    let carol = border.from_outside(None, "carol", "contoso.example");
+    let sent = carol.send(carol.message(ALICE, "it is me"));
+    border.inside().expect_and_answer("MESSAGE", 200);
+    assert_eq!(carol.answer(sent).status(), Some(200), "{}", carol.ladder());
+}

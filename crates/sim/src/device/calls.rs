@@ -163,7 +163,8 @@ impl Device {
             chosen: None,
             way,
         };
-        self.fact(Fact::Called { call: call_id.clone(), callee: callee.to_owned() });
+        let address = callee.split(';').next().unwrap_or_default();
+        self.fact(Fact::Called { call: call_id.clone(), callee: address.to_owned() });
         self.out_calls.insert(call_id.clone(), call);
         self.alarm(cancel_after.unwrap_or(PATIENCE), Alarm::Cancel(call_id.clone()));
         self.invite(&call_id);

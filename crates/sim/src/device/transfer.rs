@@ -21,6 +21,8 @@ pub enum TransferTo {
     Address(String),
     /// To whom the device talks in this other call, by Call-ID (an attended transfer).
     Call(String),
+    /// The same, but by the Contact that the other side of that call has shown, as telephones do that know no better (RFC 5589 §7.5).
+    Contact(String),
 }
 
 /// The dialog that a call replaces.
@@ -52,7 +54,7 @@ impl Device {
         self.now = now;
         let refer_to = match to {
             TransferTo::Address(address) => format!("<sip:{address}>"),
-            TransferTo::Call(other) => {
+            TransferTo::Call(other) | TransferTo::Contact(other) => {
                 let Some(other) = self.dialog_up(other) else { return };
                 let (Some(ours), Some(theirs)) = (other.local_tag(), other.remote_tag()) else { return };
                 let replaces = Replaces {
@@ -62,7 +64,13 @@ impl Device {
                 };
                 let escaped = replaces.text().replace(';', "%3B").replace('=', "%3D").replace('@', "%40");
                 // RFC 5589 §7.3: without a GRUU the address of record; only the right device knows the dialog.
-                format!("<sip:{}?Replaces={escaped}>", crate::notice::address_of(address_in(&other.remote)))
+                match to {
+                    TransferTo::Contact(_) => format!("<{}?Replaces={escaped}>", other.target),
+                    _ => format!(
+                        "<sip:{}?Replaces={escaped}>",
+                        crate::notice::address_of(address_in(&other.remote))
+                    ),
+                }
             }
         };
         self.send_refer(call_id, &refer_to, 0);
@@ -116,7 +124,7 @@ impl Device {
         let replaces = replaces.and_then(|r| Replaces::parse(&unescaped(r)));
         self.notify_transfer(&call_id, 100);
         let way = Way { replaces, referred_by: Some(call_id) };
-        self.call_by(&crate::notice::address_of(uri), None, TRANSFERRED_TALK, way);
+        self.call_by(uri.trim_start_matches("sip:"), None, TRANSFERRED_TALK, way);
     }
 
     /// Tells whoever asked for a call what becomes of it (RFC 3515 §2.4.4).

@@ -3,6 +3,7 @@
 mod call_settings;
 mod dishonest;
 mod federated;
+mod federated_transfers;
 mod framework;
 mod manual;
 mod planted;
