@@ -132,7 +132,7 @@ fn streams(message: &Message) -> Modalities {
 /// What a stream needs; `None` where it is refused.
 fn modality(media: &sdp::Media<'_>) -> Option<Modality> {
     let is_up = media.port != 0 || media.section.attribute("bundle-only").is_some();
-    is_up.then(|| match media.kind {
+    is_up.then_some(match media.kind {
         "video" | "image" => Modality::Video,
         "message" | "text" => Modality::Im,
         _ => Modality::Audio,
