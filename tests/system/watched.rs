@@ -108,33 +108,6 @@ fn a_revocation_list_under_a_running_edge_counts_for_the_next_connection() {
 }
 
 #[test]
-fn a_connection_ends_whose_certificate_is_revoked_and_no_other() {
-    let (fabrikam, northwind) = (PrivateCa::new("CA of fabrikam"), PrivateCa::new("CA of northwind"));
-    let border = Border::with_partners()
-        .partner("fabrikam.example", &fabrikam, "")
-        .partner("northwind.example", &northwind, "")
-        .revoked(&fabrikam.revocation_list(SERIAL + 1))
-        .start();
-    let folder = border.server().folder();
-    let own = fabrikam.issue_with(folder, "fabrikam", &["edge.fabrikam.example"], |params| {
-        params.serial_number = Some(SerialNumber::from(SERIAL));
-    });
-    let inside = inside_of(&border, &own);
-    inside.answer_every("MESSAGE", 200);
-    let own_of_northwind = northwind.issue(folder, "northwind", &["edge.northwind.example"]);
-    let bob = border.from_outside(Some(&own), "bob", "fabrikam.example");
-    let nora = border.from_outside(Some(&own_of_northwind), "nora", "northwind.example");
-    for device in [&bob, &nora] {
-        assert_eq!(device.ask(device.message(ALICE, "before")).status(), Some(200), "{}", device.ladder());
-    }
-    taken_over(&border, "trust-closed", || {
-        replace(&folder.join("revoked.pem"), &fabrikam.revocation_list(SERIAL));
-    });
-    bob.closed();
-    assert_eq!(nora.ask(nora.message(ALICE, "after")).status(), Some(200), "{}", nora.ladder());
-}
-
-#[test]
 fn changed_cas_under_a_running_edge_count_for_the_next_connection() {
     let (old, new) = (PrivateCa::new("old CA"), PrivateCa::new("new CA"));
     let border = Border::with_partners().believing(&old).partner_of_all("fabrikam.example").start();
