@@ -57,6 +57,17 @@ impl Site {
         json_of(&answer)["token"].as_str().expect("a token").to_owned()
     }
 
+    /// Of a local person.
+    fn account(&self, user: &str) -> Account {
+        Account { domain: "contoso.example".to_owned(), ..self.server.account(user) }
+    }
+
+    /// A SIP device of a local person's, over TLS.
+    fn device(&self, user: &str) -> Device {
+        let server = self.server.address(Road::v4(Transport::Tls));
+        Device::connect(self.account(user), Transport::Tls, server, &self.server.ca())
+    }
+
     fn with_token(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> HttpsAnswer {
         let bearer = format!("Bearer {token}");
         let mut fields = vec![("Authorization", bearer.as_str())];
@@ -132,8 +143,7 @@ fn a_token_registers_a_device_until_it_is_revoked() {
         configuration.set_in("web", "listen", &listen).set_in("sign_in", "token_minutes", "10");
     let site = Site::of(configuration, address);
     site.server.add_user("erin@contoso.example");
-    let road = Road::v4(Transport::Tls);
-    let connect = || site.server.device("erin", road);
+    let connect = || site.device("erin");
     let first = site.token("erin@contoso.example", &site.server.account("erin").password);
     let device = connect();
     assert!((500..=600).contains(&seconds(&register_by(&device, &first))), "no longer than its token");
@@ -175,7 +185,7 @@ fn an_app_password_opens_what_it_is_for_and_nothing_else() {
     });
     // SIP.
     let register = |[username, password]: &[String; 2]| {
-        let device = site.server.device("erin", Road::v4(Transport::Tls));
+        let device = site.device("erin");
         device.sign_in_as(username, password);
         let status = device.ask(device.register_draft(Some(format!("<{}>", device.contact())))).status();
         (device, status)
@@ -229,7 +239,7 @@ fn a_certificate_of_the_web_signs_a_device_in_from_outside() {
     std::fs::write(&own.certificate, made["certificate"].as_str().expect("PEM")).expect("the folder is ours");
     std::fs::write(&own.key, key.serialize_pem()).expect("the folder is ours");
     let connect = |own: Option<&Own>, user: &str| {
-        let account = Account { user: user.to_owned(), ..site.server.account("erin") };
+        let account = site.account(user);
         let link = Link::open_tls(outside, &site.server.ca(), "access.contoso.example", own);
         Device::over(account, link.expect("the handshake asks for nothing"))
     };
