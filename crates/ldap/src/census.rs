@@ -42,6 +42,11 @@ impl Census {
         }
     }
 
+    /// Whether deletions would go unseen: nobody was counted, and the server does not tell of them.
+    pub(crate) fn is_missing(&self, sees_deleted: bool) -> bool {
+        !sees_deleted && self.there.is_none()
+    }
+
     /// Whether it is time to count again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.there.is_some() && self.last.is_none_or(|last| now.duration_since(last) >= CENSUS_EVERY)
@@ -90,8 +95,10 @@ mod tests {
     async fn who_came_and_who_went_is_told_once() {
         let mut census = Census::default();
         assert!(!census.is_due(Instant::now()), "nobody was counted");
+        assert!(census.is_missing(false) && !census.is_missing(true));
         assert_eq!(numbers(census.compare(ids(&[1]), "a", Instant::now())), (vec![], vec![]));
         census.count(ids(&[1, 2, 3]), "a", Instant::now());
+        assert!(!census.is_missing(false));
         census.add(ObjectId([4; 16]));
         assert!(!census.is_due(Instant::now()));
         tokio::time::advance(CENSUS_EVERY).await;

@@ -1,7 +1,9 @@
 //! Which objects changed: by DirSync where the account may, else by uSNChanged; by stamps where the server is no Active Directory; and by
 //! comparing who is there where nothing tells of deletions.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use directory::ObjectId;
 use directory_source::{Event, Selection, ServerKind, Watermark};
@@ -10,11 +12,11 @@ use tracing::debug;
 
 use crate::census::Census;
 use crate::error::Error;
-use crate::facts::highest_usn;
+use crate::facts::{highest_usn, sees_deleted};
 use crate::reading::{IDS_PER_FILTER, class_filter, take};
 use crate::search::{Running, id_attribute, id_filter, id_of, subtree, synced};
 use crate::source::{Events, Session, Stopped};
-use crate::stamps::{Stamps, bound};
+use crate::stamps::{Stamps, bound, not_after};
 use crate::wire::{Control, DirSyncFlags, Filter, Outcome, RawEntry, ResultCode};
 
 /// Octets that we ask for in one portion of DirSync; the server divides as it likes.
@@ -22,9 +24,14 @@ const PORTION_OCTETS: u32 = 1024 * 1024;
 /// Portions in a row that bring nothing and do not move the cookie.
 const IDLE_PORTIONS_MAX: usize = 16;
 
+/// How often the server is asked anew whether it tells of deletions: an administrator may have taken the right away.
+const RIGHT_ASKED_EVERY: Duration = Duration::from_mins(5);
+
 /// What is remembered between two looks.
 #[derive(Default)]
 pub(crate) struct Following {
+    /// When the server was asked last whether it tells of deletions.
+    right_asked: Option<Instant>,
     /// How DirSync is asked here, once that is known.
     flags: Option<DirSyncFlags>,
     /// When a look from this watermark began, the server's last change had this number.
@@ -109,6 +116,7 @@ impl Following {
 
     /// The connection is given up.
     pub(crate) fn forget_session(&mut self) {
+        self.right_asked = None;
         self.quiet = None;
         self.flags = None;
     }
@@ -122,6 +130,14 @@ impl Following {
         events: Events<'_>,
     ) -> Result<(), Stopped> {
         let kind = session.known.facts.kind;
+        self.ask_for_right(session).await?;
+        if self.census.is_missing(session.known.sees_deleted) {
+            // Whoever was deleted before the first count would never be missed.
+            let host = session.connection.host().to_owned();
+            let why =
+                "deletions do not show any more: everything is read, and counted from then on".to_owned();
+            return Err(Error::WatermarkRefused { host, why }.into());
+        }
         let (mut told, watermark) = match since {
             Watermark::DirSync { .. } | Watermark::Usn { .. } if kind == ServerKind::ActiveDirectory => {
                 let usn = highest_usn(&mut session.connection).await?;
@@ -165,6 +181,20 @@ impl Following {
             told.deleted.extend(gone);
         }
         Ok(told.send(watermark, true, events).await?)
+    }
+
+    async fn ask_for_right(&mut self, session: &mut Session) -> Result<(), Error> {
+        let now = Instant::now();
+        // It was asked when the session began.
+        let last = *self.right_asked.get_or_insert(now);
+        if session.known.facts.kind == ServerKind::ActiveDirectory
+            && now.duration_since(last) >= RIGHT_ASKED_EVERY
+        {
+            self.right_asked = Some(now);
+            let root = session.known.root.clone();
+            session.known.sees_deleted = sees_deleted(&mut session.connection, &root).await?;
+        }
+        Ok(())
     }
 
     async fn dirsync(
@@ -327,7 +357,9 @@ impl Session {
             }
         };
         self.list("looking for changes", search, Vec::new(), each).await?;
-        let newest = all.iter().map(|(_, stamp)| stamp).max().cloned();
+        // One stamp of the future would hide everything that comes before that time.
+        let now = jiff::Timestamp::now();
+        let newest = all.iter().map(|(_, stamp)| not_after(stamp, now)).max().map(Cow::into_owned);
         Ok((newest, all))
     }
 

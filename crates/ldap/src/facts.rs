@@ -235,7 +235,7 @@ async fn netbios(
 }
 
 /// Whether the account may list the container of deleted objects: only then does what was deleted show in changes.
-async fn sees_deleted(connection: &mut Connection, domain: &str) -> Result<bool, Error> {
+pub(crate) async fn sees_deleted(connection: &mut Connection, domain: &str) -> Result<bool, Error> {
     let search = Search {
         scope: Scope::Base,
         ..base(&format!("<WKGUID={DELETED_OBJECTS},{domain}>"), &["objectGUID"])

@@ -4,14 +4,19 @@
 //! a stamp that is not the newest may show late. So each look goes back by [`OVERLAP`] behind the newest, and what was told already
 //! is remembered that long.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use directory::ObjectId;
 use jiff::civil::DateTime;
-use jiff::{Span, ToSpan};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ToSpan};
 
 /// How far each look goes back behind the newest stamp, in minutes. What a replica gets later than that shows at the next full read.
 const OVERLAP_MINUTES: i64 = 5;
+
+/// How far servers' clocks may be ahead of ours, in minutes: what Kerberos allows.
+const AHEAD_MINUTES: i64 = 5;
 
 /// How a stamp's time begins.
 const FORMAT: &str = "%Y%m%d%H%M%S";
@@ -52,16 +57,44 @@ pub(crate) fn bound(newest: &str) -> Option<String> {
     let time = DateTime::strptime(FORMAT, time).ok()?;
     let overlap: Span = OVERLAP_MINUTES.minutes();
     let bound = time.checked_sub(overlap).ok()?.strftime(FORMAT).to_string();
-    // The rest is the least that a stamp of the same kind can have there.
-    Some(match newest.contains('#') {
-        true => format!("{bound}.000000Z#000000#000#000000"),
-        false => format!("{bound}Z"),
-    })
+    Some(rest_of(&bound, newest))
+}
+
+/// A stamp as far as it is not of the future. Where our clock is behind, a look only goes further back than it must.
+pub(crate) fn not_after(stamp: &str, now: Timestamp) -> Cow<'_, str> {
+    let latest = now.checked_add(AHEAD_MINUTES.minutes()).unwrap_or(Timestamp::MAX);
+    let latest = latest.to_zoned(TimeZone::UTC).strftime(FORMAT).to_string();
+    match stamp.get(..TIME_OCTETS) {
+        Some(time) if time > latest.as_str() => Cow::Owned(rest_of(&latest, stamp)),
+        _ => Cow::Borrowed(stamp),
+    }
+}
+
+/// The least stamp of the same kind at that time.
+fn rest_of(time: &str, stamp: &str) -> String {
+    match stamp.contains('#') {
+        true => format!("{time}.000000Z#000000#000#000000"),
+        false => format!("{time}Z"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_of_the_future_is_not_the_newest() {
+        let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+        for (stamp, expected) in [
+            ("20261122000210.123456Z#00001a#001#00000f", "20261122000210.123456Z#00001a#001#00000f"),
+            ("20261122000459Z", "20261122000459Z"),
+            ("20361122000210.123456Z#00001a#001#00000f", "20261122000500.000000Z#000000#000#000000"),
+            ("99991231235959Z", "20261122000500Z"),
+            ("", ""),
+        ] {
+            assert_eq!(not_after(stamp, now), expected);
+        }
+    }
 
     #[test]
     fn a_look_goes_back_behind_the_newest() {

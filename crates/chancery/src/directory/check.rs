@@ -169,7 +169,7 @@ async fn rights(
         true => findings.ok(SUBJECT, "deletions are seen at once"),
         false if is_active => findings.warn(
             SUBJECT,
-            "the account does not see deleted objects: deletions are found when everything is compared",
+            "the account does not see deleted objects: everybody is counted every 20 s instead, which costs the server more",
             format!(
                 "let {} list the container of deleted objects (docs/directory.md)",
                 directory.account.name

@@ -68,6 +68,11 @@ impl Replicator {
 
     fn failed(&mut self, failure: Failure) {
         self.is_connected = false;
+        if matches!(self.step, Step::ReadingPhotos(_)) {
+            // Leavers wait for no photo: they go without, and those whose photos they are, later. The next round finds the server's fault.
+            self.log(Level::Warn, "directory-connection", failure.text, Vec::new());
+            return self.photos_read(&[], true);
+        }
         let is_first_refusal =
             failure.kind == FailureKind::WatermarkRefused && self.watermark.take().is_some();
         if is_first_refusal {

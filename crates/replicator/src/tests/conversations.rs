@@ -223,7 +223,8 @@ fn accounts_expire_also_when_the_directory_is_away_since_the_start() {
         commits
           account alice@corp.example expired
         log directory-followed added=0 changed=0 cut_off=1 removed=0 objects=0
-    "#]].assert_eq(&world.said());
+    "#]]
+    .assert_eq(&world.said());
     world.advance(Duration::from_secs(600));
     assert_eq!(world.home.cut_off, [id(1), id(2)]);
     // Who has longer there has longer here, as soon as it is seen.
@@ -1267,6 +1268,40 @@ fn photos_are_read_again_where_there_is_no_room() {
     let batches = world.home.batches;
     world.ask(Command::Full);
     assert_eq!(world.home.batches, batches + 1, "the state alone");
+}
+
+#[test]
+fn a_connection_that_breaks_while_photos_are_read_keeps_no_leaver() {
+    let mut server = Server::new(Way::DirSync);
+    for number in 1..=60 {
+        server.user(number, &format!("user{number}"));
+    }
+    let mut world = World::new(settings(), server);
+    world.settle();
+    // More photos than are kept, and a leaver.
+    for number in 1..=60 {
+        let photo = [&[0xff, 0xd8, 0xff, number], vec![number; 400 * 1024].as_slice()].concat();
+        world.server.change(id(number), |thing| {
+            thing.attributes.insert("thumbnailphoto".to_owned(), vec![photo]);
+        });
+    }
+    world.server.set(id(60), "useraccountcontrol", "514");
+    world.said();
+    world.to(world.now.monotonic + POLL);
+    let mut reads = 0;
+    while reads < 2 || !world.ladder.contains("commits") {
+        assert!(world.step(), "photos are read again");
+        reads = world.ladder.lines().filter(|line| line.starts_with("reads ")).count();
+    }
+    assert_eq!(standing(&world, 60), Standing::Active, "it is in the part that waits for photos");
+    world.server.is_up = false;
+    world.cut();
+    world.settle();
+    assert_eq!(standing(&world, 60), Standing::Disabled);
+    assert!(world.home.photos.len() < 60);
+    world.server.is_up = true;
+    world.advance(crate::BACKOFF_MAX);
+    assert_eq!((world.home.photos.len(), alarms(&world).len()), (60, 0));
 }
 
 #[test]
