@@ -132,6 +132,24 @@ impl ActiveDirectory {
         ("KRB5_CONFIG", &self.environment["KRB5_CONFIG"])
     }
 
+    /// Writes a keytab with the key that follows from a user's password: what an administrator does with `ktutil`.
+    pub fn keytab(&self, principal: &str, password: &str, file: &Path) {
+        let mut child = self
+            .command("ktutil")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ktutil runs");
+        let said_to = format!(
+            "addent -password -p {principal} -k 1 -e aes256-cts-hmac-sha1-96\n{password}\nwkt {}\nquit\n",
+            file.display()
+        );
+        child.stdin.take().expect("a pipe").write_all(said_to.as_bytes()).expect("ktutil reads");
+        let output = child.wait_with_output().expect("ktutil ends");
+        assert!(file.exists(), "{}", said(&output));
+    }
+
     /// Adds a user with SIP and mail address, telephone number and department, by a name that nobody else has.
     pub fn person(&self) -> Person {
         self.person_with("")

@@ -359,3 +359,76 @@ fn a_directory_that_cannot_be_begun_with_is_an_alarm_and_a_reload_that_fails_end
     reload(&missing, &ca);
     eventually("no alarm", || alarms(&server).is_empty().then_some(()));
 }
+
+/// The names of everybody whom a test bed has, and one change after that: what following is.
+fn is_followed(domain: &ActiveDirectory, server: &Server) {
+    server.replicate();
+    assert!(server.account_of("alice@corp.example").is_some(), "{}", server.log());
+    let person = domain.person();
+    eventually_within(LIVE_WITHIN, "a new person", || server.account_of(&person.address()));
+}
+
+#[test]
+fn a_domain_is_followed_over_starttls() {
+    let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
+    let server = Configuration::following(&domain).set_in("directory", "security", "\"starttls\"").serve();
+    is_followed(&domain, &server);
+}
+
+#[test]
+fn a_domain_is_followed_with_keys_instead_of_a_password() {
+    let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
+    let configuration = Configuration::following(&domain);
+    let principal = format!("{}@{}", domain.fact("SYNC_USER"), domain.fact("REALM"));
+    let keytab = configuration.folder().join("directory.keytab");
+    domain.keytab(&principal, domain.fact("SYNC_PASSWORD"), &keytab);
+    let (name, file) = domain.kerberos();
+    let server = configuration
+        .set_in("directory", "account", &format!("{principal:?}"))
+        .set_in("directory", "password_file", "\"\"")
+        .set_in("directory", "keytab_file", &format!("{keytab:?}"))
+        .environment(name, file)
+        .serve();
+    is_followed(&domain, &server);
+}
+
+#[test]
+fn the_servers_of_a_domain_are_found_by_dns() {
+    let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
+    let server = Configuration::following(&domain)
+        .set_in("directory", "servers", "[]")
+        .set_in("dns", "hosts", "[]")
+        .set_in("dns", "servers", &format!("[\"{}\"]", domain.ip()))
+        .serve();
+    is_followed(&domain, &server);
+    assert_eq!(server.replication_report()["server"]["host"], "dc1.corp.example");
+}
+
+#[test]
+fn another_domain_behind_the_same_name_is_taken_when_somebody_says_so() {
+    let Some(first) = ActiveDirectory::own(WHAT) else { return };
+    let server = follow(&first);
+    let object = |address: &str| {
+        let account = server.account_of(address)?;
+        account["directory"]["object"].as_str().map(str::to_owned)
+    };
+    let before = object("alice@corp.example").expect("she has an account");
+    let second = ActiveDirectory::own(WHAT).expect("there was one already");
+    first.stop();
+    server.edit_configuration(|text| {
+        let text = text.replace(&format!("{:?}", first.ca()), &format!("{:?}", second.ca()));
+        text.replace(&format!("{} dc1", first.ip()), &format!("{} dc1", second.ip()))
+    });
+    server.hang_up_signal();
+    eventually("an alarm", || alarms(&server).contains(&"another-domain".to_owned()).then_some(()));
+    assert_eq!(object("alice@corp.example").as_ref(), Some(&before), "nothing of it is taken over");
+    let (code, said) = server.command(&["replicate", "--once"]);
+    assert!(code != 0 && said.contains("another domain"), "{said}");
+    let (code, said) = server.command(&["replicate", "--accept"]);
+    assert_eq!(code, 0, "{said}\n{}", server.log());
+    let after = object("alice@corp.example").expect("she of the other domain");
+    assert_ne!(after, before);
+    assert!(alarms(&server).is_empty(), "{}", server.replication_report());
+    let person = second.person();
+    eventually_within(LIVE_WITHIN, "a new person", || server.account_of(&person.address()));
+}

@@ -73,6 +73,27 @@ fn passwords_of_the_domain_sign_in_and_each_refusal_is_told() {
 }
 
 #[test]
+fn a_password_that_has_expired_is_changed_by_its_owner() {
+    let Some(domain) = ActiveDirectory::own(WHAT) else { return };
+    let server = Configuration::following(&domain).serve();
+    server.replicate();
+    let old = domain.fact("USER_PASSWORD");
+    for (login, expected) in [("pwexpired", "password-expired"), ("mustchange", "password-must-change")] {
+        let name = format!("{login}@corp.example");
+        let change = |old: &str, new: &str| {
+            post(&server, "/v1/password", None, &json!({ "name": name, "old": old, "new": new }))
+        };
+        assert_eq!(problem(&sign_in(&server, &name, old)), expected);
+        assert!(change("Not-It-Passw0rd", "Other-Passw0rd-1").status >= 400, "only who knows the old one");
+        assert!(change(old, "short").status >= 400, "only as the domain's rules have it");
+        let answer = change(old, "Other-Passw0rd-1");
+        assert_eq!(answer.status, 204, "{login}: {answer:?}\n{}", server.log());
+        let answer = sign_in(&server, &name, "Other-Passw0rd-1");
+        assert_eq!(answer.status, 200, "{login}: {answer:?}\n{}", server.log());
+    }
+}
+
+#[test]
 fn an_app_password_registers_a_device_that_is_cut_off_with_its_owner() {
     let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
     let server = Configuration::following(&domain).serve();

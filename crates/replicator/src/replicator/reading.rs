@@ -98,7 +98,7 @@ impl Replicator {
             }
             self.view.clear(&self.settings.groups);
             self.state.domain = Some(facts.domain);
-            self.watermark = None;
+            (self.watermark, self.state.watermark) = (None, None);
             self.is_whole = false;
             self.is_all_dirty = true;
         }
