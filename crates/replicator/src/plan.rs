@@ -1,6 +1,7 @@
 //! What the home should have, and what must be done for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use directory::{DirectoryAccount, Object, ObjectId, ObjectKind, Permissions, Role, Standing};
 use directory_source::{ServerFacts, ServerKind};
@@ -15,6 +16,11 @@ use crate::report::{CutOff, FindingKind, NAMES_LISTED_MAX, Round};
 use crate::settings::Settings;
 use crate::view::{Item, Key, Policy, Say, View};
 
+/// How often somebody is read again whose lock is on: that it opens by itself shows as no change.
+const LOCK_LOOK: Duration = Duration::from_secs(60);
+/// How long a lock that was seen is on without being seen again, whatever the domain says.
+const LOCK_BELIEVED: Duration = Duration::from_secs(180);
+
 /// Everything that a wish follows from.
 pub(crate) struct Sight<'a> {
     pub(crate) settings: &'a Settings,
@@ -24,6 +30,10 @@ pub(crate) struct Sight<'a> {
     pub(crate) blocked: &'a Blocked,
     /// Accounts that are gone, since when.
     pub(crate) gone: &'a BTreeMap<ObjectId, u64>,
+    /// When locks were seen that were on, in milliseconds since 1970.
+    pub(crate) lock_seen: &'a BTreeMap<ObjectId, u64>,
+    /// Who is read again soon.
+    pub(crate) reread: &'a BTreeSet<ObjectId>,
     /// Whether the server may lag behind what the home has: nobody is removed, and nobody comes back into use.
     pub(crate) is_cautious: bool,
     pub(crate) at: UnixMillis,
@@ -364,11 +374,30 @@ impl Sight<'_> {
         if gates.is_unreadable || gates.is_switched_off || item.claim.is_none() || !is_enabled {
             return Standing::NotEnabled;
         }
-        match gates.locked_unix_ms.map(|locked| self.lock_ends(locked)) {
-            Some(None) => Standing::LockedOut,
-            Some(Some(end)) if end > self.at.0 => Standing::LockedOut,
+        match gates.locked_unix_ms {
+            Some(locked) if self.is_locked(id, locked, gates.is_locked_now) => Standing::LockedOut,
             _ => Standing::Active,
         }
+    }
+
+    fn is_locked(&self, id: ObjectId, locked_unix_ms: u64, is_locked_now: Option<bool>) -> bool {
+        let is_on = self.lock_ends(locked_unix_ms).is_none_or(|end| end > self.at.0);
+        match is_locked_now {
+            Some(false) => false,
+            // The server said so, a moment ago.
+            Some(true) => is_on || self.lock_seen_until(id).is_some_and(|until| until > self.at.0),
+            // It was not asked. Who was locked is so until it was.
+            None => {
+                let was_locked =
+                    self.known.account(id).is_some_and(|known| known.standing == Standing::LockedOut);
+                is_on || was_locked && self.reread.contains(&id)
+            }
+        }
+    }
+
+    fn lock_seen_until(&self, id: ObjectId) -> Option<u64> {
+        let seen = self.lock_seen.get(&id)?;
+        Some(seen.saturating_add(u64::try_from(LOCK_BELIEVED.as_millis()).expect("minutes fit")))
     }
 
     fn lock_ends(&self, locked_unix_ms: u64) -> Option<u64> {
@@ -384,7 +413,10 @@ impl Sight<'_> {
             return due.filter(|due| *due > self.at.0);
         };
         let lock = item.gates.locked_unix_ms.and_then(|locked| self.lock_ends(locked));
-        lock.into_iter().chain(item.gates.expires_unix_ms).filter(|due| *due > self.at.0).min()
+        let look = u64::try_from(LOCK_LOOK.as_millis()).expect("a minute fits");
+        let look = self.lock_seen.get(&id).map(|seen| seen.saturating_add(look));
+        let dues = [lock, look, self.lock_seen_until(id), item.gates.expires_unix_ms];
+        dues.into_iter().flatten().filter(|due| *due > self.at.0).min()
     }
 
     fn names(&self, id: ObjectId, item: &Item) -> Names {

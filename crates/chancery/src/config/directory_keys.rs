@@ -70,7 +70,7 @@ pub(super) const DIRECTORY: Section = Section {
         Key {
             name: "removal_percent",
             default: "10",
-            doc: "When more of the directory's active users than this, and more than removal_users, would be cut off at once, nothing\n\
+            doc: "When more of the directory's active users than this, and more than removal_users, would be cut off within a day, nothing\n\
                   is taken over until an administrator says `chancery replicate --accept`. 0 to 100.",
         },
         Key { name: "removal_users", default: "20", doc: "See removal_percent. 0 to 1000000." },

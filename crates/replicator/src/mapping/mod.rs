@@ -151,6 +151,7 @@ impl Mapping {
         let mut selection = all.clone();
         if kind == ServerKind::ActiveDirectory {
             selection.attributes.extend(BACK_LINKS.iter().map(|name| (*name).to_owned()));
+            selection.attributes.push(LOCK_STATE.to_owned());
             selection.attributes.sort_unstable();
             selection.attributes.dedup();
         }
@@ -166,6 +167,9 @@ impl Mapping {
         }
     }
 }
+
+/// What the server computes for each entry that is read: too much for everybody, and nothing that changes could be found by.
+const LOCK_STATE: &str = "msds-user-account-control-computed";
 
 /// Who names an entry as member or manager.
 const BACK_LINKS: &[&str] = &["directreports", "memberof"];

@@ -5,7 +5,7 @@ use directory_source::{Dn, Entry, NameKind, Named, ServerKind};
 use sha2::{Digest, Sha256};
 
 use super::values::{Values, quoted};
-use super::{Field, time};
+use super::{Field, LOCK_STATE, time};
 use crate::report::FindingKind;
 use crate::settings::Settings;
 use crate::view::{Key, Link};
@@ -80,6 +80,9 @@ pub(crate) struct Gates {
     pub(crate) expires_unix_ms: Option<u64>,
     /// In milliseconds since 1970.
     pub(crate) locked_unix_ms: Option<u64>,
+    /// Whether the lock was on when the entry was read, where the server says so: how long locks last may be another for some
+    /// (fine-grained password policies) than the domain says.
+    pub(crate) is_locked_now: Option<bool>,
 }
 
 /// What an entry is, by its classes.
@@ -467,6 +470,8 @@ fn rid(values: &mut Values<'_>) -> Option<u32> {
     Some(u32::from_le_bytes(*octets))
 }
 
+/// UF_LOCKOUT of msDS-User-Account-Control-Computed ([MS-ADTS] 3.1.1.4.5.17).
+const LOCKED_OUT: i64 = 0x10;
 const USER_ACCOUNT_CONTROL: &str = "useraccountcontrol";
 /// ACCOUNTDISABLE of userAccountControl ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLED: i64 = 0x2;
@@ -490,6 +495,7 @@ fn gates(settings: &Settings, values: &mut Values<'_>, class: Class) -> Gates {
                 is_switched_off,
                 expires_unix_ms: values.number("accountexpires").and_then(time::of_filetime),
                 locked_unix_ms: values.number("lockouttime").and_then(time::of_filetime),
+                is_locked_now: values.number(LOCK_STATE).map(|flags| flags & LOCKED_OUT != 0),
             }
         }
         ServerKind::Ldap => {
@@ -509,6 +515,7 @@ fn gates(settings: &Settings, values: &mut Values<'_>, class: Class) -> Gates {
                 is_switched_off,
                 expires_unix_ms: values.number("shadowexpire").and_then(time::of_days),
                 locked_unix_ms,
+                is_locked_now: None,
             }
         }
     }

@@ -92,6 +92,8 @@ pub struct Replicator {
     due: BTreeSet<(u64, ObjectId)>,
     due_of: BTreeMap<ObjectId, u64>,
     conflicts: BTreeMap<ObjectId, Vec<FindingKind>>,
+    /// When locks were seen that were on, in milliseconds since 1970.
+    lock_seen: BTreeMap<ObjectId, u64>,
     /// Who must be read again although no change says so.
     reread: BTreeSet<ObjectId>,
     /// Whether the home refused something of this round.
@@ -207,6 +209,7 @@ impl Replicator {
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
             conflicts: BTreeMap::new(),
+            lock_seen: BTreeMap::new(),
             reread: BTreeSet::new(),
             is_refused: false,
             photos: Photos::default(),
@@ -673,6 +676,8 @@ impl Replicator {
             facts: self.facts.as_ref().expect("no plan is made before a server was seen"),
             blocked: &self.blocked,
             gone: &self.state.gone,
+            lock_seen: &self.lock_seen,
+            reread: &self.reread,
             is_cautious: self.lag.is_some(),
             at: self.now.wall,
         }
@@ -684,6 +689,9 @@ impl Replicator {
             self.due.remove(&(due, id));
             self.due_of.remove(&id);
             self.dirty.insert(id);
+            if self.lock_seen.contains_key(&id) {
+                self.reread.insert(id);
+            }
             self.is_plan_stale = true;
         }
         let over: Vec<SipAddress> = self

@@ -4,7 +4,7 @@ use super::{
     Alarm, BTreeSet, Bound, Event, FailureKind, Goal, Kind, Level, ObjectId, Replicator, Stage, Standing,
     Step, Task,
 };
-use directory_source::{ENTRIES_PER_TASK_MAX, Entry, Failure, ServerFacts};
+use directory_source::{ENTRIES_PER_TASK_MAX, Entry, Failure, ServerFacts, ServerKind};
 
 use crate::mapping;
 use crate::state::INVOCATIONS_MAX;
@@ -169,6 +169,28 @@ impl Replicator {
             {
                 self.photos.keep(photo, octets);
             }
+            self.note_lock(entry.id);
+        }
+    }
+
+    /// How long a lock lasts is known for sure only by looking.
+    fn note_lock(&mut self, id: ObjectId) {
+        let gates = self.view.get(id).map(|item| item.gates).unwrap_or_default();
+        let is_asked = self.settings.kind == ServerKind::ActiveDirectory;
+        match (gates.locked_unix_ms, gates.is_locked_now) {
+            (Some(_), Some(true)) => {
+                self.lock_seen.insert(id, self.now.wall.0);
+                self.dirty.insert(id);
+            }
+            (Some(_), None) => {
+                self.lock_seen.remove(&id);
+                self.dirty.insert(id);
+                // Who was read by name showed all that this server says.
+                if is_asked && matches!(self.step, Step::ReadingAll) {
+                    self.reread.insert(id);
+                }
+            }
+            _ => drop(self.lock_seen.remove(&id)),
         }
     }
 

@@ -252,6 +252,38 @@ fn a_clock_that_jumps_at_the_start_expires_few() {
 }
 
 #[test]
+fn a_lock_lasts_as_long_as_the_server_says_and_not_the_domain() {
+    let mut world = world(&["alice", "bob", "carol"]);
+    let now = world.now.wall.0;
+    let compute = |world: &mut World, number: u8, flags: &str| {
+        // No change shows it.
+        let (thing, _) = world.server.things.get_mut(&id(number)).unwrap();
+        thing.attributes.insert(LOCK_STATE.to_owned(), vec![flags.as_bytes().to_vec()]);
+    };
+    for number in [1, 2] {
+        world.server.set(id(number), "lockouttime", &filetime(now));
+        compute(&mut world, number, "16");
+    }
+    world.advance(POLL);
+    assert_eq!((standing(&world, 1), standing(&world, 2)), (Standing::LockedOut, Standing::LockedOut));
+    // The lock of one is shorter than the domain's half hour, ...
+    compute(&mut world, 1, "0");
+    world.advance(Duration::from_secs(180));
+    assert_eq!((standing(&world, 1), standing(&world, 2)), (Standing::Active, Standing::LockedOut));
+    // ... that of the other is longer, over a restart too.
+    world.advance(Duration::from_secs(3600));
+    assert_eq!(standing(&world, 2), Standing::LockedOut);
+    world.said();
+    world.crash();
+    world.advance(Duration::from_secs(600));
+    assert_eq!(standing(&world, 2), Standing::LockedOut);
+    assert_eq!(world.said().matches("bob@corp.example").count(), 0, "it does not open in between");
+    compute(&mut world, 2, "0");
+    world.advance(Duration::from_secs(180));
+    assert_eq!(standing(&world, 2), Standing::Active);
+}
+
+#[test]
 fn a_lock_that_an_administrator_must_open_lasts() {
     let mut world = world(&["alice"]);
     let now = world.now.wall.0;

@@ -18,6 +18,9 @@ use crate::{
 pub(super) const START_UNIX_MS: u64 = 1_795_305_600_000;
 pub(super) const BASE: &str = "DC=corp,DC=example";
 
+/// What a server computes of locks.
+pub(super) const LOCK_STATE: &str = "msds-user-account-control-computed";
+
 pub(super) fn id(number: u8) -> ObjectId {
     let mut octets = [0; 16];
     octets[15] = number;
@@ -433,7 +436,7 @@ pub(super) struct World {
 enum Telling {
     Now(Event),
     Mark,
-    Page { ids: Vec<ObjectId>, is_last: bool },
+    Page { ids: Vec<ObjectId>, is_all: bool, is_last: bool },
     Changes { changed: Vec<ObjectId>, deleted: Vec<ObjectId>, watermark: Watermark, is_last: bool },
 }
 
@@ -605,25 +608,25 @@ impl World {
                 let overlooked = &self.server.overlooked;
                 let ids = self.server.things.keys().copied().filter(|id| !overlooked.contains(id));
                 let ids: Vec<ObjectId> = ids.collect();
-                self.pages(&ids, self.server.page);
+                self.pages(&ids, self.server.page, true);
             }
             Task::ReadEntries { ids, .. } => {
                 let names: Vec<String> = ids.iter().map(|id| id.0[15].to_string()).collect();
                 writeln!(self.ladder, "reads {}", names.join(" ")).unwrap();
-                self.pages(&ids, self.server.page);
+                self.pages(&ids, self.server.page, false);
             }
             Task::ReadChanges { since, .. } => self.changes(&since),
         }
     }
 
-    fn pages(&mut self, ids: &[ObjectId], page: usize) {
+    fn pages(&mut self, ids: &[ObjectId], page: usize, is_all: bool) {
         let pages: Vec<Vec<ObjectId>> = ids.chunks(page).map(<[ObjectId]>::to_vec).collect();
         let count = pages.len();
         for (place, ids) in pages.into_iter().enumerate() {
-            self.telling.push_back(Telling::Page { ids, is_last: place + 1 == count });
+            self.telling.push_back(Telling::Page { ids, is_all, is_last: place + 1 == count });
         }
         if count == 0 {
-            self.telling.push_back(Telling::Page { ids: Vec::new(), is_last: true });
+            self.telling.push_back(Telling::Page { ids: Vec::new(), is_all, is_last: true });
         }
     }
 
@@ -672,8 +675,13 @@ impl World {
                 }
                 Event::Marked(watermark)
             }
-            Telling::Page { ids, is_last } => {
-                let entries = ids.iter().rev().filter_map(|id| self.server.entry(*id)).collect();
+            Telling::Page { ids, is_all, is_last } => {
+                let mut entries: Vec<Entry> =
+                    ids.iter().rev().filter_map(|id| self.server.entry(*id)).collect();
+                if is_all {
+                    // What is computed is asked for by name alone.
+                    entries.iter_mut().for_each(|entry| drop(entry.attributes.remove(LOCK_STATE)));
+                }
                 Event::Entries { entries, is_last }
             }
             Telling::Changes { changed, deleted, watermark, is_last } => {
