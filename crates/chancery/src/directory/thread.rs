@@ -28,8 +28,6 @@ const NICENESS: i32 = 10;
 const INPUTS_MAX: usize = 4;
 /// Before what failed is begun anew: a file of the configuration may be there by then. Each time costs next to nothing.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How often it is looked meanwhile whether somebody wants something.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A running thread.
 pub(crate) struct DirectoryThread {
@@ -98,24 +96,32 @@ impl Work {
 
     /// Waits until it is worth another try, and refuses meanwhile. Breaks when it is told to stop.
     fn wait(&mut self, reason: &str) -> ControlFlow<()> {
-        let until = std::time::Instant::now() + AGAIN;
-        while std::time::Instant::now() < until {
-            let is_stopped = !matches!(self.stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-            // The sender of settings goes with the operator's thread, just before this one.
-            let Ok(is_changed) = self.changed.has_changed() else { return ControlFlow::Break(()) };
-            if is_stopped {
-                return ControlFlow::Break(());
+        let Ok(runtime) = net::runtime() else {
+            // The system has no room for one, and there is nothing that could be waited with.
+            std::thread::park_timeout(AGAIN);
+            return ControlFlow::Continue(());
+        };
+        let Work { changed, orders, stopped, .. } = self;
+        runtime.block_on(async {
+            let until = Instant::now() + AGAIN;
+            loop {
+                tokio::select! {
+                    _ = &mut *stopped => return ControlFlow::Break(()),
+                    // The sender goes with the operator's thread, just before this one.
+                    changed = changed.changed() => return match changed {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(_) => ControlFlow::Break(()),
+                    },
+                    order = orders.recv() => {
+                        let Some(order) = order else { return ControlFlow::Break(()) };
+                        let failed = Answer::Failed(format!("the directory is not followed: {reason}"));
+                        // Whoever gave it may be gone.
+                        drop(order.answer.send(failed));
+                    }
+                    () = tokio::time::sleep_until(until) => return ControlFlow::Continue(()),
+                }
             }
-            if is_changed {
-                break;
-            }
-            while let Ok(order) = self.orders.try_recv() {
-                // Whoever gave it may be gone.
-                drop(order.answer.send(Answer::Failed(format!("the directory is not followed: {reason}"))));
-            }
-            std::thread::sleep(LOOK);
-        }
-        ControlFlow::Continue(())
+        })
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
