@@ -268,7 +268,10 @@ impl FrontEnd {
             _ => None,
         };
         let accepted = self.subscriptions.handle_subscribe(self.now.monotonic, subscribe, known)?;
-        if let Watched::List(list) = watched {
+        if let Watched::List(list) = watched
+            && accepted.expires_seconds > 0
+        {
+            // Whoever goes is not told everything once more.
             self.list_refreshed(list, given);
         }
         Ok(accepted)

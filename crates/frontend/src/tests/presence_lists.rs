@@ -141,6 +141,12 @@ fn liblinphone_is_told_a_list_in_its_own_way() {
     };
     assert_eq!(world.resubscribe(&watch, &format!("{EVENTLIST}\nExpires: 600")), 200);
     is_its_way(&world.notified(bob).expect("the whole list"));
+    // Whoever goes is not told everything once more.
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.resubscribe(&watch, &format!("{EVENTLIST}\nExpires: 0")), 200);
+    let last = world.notified(bob).expect("the end");
+    assert!(text(last.header(HeaderId::SubscriptionState).unwrap()).starts_with("terminated"), "{last:?}");
+    assert!(last.body().is_empty(), "{last:?}");
 }
 
 #[test]
