@@ -10,7 +10,7 @@ use anyhow::Context;
 use directory::ObjectId;
 use directory::numbers::{DecidedBy, NumberRules, NumberSettings};
 use records::{ObjectRow, Revision};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{
     AddressbookCommand, AddressbookExportArguments, AddressbookSearchArguments, AddressbookShowArguments,
@@ -134,9 +134,43 @@ fn show(arguments: &AddressbookShowArguments) -> Result<(), Failure> {
                 arguments.who
             ),
         )),
-        [entry] => user::print_json(entry),
-        several => user::print_json(&several),
+        [entry] if arguments.server.json => user::print_json(entry),
+        several if arguments.server.json => user::print_json(&several),
+        several => {
+            let cards: Result<Vec<String>, Failure> = several.iter().map(card).collect();
+            user::print(&cards?.join("\n"))
+        }
     }
+}
+
+/// All that is known of somebody, a line for each.
+fn card(entry: &Entry) -> Result<String, Failure> {
+    let value = serde_json::to_value(entry).context("an entry is made of texts")?;
+    let mut text = String::new();
+    write_fields(&mut text, "", &value);
+    Ok(text)
+}
+
+fn write_fields(text: &mut String, name: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| write_fields(text, name, value)),
+        Value::Array(values) => values.iter().for_each(|value| {
+            let word = match value {
+                // What belongs together stands together: a number as it is written and as it is dialled.
+                Value::Object(fields) => fields.values().map(word).collect::<Vec<_>>().join("  "),
+                value => word(value),
+            };
+            write_fields(text, name, &Value::String(word));
+        }),
+        value => {
+            let name = format!("{}:", name.replace('_', " "));
+            *text += &format!("{name:<18}{}\n", word(value));
+        }
+    }
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn export(arguments: &AddressbookExportArguments) -> Result<(), Failure> {
@@ -183,5 +217,30 @@ fn book(server: &ServerArguments) -> Result<(Book, BTreeSet<ObjectId>), Failure>
         if !more {
             return Ok((book, ids));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_lines() {
+        let entry = json!({
+            "address": "erin@contoso.example",
+            "card": {
+                "display_name": "Erin",
+                "mail": ["erin@contoso.example", "e@contoso.example"],
+                "phones": [{ "kind": "work", "e164": "+4930123456", "written": "(030) 123456" }],
+            },
+            "revision": 7,
+        });
+        let mut text = String::new();
+        write_fields(&mut text, "", &entry);
+        assert_eq!(
+            text,
+            "address:          erin@contoso.example\ndisplay name:     Erin\nmail:             erin@contoso.example\n\
+             mail:             e@contoso.example\nphones:           +4930123456  work  (030) 123456\nrevision:         7\n"
+        );
     }
 }

@@ -122,6 +122,9 @@ fn settings_text(line: &CallSettingsLine) -> String {
             let _ = writeln!(text, "{:<16}{to}{more}", format!("{name}:"));
         }
     }
+    if line.no_answer.is_none() && line.no_answer_seconds != 0 {
+        let _ = writeln!(text, "{:<16}{} s, once --no-answer says where", "after:", line.no_answer_seconds);
+    }
     if !line.ring_also.is_empty() {
         let _ = writeln!(text, "{:<16}{}", "ring also:", line.ring_also.join(", "));
     }
@@ -203,6 +206,8 @@ more: --before 1700000000000-00
     fn settings_are_shown_for_people() {
         let mut line = CallSettingsLine::from(records::CallSettings::default());
         assert_eq!(settings_text(&line), "calls go to the user's devices\n");
+        line.no_answer_seconds = 20;
+        assert_eq!(settings_text(&line), "after:          20 s, once --no-answer says where\n");
         line.no_answer = Some("carol@contoso.example".to_owned());
         line.no_answer_seconds = 15;
         line.busy_on_busy = Some(true);

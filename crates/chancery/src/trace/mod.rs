@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &TraceArguments) -> Result<(), Failure> {
             break;
         }
     }
-    tell(&format!("{events} events, {lost} dropped"));
+    tell(&format!("{}, {lost} dropped", user::counted(events as u64, "event")));
     Ok(())
 }
 
@@ -64,7 +64,8 @@ fn announcement(follows: &TraceFollows, seconds: u64, bodies: bool) -> String {
         TraceFollows::CallId { call_id } => format!("the Call-ID {call_id} (no user is called so)"),
     };
     let bodies = if bodies { "with bodies" } else { "without bodies" };
-    format!("tracing {what} for {seconds} seconds, {bodies}; times are UTC; Ctrl-C ends it")
+    let time = user::counted(seconds, "second");
+    format!("tracing {what} for {time}, {bodies}; times are UTC; Ctrl-C ends it")
 }
 
 /// Where events go.

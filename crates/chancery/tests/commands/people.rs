@@ -416,3 +416,52 @@ fn presence_and_access_are_chosen() {
     );
     running.stop();
 }
+
+#[test]
+fn the_address_book_is_read_by_people_and_by_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, run) = demo(dir.path());
+    let shown = run(&["addressbook", "show", ERIN, "--json"]);
+    let shown: Value = serde_json::from_str(&shown.1).unwrap_or_else(|_| panic!("{shown:?}"));
+    let id = shown["id"].as_str().unwrap();
+    check(
+        &run(&["addressbook", "show", ERIN]),
+        &[(id, "ID")],
+        expect![[r#"
+        address:          erin@contoso.example
+        display name:     Erin
+        id:               ID
+        kind:             person
+        exit 0
+    "#]],
+    );
+    check(
+        &run(&["addressbook", "show", "grace"]),
+        &[],
+        expect![[r#"
+        chancery: grace is not in the address book; `chancery addressbook search` finds names
+        exit 1
+    "#]],
+    );
+    check(
+        &run(&["addressbook", "search", "fra"]),
+        &[],
+        expect![[r#"
+        Frank                          frank@contoso.example
+        exit 0
+    "#]],
+    );
+    check(
+        &run(&["addressbook", "search", "grace"]),
+        &[],
+        expect![[r#"
+        nobody is found
+        exit 0
+    "#]],
+    );
+    let (code, cards, _) = run(&["addressbook", "export"]);
+    assert_eq!((code, cards.matches("BEGIN:VCARD").count()), (0, 2), "{cards}");
+    let (code, lines, _) = run(&["addressbook", "export", "--json"]);
+    assert!(code == 0 && lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
+    running.stop();
+}
