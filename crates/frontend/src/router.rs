@@ -89,6 +89,12 @@ impl FrontEnd {
             Recipient::User(callee, instance)
                 if method == Method::Invite && request.message.to_tag().is_none() =>
             {
+                // RFC 3891 §3: it means who has the dialog, also where that was begun with a call to somebody else.
+                let holder = self.holder_of_replaced(request.message).and_then(|holder| holder.who.user());
+                let may_be_called = |holder: &UserId| sender != Sender::Partner || self.may_federate(*holder);
+                if let Some(holder) = holder.filter(|holder| *holder != callee).filter(may_be_called) {
+                    return self.call(request, sender, &who, holder, Devices::All);
+                }
                 let devices = instance.as_deref().map_or(Devices::All, Devices::Instance);
                 self.call(request, sender, &who, callee, devices)
             }

@@ -835,6 +835,39 @@ fn a_transfer_to_a_device_elsewhere_goes_to_who_has_the_dialog() {
     assert!(world.sent_to(edge).is_none());
 }
 
+/// Frank has called Alice, whose calls go to Bob, and connects Grace with whom he talks: by the address that he called.
+#[test]
+fn a_transfer_to_the_address_that_was_called_reaches_who_answered() {
+    use crate::admin::{CallSettingChange, Cause};
+    let (mut world, edge) = world();
+    let (alice, bob) = (world.sign_in("alice"), world.sign_in("bob"));
+    let changes = vec![CallSettingChange::Forward(Cause::Always, Some(address("bob@contoso.example")))];
+    let settings = Call::SetCallSettings { address: address("alice@contoso.example"), changes };
+    assert_eq!(world.call(settings), Answer::Done);
+    let call = Inbound::set_up(&mut world, edge, bob);
+    let (his, bobs) = (call.ok.from_tag().unwrap(), call.ok.to_tag().unwrap());
+    let replaces = format!("Replaces: {};to-tag={bobs};from-tag={his}", call.ok.call_id().unwrap());
+    world.call(Call::SetCallSettings {
+        address: address("alice@contoso.example"),
+        changes: vec![CallSettingChange::Forward(Cause::Always, None)],
+    });
+    let asks = |world: &mut World, replaces: &str| {
+        let head = world.partner_head(DIRECT, "INVITE", "grace@fabrikam.example", "alice@contoso.example");
+        world.receive(edge, &format!("{head}\n{replaces}"), "");
+    };
+    asks(&mut world, &replaces);
+    let invite = world.sent_to(bob).expect("Bob has the dialog");
+    assert_eq!(invite.method(), Method::Invite);
+    assert!(world.sent_to(alice).is_none());
+    // Of a dialog that nobody has, and of one whose holder may not talk with others, the address decides.
+    world.permit("bob@contoso.example", false);
+    for replaces in ["Replaces: x;to-tag=a;from-tag=b", &replaces] {
+        asks(&mut world, replaces);
+        assert!(world.sent_to(alice).is_some(), "{replaces}");
+    }
+    assert!(world.sent_to(bob).is_none());
+}
+
 #[test]
 fn a_partner_is_not_forwarded_to_who_may_not_talk_with_others() {
     use crate::admin::{CallSettingChange, Cause};
