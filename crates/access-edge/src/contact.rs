@@ -64,11 +64,7 @@ impl Entries {
             None => (String::new(), None),
         };
         let domain = domain.or_else(|| self.domains.first().cloned())?;
-        // The URI is a slice of its element: whatever surrounds it stays, in angle brackets.
-        let start = uri.as_str().as_ptr().addr() - contact.as_ptr().addr();
-        let before = contact[..start].trim_end_matches('<');
-        let after = contact[start + uri.as_str().len()..].trim_start_matches('>');
-        Some(format!("{before}<{scheme}:{user}{domain};gr={token}>{after}"))
+        Some(with_uri(contact, &uri, &format!("{scheme}:{user}{domain};gr={token}")))
     }
 
     /// A Contact that was shown outside and comes back in its dialog; `None` where the URI is none, or of a key that is gone.
@@ -92,10 +88,7 @@ impl Entries {
         let value = str::from_utf8(message.header(HeaderId::ReferTo)?).ok()?;
         let uri = NameAddr::parse(value.as_bytes()).ok()?.uri;
         let person = self.person_behind(&uri)?;
-        let start = uri.as_str().as_ptr().addr() - value.as_ptr().addr();
-        let before = value[..start].trim_end_matches('<');
-        let after = value[start + uri.as_str().len()..].trim_start_matches('>');
-        Some(format!("{before}<{person}>{after}"))
+        Some(with_uri(value, &uri, &person))
     }
 
     fn is_ours(&self, uri: &Uri<'_>) -> bool {
@@ -105,4 +98,13 @@ impl Entries {
     fn is_server(&self, uri: &Uri<'_>) -> bool {
         self.servers.iter().any(|server| server.eq_ignore_ascii_case(uri.host_text()))
     }
+}
+
+/// An element of a header with another URI in angle brackets; display name and parameters stay.
+fn with_uri(element: &str, uri: &Uri<'_>, other: &str) -> String {
+    // The URI is a slice of the element.
+    let start = uri.as_str().as_ptr().addr() - element.as_ptr().addr();
+    let before = element[..start].trim_end_matches('<');
+    let after = element[start + uri.as_str().len()..].trim_start_matches('>');
+    format!("{before}<{other}>{after}")
 }
