@@ -65,6 +65,32 @@ fn an_answer_is_taken_once() {
     });
 }
 
+/// Digest covers neither Contact nor source: who overhears a REGISTER over UDP must not register himself with it.
+#[test]
+fn what_was_overheard_registers_nobody_elsewhere() {
+    let server = Server::start();
+    let road = Road::v4(Transport::Udp);
+    let alice = server.device("alice", road);
+    let offered = challenges(&challenge(&alice));
+    let overheard = answering(&alice, &offered[0], 1);
+    assert_eq!(alice.ask(overheard.clone()).status(), Some(200), "{}", alice.ladder());
+    let thief = server.device("alice", road);
+    let mut stolen = overheard.clone();
+    for (name, value) in &mut stolen.headers {
+        if name == "Contact" {
+            *value = format!("<{}>", thief.contact());
+        }
+    }
+    for again in [stolen, overheard] {
+        let refusal = thief.ask(again);
+        assert_eq!(refusal.status(), Some(401), "{}", thief.ladder());
+        assert!(challenges(&refusal).iter().all(|challenge| challenge.is_stale), "{refusal:?}");
+    }
+    let shown = server.user_command(&["show", "alice@example.test", "--json"], None);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(alice.contact()) && !shown.contains(thief.contact()), "{shown}");
+}
+
 #[test]
 fn a_request_that_was_changed_on_its_way_is_refused() {
     on_every_road(|scene| {
