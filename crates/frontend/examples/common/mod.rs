@@ -8,7 +8,7 @@ use bytes::Bytes;
 use directory::{DomainName, Role, SipAddress, User, UserId, UserState};
 use frontend::{Challenge, Config, FrontEnd};
 use node::{Flow, Input, Instant, Listener, ListenerId, Node, Now, Outcome, Output, Transport, UnixMillis};
-use records::{Rows, UserRecord};
+use records::{Query, Rows, UserRecord};
 use sip_message::digest::{Algorithm, ResponseInput, ha1, response};
 use sip_message::{AuthParams, HeaderId, Message};
 
@@ -72,8 +72,12 @@ impl World {
                     Output::Persist { token, .. } => {
                         inputs.push_back(Input::Persisted { token, outcome: Outcome::Applied })
                     }
-                    Output::Query { token, .. } => {
-                        inputs.push_back(Input::Rows { token, rows: Ok(Rows::Loaded(users())) })
+                    Output::Query { token, query } => {
+                        let rows = match query {
+                            Query::ListedServers => Rows::ListedServers(Vec::new()),
+                            _ => Rows::Loaded(users()),
+                        };
+                        inputs.push_back(Input::Rows { token, rows: Ok(rows) });
                     }
                     _ => {}
                 }
