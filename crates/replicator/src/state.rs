@@ -18,6 +18,8 @@ pub(crate) struct State {
     pub(crate) domain: Option<ObjectId>,
     /// How far its changes are in what the home has.
     pub(crate) watermark: Option<Watermark>,
+    /// The last change that was told and that the home has: the invocationId of the server that told it, and its number there.
+    pub(crate) change: Option<(ObjectId, u64)>,
     /// Groups of the configuration by their names there, so that one may be renamed.
     pub(crate) groups: BTreeMap<String, ObjectId>,
     /// Since when accounts are gone, in milliseconds since 1970.
@@ -49,6 +51,7 @@ mod tests {
         let state = State {
             domain: Some(ObjectId([1; 16])),
             watermark: Some(Watermark::Usn { usn: 7, invocation: ObjectId([2; 16]) }),
+            change: Some((ObjectId([6; 16]), 8)),
             groups: BTreeMap::from([("cn=all,dc=x".to_owned(), ObjectId([3; 16]))]),
             gone: BTreeMap::from([(ObjectId([4; 16]), 5)]),
             cut_off: BTreeMap::from([(ObjectId([5; 16]), 7)]),

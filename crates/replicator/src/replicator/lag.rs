@@ -30,7 +30,8 @@ pub(super) struct Lag {
 impl Replicator {
     /// Which servers are rather asked: the one whose changes were taken over last, and none that was just found to lag.
     pub(super) fn preference(&self) -> Preference {
-        let of = self.state.watermark.as_ref().and_then(|watermark| Some(watermark.change()?.0));
+        let read_to = self.state.watermark.as_ref().and_then(|watermark| watermark.change());
+        let of = self.state.change.or(read_to).map(|(invocation, _)| invocation);
         let mut hosts = self.state.invocations.iter().filter(|(_, invocation)| Some(**invocation) == of);
         let first = hosts.next().map(|(host, _)| host.clone());
         let last = self.lag.as_ref().map(|lag| lag.tried.clone()).unwrap_or_default();
@@ -66,7 +67,7 @@ impl Replicator {
 
     /// Whether it lags behind what was taken over: that it says so itself, or that it does not say. `None`: it does not.
     fn lags(&self, facts: &ServerFacts) -> Option<bool> {
-        let (invocation, usn) = self.state.watermark.as_ref()?.change()?;
+        let (invocation, usn) = self.state.change?;
         let has = match &facts.cursors {
             // A database that counts less than it did is an old copy.
             _ if facts.invocation == Some(invocation) => facts.highest_usn,
@@ -80,7 +81,9 @@ impl Replicator {
     pub(super) fn is_cautious(&mut self) -> bool {
         let now = self.now.monotonic;
         let is_over = |lag: &Lag| lag.until.is_some_and(|until| until <= now);
-        if self.job.is_accepted || self.lag.as_ref().is_some_and(is_over) {
+        if self.lag.is_some() && self.job.is_accepted || self.lag.as_ref().is_some_and(is_over) {
+            // What it has is what counts from now on.
+            (self.change, self.state.change) = (None, None);
             self.end_lag();
         }
         self.lag.is_some()

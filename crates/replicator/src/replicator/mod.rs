@@ -66,6 +66,8 @@ pub struct Replicator {
     is_whole: bool,
     /// How far the view is.
     watermark: Option<Watermark>,
+    /// The last change that was told: see [`State::change`].
+    change: Option<(ObjectId, u64)>,
     known: Known,
     /// Whether the home has told what it has, and nothing went wrong since.
     is_known: bool,
@@ -192,6 +194,7 @@ impl Replicator {
             settings,
             is_whole: false,
             watermark: None,
+            change: None,
             known: Known::default(),
             is_known: false,
             state: State::default(),
@@ -660,6 +663,7 @@ impl Replicator {
         self.state.domain = Some(facts.domain);
         if self.lag.is_none() {
             self.state.watermark.clone_from(&self.watermark);
+            self.state.change = self.change.or(self.state.change);
         }
         self.state.groups = self.view.groups.clone();
         if self.job.goal == Goal::Full {

@@ -39,6 +39,10 @@ impl Replicator {
                 }
             }
             (Step::ReadingChanges, Event::Changes { changed, deleted, watermark, is_last }) => {
+                // Other numbers are given for much that no other server needs.
+                if !changed.is_empty() || !deleted.is_empty() {
+                    self.change = watermark.change();
+                }
                 self.job.changed.extend(changed);
                 self.job.changed.extend(deleted);
                 self.job.watermark = Some(watermark);
@@ -99,6 +103,7 @@ impl Replicator {
             self.view.clear(&self.settings.groups);
             self.state.domain = Some(facts.domain);
             (self.watermark, self.state.watermark) = (None, None);
+            (self.change, self.state.change) = (None, None);
             self.is_whole = false;
             self.is_all_dirty = true;
         }

@@ -1202,6 +1202,23 @@ fn a_server_that_does_not_say_how_far_it_is_is_believed_after_a_while() {
 }
 
 #[test]
+fn a_server_that_is_gone_for_good_leaves_no_alarm_where_nothing_is_missing() {
+    let mut world = world(&["alice", "bob", "carol", "dave"]);
+    let mut second = world.server.clone();
+    second.become_another("dc2", id(0xe2));
+    // Everything was compared at the first at a number that no change of theirs has.
+    world.server.usn += 50;
+    world.ask(Command::Full);
+    fail_over(&mut world, second);
+    world.crash();
+    world.advance(POLL);
+    assert_eq!(alarms(&world), [""; 0]);
+    world.server.set(id(1), "useraccountcontrol", "514");
+    world.advance(POLL);
+    assert_eq!(standing(&world, 1), Standing::Disabled);
+}
+
+#[test]
 fn an_old_copy_of_a_server_is_one_that_lags() {
     let mut world = world(&["alice", "bob", "carol", "dave"]);
     // A snapshot of a virtual machine that keeps its invocationId.
