@@ -186,7 +186,10 @@ fn groups_say_who_may_what_through_groups_within_groups() {
     assert!(
         server.account_of(&address).is_none_or(|account| account["directory"]["standing"] == "not-enabled")
     );
-    domain.modify(&format!("dn: {inner}\nchangetype: modify\nadd: member\nmember: {}\n", person.dn));
+    // Others stay: that nobody at all is left would be held.
+    for member in [&person, &domain.person(), &domain.person()] {
+        domain.modify(&format!("dn: {inner}\nchangetype: modify\nadd: member\nmember: {}\n", member.dn));
+    }
     let account = eventually_within(LIVE_WITHIN, "a member of a member group", || {
         server.account_of(&address).filter(|account| account["directory"]["standing"] == "active")
     });

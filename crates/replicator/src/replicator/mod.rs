@@ -596,7 +596,9 @@ impl Replicator {
                 self.suspects.clear();
             }
             Some(held) => {
-                self.suspects = plan.losses.suspects().collect();
+                // Where removals alone are held, everybody else's changes are taken over.
+                let are_held = allowed != Allowed::AllButRemovals;
+                self.suspects = plan.losses.suspects().filter(|_| are_held).collect();
                 self.cut_off_before = self.state.cut_off.len();
                 self.raise(Alarm::Held(held));
             }
