@@ -75,34 +75,34 @@ fn messages_cross_and_come_back() {
         &mut world,
         from,
         &expect![[r#"
-        ms       alice                     contoso-home              contoso-edge              hub                       fabrikam-edge             fabrikam-home             bob
-           1500  |-------MESSAGE (1)------>|                         |                         |                         |                         |                         |
-           1523   * contoso-home connects
-           1528  |                         |-------MESSAGE (1)------>|                         |                         |                         |                         |
-           1551   * contoso-edge connects
-           1556  |                         |                         |--------------------MESSAGE (1)------------------->|                         |                         |
-           1579   * fabrikam-edge connects
-           1584  |                         |                         |                         |                         |-------MESSAGE (1)------>|                         |
-           1590  |                         |                         |                         |                         |                         |-------MESSAGE (1)------>|
-           1595  |                         |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|
-           1600  |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |
-           1605  |                         |                         |<-----------------200 (1 MESSAGE)------------------|                         |                         |
-           1610  |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |
-           1615  |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |                         |
-           3500  |                         |                         |                         |                         |                         |<------MESSAGE (1)-------|
-           3523   * fabrikam-home connects
-           3528  |                         |                         |                         |                         |<------MESSAGE (1)-------|                         |
-           3551   * fabrikam-edge connects
-           3556  |                         |                         |<-------------------MESSAGE (1)--------------------|                         |                         |
-           3579   * contoso-edge connects
-           3584  |                         |<------MESSAGE (1)-------|                         |                         |                         |                         |
-           3591  |<------MESSAGE (1)-------|                         |                         |                         |                         |                         |
-           3596  |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |                         |
-           3601  |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |
-           3606  |                         |                         |------------------200 (1 MESSAGE)----------------->|                         |                         |
-           3611  |                         |                         |                         |                         |-----200 (1 MESSAGE)---->|                         |
-           3616  |                         |                         |                         |                         |                         |-----200 (1 MESSAGE)---->|
-    "#]],
+            ms       alice                     contoso-home              contoso-edge              hub                       fabrikam-edge             fabrikam-home             bob
+               1500  |-------MESSAGE (1)------>|                         |                         |                         |                         |                         |
+               1523   * contoso-home connects
+               1528  |                         |-------MESSAGE (1)------>|                         |                         |                         |                         |
+               1551   * contoso-edge connects
+               1556  |                         |                         |--------------------MESSAGE (1)------------------->|                         |                         |
+               1579   * fabrikam-edge connects
+               1584  |                         |                         |                         |                         |-------MESSAGE (1)------>|                         |
+               1594  |                         |                         |                         |                         |                         |-------MESSAGE (1)------>|
+               1599  |                         |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|
+               1604  |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |
+               1609  |                         |                         |<-----------------200 (1 MESSAGE)------------------|                         |                         |
+               1614  |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |
+               1619  |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |                         |
+               3500  |                         |                         |                         |                         |                         |<------MESSAGE (1)-------|
+               3523   * fabrikam-home connects
+               3528  |                         |                         |                         |                         |<------MESSAGE (1)-------|                         |
+               3551   * fabrikam-edge connects
+               3556  |                         |                         |<-------------------MESSAGE (1)--------------------|                         |                         |
+               3579   * contoso-edge connects
+               3584  |                         |<------MESSAGE (1)-------|                         |                         |                         |                         |
+               3590  |<------MESSAGE (1)-------|                         |                         |                         |                         |                         |
+               3595  |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |                         |
+               3600  |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |
+               3605  |                         |                         |------------------200 (1 MESSAGE)----------------->|                         |                         |
+               3610  |                         |                         |                         |                         |-----200 (1 MESSAGE)---->|                         |
+               3615  |                         |                         |                         |                         |                         |-----200 (1 MESSAGE)---->|
+        "#]],
     );
 }
 
@@ -119,32 +119,32 @@ fn a_message_through_the_hub() {
         &mut world,
         from,
         &expect![[r#"
-        ms       alice                     contoso-home              contoso-edge              hub                       fabrikam-edge             fabrikam-home             bob
-           1500  |-------MESSAGE (1)------>|                         |                         |                         |                         |                         |
-           1523   * contoso-home connects
-           1528  |                         |-------MESSAGE (1)------>|                         |                         |                         |                         |
-           1551   * contoso-edge connects
-           1556  |                         |                         |-------MESSAGE (1)------>|                         |                         |                         |
-           1579   * hub connects
-           1584  |                         |                         |                         |-------MESSAGE (1)------>|                         |                         |
-           1607   * fabrikam-edge connects
-           1612  |                         |                         |                         |                         |-------MESSAGE (1)------>|                         |
-           1618  |                         |                         |                         |                         |                         |-------MESSAGE (1)------>|
-           1623  |                         |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|
-           1628  |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |
-           1633  |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |                         |
-           1638  |                         |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |
-           1643  |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |
-           1648  |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |                         |
-           3579   * hub connects
-           3584  |                         |                         |<------MESSAGE (1)-------|                         |                         |                         |
-           3607   * contoso-edge connects
-           3612  |                         |<------MESSAGE (1)-------|                         |                         |                         |                         |
-           3619  |<------MESSAGE (1)-------|                         |                         |                         |                         |                         |
-           3624  |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |                         |
-           3629  |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |
-           3634  |                         |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |
-    "#]],
+            ms       alice                     contoso-home              contoso-edge              hub                       fabrikam-edge             fabrikam-home             bob
+               1500  |-------MESSAGE (1)------>|                         |                         |                         |                         |                         |
+               1523   * contoso-home connects
+               1528  |                         |-------MESSAGE (1)------>|                         |                         |                         |                         |
+               1551   * contoso-edge connects
+               1556  |                         |                         |-------MESSAGE (1)------>|                         |                         |                         |
+               1579   * hub connects
+               1584  |                         |                         |                         |-------MESSAGE (1)------>|                         |                         |
+               1607   * fabrikam-edge connects
+               1612  |                         |                         |                         |                         |-------MESSAGE (1)------>|                         |
+               1622  |                         |                         |                         |                         |                         |-------MESSAGE (1)------>|
+               1627  |                         |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|
+               1632  |                         |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |
+               1637  |                         |                         |                         |<----200 (1 MESSAGE)-----|                         |                         |
+               1642  |                         |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |
+               1647  |                         |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |
+               1652  |<----200 (1 MESSAGE)-----|                         |                         |                         |                         |                         |
+               3579   * hub connects
+               3584  |                         |                         |<------MESSAGE (1)-------|                         |                         |                         |
+               3607   * contoso-edge connects
+               3612  |                         |<------MESSAGE (1)-------|                         |                         |                         |                         |
+               3618  |<------MESSAGE (1)-------|                         |                         |                         |                         |                         |
+               3623  |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |                         |
+               3628  |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |                         |
+               3633  |                         |                         |-----200 (1 MESSAGE)---->|                         |                         |                         |
+        "#]],
     );
 }
 
@@ -264,19 +264,19 @@ fn a_remote_user_writes_and_is_written_to() {
            2528   * contoso-home connects
            2533  |                         |<------MESSAGE (1)-------|                         |
            2556   * contoso-edge connects
-           2615  |                         |-----200 (1 MESSAGE)---->|                         |
-           2620  |                         |<----200 (1 MESSAGE)-----|                         |
-           2621  |                         |                         |-------MESSAGE (1)------>|
-           2625  |<----200 (1 MESSAGE)-----|                         |                         |
-           2626  |                         |                         |<----200 (1 MESSAGE)-----|
+           2619  |                         |-----200 (1 MESSAGE)---->|                         |
+           2624  |                         |<----200 (1 MESSAGE)-----|                         |
+           2629  |<----200 (1 MESSAGE)-----|                         |                         |
+           2631  |                         |                         |-------MESSAGE (1)------>|
+           2636  |                         |                         |<----200 (1 MESSAGE)-----|
            4561  |                         |-------MESSAGE (1)------>|                         |
-           4569  |                         |                         |-------MESSAGE (1)------>|
-           4569  |                         |<------MESSAGE (1)-------|                         |
-           4574  |                         |                         |<----200 (1 MESSAGE)-----|
-           4574  |<------MESSAGE (1)-------|                         |                         |
-           4579  |                         |<----200 (1 MESSAGE)-----|                         |
-           4579  |-----200 (1 MESSAGE)---->|                         |                         |
-           4584  |                         |-----200 (1 MESSAGE)---->|                         |
+           4571  |                         |                         |-------MESSAGE (1)------>|
+           4571  |                         |<------MESSAGE (1)-------|                         |
+           4576  |                         |                         |<----200 (1 MESSAGE)-----|
+           4576  |<------MESSAGE (1)-------|                         |                         |
+           4581  |                         |<----200 (1 MESSAGE)-----|                         |
+           4581  |-----200 (1 MESSAGE)---->|                         |                         |
+           4586  |                         |-----200 (1 MESSAGE)---->|                         |
     "#]]
     .assert_eq(&world.world.ladder_between(from, &parties));
     assert_sound(&mut world);
@@ -327,26 +327,26 @@ fn a_director_signs_a_remote_user_in() {
            4038  |                         |<-------------------MESSAGE (1)--------------------|                         |
            4061   * contoso-edge connects
            4066  |                         |---------------------------------MESSAGE (1)-------------------------------->|
-           4171  |                         |<------------------------------200 (1 MESSAGE)-------------------------------|
-           4176  |                         |------------------200 (1 MESSAGE)----------------->|                         |
-           4181  |                         |                         |<----200 (1 MESSAGE)-----|                         |
-           4186  |                         |<----200 (1 MESSAGE)-----|                         |                         |
-           4191  |<----200 (1 MESSAGE)-----|                         |                         |                         |
+           4172  |                         |<------------------------------200 (1 MESSAGE)-------------------------------|
+           4177  |                         |------------------200 (1 MESSAGE)----------------->|                         |
+           4182  |                         |                         |<----200 (1 MESSAGE)-----|                         |
+           4187  |                         |<----200 (1 MESSAGE)-----|                         |                         |
+           4192  |<----200 (1 MESSAGE)-----|                         |                         |                         |
            6061   * fabrikam-edge connects
            6066  |                         |<--------------------------------MESSAGE (1)---------------------------------|
            6071  |                         |-------MESSAGE (1)------>|                         |                         |
            6076  |                         |                         |-------MESSAGE (1)------>|                         |
-           6100   * contoso-home connects
-           6105  |                         |                         |<------MESSAGE (1)-------|                         |
-           6128   * contoso-director connects
-           6133  |                         |<------MESSAGE (1)-------|                         |                         |
-           6138  |<------MESSAGE (1)-------|                         |                         |                         |
-           6143  |-----200 (1 MESSAGE)---->|                         |                         |                         |
-           6148  |                         |-----200 (1 MESSAGE)---->|                         |                         |
-           6153  |                         |                         |-----200 (1 MESSAGE)---->|                         |
-           6158  |                         |                         |<----200 (1 MESSAGE)-----|                         |
-           6163  |                         |<----200 (1 MESSAGE)-----|                         |                         |
-           6168  |                         |-------------------------------200 (1 MESSAGE)------------------------------>|
+           6104   * contoso-home connects
+           6109  |                         |                         |<------MESSAGE (1)-------|                         |
+           6132   * contoso-director connects
+           6137  |                         |<------MESSAGE (1)-------|                         |                         |
+           6142  |<------MESSAGE (1)-------|                         |                         |                         |
+           6147  |-----200 (1 MESSAGE)---->|                         |                         |                         |
+           6152  |                         |-----200 (1 MESSAGE)---->|                         |                         |
+           6157  |                         |                         |-----200 (1 MESSAGE)---->|                         |
+           6162  |                         |                         |<----200 (1 MESSAGE)-----|                         |
+           6167  |                         |<----200 (1 MESSAGE)-----|                         |                         |
+           6172  |                         |-------------------------------200 (1 MESSAGE)------------------------------>|
     "#]].assert_eq(&world.world.ladder_between(from, &parties));
     assert_sound(&mut world);
 }
