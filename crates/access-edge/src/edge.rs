@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use federation::policy::Standing;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use node::{
     CallToken, ConnectToken, ConnectionId, Flow, Input, Instant, Level, Metric, Node, Now, Output, Peer,
     Report, RequestId, Side, Transport, UnixMillis,
 };
+use sip_message::Message;
 use sip_stack::stack::{Event, Stack, StackConfig, StackOutput, TargetFailure};
 use sip_stack::timer::Timers;
 use sip_stack::transaction::{Limits as TransactionLimits, ServerId, TimerValues};
@@ -22,9 +25,14 @@ use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
 use crate::links::{Kind, Link, Links, Who, rate_of};
 use crate::metrics::Counters;
+use crate::pipeline::domain_of;
 
 /// Ended transactions that are remembered, some half KiB each: for 32 s up to 1,000 requests a second, as at a Front End.
 const TRANSACTIONS_ENDED_MAX: usize = 32_768;
+
+/// How long after a change of the policy answers to what was asked before it may still come: an INVITE rings for three minutes
+/// (timer C, RFC 3261 §16.6), and its last answer takes 64*T1.
+const AFTERMATH: Duration = Duration::from_secs(240);
 
 /// The Access Edge, or a clearinghouse. Make it with [`AccessEdge::new`], then drive it as [`node::Node`] says.
 pub struct AccessEdge {
@@ -40,6 +48,8 @@ pub struct AccessEdge {
     timers: Timers<Due>,
     outputs: VecDeque<Output<AccessEdge>>,
     next_request: u64,
+    /// Until when answers are looked at that go outside: they may be to somebody whom a changed policy does not let in.
+    aftermath_until: Option<Instant>,
 }
 
 /// What the answer to a request will say something about.
@@ -105,6 +115,7 @@ impl AccessEdge {
             timers: Timers::new(),
             outputs: VecDeque::new(),
             next_request: 0,
+            aftermath_until: None,
             config,
         };
         edge.say_who_is_allowed();
@@ -204,6 +215,7 @@ impl AccessEdge {
         let answer = match call {
             Call::SetPolicy(policy) => {
                 self.config.policy = policy;
+                self.aftermath_until = Some(self.now.monotonic + AFTERMATH);
                 // What was judged by the old policy and waits for a connection must not leave under the new one.
                 self.stack.give_up_ways(self.now.monotonic, Side::Outside);
                 self.say_who_is_allowed();
@@ -290,18 +302,46 @@ impl AccessEdge {
             self.happened(event);
         }
         while let Some(output) = self.stack.poll_output() {
-            self.outputs.push_back(match output {
+            let output = match output {
                 StackOutput::Send(flow, bytes) => {
                     // To a connection that was cut nothing more goes.
                     let is_up = matches!(flow, Flow::Connection(id) if self.links.get(id).is_some());
-                    if !is_up {
+                    if !is_up || self.is_answer_to_blocked(flow, &bytes) {
                         continue;
                     }
                     Output::Send { flow, bytes }
                 }
                 StackOutput::Resolve(token, question) => Output::Resolve { token, question },
                 StackOutput::Connect(token, target) => Output::Connect { token, target },
-            });
+            };
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Whether somebody whom the policy has come to block asked before, through a hub whose connection stays for the others. Our own
+    /// refusals still go.
+    fn is_answer_to_blocked(&mut self, flow: Flow, bytes: &Bytes) -> bool {
+        let Some(until) = self.aftermath_until else { return false };
+        if self.now.monotonic > until {
+            self.aftermath_until = None;
+            return false;
+        }
+        let Flow::Connection(connection) = flow else { return false };
+        let is_partner = self.links.get(connection).is_some_and(|link| link.who.kind() == Kind::Partner);
+        if self.config.mode != Mode::Edge || !is_partner {
+            return false;
+        }
+        let Ok(message) = Message::parse(bytes.clone()) else { return false };
+        let is_ours_to_say = |status| matches!(status, 100 | 403);
+        if message.status().is_none_or(is_ours_to_say) {
+            return false;
+        }
+        let asker = message.from().ok().and_then(|from| domain_of(&from.uri)).unwrap_or_default();
+        let policy = &self.config.policy;
+        match policy.standing(&asker) {
+            Standing::Blocked(_) => true,
+            Standing::Unlisted => !policy.discovery().enabled,
+            Standing::Ours | Standing::Own(..) | Standing::Through(..) => false,
         }
     }
 

@@ -41,6 +41,7 @@ impl FrontEnd {
         match judged {
             Ok((user, claims)) => {
                 self.counters.sign_ins_by_token += 1;
+                self.tokens_issued_until = self.tokens_issued_until.max(claims.issued_unix_ms);
                 Ok((user, Means::of_token(&claims)))
             }
             Err(error) => {
@@ -140,7 +141,7 @@ impl FrontEnd {
     }
 
     pub(crate) fn issue_token(
-        &self,
+        &mut self,
         user: UserId,
         lifetime: Duration,
         renewed: Option<Renewed>,
@@ -161,6 +162,7 @@ impl FrontEnd {
             issued_unix_ms,
             expires_unix_ms: (self.now.wall + lifetime).0,
         };
+        self.tokens_issued_until = self.tokens_issued_until.max(issued_unix_ms);
         let token = Secret(self.token_key.issue(&claims));
         Ok(IssuedToken { token, expires_unix_ms: claims.expires_unix_ms })
     }
@@ -183,9 +185,12 @@ impl FrontEnd {
         })
     }
 
-    /// Since when tokens count that are issued from now on: none that was issued before.
-    pub(crate) fn tokens_since_now(&self) -> UnixMillis {
-        self.now.wall + Duration::from_millis(1)
+    /// Since when tokens of a user count that are issued from now on: none that was issued before, also where the clock was set back
+    /// since.
+    pub(crate) fn tokens_since_now(&self, user: UserId) -> UnixMillis {
+        let since = self.users.get(user).map_or(0, |account| account.user.tokens_since_unix_ms);
+        let last = self.now.wall.0.max(self.tokens_issued_until).max(since);
+        UnixMillis(last) + Duration::from_millis(1)
     }
 
     /// A change that revokes tokens begins. None is good from now on, durable or not: one that was renewed meanwhile would come after it.

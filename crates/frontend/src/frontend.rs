@@ -47,7 +47,7 @@ use crate::metrics::Counters;
 use crate::presence::abroad::{Abroad, AbroadId};
 use crate::presence::lists::Lists;
 use crate::presence::publish::{self, Publication};
-use crate::provenance::{RemoteFlow, Servers};
+use crate::provenance::{RemoteFlow, Servers, faced_as};
 use crate::registration::http_date;
 use crate::replica::Replica;
 use crate::replication::Replicating;
@@ -90,6 +90,8 @@ pub struct FrontEnd {
     pub(crate) users: Users,
     pub(crate) auth: Authenticator,
     pub(crate) token_key: TokenKey,
+    /// The time at which the newest token was issued that is known, in milliseconds since 1970: the clock may have been set back since.
+    pub(crate) tokens_issued_until: u64,
     pub(crate) counters: Counters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) state: State,
@@ -275,6 +277,7 @@ impl FrontEnd {
             users: Users::new(seed),
             auth: Authenticator::new(&config.secret, &config.seed, config.authentication.nonce_lifetime),
             token_key: TokenKey::new(&config.secret),
+            tokens_issued_until: 0,
             counters: Counters::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             state: State::Loading,
@@ -445,7 +448,7 @@ impl FrontEnd {
         let server = self.servers.connected(connection, peer);
         let is_server = server.is_some();
         if let Some(server) = server {
-            self.stack.name_server(connection, &server.host);
+            self.stack.name_server(connection, faced_as(server));
         }
         // What waits for the connection leaves at once, and says whom it faces.
         self.stack.handle_connected(self.now.monotonic, connection, peer, token);

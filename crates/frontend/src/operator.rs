@@ -129,7 +129,7 @@ impl FrontEnd {
                 at_unix_ms: self.now.wall.0,
                 tokens_since_unix_ms: match state {
                     UserState::Enabled => 0,
-                    UserState::Disabled => self.tokens_since_now().0,
+                    UserState::Disabled => self.tokens_since_now(self.known(address)?).0,
                 },
             }),
             Call::SetPermissions(address, permissions) => Begun::Change(Change::SetUserPermissions {
@@ -146,7 +146,7 @@ impl FrontEnd {
                 Begun::Change(Change::SetUserSecrets {
                     user,
                     secrets: secrets(&account.user.address, password),
-                    tokens_since_unix_ms: self.tokens_since_now().0,
+                    tokens_since_unix_ms: self.tokens_since_now(user).0,
                 })
             }
             Call::AddCertificate(address, certificate) => {
@@ -221,10 +221,10 @@ impl FrontEnd {
             Call::JudgeToken(token) => {
                 Begun::Answer(Answer::TokenHolder(Box::new(self.token_holder(&token.0)?)))
             }
-            Call::RevokeTokens(whom) => Begun::Change(Change::RevokeTokens {
-                user: self.whom(whom)?.user.id,
-                since_unix_ms: self.tokens_since_now().0,
-            }),
+            Call::RevokeTokens(whom) => {
+                let user = self.whom(whom)?.user.id;
+                Begun::Change(Change::RevokeTokens { user, since_unix_ms: self.tokens_since_now(user).0 })
+            }
             Call::FindForSignIn(name) => {
                 Begun::Answer(Answer::SignInFacts(Box::new(self.find_for_sign_in(name)?)))
             }

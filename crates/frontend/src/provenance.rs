@@ -104,6 +104,15 @@ impl Provenance {
     }
 }
 
+/// As what Route entries of ours face a server. All edges are one: they keep no dialogs, and a partner or hub reaches whichever it
+/// likes of those that share a name outside. No host is called so.
+pub(crate) fn faced_as(server: &TrustedServer) -> &str {
+    match server.role {
+        ServerRole::AccessEdge => "access edges",
+        ServerRole::Director | ServerRole::FrontEnd => &server.host,
+    }
+}
+
 /// Our other servers, and the ways to them.
 pub(crate) struct Servers {
     list: Vec<Arc<TrustedServer>>,
@@ -153,6 +162,11 @@ impl Servers {
             Flow::Connection(connection) => self.connections.get(&connection),
             Flow::Datagram { .. } => None,
         }
+    }
+
+    /// The server of ours that has this host name.
+    pub(crate) fn named(&self, host: &str) -> Option<&Arc<TrustedServer>> {
+        self.list.iter().find(|server| server.host.eq_ignore_ascii_case(host))
     }
 
     fn is_listed(&self, host: &str, role: Option<ServerRole>) -> bool {

@@ -14,7 +14,7 @@ use crate::elsewhere::{VOUCHED_BY, address_in_from};
 use crate::frontend::FrontEnd;
 use crate::people::Someone;
 use crate::pipeline::{Refusal, Request, Sender, check_origin};
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, faced_as};
 use crate::users::AddressKey;
 
 /// Headers with which one of our own servers tells another where a request came from. Nobody else may say them, and nobody outside sees them.
@@ -232,7 +232,8 @@ impl FrontEnd {
     /// The way to the server that our own Route entry faces: the next entry is its own.
     fn next_server(&mut self, request: &Request<'_>, mark: ServerMark) -> Option<Arc<PeerHop>> {
         let next = request.message.name_addrs(HeaderId::Route).nth(request.own_routes.count)?.ok()?;
-        let is_the_same = self.stack.routes().server_mark(next.uri.host_text()) == mark;
+        let server = self.servers.named(next.uri.host_text())?;
+        let is_the_same = self.stack.routes().server_mark(faced_as(server)) == mark;
         self.servers.hop(&next.uri).filter(|_| is_the_same)
     }
 

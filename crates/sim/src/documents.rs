@@ -52,6 +52,8 @@ pub enum Grantee {
     Domain(String),
     /// All of the organisation.
     SameOrganisation,
+    /// All of other organisations.
+    Federated,
     /// Everybody.
     Everybody,
 }
@@ -71,6 +73,7 @@ pub fn rules(grants: &[(Grantee, Level)]) -> String {
                 format!("<cp:identity><cp:many domain=\"{}\"/></cp:identity>", escaped(domain))
             }
             Grantee::SameOrganisation => "<c:same-organisation/>".into(),
+            Grantee::Federated => "<c:federated/>".into(),
             Grantee::Everybody => "<cp:identity><cp:many/></cp:identity>".into(),
         };
         let (handling, transformation) = match level {

@@ -38,8 +38,8 @@ pub use home::{config, front_ends};
 pub use link::Conditions;
 pub use network::Network;
 pub use random::Report;
-pub use role::{Home, Role};
-pub use world::{Boot, Factory, Interface, World, certificate};
+pub use role::{Home, Load, Role};
+pub use world::{Boot, Factory, Interface, World, app_password_of, certificate, from_directory};
 
 /// Runs the random world of a seed on front ends with default limits.
 pub fn run_seed(seed: u64) -> Report {

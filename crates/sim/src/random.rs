@@ -1,12 +1,16 @@
 //! Random worlds: a few users with a few devices each live for some virtual minutes among faults, all from one seed;
 //! then the faults end, everything comes to rest, and the checkers look.
+//!
+//! Some worlds have more in them ([`Mix`]): calls that are transferred, forwarded and fended off; people of a directory, who leave and
+//! come back, and tokens that are taken back. And there are slow ones ([`run_slow_seed`]): little happens in them for days, and
+//! devices are away for hours and days.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use directory::{DomainName, SipAddress};
-use frontend::admin::{Answer, Call, Status};
+use directory::{DomainName, Purpose, SipAddress, Standing, UserState};
+use frontend::admin::{Answer, Batch, Call, CallSettingChange, Cause};
 use node::{Instant, Transport};
 use presence::rules::Subject;
 use presence::{Level, ManualState, Note};
@@ -16,24 +20,40 @@ use rand_chacha::ChaCha8Rng;
 use records::Change;
 use sip_message::digest::Algorithm;
 
-use crate::check::{DeviceEnd, MachineEnd, NOTE_MARK, PLACE_MARK, Violation, WatchEnd, check};
-use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Pose, Posture, Reaction, Script, Seen, Watched};
+use crate::check::{NOTE_MARK, PLACE_MARK, Violation, conclude};
+use crate::device::{
+    CallPlan, DeviceConfig, NotifyPlan, Pose, Posture, Reaction, Script, SignIn, TransferTo, Watched,
+};
 use crate::disk::DiskMode;
 use crate::documents::{self, Application, Grantee};
 use crate::event::{Crash, Fact, What};
 use crate::link::Conditions;
-use crate::world::{Factory, World};
+use crate::world::{Factory, World, app_password_of, from_directory};
 
 /// The domain of all users.
 pub const DOMAIN: &str = "contoso.example";
 /// How long there are actions and faults.
 const TROUBLE: std::ops::Range<u64> = 120..240;
+/// The same in a slow world, in seconds, and the pause between two actions there, in milliseconds.
+const TROUBLE_SLOW: std::ops::Range<u64> = 3 * 86_400..6 * 86_400;
+const PAUSE_SLOW_MS: std::ops::Range<u64> = 60_000..3_600_000;
+/// How long devices are away in a slow world, in seconds.
+const AWAY_SLOW: std::ops::Range<f64> = 3_600.0..72.0 * 3_600.0;
+/// Longest registration, publication and subscription in a slow world, in seconds.
+const EXPIRES_SLOW_SECONDS: std::ops::Range<u32> = 120..1_800;
+/// How long a slow world has to come to rest and to fall silent: as others, with those times.
+const REST_SLOW: Duration = Duration::from_secs(2_400);
+const SILENCE_SLOW: Duration = Duration::from_secs(1_900);
 /// How long the world has to come to rest: the longest registration (240 s), the ring of a forgotten call (110 s)
 /// and a transaction's end all fit, one behind another where they can follow.
 const REST: Duration = Duration::from_secs(420);
 /// How long devices are silent before a node must have no transaction left: longer than their last subscription, 64*T1
 /// for its last NOTIFY, and timer K.
 const SILENCE: Duration = Duration::from_secs(260);
+/// Users who come from a directory, where there is one.
+const FROM_DIRECTORY: &[&str] = &["dora", "dirk"];
+/// How long tokens are good: longer than any world lasts.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// A user without any device, see [`crate::check::NEVER_THERE`].
 const NOBODY: &str = "nobody";
 /// Whom a device watches at most before it ceases to watch somebody.
@@ -59,6 +79,33 @@ pub struct Report {
     pub world: World,
 }
 
+/// What else a world has, beside messages, presence and calls between people whose accounts stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Calls are transferred, forwarded, and fended off by settings.
+    pub calls: bool,
+    /// Some people come from a directory; accounts end and come back, tokens are taken back.
+    pub directory: bool,
+    /// Whether trouble lasts for days, with devices away for up to three of them, instead of minutes.
+    pub slow: bool,
+}
+
+impl Mix {
+    /// Nothing else.
+    pub const PLAIN: Mix = Mix { calls: false, directory: false, slow: false };
+
+    /// That of a seed.
+    pub fn of(seed: u64) -> Mix {
+        let mut rng = extra_of(seed);
+        Mix { calls: rng.random_bool(0.6), directory: rng.random_bool(0.5), slow: false }
+    }
+}
+
+/// The randomness of what a mix adds: a stream of its own, so that the rest of a world stays as it is without it.
+fn extra_of(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(!seed)
+}
+
 /// Something that is mended later.
 enum Mend {
     Line(usize),
@@ -68,6 +115,8 @@ enum Mend {
     Registration(usize),
     Script(usize),
     Notify(usize),
+    /// An account may be used again, or its devices get a new token.
+    Account(String),
 }
 
 struct Life {
@@ -77,35 +126,63 @@ struct Life {
     mends: Vec<(Instant, Mend)>,
     /// Counts notes and places, so that each is said once.
     said: u64,
+    mix: Mix,
+    extra: ChaCha8Rng,
+    /// Accounts that may not be used now.
+    ended: BTreeSet<String>,
 }
 
 /// Runs the world of a seed on nodes that `factory` makes.
 pub fn run_seed_with(seed: u64, factory: Factory) -> Report {
-    let mut life = Life::begin(seed, factory);
-    let trouble = Duration::from_secs(life.rng.random_range(TROUBLE));
+    run_mix(seed, factory, Mix::of(seed))
+}
+
+/// Runs the slow world of a seed.
+pub fn run_slow_seed(seed: u64, factory: Factory) -> Report {
+    run_mix(seed, factory, Mix { slow: true, ..Mix::of(seed) })
+}
+
+/// Runs the world of a seed with this and no more in it.
+pub fn run_mix(seed: u64, factory: Factory, mix: Mix) -> Report {
+    let mut life = Life::begin(seed, factory, mix);
+    let trouble = if mix.slow { TROUBLE_SLOW } else { TROUBLE };
+    let trouble = Duration::from_secs(life.rng.random_range(trouble));
     let until = life.world.now() + trouble;
     while life.world.now() < until {
-        let pause = Duration::from_millis(life.rng.random_range(20..2_500));
+        let pause = if mix.slow { PAUSE_SLOW_MS } else { 20..2_500 };
+        let pause = Duration::from_millis(life.rng.random_range(pause));
         life.live(pause);
         life.act();
+        life.act_more();
     }
     life.rest()
 }
 
 impl Life {
-    fn begin(seed: u64, factory: Factory) -> Life {
+    fn begin(seed: u64, factory: Factory, mix: Mix) -> Life {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let conditions = if rng.random_bool(0.3) { Conditions::calm() } else { Conditions::rough() };
         let mut world = World::new(seed, conditions);
         world.add_machine("home", DOMAIN, factory);
         let names = ["alice", "bob", "carol", "dave", "erin"];
-        let users: Vec<String> =
+        let mut users: Vec<String> =
             names[..rng.random_range(2..=names.len())].iter().map(|n| (*n).into()).collect();
         for user in &users {
             world.provision_user(0, user, DOMAIN, &password(user));
             for number in 1..=rng.random_range(1..=3) {
                 let config = random_device(&mut rng, &world, user, number);
                 world.add_device(config);
+            }
+        }
+        let mut extra = extra_of(seed);
+        if mix.directory {
+            for user in FROM_DIRECTORY {
+                world.provision_directory_user(0, user, DOMAIN, &password(user));
+                for number in 1..=extra.random_range(1..=2) {
+                    let config = random_device(&mut extra, &world, user, number);
+                    world.add_device(of_directory(config, &world, extra.random_bool(0.5)));
+                }
+                users.push((*user).into());
             }
         }
         world.provision_user(0, NOBODY, DOMAIN, &password(NOBODY));
@@ -123,7 +200,15 @@ impl Life {
             }
         }
         world.start(0);
-        let mut life = Life { world, rng, users, mends: Vec::new(), said: 0 };
+        let ended = BTreeSet::new();
+        let mut life = Life { world, rng, users, mends: Vec::new(), said: 0, mix, extra, ended };
+        life.live(Duration::from_millis(if mix.directory { 10 } else { 0 }));
+        for user in FROM_DIRECTORY.iter().filter(|_| mix.directory) {
+            life.give_tokens(user);
+        }
+        if mix.slow {
+            life.slow_down();
+        }
         for device in 0..life.world.device_count() {
             if life.rng.random_bool(0.8) {
                 life.world.register(device);
@@ -138,6 +223,17 @@ impl Life {
         life
     }
 
+    /// Devices that ask for longer times.
+    fn slow_down(&mut self) {
+        for device in 0..self.world.device_count() {
+            let (registration, presence) = (
+                self.extra.random_range(EXPIRES_SLOW_SECONDS),
+                self.extra.random_range(EXPIRES_SLOW_SECONDS),
+            );
+            self.world.set_expires(device, registration, presence);
+        }
+    }
+
     /// Lets time pass, mending what is due.
     fn live(&mut self, time: Duration) {
         let until = self.world.now() + time;
@@ -145,11 +241,12 @@ impl Life {
             let due = self.mends.iter().enumerate().filter(|(_, m)| m.0 <= until).min_by_key(|(_, m)| m.0);
             let Some((index, _)) = due else { break };
             let (at, mend) = self.mends.remove(index);
-            let pause = at - self.world.now();
+            let pause = at.since(self.world.now());
             self.world.run_for(pause);
             self.mend(&mend);
         }
-        self.world.run_for(until - self.world.now());
+        let pause = until.since(self.world.now());
+        self.world.run_for(pause);
     }
 
     fn mend(&mut self, mend: &Mend) {
@@ -162,11 +259,17 @@ impl Life {
             Mend::Registration(device) => self.world.register(*device),
             Mend::Script(device) => self.world.script(*device).on_message = Reaction::Take,
             Mend::Notify(device) => self.world.script(*device).on_notify = NotifyPlan::Take,
+            Mend::Account(user) => self.let_in(user),
         }
     }
 
     fn mend_later(&mut self, seconds: std::ops::Range<f64>, mend: Mend) {
         let after = Duration::from_secs_f64(self.rng.random_range(seconds));
+        let is_away = matches!(mend, Mend::Line(_) | Mend::Device(_) | Mend::Registration(_));
+        let after = match self.mix.slow && is_away && self.extra.random_bool(0.6) {
+            true => Duration::from_secs_f64(self.extra.random_range(AWAY_SLOW)),
+            false => after,
+        };
         self.mends.push((self.world.now() + after, mend));
     }
 
@@ -229,6 +332,179 @@ impl Life {
         }
     }
 
+    /// What the mix adds.
+    fn act_more(&mut self) {
+        if self.mix.calls && self.extra.random_bool(0.3) {
+            match self.extra.random_range(0..10) {
+                0..3 => self.set_calls(),
+                3..6 => self.consult(),
+                _ => self.transfer(),
+            }
+        }
+        if self.mix.directory && self.extra.random_bool(0.08) {
+            match self.extra.random_range(0..10) {
+                0..5 => self.end_account(),
+                5..8 => self.take_tokens_back(),
+                // What the directory says again changes nothing.
+                _ => self.tell_standing(FROM_DIRECTORY[0]),
+            }
+        }
+    }
+
+    /// Somebody decides where calls go.
+    fn set_calls(&mut self) {
+        let address = self.extra_address();
+        let cause = *[Cause::Always, Cause::DoNotDisturb, Cause::Busy, Cause::NoAnswer, Cause::Unregistered]
+            .choose(&mut self.extra)
+            .expect("there are some");
+        let other = self.extra_address();
+        let target = Some(other.clone()).filter(|other| *other != address);
+        let change = match self.extra.random_range(0..10) {
+            0..5 => CallSettingChange::Forward(cause, target.filter(|_| self.extra.random_bool(0.6))),
+            5 => CallSettingChange::NoAnswerAfter(self.extra.random_range(3..12)),
+            6..8 => CallSettingChange::RingAlso(target.into_iter().collect()),
+            _ => CallSettingChange::BusyOnBusy(
+                *[Some(true), Some(false), None].choose(&mut self.extra).expect("some"),
+            ),
+        };
+        self.world.admin(0, Call::SetCallSettings { address, changes: vec![change] });
+    }
+
+    /// A device that is in a call, and its calls.
+    fn in_call(&mut self) -> Option<(usize, Vec<(String, String)>)> {
+        let calls = |device: usize| (device, self.world.device(device).calls_up());
+        let talking: Vec<_> =
+            (0..self.world.device_count()).map(calls).filter(|(_, calls)| !calls.is_empty()).collect();
+        talking.choose(&mut self.extra).cloned()
+    }
+
+    /// Somebody who is in a call calls a third person.
+    fn consult(&mut self) {
+        let Some((device, calls)) = self.in_call() else { return };
+        let Some(third) = self.third(device, &calls) else { return };
+        let talk = Duration::from_millis(self.extra.random_range(5_000..20_000));
+        self.world.call(device, &third, None, talk);
+    }
+
+    /// Somebody asks the other side of a call to call a third person instead: one whom the device talks to as well, or anybody.
+    fn transfer(&mut self) {
+        let Some((device, calls)) = self.in_call() else { return };
+        let (call, peer) = calls.choose(&mut self.extra).expect("it is in a call").clone();
+        let other = calls.iter().find(|(id, party)| *id != call && *party != peer);
+        let to = match (other, self.third(device, &calls)) {
+            (Some((other, _)), _) => TransferTo::Call(other.clone()),
+            (None, Some(third)) => TransferTo::Address(third),
+            (None, None) => return,
+        };
+        self.world.transfer(device, &call, &to);
+    }
+
+    /// Somebody who is neither a device's owner nor in any of its calls.
+    fn third(&mut self, device: usize, calls: &[(String, String)]) -> Option<String> {
+        let me = self.world.device(device).address_of_record();
+        let is_third = |address: &String| *address != me && calls.iter().all(|(_, peer)| peer != address);
+        let others: Vec<String> =
+            self.users.iter().map(|user| format!("{user}@{DOMAIN}")).filter(is_third).collect();
+        others.choose(&mut self.extra).cloned()
+    }
+
+    fn extra_address(&mut self) -> SipAddress {
+        let user = self.users.choose(&mut self.extra).expect("there are some");
+        SipAddress::new(user, &DomainName::parse(DOMAIN).expect("a domain name")).expect("a user name")
+    }
+
+    fn devices_of(&self, user: &str) -> Vec<usize> {
+        (0..self.world.device_count()).filter(|d| self.world.device(*d).config.user == user).collect()
+    }
+
+    /// Somebody's account ends, with devices that are there.
+    fn end_account(&mut self) {
+        let user = self.users.choose(&mut self.extra).expect("there are some").clone();
+        if !self.ended.insert(user.clone()) {
+            return;
+        }
+        for device in self.devices_of(&user) {
+            self.world.set_sign_in(device, None);
+        }
+        self.tell_standing(&user);
+        let after = Duration::from_secs_f64(self.extra.random_range(1.0..90.0));
+        self.mends.push((self.world.now() + after, Mend::Account(user)));
+    }
+
+    /// The directory, or an administrator, says how an account stands.
+    fn tell_standing(&mut self, user: &str) {
+        let has_ended = self.ended.contains(user);
+        let call = if FROM_DIRECTORY.contains(&user) {
+            let ends = [Standing::Disabled, Standing::LockedOut, Standing::NotEnabled, Standing::Gone];
+            let end = *ends.choose(&mut self.extra).expect("there are some");
+            let standing = if has_ended { end } else { Standing::Active };
+            let users = vec![from_directory(user, DOMAIN, standing)];
+            Call::Replicate(Box::new(Batch { users, state: Some(vec![1]), ..Batch::default() }))
+        } else {
+            let state = if has_ended { UserState::Disabled } else { UserState::Enabled };
+            Call::SetUserState(self.world.address_of(user, DOMAIN), state)
+        };
+        self.world.admin(0, call);
+    }
+
+    /// The tokens of somebody are taken back.
+    fn take_tokens_back(&mut self) {
+        let user = *FROM_DIRECTORY.choose(&mut self.extra).expect("there are some");
+        for device in self.devices_of(user) {
+            if matches!(self.world.device(device).config.sign_in, SignIn::Token(_)) {
+                self.world.set_sign_in(device, None);
+            }
+        }
+        self.world.admin(0, Call::RevokeTokens(self.world.address_of(user, DOMAIN).into()));
+        let after = Duration::from_secs_f64(self.extra.random_range(1.0..60.0));
+        self.mends.push((self.world.now() + after, Mend::Account(user.into())));
+    }
+
+    /// An account may be used again; its devices get what they need for it.
+    fn let_in(&mut self, user: &str) {
+        self.ended.remove(user);
+        self.tell_standing(user);
+        self.world.run_for(Duration::from_millis(100));
+        self.give_tokens(user);
+    }
+
+    /// Devices get new tokens and app passwords, if their server gives them any.
+    fn give_tokens(&mut self, user: &str) {
+        let address = self.world.address_of(user, DOMAIN);
+        for device in self.devices_of(user) {
+            let config = &self.world.device(device).config;
+            let sign_in = match config.sign_in.clone() {
+                SignIn::Token(_) => {
+                    let (user, lifetime) = (self.world.user_id(user), TOKEN_LIFETIME);
+                    let call = Call::IssueToken { user, lifetime, renewed: None };
+                    match self.world.ask(0, call) {
+                        Some(Answer::IssuedToken(issued)) => Some(SignIn::Token(issued.token.0.clone())),
+                        _ => None,
+                    }
+                }
+                SignIn::AppPassword { .. } if !config.may_sign_in => {
+                    let call = Call::AddAppPassword {
+                        user: address.clone().into(),
+                        label: "device".into(),
+                        purpose: Purpose::Sip,
+                    };
+                    match self.world.ask(0, call) {
+                        Some(Answer::IssuedAppPassword(issued)) => Some(SignIn::AppPassword {
+                            username: issued.username.clone(),
+                            password: issued.password.0.clone(),
+                        }),
+                        _ => None,
+                    }
+                }
+                other => Some(other),
+            };
+            self.world.set_sign_in(device, sign_in);
+            if self.world.device(device).wants_registration() {
+                self.world.register(device);
+            }
+        }
+    }
+
     fn write(&mut self, device: usize, forged: bool) {
         let me = self.world.device(device).config.user.clone();
         let others: Vec<String> = self.users.iter().filter(|u| **u != me).cloned().collect();
@@ -261,20 +537,7 @@ impl Life {
     fn publish(&mut self, device: usize) {
         let user = self.world.device(device).config.user.clone();
         self.said += 1;
-        let number = self.said;
-        let pose = *[Pose::Available, Pose::Busy, Pose::Away].choose(&mut self.rng).expect("there are three");
-        let activity = match pose {
-            Pose::Available => "playing",
-            Pose::Busy => "meeting",
-            Pose::Away => "vacation",
-        };
-        let posture = Posture {
-            pose,
-            activity: self.rng.random_bool(0.5).then_some(activity),
-            note: self.rng.random_bool(0.6).then(|| format!("{NOTE_MARK}{user}:{number}")),
-            place: self.rng.random_bool(0.6).then(|| format!("{PLACE_MARK}{user}:{number}")),
-        };
-        let posture = Some(posture).filter(|_| self.rng.random_bool(0.85));
+        let posture = random_posture(&mut self.rng, &user, self.said);
         self.world.publish(device, posture);
     }
 
@@ -370,6 +633,31 @@ impl Life {
         if self.rng.random_bool(0.5) { Crash::Killed } else { Crash::PowerLost }
     }
 
+    /// Whatever was decided of accounts may have been lost with a disk or a process: it is said once more, of one that has ended for
+    /// good too.
+    fn decide_again(&mut self) {
+        // The server must have started.
+        self.live(Duration::from_secs(1));
+        for user in self.users.clone() {
+            self.ended.remove(&user);
+        }
+        let leaves = self.users.choose(&mut self.extra).expect("there are some").clone();
+        if self.extra.random_bool(0.5) {
+            self.ended.insert(leaves);
+        }
+        for user in self.users.clone() {
+            self.tell_standing(&user);
+            self.live(Duration::from_millis(100));
+            if self.ended.contains(&user) {
+                for device in self.devices_of(&user) {
+                    self.world.set_sign_in(device, None);
+                }
+            } else {
+                self.give_tokens(&user);
+            }
+        }
+    }
+
     /// Ends all faults, waits, and looks.
     fn rest(mut self) -> Report {
         for (_, mend) in std::mem::take(&mut self.mends) {
@@ -377,6 +665,9 @@ impl Life {
         }
         self.world.set_disk(0, DiskMode::Healthy);
         self.world.conditions = Conditions::calm();
+        if self.mix.directory {
+            self.decide_again();
+        }
         for device in 0..self.world.device_count() {
             self.world.register(device);
         }
@@ -385,55 +676,48 @@ impl Life {
         for device in 0..self.world.device_count() {
             self.write(device, false);
         }
-        self.live(REST);
-        let devices = device_ends(&self.world);
-        let wall_unix_ms = self.world.wall_unix_ms(0);
-        let busy = status(&mut self.world);
-        let streams = self.world.open_streams(0);
-        for device in 0..self.world.device_count() {
-            self.world.crash_device(device, Crash::Killed);
-        }
-        self.live(SILENCE);
-        let idle = status(&mut self.world);
-        let violations = check(&self.world, vec![MachineEnd { wall_unix_ms, busy, streams, idle }], devices);
+        self.live(if self.mix.slow { REST_SLOW } else { REST });
+        let silence = if self.mix.slow { SILENCE_SLOW } else { SILENCE };
+        let violations = conclude(&mut self.world, &[0], BTreeSet::new(), silence);
         Report::new(self.world, violations)
     }
 }
 
-/// Each device as it is now, for the checkers.
-pub fn device_ends(world: &World) -> Vec<DeviceEnd> {
-    let end = |index: usize| {
-        let device = world.device(index);
-        DeviceEnd {
-            resident: world.resident(index),
-            should_be_registered: device.wants_registration() && world.is_reachable(index),
-            is_registered: device.is_registered(),
-            unconcluded: device.unconcluded(),
-            calls: device.calls_under_way(),
-            published: device.published().cloned(),
-            has_published: device.has_published(),
-            watches: device.watches().map(watch_end).collect(),
+/// The device of somebody from the directory.
+fn of_directory(config: DeviceConfig, world: &World, by_token: bool) -> DeviceConfig {
+    let name = &config.user;
+    let (transport, sign_in) = match by_token {
+        // Tokens are for who cannot be listened to. The first one is given when the server runs.
+        true => (Transport::Tls, SignIn::Token(String::new())),
+        false => {
+            let (username, password) = (app_password_of(name), password(name));
+            (config.transport, SignIn::AppPassword { username, password })
         }
     };
-    (0..world.device_count()).map(end).collect()
-}
-
-fn watch_end((watched, is_active, seen): (&Watched, bool, &BTreeMap<String, Seen>)) -> WatchEnd {
-    let seen = seen.iter().map(|(address, seen)| (address.clone(), seen.shown.clone()));
-    WatchEnd { watched: watched.clone(), is_active, seen: seen.collect() }
-}
-
-/// What the first machine says of itself.
-pub fn status(world: &mut World) -> Option<Status> {
-    match world.ask(0, Call::Status) {
-        Some(Answer::Status(status)) => Some(status),
-        _ => None,
-    }
+    // One flow: which of several ended cannot be told from outside.
+    DeviceConfig { transport, sign_in, servers: vec![world.server_address(0, transport)], ..config }
 }
 
 /// The password of a simulated user.
 pub fn password(user: &str) -> String {
     format!("secret-of-{user}")
+}
+
+/// Something to be said of a user, for the `number`th time in a world; mostly.
+pub(crate) fn random_posture(rng: &mut ChaCha8Rng, user: &str, number: u64) -> Option<Posture> {
+    let pose = *[Pose::Available, Pose::Busy, Pose::Away].choose(rng).expect("there are three");
+    let activity = match pose {
+        Pose::Available => "playing",
+        Pose::Busy => "meeting",
+        Pose::Away => "vacation",
+    };
+    let posture = Posture {
+        pose,
+        activity: rng.random_bool(0.5).then_some(activity),
+        note: rng.random_bool(0.6).then(|| format!("{NOTE_MARK}{user}:{number}")),
+        place: rng.random_bool(0.6).then(|| format!("{PLACE_MARK}{user}:{number}")),
+    };
+    Some(posture).filter(|_| rng.random_bool(0.85))
 }
 
 fn random_rules(rng: &mut ChaCha8Rng, users: &[String]) -> String {
@@ -468,7 +752,8 @@ fn random_device(rng: &mut ChaCha8Rng, world: &World, user: &str, number: u32) -
         name: format!("{user}-{number}"),
         user: user.into(),
         domain: DOMAIN.into(),
-        password: password(user),
+        sign_in: SignIn::Password(password(user)),
+        may_sign_in: true,
         transport,
         servers: vec![server; flows],
         instance,

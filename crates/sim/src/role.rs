@@ -8,6 +8,7 @@ use access_edge::AccessEdge;
 use access_edge::admin::Call;
 use director::Director;
 use federation::Policy;
+use frontend::admin::Status;
 use node::{CallToken, Input, Instant, Node, Now, Output};
 
 /// The node whose vocabulary (changes, queries, calls) the machines of this world speak.
@@ -23,6 +24,28 @@ pub trait Role {
     fn next_deadline(&self) -> Option<Instant>;
     /// Takes over a changed federation policy; what this means nothing to ignores it.
     fn set_policy(&mut self, _now: Now, _policy: Arc<Policy>) {}
+    /// What it has to do, where its metrics tell; a home is asked by a call of an administrator.
+    fn load(&self) -> Option<Load> {
+        None
+    }
+}
+
+/// What a machine says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Connections that it knows; `None` where it does not say.
+    pub connections: Option<usize>,
+    /// Transactions under way.
+    pub transactions: usize,
+    /// Whether its last write to storage succeeded, where it has any.
+    pub storage_healthy: bool,
+}
+
+impl From<Status> for Load {
+    fn from(status: Status) -> Load {
+        let Status { connections, transactions, storage_healthy, .. } = status;
+        Load { connections: Some(connections), transactions, storage_healthy }
+    }
 }
 
 impl Role for Home {
@@ -59,6 +82,26 @@ impl Role for AccessEdge {
         let call = Call::SetPolicy(policy);
         Node::handle(self, now, Input::Called { token: CallToken(0), call });
     }
+
+    fn load(&self) -> Option<Load> {
+        Some(Load {
+            connections: Some(gauge(self, "chancery_edge_connections")),
+            transactions: gauge(self, "chancery_sip_transactions"),
+            storage_healthy: true,
+        })
+    }
+}
+
+/// The sum of a gauge over its labels.
+fn gauge(node: &impl Node, name: &str) -> usize {
+    let mut sum = 0.0;
+    node.visit_metrics(&mut |metric| {
+        if metric.name == name {
+            sum += metric.value;
+        }
+    });
+    // Gauges of this name count things.
+    sum as usize
 }
 
 impl Role for Director {
@@ -74,6 +117,11 @@ impl Role for Director {
 
     fn next_deadline(&self) -> Option<Instant> {
         Node::next_deadline(self)
+    }
+
+    fn load(&self) -> Option<Load> {
+        let transactions = gauge(self, "chancery_director_transactions");
+        Some(Load { connections: None, transactions, storage_healthy: true })
     }
 }
 

@@ -14,9 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use directory::{DigestSecrets, DomainName, Role as Account, SipAddress, User, UserId, UserState};
+use directory::{
+    AppPassword, DigestSecrets, DirectoryAccount, DomainName, ObjectId, Permissions, Purpose,
+    Role as Account, SipAddress, Standing, User, UserId, UserState,
+};
 use federation::Policy;
-use frontend::admin::{Answer, Call};
+use frontend::admin::{Answer, Call, FromDirectory};
 use node::{
     Anchors, CallToken, CloseReason, ConnectError, ConnectToken, ConnectionId, Expected, Flow, Input,
     Instant, Listener, ListenerId, Now, Output, Peer, PeerCertificate, PeerIdentity, ResolveToken, Transport,
@@ -24,13 +27,13 @@ use node::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use records::Change;
+use records::{Change, DirectoryUser, Replication};
 use sip_message::digest::{self, Algorithm, Ha1};
 use sip_message::framing::{Frame, next_frame};
 use sip_message::{HeaderId, Message};
 
 use crate::check::Resident;
-use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, TransferTo, Watched};
+use crate::device::{Device, DeviceConfig, Effect, Happening, Posture, SignIn, TransferTo, Watched};
 use crate::disk::{Disk, DiskMode, Done};
 use crate::dns::Zone;
 use crate::event::{Crash, Event, Fate, Mark, Party, Payload, What};
@@ -38,7 +41,7 @@ use crate::ladder;
 use crate::link::{Conditions, DIAL_LONGEST, End, EndState, Lane, Piece, STALL_LONGEST, Stream};
 use crate::network::Network;
 use crate::notice::Notice;
-use crate::role::{Home, Role};
+use crate::role::{Home, Load, Role};
 
 /// Wall-clock time when a world begins: 2026-11-22T01:00:00Z.
 const EPOCH: UnixMillis = UnixMillis(1_795_309_200_000);
@@ -102,6 +105,32 @@ impl Machine {
     fn certificate(&self, address: IpAddr) -> Option<&Arc<PeerCertificate>> {
         self.interfaces.values().find(|(own, _)| *own == address).map(|(_, certificate)| certificate)
     }
+}
+
+/// What the directory says of a user.
+pub fn from_directory(user: &str, domain: &str, standing: Standing) -> FromDirectory {
+    let domain = DomainName::parse(domain).expect("a domain name");
+    let mut object = [0; 16];
+    object[..user.len().min(16)].copy_from_slice(&user.as_bytes()[..user.len().min(16)]);
+    FromDirectory {
+        address: SipAddress::new(user, &domain).expect("a user name"),
+        aliases: Vec::new(),
+        display_name: String::new(),
+        account: DirectoryAccount {
+            object: ObjectId(object),
+            standing,
+            expires_unix_ms: None,
+            bind_name: format!("{user}@corp.example"),
+            sign_in_names: vec![format!("{user}@corp.example")],
+            role: Account::Person,
+            permissions: Permissions::default(),
+        },
+    }
+}
+
+/// The name of the app password that a user of the directory begins with.
+pub fn app_password_of(user: &str) -> String {
+    format!("{user}~device")
 }
 
 /// The facts of a certificate that bears these names, host names and SIP domains alike.
@@ -340,6 +369,26 @@ impl World {
         let change = Change::AddUser { user, at_unix_ms: 0 };
         self.machines[machine].disk.provision(&change);
         self.record(What::Durable { machine, change: Rc::new(change), outcome: node::Outcome::Applied });
+    }
+
+    /// Puts an account of the directory onto a machine's disk, with an app password for its devices. The machine must not run.
+    pub fn provision_directory_user(&mut self, machine: usize, user: &str, domain: &str, password: &str) {
+        let id = UserId(self.users.len() as u64 + 1);
+        self.users.insert(user.to_owned(), id);
+        let FromDirectory { address, aliases, display_name, account } =
+            from_directory(user, domain, Standing::Active);
+        let users = vec![DirectoryUser { id, address, aliases, display_name, account }];
+        let step = Replication { users, ..Replication::default() };
+        self.provision(machine, Change::Replicate(Box::new(step)));
+        let username = app_password_of(user);
+        let ha1 = |algorithm| digest::ha1(algorithm, &username, domain, password);
+        let (Ha1::Md5(md5), Ha1::Sha256(sha256)) = (ha1(Algorithm::Md5), ha1(Algorithm::Sha256)) else {
+            unreachable!("a digest is of the algorithm that was asked for");
+        };
+        let secrets = DigestSecrets { md5, sha256 };
+        let (purpose, label) = (Purpose::Sip, "device".to_owned());
+        let password = AppPassword { username, purpose, label, secrets, created_unix_ms: 0 };
+        self.provision(machine, Change::AddAppPassword { user: id, password });
     }
 
     /// The id of a user who was provisioned.
@@ -633,6 +682,24 @@ impl World {
         &mut self.devices[device].device.config.script
     }
 
+    /// Lets a device ask for these times from now on, in seconds: for registrations, and for publications and subscriptions. Its
+    /// streams are pinged as seldom as RFC 5626 §4.4.1 lets it.
+    pub fn set_expires(&mut self, device: usize, registration_seconds: u32, presence_seconds: u32) {
+        let config = &mut self.devices[device].device.config;
+        config.expires_seconds = registration_seconds;
+        config.presence_expires_seconds = presence_seconds;
+        config.keep_alive = Duration::from_secs(120);
+    }
+
+    /// Gives a device something else to sign in with, or says that what it has is good no more.
+    pub fn set_sign_in(&mut self, device: usize, sign_in: Option<SignIn>) {
+        let config = &mut self.devices[device].device.config;
+        config.may_sign_in = sign_in.is_some();
+        if let Some(sign_in) = sign_in {
+            config.sign_in = sign_in;
+        }
+    }
+
     /// How many devices there are.
     pub fn device_count(&self) -> usize {
         self.devices.len()
@@ -641,6 +708,22 @@ impl World {
     /// Whether a device's process runs and its line is whole.
     pub fn is_reachable(&self, device: usize) -> bool {
         self.devices[device].running && !self.devices[device].cut
+    }
+
+    /// A machine's name.
+    pub fn machine_name(&self, machine: usize) -> &str {
+        &self.machines[machine].name
+    }
+
+    /// What a machine says of itself; `None` where it does not run or does not answer.
+    pub fn load(&mut self, machine: usize) -> Option<Load> {
+        if let Some(load) = self.machines[machine].node.as_ref()?.load() {
+            return Some(load);
+        }
+        match self.ask(machine, Call::Status) {
+            Some(Answer::Status(status)) => Some(status.into()),
+            _ => None,
+        }
     }
 
     /// How many machines there are.
@@ -691,6 +774,22 @@ impl World {
         };
         let events: Vec<Event> = self.events.iter().filter(about).cloned().collect();
         ladder::print(&events, &self.columns(), ladder::Detail::Shown)
+    }
+
+    /// Every message that was sent and contains `text`, as it is.
+    pub fn raw_about(&self, text: &str) -> String {
+        let columns = self.columns();
+        let name = |party: &Party| columns.iter().find(|(own, _)| own == party).map_or("?", |(_, name)| name);
+        let mut out = String::new();
+        for event in &self.events {
+            let What::Sent { from, to, payload: Payload::Sip(message), .. } = &event.what else { continue };
+            if message.bytes().windows(text.len()).any(|w| w == text.as_bytes()) {
+                let to = to.as_ref().map_or("nobody", name);
+                out += &format!("--- {} ms, {} to {to}\n", event.at.0 / 1000, name(from));
+                out += &String::from_utf8_lossy(message.bytes());
+            }
+        }
+        out
     }
 
     /// The ladder of the events from `from` on among these machines and devices, with columns in their order.
@@ -754,6 +853,7 @@ impl World {
             user: config.user.clone(),
             domain: config.domain.clone(),
             instance: config.instance.clone(),
+            by_token: matches!(config.sign_in, SignIn::Token(_)),
         }
     }
 

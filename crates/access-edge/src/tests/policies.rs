@@ -199,6 +199,29 @@ fn a_blocked_partner_gets_nothing_after_the_change_and_its_connection_ends() {
     assert!(d.w.next(d.fabrikam).is_none());
 }
 
+/// Once found by the simulator: the connection with a hub stays for the other members.
+#[test]
+fn a_blocked_member_gets_nothing_through_the_hub_either() {
+    let hub = "[[clearinghouse]]\nname = \"hub.trade.example\"\nnext_hop = \"hub.trade.example:5061\"\n\
+               members = [\"northwind.example\", \"litware.example\"]\n";
+    let mut d = Direct::with(hub);
+    let hub_certificate = certificate(&["hub.trade.example"], &[], Anchors::Partners);
+    let trade = d.w.hand("hub", "hub.trade.example", Side::Outside, Some(hub_certificate));
+    let wire = d.w.connect(trade, d.edge, Side::Outside);
+    let mut asked = Vec::new();
+    for member in ["northwind.example", "litware.example"] {
+        let head = d.w.head("MESSAGE", ALICE, &format!("sip:eve@{member}"), ALICE);
+        d.w.send(wire, &format!("{head}\nChancery-Member: {member}"), "");
+        asked.push(d.w.got(d.director));
+    }
+    let blocked = format!("{hub}[block]\ndomains = [\"northwind.example\"]\n");
+    assert_eq!(set_policy(&mut d, &blocked), 0);
+    d.w.answer(&asked[0], 200, &[]);
+    assert!(d.w.next(trade).is_none(), "not even the answer to what it asked before");
+    d.w.answer(&asked[1], 200, &[]);
+    assert_eq!(d.w.status(trade), 200, "the others do");
+}
+
 #[test]
 fn a_connection_that_we_opened_ends_with_the_relationship_too() {
     let mut d = Direct::new();

@@ -281,8 +281,11 @@ impl FrontEnd {
         match self.abroad.get(id).map(|watch| (watch.phase, outcome.status)) {
             Some((Phase::Leaving, _)) => self.forget_abroad(id),
             Some((Phase::Asking, 200..=299)) => self.abroad_accepted(id),
-            // RFC 6665 §4.1.2.2: the other side has forgotten it.
-            Some((Phase::Asking, 481)) if self.abroad.get(id).is_some_and(|w| w.lasts_seconds.is_some()) => {
+            // RFC 6665 §4.1.2.2: the other side has forgotten it. Or the way of the dialog is refused, since the other organisation is
+            // reached by another one now: whether its people may still be watched is told to who asks anew.
+            Some((Phase::Asking, 403 | 481 | 603))
+                if self.abroad.get(id).is_some_and(|w| w.lasts_seconds.is_some()) =>
+            {
                 self.abroad_anew(id);
             }
             Some((Phase::Asking, 403 | 603)) => {

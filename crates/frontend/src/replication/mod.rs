@@ -236,7 +236,7 @@ impl FrontEnd {
 
     /// Cuts off who may not use the account any more; gives whether it was so before.
     fn standing_changed(&mut self, id: UserId, before: &User) -> bool {
-        let now = self.tokens_since_now().0;
+        let now = self.tokens_since_now(id).0;
         let Some(account) = self.users.get_mut(id) else { return false };
         let standing = account.user.account.as_ref().map_or(Standing::Active, |account| account.standing);
         if standing == Standing::Active {

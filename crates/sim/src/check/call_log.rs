@@ -3,7 +3,7 @@
 //! Told by numbers: of the calls between two people, as many of each end must be in the log as the caller's device saw.
 //! What a crash of the server, a caller's death or an answer that nobody gave leaves open may be in the log or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use node::{Instant, Outcome};
@@ -11,7 +11,7 @@ use records::{CallEnd, Change, Direction, StoredCall};
 use sip_message::Method;
 
 use super::people::People;
-use super::{Checker, End, Resident};
+use super::{Checker, End, Resident, domain_of};
 use crate::event::{Event, Fact, Party, Payload, What};
 
 /// How long an entry may wait for a disk that was full, and is lost if the server dies meanwhile.
@@ -22,6 +22,7 @@ pub struct CallLog {
     residents: Vec<Resident>,
     people: People,
     calls: BTreeMap<String, Made>,
+    /// Of the server, and of what accounts are in calls.
     crashes: Vec<Instant>,
     /// By caller and callee, as they stand in whose log.
     logged: BTreeMap<(String, String, Side), Vec<StoredCall>>,
@@ -41,8 +42,10 @@ struct Made {
     ended: Option<Instant>,
     /// `None` where it cannot be known what the server knows of it.
     end: Option<CallEnd>,
-    /// A BYE reached the server: it can know that the call is over.
-    is_told: bool,
+    /// Machines that a BYE reached: they can know that the call is over.
+    told: BTreeSet<usize>,
+    /// The caller's home had it: what others refused on the way there it knows nothing of.
+    came_home: bool,
 }
 
 impl CallLog {
@@ -66,7 +69,8 @@ impl CallLog {
                     began: at,
                     ended: None,
                     end: None,
-                    is_told: false,
+                    told: BTreeSet::new(),
+                    came_home: false,
                 };
                 self.calls.insert(call.clone(), made);
             }
@@ -82,6 +86,12 @@ impl CallLog {
                     if leg.is_empty() {
                         made.end = status.and_then(end_of);
                     }
+                }
+            }
+            // The other end may believe in it for longer.
+            Fact::HungUp { call, .. } => {
+                if let Some(made) = self.calls.get_mut(call).filter(|made| made.ended.is_some()) {
+                    made.ended = Some(at);
                 }
             }
             _ => {}
@@ -124,18 +134,21 @@ impl Checker for CallLog {
                     made.end = None;
                 }
             }
-            What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. }
-                if message.is_request() && message.method() == Method::Bye =>
+            What::Arrived { to: Party::Machine(machine), payload: Payload::Sip(message), .. }
+                if message.is_request() =>
             {
                 if let Some(made) = message.call_id().ok().and_then(|call| self.calls.get_mut(call)) {
-                    made.is_told = true;
+                    made.told.extend((message.method() == Method::Bye).then_some(*machine));
+                    let home = self.people.home(&self.residents[made.device].address());
+                    made.came_home |= message.method() == Method::Invite && home == Some(*machine);
                 }
             }
-            What::Durable { change, outcome: Outcome::Applied, .. } => {
-                if let Change::AppendCall(entry) = &**change {
-                    self.log(entry);
-                }
-            }
+            What::Durable { change, outcome: Outcome::Applied, .. } => match &**change {
+                Change::AppendCall(entry) => self.log(entry),
+                // Calls of whoever leaves end for the server, and a device without a connection may not hear of it.
+                Change::SetUserState { .. } | Change::Replicate(_) => self.crashes.push(event.at),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -147,7 +160,9 @@ impl Checker for CallLog {
             let caller = self.residents[made.device].address();
             pairs.entry((caller, made.callee.clone())).or_default().push(made);
         }
-        for (caller, callee, _) in self.logged.keys() {
+        // Of calls from elsewhere nobody here can say what they were.
+        let is_resident = |caller: &String| self.residents.iter().any(|r| r.address() == *caller);
+        for (caller, callee, _) in self.logged.keys().filter(|(caller, ..)| is_resident(caller)) {
             // A call that was sent on stands in the log of whoever it was sent to as well.
             let is_sent_on =
                 pairs.keys().any(|(c, to)| c == caller && self.people.may_ring(to).contains(callee));
@@ -155,15 +170,24 @@ impl Checker for CallLog {
                 pairs.entry((caller.clone(), callee.clone())).or_default();
             }
         }
+        // Calls to others that may have been sent on to somebody.
+        let made: Vec<(String, String)> =
+            self.calls.values().map(|m| (self.residents[m.device].address(), m.callee.clone())).collect();
         for ((caller, callee), calls) in pairs {
+            let sent_on = made.iter().filter(|(from, to)| {
+                *from == caller && *to != callee && self.people.may_ring(to).contains(&callee)
+            });
+            let sent_on = sent_on.count();
             let crashes = |made: &Made| {
                 let lived = made.began..=made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
                 self.crashes.iter().filter(|at| lived.contains(at)).count()
             };
             let is_known = |made: &Made| {
                 let is_answered = made.end == Some(CallEnd::Answered);
-                let is_over = made.ended.is_some() && (made.is_told || !is_answered);
-                made.end.is_some() && is_over && crashes(made) == 0
+                let is_told =
+                    |party: &String| self.people.home(party).is_none_or(|at| made.told.contains(&at));
+                let is_over = made.ended.is_some() && (!is_answered || is_told(&caller) && is_told(&callee));
+                made.end.is_some() && made.came_home && is_over && crashes(made) == 0
             };
             let (known, unknown): (Vec<&Made>, Vec<&Made>) =
                 calls.into_iter().partition(|made| is_known(made));
@@ -174,6 +198,7 @@ impl Checker for CallLog {
             let none = Vec::new();
             let log = |side| self.logged.get(&(caller.clone(), callee.clone(), side)).unwrap_or(&none);
             let mut compare = |whose: &str, what: &str, want: usize, have: usize| {
+                let open = if whose == callee { open + sent_on } else { open };
                 if have < want || have > want + open {
                     let text = format!(
                         "{whose} has {have} calls from {caller} to {callee} in the log that {what}, and there were \
@@ -189,10 +214,16 @@ impl Checker for CallLog {
             }
             // Where a call may have gone elsewhere, the callee's log says only that there was one.
             let answered = |made: &Made| made.end == Some(CallEnd::Answered);
+            let is_elsewhere = domain_of(&caller) != domain_of(&callee);
             if reached.len() == 1 {
                 let want = known.iter().filter(|m| answered(m)).count();
                 let have = log(Side::Callee).iter().filter(|e| e.end == CallEnd::Answered).count();
                 compare(&callee, "were answered", want, have);
+            }
+            if is_elsewhere {
+                // What was not answered may have ended between the organisations: the callee's home never heard of it.
+            } else if reached.len() == 1 {
+                let want = known.iter().filter(|m| answered(m)).count();
                 let have = log(Side::Callee).iter().filter(|e| e.end != CallEnd::Answered).count();
                 compare(&callee, "were not answered", known.len() - want, have);
             } else {

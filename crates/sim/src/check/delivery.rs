@@ -12,9 +12,10 @@ use directory::UserId;
 use node::{Instant, Outcome};
 use presence::ManualState;
 use records::{Change, Direction, Query, Rows, Sequence};
+use sip_message::Message;
 
 use super::people::People;
-use super::{Checker, End, Resident, message_branch};
+use super::{Checker, End, Resident, accounts, message_branch};
 use crate::device::TRANSACTION_TIMEOUT;
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
@@ -23,6 +24,10 @@ pub struct Delivery {
     residents: Vec<Resident>,
     people: People,
     ids: BTreeMap<String, UserId>,
+    /// Machines that keep mailboxes; the others pass copies on.
+    homes: BTreeSet<usize>,
+    /// Which copy came to a machine that passes it on, by what it is a copy of.
+    passing: BTreeMap<(usize, CopyName), String>,
     /// When a device's first cursor was durable: from then on it is known.
     known: BTreeMap<(UserId, String), Instant>,
     wrote: BTreeMap<Mark, Instant>,
@@ -32,6 +37,8 @@ pub struct Delivery {
     cursors: BTreeMap<(UserId, String), Sequence>,
     copies: BTreeMap<(usize, Mark), Copies>,
     sent: BTreeMap<String, SentCopy>,
+    /// Of copies that were passed on: the branch that the home gave.
+    origins: BTreeMap<String, String>,
     seen: u64,
     boots: BTreeMap<usize, u32>,
     found: Vec<(Instant, String)>,
@@ -45,6 +52,9 @@ struct SentCopy {
     /// Which start of its machine sent it.
     boot: u32,
 }
+
+/// What tells copies apart that pass through one machine: Call-ID, CSeq, and the device's contact as Request-URI.
+type CopyName = (String, u32, String);
 
 /// What is known of a message at one device.
 #[derive(Default)]
@@ -65,6 +75,9 @@ impl Delivery {
             residents: residents.to_vec(),
             people: People::default(),
             ids: BTreeMap::new(),
+            homes: BTreeSet::new(),
+            passing: BTreeMap::new(),
+            origins: BTreeMap::new(),
             known: BTreeMap::new(),
             wrote: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -106,10 +119,10 @@ impl Delivery {
     }
 
     fn durable(&mut self, at: Instant, change: &Change, outcome: Outcome) {
+        for (id, address) in accounts(change) {
+            self.ids.insert(address.user().to_owned(), id);
+        }
         match change {
-            Change::AddUser { user, .. } => {
-                self.ids.insert(user.address.user().to_owned(), user.id);
-            }
             Change::AppendMessage(message) if outcome == Outcome::Applied => {
                 if let Some(mark) = Mark::find(&message.request) {
                     self.sequences.insert((message.owner, mark), message.sequence);
@@ -128,7 +141,17 @@ impl Delivery {
         }
     }
 
+    /// A machine that keeps no mailboxes sends a copy on.
+    fn passed_on(&mut self, machine: usize, message: &Message, branch: &str) {
+        let Some(name) = copy_name(message).filter(|_| !self.homes.contains(&machine)) else { return };
+        if let Some(came) = self.passing.get(&(machine, name)) {
+            let origin = self.origins.get(came).unwrap_or(came).clone();
+            self.origins.entry(branch.to_owned()).or_insert(origin);
+        }
+    }
+
     fn received(&mut self, at: Instant, device: usize, mark: &Mark, branch: &str) {
+        let branch = self.origins.get(branch).map_or(branch, String::as_str);
         let sent_at = self.sent.get(branch).map_or(self.seen, |sent| sent.place);
         let copies = self.copies.entry((device, mark.clone())).or_default();
         let known = copies.told_at.filter(|told| *told < sent_at);
@@ -165,6 +188,11 @@ impl Delivery {
     }
 }
 
+fn copy_name(message: &Message) -> Option<CopyName> {
+    let number = message.cseq().ok()?.number;
+    Some((message.call_id().ok()?.to_owned(), number, message.request_uri_text().to_owned()))
+}
+
 impl Checker for Delivery {
     fn name(&self) -> &'static str {
         "delivery"
@@ -175,8 +203,15 @@ impl Checker for Delivery {
         self.people.observe(event.at, &event.what);
         match &event.what {
             What::Started { party: Party::Machine(m) } => *self.boots.entry(*m).or_default() += 1,
-            What::Stopped { party: Party::Machine(_), .. } => self.excuse(None),
-            What::Durable { change, outcome, .. } => self.durable(event.at, change, *outcome),
+            What::Stopped { party: Party::Machine(machine), .. } if self.homes.contains(machine) => {
+                self.excuse(None);
+            }
+            What::Durable { machine, change, outcome } => {
+                if !accounts(change).is_empty() {
+                    self.homes.insert(*machine);
+                }
+                self.durable(event.at, change, *outcome);
+            }
             What::Refused { change, .. } => {
                 if let Change::AdvanceCursor { owner, .. }
                 | Change::AdvanceTaken { owner, .. }
@@ -193,13 +228,21 @@ impl Checker for Delivery {
                 if message.is_request() =>
             {
                 if let Some(branch) = message_branch(message) {
+                    self.passed_on(*m, message, &branch);
                     let boot = self.boots.get(m).copied().unwrap_or_default();
                     let sent = SentCopy { place: self.seen, at: event.at, boot };
                     self.sent.entry(branch).or_insert(sent);
                 }
             }
             What::Arrived { to: Party::Machine(m), payload: Payload::Sip(message), .. }
-                if message.status().is_some_and(|s| (200..300).contains(&s)) =>
+                if message.is_request() && !self.homes.contains(m) =>
+            {
+                if let Some((branch, name)) = message_branch(message).zip(copy_name(message)) {
+                    self.passing.insert((*m, name), branch);
+                }
+            }
+            What::Arrived { to: Party::Machine(m), payload: Payload::Sip(message), .. }
+                if self.homes.contains(m) && message.status().is_some_and(|s| (200..300).contains(&s)) =>
             {
                 if let Some(branch) = message_branch(message) {
                     self.told(event.at, *m, &branch);

@@ -6,7 +6,7 @@ use directory::UserId;
 use node::Instant;
 use records::{Change, Direction};
 
-use super::{Checker, End, message_branch};
+use super::{Checker, End, accounts, message_branch};
 use crate::event::{Event, Mark, Party, Payload, What};
 
 /// See the module.
@@ -15,7 +15,8 @@ pub struct Durability {
     users: BTreeMap<UserId, String>,
     /// Which message came with which branch.
     asked: BTreeMap<(usize, String), Mark>,
-    durable: BTreeSet<(usize, Mark)>,
+    /// On any disk: what passes through a machine is durable where it goes.
+    durable: BTreeSet<Mark>,
     found: Vec<(Instant, String)>,
 }
 
@@ -26,14 +27,15 @@ impl Checker for Durability {
 
     fn observe(&mut self, event: &Event) {
         match &event.what {
-            What::Durable { machine, change, .. } => match &**change {
-                Change::AddUser { user, .. } => {
-                    self.users.insert(user.id, user.address.user().to_owned());
+            What::Durable { change, .. } => match &**change {
+                change @ (Change::AddUser { .. } | Change::Replicate(_)) => {
+                    let known = accounts(change).into_iter();
+                    self.users.extend(known.map(|(id, address)| (id, address.user().to_owned())));
                 }
                 Change::AppendMessage(m) if m.direction == Direction::Received => {
                     let mark = Mark::find(&m.request);
                     let to_owner = |mark: &Mark| self.users.get(&m.owner) == Some(&mark.to);
-                    self.durable.extend(mark.filter(to_owner).map(|mark| (*machine, mark)));
+                    self.durable.extend(mark.filter(to_owner));
                 }
                 _ => {}
             },
@@ -48,7 +50,7 @@ impl Checker for Durability {
                 let success = message.status().is_some_and(|s| (200..300).contains(&s));
                 let Some(branch) = message_branch(message).filter(|_| success) else { return };
                 let Some(mark) = self.asked.get(&(*m, branch)) else { return };
-                if !self.durable.contains(&(*m, mark.clone())) {
+                if !self.durable.contains(mark) {
                     self.found.push((event.at, format!("{mark} was accepted before it was durable")));
                 }
             }

@@ -42,9 +42,9 @@ impl Checker for Identity {
             Fact::Wrote { mark, forged: true } => {
                 self.forged.insert(mark.clone());
             }
-            // 408 and 503 are also what a device says when there was no answer at all.
+            // 408 and 503 are also what a device says when there was no answer at all; 407 is for one that cannot sign in.
             Fact::Concluded { mark, status }
-                if self.forged.contains(mark) && !matches!(status, 403 | 408 | 500 | 503) =>
+                if self.forged.contains(mark) && !matches!(status, 403 | 407 | 408 | 500 | 503) =>
             {
                 self.found.push((event.at, format!("{mark} with a stolen From was answered {status}")));
             }
@@ -52,7 +52,9 @@ impl Checker for Identity {
                 if mark.to != resident.user && mark.from != resident.user {
                     self.found.push((event.at, format!("{name} got {mark}")));
                 }
-                if *from != format!("{}@{}", mark.from, resident.domain) {
+                // The names of a world's users are all different.
+                let writer = self.residents.iter().find(|writer| writer.user == mark.from);
+                if writer.map(Resident::address).as_ref() != Some(from) {
                     self.found.push((event.at, format!("{name} got {mark} with From {from}")));
                 }
             }

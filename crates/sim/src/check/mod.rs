@@ -8,6 +8,9 @@ mod call_log;
 mod calls;
 mod delivery;
 mod durability;
+mod end;
+mod ended;
+mod expired;
 mod identity;
 mod order;
 mod people;
@@ -15,24 +18,23 @@ mod presence_converges;
 mod presence_level;
 mod settled;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
 
-use frontend::admin::Status;
+use directory::{SipAddress, UserId};
 use node::Instant;
-use records::memory::Tables;
-use sip_message::{HeaderId, Message, Method};
+use records::Change;
+use sip_message::{ContactValue, Contacts, HeaderId, Message, Method};
 
-use crate::device::{Posture, Watched};
 use crate::event::Event;
-use crate::notice::Shown;
 use crate::world::World;
 
 pub use call_log::CallLog;
 pub use calls::CallsAgree;
 pub use delivery::Delivery;
 pub use durability::Durability;
+pub use end::{DeviceEnd, End, MachineEnd, WatchEnd, conclude};
+pub use ended::Ended;
+pub use expired::Expired;
 pub use identity::Identity;
 pub use order::MailboxOrder;
 pub use presence_converges::PresenceConverges;
@@ -60,70 +62,6 @@ pub trait Checker {
     fn finish(&mut self, end: &End<'_>) -> Vec<(Instant, String)>;
 }
 
-/// The state of a world when all is over.
-pub struct End<'w> {
-    /// World time.
-    pub now: Instant,
-    /// What is durable on each machine.
-    pub tables: Vec<&'w Tables>,
-    /// Each device.
-    pub devices: Vec<DeviceEnd>,
-    /// Each machine, as far as it could be asked.
-    pub machines: Vec<MachineEnd>,
-}
-
-impl End<'_> {
-    /// The first machine's wall clock while its devices were still there.
-    fn wall_unix_ms(&self) -> u64 {
-        self.machines.first().map_or(0, |machine| machine.wall_unix_ms)
-    }
-}
-
-/// A device, when all is over.
-#[derive(Clone, Debug)]
-pub struct DeviceEnd {
-    /// See [`Resident`].
-    pub resident: Resident,
-    /// Whether it runs, wants to be registered, and nothing stands between it and its server.
-    pub should_be_registered: bool,
-    /// Whether it believes that it is registered.
-    pub is_registered: bool,
-    /// Messages that have no final answer.
-    pub unconcluded: usize,
-    /// Calls that are not over.
-    pub calls: usize,
-    /// What it says of its owner, as far as the server has confirmed it.
-    pub published: Option<Posture>,
-    /// Whether the server has confirmed what it wants to say.
-    pub has_published: bool,
-    /// Whom it watches.
-    pub watches: Vec<WatchEnd>,
-}
-
-/// What a device watches, when all is over.
-#[derive(Clone, Debug)]
-pub struct WatchEnd {
-    /// Whom.
-    pub watched: Watched,
-    /// Whether its subscription is active as far as it knows.
-    pub is_active: bool,
-    /// What it was shown last, by address; `None` where a list has the person without state.
-    pub seen: BTreeMap<String, Option<Rc<Shown>>>,
-}
-
-/// A machine, when all is over.
-#[derive(Clone, Debug)]
-pub struct MachineEnd {
-    /// Its wall clock while its devices were still there, in milliseconds since 1970.
-    pub wall_unix_ms: u64,
-    /// Its answer at that time.
-    pub busy: Option<Status>,
-    /// Streams that were open at its end at the same time.
-    pub streams: usize,
-    /// Its answer after all devices had been silent for longer than any transaction lives.
-    pub idle: Option<Status>,
-}
-
 /// Whose device a device is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resident {
@@ -135,6 +73,8 @@ pub struct Resident {
     pub domain: String,
     /// Its `+sip.instance`.
     pub instance: Option<String>,
+    /// Whether it signs in by a token.
+    pub by_token: bool,
 }
 
 impl Resident {
@@ -156,21 +96,21 @@ pub fn all(residents: &[Resident]) -> Vec<Box<dyn Checker>> {
         Box::new(PresenceConverges::new(residents)),
         Box::new(Settled),
         Box::new(Durability::default()),
+        Box::new(Ended::new(residents)),
+        Box::new(Expired::new(residents)),
     ]
 }
 
 /// Shows a world's events and end to all checkers.
-pub fn check(world: &World, machines: Vec<MachineEnd>, devices: Vec<DeviceEnd>) -> Vec<Violation> {
-    let tables = (0..world.machine_count()).map(|m| world.tables(m)).collect();
-    let residents: Vec<Resident> = devices.iter().map(|d| d.resident.clone()).collect();
-    let end = End { now: world.now(), tables, devices, machines };
+fn check(world: &World, end: &End<'_>) -> Vec<Violation> {
+    let residents: Vec<Resident> = end.devices.iter().map(|d| d.resident.clone()).collect();
     let mut violations = Vec::new();
     for mut checker in all(&residents) {
         for event in world.events() {
             checker.observe(event);
         }
         let name = checker.name();
-        violations.extend(checker.finish(&end).into_iter().map(|(at, what)| Violation {
+        violations.extend(checker.finish(end).into_iter().map(|(at, what)| Violation {
             checker: name,
             at,
             what,
@@ -191,4 +131,29 @@ fn message_branch(message: &Message) -> Option<String> {
         return None;
     }
     message.top_via().ok()?.branch().map(str::to_owned)
+}
+
+/// The accounts that a change says something of.
+fn accounts(change: &Change) -> Vec<(UserId, &SipAddress)> {
+    match change {
+        Change::AddUser { user, .. } => vec![(user.id, &user.address)],
+        Change::Replicate(step) => step.users.iter().map(|user| (user.id, &user.address)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// How many seconds an answer to REGISTER grants a device; 0 where nothing of it is left.
+fn granted(message: &Message, resident: &Resident) -> u32 {
+    let Ok(Contacts::List(list)) = message.contacts() else { return 0 };
+    let instance = resident.instance.as_ref().map(|instance| format!("<{instance}>"));
+    let is_own = |contact: &&ContactValue<'_>| {
+        contact.addr.params.get_unquoted("+sip.instance").as_deref() == instance.as_deref()
+    };
+    let header = message.number(HeaderId::Expires).ok().flatten().unwrap_or(0);
+    list.iter().filter(is_own).map(|contact| contact.expires.unwrap_or(header)).max().unwrap_or(0)
+}
+
+/// The domain of an address.
+fn domain_of(address: &str) -> &str {
+    address.split_once('@').map_or("", |(_, domain)| domain)
 }

@@ -13,13 +13,15 @@ use directory::UserId;
 use node::{Instant, Outcome};
 use records::{Change, Sequence};
 
-use super::{Checker, End, Resident, message_branch};
+use super::{Checker, End, Resident, accounts, message_branch};
 use crate::event::{Event, Fact, Mark, Party, Payload, What};
 
 /// See the module.
 pub struct MailboxOrder {
     residents: Vec<Resident>,
     ids: BTreeMap<String, UserId>,
+    /// Machines that keep accounts: only they know how far a device has got.
+    homes: BTreeSet<usize>,
     sequences: BTreeMap<(UserId, Mark), Sequence>,
     firsts: Vec<First>,
     taken: BTreeMap<UserId, Sequence>,
@@ -53,6 +55,7 @@ impl MailboxOrder {
         MailboxOrder {
             residents: residents.to_vec(),
             ids: BTreeMap::new(),
+            homes: BTreeSet::new(),
             sequences: BTreeMap::new(),
             firsts: Vec::new(),
             taken: BTreeMap::new(),
@@ -90,9 +93,11 @@ impl Checker for MailboxOrder {
 
     fn observe(&mut self, event: &Event) {
         match &event.what {
-            What::Durable { change, outcome: Outcome::Applied, .. } => match &**change {
-                Change::AddUser { user, .. } => {
-                    self.ids.insert(user.address.user().to_owned(), user.id);
+            What::Durable { machine, change, outcome: Outcome::Applied } => match &**change {
+                change @ (Change::AddUser { .. } | Change::Replicate(_)) => {
+                    self.homes.insert(*machine);
+                    let known = accounts(change).into_iter();
+                    self.ids.extend(known.map(|(id, address)| (address.user().to_owned(), id)));
                 }
                 Change::AppendMessage(message) => {
                     if let Some(mark) = Mark::find(&message.request) {
@@ -115,7 +120,7 @@ impl Checker for MailboxOrder {
                     self.sent.entry(branch).or_insert(place);
                 }
             }
-            What::Stopped { party: Party::Machine(_), .. } => {
+            What::Stopped { party: Party::Machine(machine), .. } if self.homes.contains(machine) => {
                 let begins = self.residents.iter().map(|device| self.begins(device)).collect();
                 self.crashes.push(Crash { sent: self.sent.len(), begins });
             }

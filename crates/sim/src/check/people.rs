@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use directory::UserId;
+use directory::{Standing, UserId, UserState};
 use node::{Instant, Outcome};
 use presence::{Level, Manual};
 use records::{CallSettings, Change};
 
+use super::{accounts, domain_of};
 use crate::event::What;
 use crate::notice::address_of;
 use crate::xml::Element;
@@ -19,8 +20,12 @@ use crate::xml::Element;
 #[derive(Default)]
 pub(super) struct People {
     ids: BTreeMap<UserId, String>,
+    /// The machine that is somebody's home.
+    homes: BTreeMap<String, usize>,
     rules: BTreeMap<String, Vec<(Instant, Vec<Rule>)>>,
     contacts: BTreeMap<String, Vec<String>>,
+    /// Whose account cannot be used, by the directory and by an administrator.
+    ended: [BTreeSet<UserId>; 2],
     manual: BTreeMap<String, Manual>,
     calls: BTreeMap<String, Vec<CallSettings>>,
 }
@@ -45,10 +50,25 @@ enum Whom {
 impl People {
     /// Learns of what became durable.
     pub(super) fn observe(&mut self, at: Instant, what: &What) {
-        let What::Durable { change, outcome, .. } = what else { return };
+        let What::Durable { machine, change, outcome } = what else { return };
+        for (id, address) in accounts(change) {
+            self.homes.insert(address.to_string(), *machine);
+            self.ids.insert(id, address.to_string());
+        }
         match &**change {
-            Change::AddUser { user, .. } => {
-                self.ids.insert(user.id, user.address.to_string());
+            Change::SetUserState { user, state, .. } => {
+                match state {
+                    UserState::Enabled => self.ended[1].remove(user),
+                    UserState::Disabled => self.ended[1].insert(*user),
+                };
+            }
+            Change::Replicate(step) => {
+                for user in &step.users {
+                    match user.account.standing {
+                        Standing::Active => self.ended[0].remove(&user.id),
+                        _ => self.ended[0].insert(user.id),
+                    };
+                }
             }
             Change::SetManual { user, manual } => {
                 self.manual.extend(self.ids.get(user).map(|user| (user.clone(), manual.clone())));
@@ -97,7 +117,18 @@ impl People {
             .iter()
             .enumerate()
             .filter(|(i, (began, _))| *began <= at && ended(*i).is_none_or(|end| end + window >= at));
-        in_window.map(|(_, (_, rules))| level_by(rules, watcher)).max().unwrap_or(Level::Company)
+        in_window.map(|(_, (_, rules))| level_by(rules, watched, watcher)).max().unwrap_or(Level::Blocked)
+    }
+
+    /// Whether somebody's account cannot be used.
+    pub(super) fn has_ended(&self, user: &str) -> bool {
+        let ended = |id: &UserId| self.ended.iter().any(|ended| ended.contains(id));
+        self.ids.iter().any(|(id, address)| address == user && ended(id))
+    }
+
+    /// The machine where somebody is at home.
+    pub(super) fn home(&self, user: &str) -> Option<usize> {
+        self.homes.get(user).copied()
     }
 
     /// The address of an account.
@@ -138,15 +169,17 @@ impl People {
     }
 }
 
-/// Design section 5: the most special rule decides, among equals the highest; inside the company nobody needs one.
-fn level_by(rules: &[Rule], watcher: &str) -> Level {
-    let domain = watcher.split('@').nth(1).unwrap_or_default();
+/// Design section 5: the most special rule decides, among equals the highest; inside the company nobody needs one, and partners
+/// are external without one.
+fn level_by(rules: &[Rule], watched: &str, watcher: &str) -> Level {
+    let domain = domain_of(watcher);
+    let is_colleague = domain == domain_of(watched);
     let applies = |rule: &&Rule| match &rule.whom {
         Whom::One(address) => address == watcher,
         Whom::Domain(of) => of == domain,
-        // All users of the world are of one organisation.
-        Whom::SameOrganisation | Whom::Everybody => true,
-        Whom::Federated => false,
+        Whom::Everybody => true,
+        Whom::SameOrganisation => is_colleague,
+        Whom::Federated => !is_colleague,
     };
     let rank = |whom: &Whom| match whom {
         Whom::Everybody => 0,
@@ -155,7 +188,7 @@ fn level_by(rules: &[Rule], watcher: &str) -> Level {
         Whom::One(_) => 3,
     };
     let best = rules.iter().filter(applies).max_by_key(|r| (rank(&r.whom), r.level));
-    best.map_or(Level::Company, |r| r.level)
+    best.map_or(if is_colleague { Level::Company } else { Level::External }, |r| r.level)
 }
 
 fn rules_of(rule: &Element) -> Vec<Rule> {

@@ -13,7 +13,7 @@ use sip_message::{HeaderId, Message, Method};
 
 use super::people::People;
 use super::presence_level::notice_of;
-use super::{Checker, DeviceEnd, End, Resident};
+use super::{Checker, DeviceEnd, End, Resident, domain_of};
 use crate::device::{Pose, Watched};
 use crate::event::{Event, Fact, Party, Payload, What};
 use crate::notice::{Notice, Shown, address_of};
@@ -73,7 +73,7 @@ impl PresenceConverges {
         }
     }
 
-    fn notify(&mut self, at: Instant, device: usize, message: &Message) {
+    fn notify(&mut self, at: Instant, machine: usize, device: usize, message: &Message) {
         let Some(branch) = branch_of(message) else { return };
         let (Some(Ok(notice)), Ok(call)) = (notice_of(message), message.call_id()) else { return };
         if self.sent.contains_key(&branch) {
@@ -89,7 +89,10 @@ impl PresenceConverges {
         // A row of a list whose person changed and changed back within the window is told with the others.
         let is_list = matches!(notice, Notice::List { .. });
         let is_full = matches!(notice, Notice::List { is_full: true, .. });
-        for shown in notice.shown().into_iter().filter(|s| !(repeats || is_full || is_list && s.is_open)) {
+        // Where servers stand between, a confirmation may be lost behind the last of them.
+        let is_told_by_home = |s: &&Shown| self.people.home(&s.entity) == Some(machine);
+        let told_here: Vec<&Shown> = notice.shown().into_iter().filter(is_told_by_home).collect();
+        for shown in told_here.into_iter().filter(|s| !(repeats || is_full || is_list && s.is_open)) {
             if told.last.get(&shown.entity).is_some_and(|known| known.octets == shown.octets) {
                 let name = &self.residents[device].name;
                 self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));
@@ -183,16 +186,21 @@ impl Checker for PresenceConverges {
     fn observe(&mut self, event: &Event) {
         self.people.observe(event.at, &event.what);
         match &event.what {
-            What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } => {
+            What::Sent {
+                from: Party::Machine(machine), to: Some(Party::Device(device)), payload, ..
+            } => {
                 let Payload::Sip(message) = payload else { return };
                 if message.is_request() && message.method() == Method::Notify {
-                    self.notify(event.at, *device, message);
+                    self.notify(event.at, *machine, *device, message);
                 }
             }
-            What::Arrived { to: Party::Machine(_), payload: Payload::Sip(message), .. } => {
+            What::Arrived { to: Party::Machine(machine), payload: Payload::Sip(message), .. } => {
                 let Ok(call) = message.call_id() else { return };
                 if message.is_request() && message.method() == Method::Bye {
-                    self.unended.remove(call);
+                    // Each party's home must hear of it.
+                    if let Some(parties) = self.unended.get_mut(call) {
+                        parties.retain(|party| self.people.home(party) != Some(*machine));
+                    }
                 }
                 if message.is_request() && message.method() == Method::Subscribe {
                     self.told.entry(call.to_owned()).or_default().is_asked = true;
@@ -221,9 +229,11 @@ impl Checker for PresenceConverges {
                 // The server takes the caller for connected, too, though it may have died while it rang.
                 parties.extend(self.callers.get(call).cloned());
             }
-            What::Stopped { party: Party::Machine(_), .. } => {
+            What::Stopped { party: Party::Machine(machine), .. } => {
                 self.told.clear();
-                self.unended.clear();
+                for parties in self.unended.values_mut() {
+                    parties.retain(|party| self.people.home(party) != Some(*machine));
+                }
             }
             _ => {}
         }
@@ -240,6 +250,13 @@ impl Checker for PresenceConverges {
                     Watched::People(people) => people.clone(),
                     Watched::Contacts => self.people.contacts(&me).to_vec(),
                 };
+                // Nobody can be watched whose organisation does not let it, or who is no user any more.
+                let is_far = |person: &str| {
+                    !end.may_talk(domain_of(person), &device.resident.domain) || self.people.has_ended(person)
+                };
+                if matches!(&watch.watched, Watched::Person(person) if is_far(person)) {
+                    continue;
+                }
                 if !watch.is_active {
                     found.push((end.now, format!("{name} has lost its subscription to {:?}", watch.watched)));
                     continue;
@@ -248,7 +265,7 @@ impl Checker for PresenceConverges {
                 for stranger in watch.seen.keys().filter(|p| !people.contains(*p)) {
                     found.push((end.now, format!("{name} is shown {stranger}, whom it does not watch")));
                 }
-                for person in people {
+                for person in people.into_iter().filter(|person| !is_far(person)) {
                     let Some(shown) = watch.seen.get(&person).and_then(Option::as_ref) else {
                         found.push((end.now, format!("{name} was never shown {person}")));
                         continue;

@@ -13,10 +13,13 @@ use sip_message::{HeaderId, Message, Method};
 use super::people::People;
 use super::{Checker, End, Resident};
 use crate::event::{Event, Party, Payload, What};
-use crate::notice::{Notice, Shown};
+use crate::notice::{Notice, Shown, address_of};
 
 /// How long after a level was lowered a NOTIFY of the old one may still leave: two coalescing windows of 50 ms.
 const LEVEL_WINDOW: Duration = Duration::from_millis(100);
+/// The same for what somebody's home shows of people who are at home elsewhere: until it hears of the decision it may show what it
+/// was told before, so it is held only against what the watcher was ever allowed.
+const ELSEWHERE_WINDOW: Duration = Duration::from_secs(7 * 86_400);
 /// What an external watcher may be shown of activities: the coarse state has no other words in RPID.
 const COARSE: &[&str] = &["busy", "away"];
 
@@ -51,22 +54,32 @@ impl PresenceLevel {
         }
     }
 
-    fn notify(&mut self, at: Instant, device: usize, message: &Message) {
-        let resident = &self.residents[device];
-        let watcher = format!("{}@{}", resident.user, resident.domain);
-        let name = resident.name.clone();
+    /// Looks at a NOTIFY that leaves `machine`, for a device or for another server.
+    fn notify(&mut self, at: Instant, machine: usize, device: Option<usize>, message: &Message) {
+        // Who watches is in To (RFC 6665 §4.2.1), on every hop and of lists as well.
+        let Ok(to) = message.to() else { return };
+        let watcher = address_of(to.uri.as_str());
+        let name = device.map_or(&watcher, |device| &self.residents[device].name).clone();
         let notice = match notice_of(message) {
             None => return,
             Some(Err(reason)) => return self.found.push((at, format!("{name} is notified of {reason}"))),
             Some(Ok(notice)) => notice,
         };
         for shown in notice.shown() {
-            let level = self.people.level(&shown.entity, &watcher, at, LEVEL_WINDOW);
+            // What is on its way, or kept for a list elsewhere, may be older than a decision.
+            let is_at_home = self.people.home(&shown.entity) == Some(machine);
+            let window = if is_at_home { LEVEL_WINDOW } else { ELSEWHERE_WINDOW };
+            if !is_at_home && device.is_none() {
+                continue;
+            }
+            let level = self.people.level(&shown.entity, &watcher, at, window);
             if let Some(what) = above(level, shown) {
                 let (level, of) = (level.name(), &shown.entity);
                 self.found.push((at, format!("{name}, at level {level}, is shown {what} of {of}")));
             }
-            self.compare_blocked(at, level, shown);
+            if is_at_home {
+                self.compare_blocked(at, level, shown);
+            }
         }
     }
 
@@ -130,9 +143,7 @@ impl Checker for PresenceLevel {
 
     fn observe(&mut self, event: &Event) {
         self.people.observe(event.at, &event.what);
-        let What::Sent { from: Party::Machine(_), to: Some(Party::Device(device)), payload, .. } =
-            &event.what
-        else {
+        let What::Sent { from: Party::Machine(machine), to: Some(to), payload, .. } = &event.what else {
             return;
         };
         let Payload::Sip(message) = payload else { return };
@@ -140,8 +151,12 @@ impl Checker for PresenceLevel {
             return;
         }
         let branch = message.top_via().ok().and_then(|v| v.branch().map(str::to_owned)).unwrap_or_default();
+        let device = match to {
+            Party::Device(device) => Some(*device),
+            Party::Machine(_) => None,
+        };
         if self.looked_at.insert(branch) {
-            self.notify(event.at, *device, message);
+            self.notify(event.at, *machine, device, message);
         }
     }
 

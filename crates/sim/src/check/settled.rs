@@ -22,7 +22,7 @@ impl Checker for Settled {
             if device.should_be_registered && !device.is_registered {
                 found.push(format!("{name} is not registered"));
             }
-            if device.unconcluded > 0 {
+            if device.should_be_registered && device.unconcluded > 0 {
                 found.push(format!("{name} has {} messages without a final answer", device.unconcluded));
             }
             if device.should_be_registered && !device.has_published {
@@ -32,20 +32,21 @@ impl Checker for Settled {
                 found.push(format!("{name} has {} calls that do not end", device.calls));
             }
         }
-        for (index, machine) in end.machines.iter().enumerate() {
+        for machine in &end.machines {
+            let name = &machine.name;
             let (Some(busy), Some(idle)) = (&machine.busy, &machine.idle) else {
-                found.push(format!("machine {index} does not answer its administrator"));
+                found.push(format!("{name} does not answer its administrator"));
                 continue;
             };
-            if busy.connections != machine.streams {
-                let (known, open) = (busy.connections, machine.streams);
-                found.push(format!("machine {index} knows {known} connections, and {open} are open"));
+            let open = machine.streams;
+            if let Some(known) = busy.connections.filter(|known| *known != open) {
+                found.push(format!("{name} knows {known} connections, and {open} are open"));
             }
             if !idle.storage_healthy {
-                found.push(format!("machine {index} believes that its disk is ill"));
+                found.push(format!("{name} believes that its disk is ill"));
             }
             if idle.transactions > 0 {
-                found.push(format!("machine {index} has {} transactions that do not end", idle.transactions));
+                found.push(format!("{name} has {} transactions that do not end", idle.transactions));
             }
         }
         found.into_iter().map(|what| (end.now, what)).collect()

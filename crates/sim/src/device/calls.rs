@@ -388,6 +388,13 @@ impl Device {
         }
     }
 
+    /// The calls that are up: Call-ID, and the other party as `user@domain`.
+    pub fn calls_up(&self) -> Vec<(String, String)> {
+        let all = self.out_calls.keys().chain(self.in_calls.keys());
+        let up = all.filter_map(|call| Some((call.clone(), self.dialog_up(call)?.remote_address())));
+        up.collect()
+    }
+
     /// This side's dialog of a call that is up.
     pub(super) fn dialog_up(&self, call_id: &str) -> Option<&Dialog> {
         let out = self.out_calls.get(call_id).filter(|c| c.stage == Stage::Answered);
@@ -419,8 +426,9 @@ impl Device {
 
     pub(super) fn invite_received(&mut self, key: (String, String), request: &Message) {
         let Ok(call_id) = request.call_id().map(str::to_owned) else { return };
-        if request.to().is_ok_and(|t| t.tag().is_some()) || self.in_calls.contains_key(&call_id) {
-            // A re-INVITE, or the same call over another way (RFC 3261 §8.2.2.2: merged).
+        let is_known = self.in_calls.contains_key(&call_id) || self.out_calls.contains_key(&call_id);
+        if request.to().is_ok_and(|t| t.tag().is_some()) || is_known {
+            // A re-INVITE, or the same call over another way (RFC 3261 §8.2.2.2: merged), or its own one that came back.
             let status = if request.to().is_ok_and(|t| t.tag().is_some()) { 200 } else { 482 };
             return self.reply(&key, ResponseBuilder::new(request, status).build());
         }

@@ -53,6 +53,13 @@ impl Dialog {
         tag_of(&self.remote)
     }
 
+    /// The other side, as `user@domain`.
+    pub(super) fn remote_address(&self) -> String {
+        let start = self.remote.find('<').map_or(0, |at| at + 1);
+        let end = self.remote.find('>').unwrap_or(self.remote.len());
+        crate::notice::address_of(&self.remote[start..end])
+    }
+
     /// Its own side's tag.
     pub(super) fn local_tag(&self) -> Option<&str> {
         tag_of(&self.local)

@@ -60,8 +60,10 @@ pub struct DeviceConfig {
     pub user: String,
     /// Domain of its address, and the Digest realm that its password is for.
     pub domain: String,
-    /// The password.
-    pub password: String,
+    /// With what it signs in.
+    pub sign_in: SignIn,
+    /// Whether that is good, as far as whoever decides it knows: where it is not, nobody expects the device to be registered.
+    pub may_sign_in: bool,
     /// What it speaks.
     pub transport: Transport,
     /// Where its flows go, in order of preference; over datagrams only the first is used.
@@ -81,6 +83,22 @@ pub struct DeviceConfig {
     pub presence_expires_seconds: u32,
     /// What it answers.
     pub script: Script,
+}
+
+/// With what a device signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// Its user's password.
+    Password(String),
+    /// An app password, which has a name of its own.
+    AppPassword {
+        /// Its name.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// A token (RFC 8898).
+    Token(String),
 }
 
 /// What a device answers.
@@ -494,8 +512,15 @@ impl Device {
     /// Answers the last challenge of a registrar in a REGISTER, of a proxy in everything else (RFC 3261 §22.1).
     fn sign(&mut self, request: &mut RequestBuilder, method: &str, uri: &str, body: &[u8]) {
         let cnonce = self.token("");
-        let (user, password) = (self.config.user.clone(), self.config.password.clone());
         let id = if method == "REGISTER" { HeaderId::Authorization } else { HeaderId::ProxyAuthorization };
+        let (user, password) = match &self.config.sign_in {
+            SignIn::Password(password) => (self.config.user.clone(), password.clone()),
+            SignIn::AppPassword { username, password } => (username.clone(), password.clone()),
+            SignIn::Token(token) => {
+                request.header(id, format!("Bearer {token}"));
+                return;
+            }
+        };
         if let Some(challenge) = self.challenges.get_mut(&id) {
             challenge.nonce_count += 1;
             let nc = format!("{:08x}", challenge.nonce_count);

@@ -143,7 +143,10 @@ fn one_road(world: &World, layout: &Layout) -> Vec<(Instant, String)> {
             continue;
         }
         let came = came.get(&(request.from, request.name)).map_or(&[][..], Vec::as_slice);
-        let is_right = |(at, road): &(Instant, Road)| layout.road(*at, org, &request.sender) == *road;
+        let is_right = |(at, road): &(Instant, Road)| match layout.road(*at, org, &request.sender) {
+            Road::Discovered => *road == Road::Direct,
+            decided => decided == *road,
+        };
         if !came.iter().any(is_right) {
             let method = request.message.method().as_str().to_owned();
             let roads: Vec<Road> = came.iter().map(|(_, road)| *road).collect();
@@ -156,33 +159,69 @@ fn one_road(world: &World, layout: &Layout) -> Vec<(Instant, String)> {
     found
 }
 
-/// Who is blocked gets nothing from the moment of the decision on.
+/// Who is blocked gets nothing from the moment of the decision on: no request, and no answer that anybody inside gave but 403, which
+/// is what an edge says itself.
 fn blocked(world: &World, layout: &Layout) -> Vec<(Instant, String)> {
     let mut found = Vec::new();
     let mut invites = Invites::default();
-    for request in world.events().iter().filter_map(sent) {
-        let is_leftover = invites.had_before(&request);
-        let Some(org) = layout.edge_of(request.from).filter(|_| !is_leftover) else { continue };
-        if !layout.organisations[org].is_honest {
+    // Answers that an edge got from its own servers.
+    let mut from_inside: BTreeSet<(Party, Name, u16)> = BTreeSet::new();
+    for event in world.events() {
+        if let Some(request) = sent(event) {
+            let is_leftover = invites.had_before(&request);
+            let to = blocked_at(event, request.from, request.to, request.message, layout);
+            if let Some(to) = to.filter(|_| !is_leftover) {
+                found.push((event.at, format!("{to} got a {} although it is blocked", request.name.2)));
+            }
             continue;
         }
-        let to = match layout.edge_of(request.to) {
-            Some(other) if other != org => layout.organisations[other].domain.to_owned(),
-            Some(_) => continue,
-            None if layout.is_hub(request.to) => {
-                let Ok(to) = request.message.to() else { continue };
-                let (to, from) = (to.uri.host_text().to_ascii_lowercase(), request.sender.clone());
-                // Within a dialog that the other side began, the other side stands in To only if we answered it.
-                if to == layout.organisations[org].domain { from } else { to }
+        match &event.what {
+            What::Arrived { from, to, payload: Payload::Sip(answer) } => {
+                let org = layout.edge_of(*to).map(|org| &layout.organisations[org]);
+                if let Some((name, status)) =
+                    answer_of(answer).filter(|_| org.is_some_and(|org| org.has_inside(*from)))
+                {
+                    from_inside.insert((*to, name, status));
+                }
             }
-            None => continue,
-        };
-        let method = request.message.method();
-        if layout.road(request.at, org, &to) == Road::Blocked {
-            found.push((request.at, format!("{to} got a {} although it is blocked", method.as_str())));
+            What::Sent { from, to: Some(to), payload: Payload::Sip(answer), .. } => {
+                let Some((name, status)) = answer_of(answer) else { continue };
+                let Some(domain) = blocked_at(event, *from, *to, answer, layout) else { continue };
+                let method = name.2.clone();
+                if from_inside.contains(&(*from, name, status)) {
+                    found.push((
+                        event.at,
+                        format!("{domain} got {status} to {method} although it is blocked"),
+                    ));
+                }
+            }
+            _ => {}
         }
     }
     found
+}
+
+/// The other domain of a message that an honest edge sends to another organisation or to the hub, if its own has blocked that.
+fn blocked_at(event: &Event, from: Party, to: Party, message: &Message, layout: &Layout) -> Option<String> {
+    let org = layout.edge_of(from).filter(|org| layout.organisations[*org].is_honest)?;
+    let other = match layout.edge_of(to) {
+        Some(other) if other != org => layout.organisations[other].domain.to_owned(),
+        None if layout.is_hub(to) => {
+            let domain = |uri: sip_message::Uri<'_>| uri.host_text().to_ascii_lowercase();
+            // Within a dialog that the other side began, the other side stands in To only if we answered it.
+            let (from, to) = (domain(message.from().ok()?.uri), domain(message.to().ok()?.uri));
+            if to == layout.organisations[org].domain { from } else { to }
+        }
+        Some(_) | None => return None,
+    };
+    (layout.road(event.at, org, &other) == Road::Blocked).then_some(other)
+}
+
+/// What an answer is to, and what it says; provisional 100 is said by every hop for itself.
+fn answer_of(message: &Message) -> Option<(Name, u16)> {
+    let status = message.status().filter(|status| *status > 100 && *status != 403)?;
+    let cseq = message.cseq().ok()?;
+    Some(((message.call_id().ok()?.to_owned(), cseq.number, cseq.method.as_str().to_owned()), status))
 }
 
 /// What is inside stays inside: no message that leaves an edge for outside names a server inside, or says what our servers say
@@ -200,7 +239,7 @@ fn hidden(world: &World, layout: &Layout) -> Vec<(Instant, String)> {
             continue;
         }
         let domain = organisation.domain;
-        let names = ["fe", "dir", "edge-in"].map(|host| format!("{host}.{domain}"));
+        let names = ["fe", "dir", "edge-in", "edge-in-1", "edge-in-2"].map(|host| format!("{host}.{domain}"));
         let said = TRUST_HEADERS.iter().find(|name| message.header_named(name).is_some());
         // What names the parties stays as they wrote it.
         let is_kept = |id| matches!(id, HeaderId::From | HeaderId::To | HeaderId::Contact);

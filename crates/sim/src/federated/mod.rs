@@ -8,25 +8,27 @@ pub mod check;
 mod mallory;
 pub mod random;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use access_edge::{AccessEdge, Limits, Mode};
 use director::Director;
 use directory::DomainName;
+use federation::origin::MEMBER_HEADER;
 use federation::{HostPort, Policy, ServerRole, TrustedServer};
 use frontend::{FederationPolicy, FrontEnd};
-use node::{Anchors, Instant, Transport};
+use node::{Anchors, Input, Instant, Now, Output, Srv, Transport};
 use sip_message::digest::Algorithm;
+use sip_message::{Edit, Message};
 
-use crate::check::Violation;
-use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script};
-use crate::event::Party;
+use crate::check::{Violation, conclude};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script, SignIn};
+use crate::event::{Crash, Party};
 use crate::random::password;
 use mallory::Mallory;
 
-use crate::{Boot, Conditions, Factory, Interface, Network, World, certificate, config};
+use crate::{Boot, Conditions, Factory, Home, Interface, Load, Network, Role, World, certificate, config};
 
 /// The hub's host name.
 pub const HUB: &str = "hub.trade.example";
@@ -38,8 +40,19 @@ pub enum Road {
     Direct,
     /// Through the hub.
     Hub,
+    /// From edge to edge, and nobody listed the other: its domain is looked up and proved.
+    Discovered,
     /// Not at all.
     Blocked,
+}
+
+/// Who made the clearinghouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubMake {
+    /// We did: it says for which member it speaks.
+    Ours,
+    /// Somebody else did: the lists of members must do.
+    Foreign,
 }
 
 /// One organisation.
@@ -80,6 +93,8 @@ pub struct Layout {
     pub organisations: Vec<Organisation>,
     /// The hub's machine, if there is one.
     pub hub: Option<usize>,
+    /// Whether the hub says for which member it speaks.
+    hub_make: Option<HubMake>,
     /// Each organisation's decisions about other domains, in order.
     decisions: Vec<(Instant, usize, &'static str, Road)>,
 }
@@ -99,6 +114,25 @@ impl Layout {
     /// Whether this is the hub.
     pub fn is_hub(&self, party: Party) -> bool {
         self.hub.map(Party::Machine) == Some(party)
+    }
+
+    /// Organisations between which nothing passes at a time, by their domains, each pair both ways: one at least has blocked the
+    /// other, or they do not mean the same road.
+    pub fn apart(&self, at: Instant) -> BTreeSet<(String, String)> {
+        let road = |one: usize, other: usize| self.road(at, one, self.organisations[other].domain);
+        let by_hub = |road: Road| road == Road::Hub;
+        let mut apart = BTreeSet::new();
+        for one in 0..self.organisations.len() {
+            for other in 0..self.organisations.len() {
+                let (ours, theirs) = (road(one, other), road(other, one));
+                let fits = ![ours, theirs].contains(&Road::Blocked) && by_hub(ours) == by_hub(theirs);
+                if one != other && !fits {
+                    let domain = |index: usize| self.organisations[index].domain.to_owned();
+                    apart.insert((domain(one), domain(other)));
+                }
+            }
+        }
+        apart
     }
 
     /// What an organisation had decided about a domain at a time.
@@ -158,16 +192,34 @@ impl Federated {
             let factory = (self.wrap)(&name, director_of(domain));
             self.world.add_server(&name, interfaces, factory)
         });
+        assert!(edges <= EDGES_MAX, "{domain} has servers that nobody knows");
         let edges = (1..=edges).map(|number| {
+            // One name for all of them, where any will do, and one of its own, for what only it can do.
+            let own = names.edge_inside_number(number);
             let interfaces = vec![
-                interface(network, &names.edge_inside, Anchors::Servers, &tls),
-                interface(Network::Internet, &names.edge_outside, Anchors::Partners, &tls),
+                Interface {
+                    network,
+                    host: own.clone(),
+                    certificate: certificate(&[&own, &names.edge_inside], Anchors::Servers),
+                    ports: tls.to_vec(),
+                },
+                Interface {
+                    network: Network::Internet,
+                    host: names.edge_outside.clone(),
+                    certificate: certificate(&[&names.edge_outside, domain], Anchors::Partners),
+                    ports: tls.to_vec(),
+                },
             ];
             let name = if edges == 1 { format!("{short}-edge") } else { format!("{short}-edge-{number}") };
             let factory = (self.wrap)(&name, edge_of(domain, behind, [organisation as u8 + 1; 32]));
-            self.world.add_server(&name, interfaces, factory)
+            let machine = self.world.add_server(&name, interfaces, factory);
+            self.world.dns.add_address(&names.edge_inside, network.machine(machine));
+            machine
         });
         let edges = edges.collect();
+        // Who does not list us finds us so.
+        let found_by = Srv { priority: 0, weight: 0, port: 5061, target: names.edge_outside.clone() };
+        self.world.dns.srv(&format!("_sipfederationtls._tcp.{domain}"), vec![found_by]);
         self.layout.organisations.push(Organisation { domain, home, director, edges, is_honest: true });
         organisation
     }
@@ -198,14 +250,18 @@ impl Federated {
     }
 
     /// Founds the clearinghouse; every organisation that is there is its member.
-    pub fn found_hub(&mut self) -> usize {
+    pub fn found_hub(&mut self, make: HubMake) -> usize {
         let interfaces = vec![Interface {
             network: Network::Internet,
             host: HUB.to_owned(),
             certificate: certificate(&[HUB], Anchors::Partners),
             ports: vec![(Transport::Tls, 5061)],
         }];
-        let factory = (self.wrap)("hub", Box::new(|boot| Box::new(AccessEdge::new(hub_config(boot)))));
+        let factory: Factory = Box::new(move |boot| {
+            let hub = Box::new(AccessEdge::new(hub_config(boot)));
+            if make == HubMake::Foreign { Box::new(ForeignHub(hub)) } else { hub }
+        });
+        let factory = (self.wrap)("hub", factory);
         let machine = self.world.add_server("hub", interfaces, factory);
         let members = self.layout.organisations.iter().map(|organisation| {
             let domain = organisation.domain;
@@ -216,7 +272,14 @@ impl Federated {
         let policy = Policy::parse(&members.collect::<String>(), &[] as &[&str]).expect("members");
         self.world.set_policy(machine, policy);
         self.layout.hub = Some(machine);
+        self.layout.hub_make = Some(make);
         machine
+    }
+
+    /// The machine where somebody (`user@domain`) is at home.
+    pub fn home_of(&self, address: &str) -> usize {
+        let domain = address.split_once('@').map_or("", |(_, domain)| domain);
+        self.layout.organisation(domain).expect("the domain of an organisation").home
     }
 
     /// Starts every machine that does not run.
@@ -236,7 +299,7 @@ impl Federated {
         for (_, _, domain, road) in self.layout.decisions.iter().filter(|d| d.1 == organisation) {
             roads.insert(*domain, *road);
         }
-        let text = policy_text(&roads);
+        let text = policy_text(&roads, self.layout.hub_make.unwrap_or(HubMake::Ours));
         let Organisation { domain, edges, .. } = self.layout.organisations[organisation].clone();
         for edge in edges {
             let policy = Policy::parse(&text, &[domain]).expect("a policy of known domains");
@@ -280,7 +343,8 @@ impl Federated {
             name: name.into(),
             user: user.into(),
             domain: domain.into(),
-            password: password(user),
+            sign_in: SignIn::Password(password(user)),
+            may_sign_in: true,
             transport,
             servers,
             instance: Some(format!("urn:uuid:00000000-0000-4000-8000-{name:0>12}")),
@@ -288,7 +352,7 @@ impl Federated {
             expires_seconds: 600,
             keep_alive: Duration::from_secs(120),
             cpim: true,
-            presence_expires_seconds: 600,
+            presence_expires_seconds: 180,
             script: Script {
                 on_message: Reaction::Take,
                 on_invite: CallPlan::Answer(Duration::from_secs(1)),
@@ -298,11 +362,69 @@ impl Federated {
         self.world.add_device_in(network, config)
     }
 
-    /// What the checkers say about all that happened.
-    pub fn violations(&self) -> Vec<Violation> {
-        check::run(&self.world, &self.layout)
+    /// Ends whoever means ill.
+    pub fn stop_dishonest(&mut self) {
+        let evil = self.layout.organisations.iter().filter(|organisation| !organisation.is_honest);
+        for machine in evil.map(|organisation| organisation.home).collect::<Vec<_>>() {
+            self.world.crash(machine, Crash::Killed);
+        }
+    }
+
+    /// What all checkers say about all that happened, in a world that has come to rest. Ends it: whoever means ill is gone, and
+    /// all devices fall silent for `silence`, see [`conclude`]. Call [`Federated::stop_dishonest`] some minutes before.
+    pub fn violations(&mut self, silence: Duration) -> Vec<Violation> {
+        let (honest, evil): (Vec<_>, Vec<_>) = self.layout.organisations.iter().partition(|o| o.is_honest);
+        let machines = honest
+            .iter()
+            .flat_map(|o| [Some(o.home), o.director].into_iter().flatten().chain(o.edges.clone()));
+        let mut machines: Vec<usize> = machines.chain(self.layout.hub).collect();
+        machines.sort_unstable();
+        assert!(
+            evil.iter().all(|o| !self.world.is_running(o.home)),
+            "whoever means ill disturbs to the last"
+        );
+        let mut violations = check::run(&self.world, &self.layout);
+        let apart = self.layout.apart(self.world.now());
+        violations.extend(conclude(&mut self.world, &machines, apart, silence));
+        violations
     }
 }
+
+/// A hub of another make: it knows nothing of the header by which ours says who speaks.
+struct ForeignHub(Box<AccessEdge>);
+
+impl Role for ForeignHub {
+    fn handle(&mut self, now: Now, input: Input<Home>) {
+        Role::handle(&mut *self.0, now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Home>> {
+        Some(match Role::poll_output(&mut *self.0)? {
+            Output::Send { flow, bytes } => {
+                let message = Message::parse(bytes.clone());
+                let bytes =
+                    message.map_or(bytes, |message| Edit::new(&message).remove_named(MEMBER_HEADER).write());
+                Output::Send { flow, bytes }
+            }
+            other => other,
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Role::next_deadline(&*self.0)
+    }
+
+    fn set_policy(&mut self, now: Now, policy: std::sync::Arc<Policy>) {
+        Role::set_policy(&mut *self.0, now, policy);
+    }
+
+    fn load(&self) -> Option<Load> {
+        Role::load(&*self.0)
+    }
+}
+
+/// Most edges of an organisation.
+const EDGES_MAX: usize = 2;
 
 /// The host names of an organisation.
 struct Names {
@@ -319,14 +441,19 @@ impl Names {
         Names { home, director, edge_inside, edge_outside }
     }
 
+    /// The inside name of one edge alone.
+    fn edge_inside_number(&self, number: usize) -> String {
+        self.edge_inside.replacen('.', &format!("-{number}."), 1)
+    }
+
     /// Its servers inside, for each to know all others.
     fn servers(&self) -> Vec<TrustedServer> {
         let server = |host: &String, role| TrustedServer { host: host.clone(), role };
-        vec![
-            server(&self.home, ServerRole::FrontEnd),
-            server(&self.director, ServerRole::Director),
-            server(&self.edge_inside, ServerRole::AccessEdge),
-        ]
+        let mut servers =
+            vec![server(&self.home, ServerRole::FrontEnd), server(&self.director, ServerRole::Director)];
+        let edges = (1..=EDGES_MAX).map(|number| self.edge_inside_number(number));
+        servers.extend(edges.map(|host| server(&host, ServerRole::AccessEdge)));
+        servers
     }
 }
 
@@ -401,10 +528,20 @@ fn hub_config(boot: &Boot) -> access_edge::Config {
     }
 }
 
-fn policy_text(roads: &BTreeMap<&str, Road>) -> String {
+fn policy_text(roads: &BTreeMap<&str, Road>, hub: HubMake) -> String {
     let mut text = format!("[[clearinghouse]]\nname = \"{HUB}\"\n");
+    if hub == HubMake::Foreign {
+        let members = roads.iter().filter(|(_, road)| **road == Road::Hub);
+        let members: Vec<String> = members.map(|(domain, _)| format!("\"{domain}\"")).collect();
+        text += &format!("vouches = \"member-list\"\nmembers = [{}]\n", members.join(", "));
+    }
+    if roads.values().any(|road| *road == Road::Discovered) {
+        text += "[discovery]\nenabled = true\n";
+    }
     for (domain, road) in roads {
         let mode = match road {
+            Road::Discovered => continue,
+            Road::Hub if hub == HubMake::Foreign => continue,
             Road::Direct => "direct",
             Road::Hub => "clearinghouse",
             Road::Blocked => "blocked",

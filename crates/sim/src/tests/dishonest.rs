@@ -1,13 +1,15 @@
 //! A role that does not do what its inner, honest role wants: for tests that show that the checkers can fail.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use federation::Policy;
 use node::{Flow, Input, Instant, Now, Outcome, Output};
 use records::{CallEnd, Change, StoredCall};
 use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder};
 
-use crate::{Factory, Home, Role};
+use crate::{Factory, Home, Load, Role};
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,12 @@ pub(super) enum Plant {
     ForgetsCalls,
     /// Logs every call as missed.
     LogsMissed,
+    /// Closes no connection.
+    HoldsOn,
+    /// Answers every REGISTER with 200.
+    LetsEverybodyIn,
+    /// Takes registrations for longer than it says.
+    ForgetsExpiry,
 }
 
 pub(super) struct Dishonest {
@@ -138,6 +146,18 @@ impl Dishonest {
                 self.pretend(flow, &message, 200);
             }
             Plant::IgnoresRegistrations if message.method() == Method::Register => {}
+            Plant::LetsEverybodyIn if message.method() == Method::Register => {
+                let text = String::from_utf8_lossy(message.bytes()).into_owned();
+                let rest = text.split_once("\r\n").map_or("", |(_, rest)| rest);
+                let contact = "Contact: <sip:x@192.0.2.1>;expires=60;+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-000000000bob>\"";
+                let bytes = format!("SIP/2.0 200 OK\r\n{contact}\r\n{rest}").into();
+                self.ready.push_back(Output::Send { flow, bytes });
+            }
+            Plant::ForgetsExpiry if message.method() == Method::Register => {
+                let text = String::from_utf8_lossy(message.bytes()).into_owned();
+                let bytes = text.replace("expires=3600", "expires=120").into();
+                self.ready.push_back(Output::Send { flow, bytes });
+            }
             Plant::IgnoresSenders if !message.is_request() && message.method() == Method::Message => {}
             _ => self.ready.push_back(Output::Send { flow, bytes }),
         }
@@ -173,6 +193,12 @@ impl Role for Dishonest {
         if let Input::Received { flow, bytes } = &input {
             self.received(*flow, bytes);
         }
+        let input = match input {
+            Input::Received { flow, bytes } if self.plant == Plant::ForgetsExpiry => {
+                Input::Received { flow, bytes: for_longer(bytes) }
+            }
+            input => input,
+        };
         if !(self.plant == Plant::Oversleeps && matches!(input, Input::Timer)) {
             self.honest.handle(now, input);
         }
@@ -194,15 +220,35 @@ impl Role for Dishonest {
                     let change = Change::AppendCall(StoredCall { end: CallEnd::Missed, ..call });
                     self.ready.push_back(Output::Persist { token, change, urgency });
                 }
+                Output::Close { .. } if self.plant == Plant::HoldsOn => {}
                 other => self.ready.push_back(other),
             }
         }
         self.ready.pop_front()
     }
 
+    fn set_policy(&mut self, now: Now, policy: Arc<Policy>) {
+        self.honest.set_policy(now, policy);
+    }
+
+    fn load(&self) -> Option<Load> {
+        self.honest.load()
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.honest.next_deadline().filter(|_| self.plant != Plant::Oversleeps)
     }
+}
+
+/// A REGISTER that asks for an hour; anything else as it is.
+fn for_longer(bytes: Bytes) -> Bytes {
+    let Ok(message) = Message::parse(bytes.clone()) else { return bytes };
+    if !message.is_request() || message.method() != Method::Register {
+        return bytes;
+    }
+    let mut edit = Edit::new(&message);
+    edit.set(HeaderId::Expires, "3600");
+    edit.write()
 }
 
 fn contains(octets: &[u8], text: &str) -> bool {

@@ -7,7 +7,7 @@ use node::Transport;
 use sip_message::digest::Algorithm;
 
 use super::toy::Toy;
-use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script, SignIn};
 use crate::event::Crash;
 use crate::{Conditions, World};
 
@@ -16,7 +16,8 @@ fn device(world: &World, user: &str) -> DeviceConfig {
         name: user.into(),
         user: user.into(),
         domain: "contoso.example".into(),
-        password: "secret-of-them".into(),
+        sign_in: SignIn::Password("secret-of-them".into()),
+        may_sign_in: true,
         transport: Transport::Tcp,
         servers: vec![world.server_address(0, Transport::Tcp)],
         instance: Some(format!("urn:uuid:{user}")),

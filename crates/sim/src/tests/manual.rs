@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::support::ms;
 use crate::Conditions;
-use crate::federated::{Behind, Federated, Road, honest};
+use crate::federated::{Behind, Federated, HubMake, Road, honest};
 
 /// What stands between the marks of a ladder must be this, in a block of code.
 fn holds(file: &str, ladder: &str, printed: &str) {
@@ -31,7 +31,7 @@ fn world(behind: Behind, road: Road) -> Federated {
     let mut world = Federated::new(1, Conditions::calm(), honest);
     let contoso = world.found("contoso.example", 1, behind, &["alice", "carol"]);
     let fabrikam = world.found("fabrikam.example", 1, behind, &["bob"]);
-    world.found_hub();
+    world.found_hub(HubMake::Ours);
     world.agree(contoso, fabrikam, road);
     world.start();
     // A Director needs the home's accounts first.

@@ -1,16 +1,18 @@
 //! Each checker finds the fault that it is there for, and finds nothing in the same world without it.
 
+use directory::{Standing, UserState};
+use frontend::admin::{Answer, Batch, Call};
 use node::Transport;
 use presence::Level;
 
 use super::dishonest::{Plant, planted};
 use super::support::{MINUTE, address, device, device_with, ms, register, violations, world};
-use crate::device::{CallPlan, Pose, Posture, Reaction, Watched};
+use crate::device::{CallPlan, Pose, Posture, Reaction, SignIn, Watched};
 use crate::disk::DiskMode;
 use crate::documents::{Application, Grantee, rules};
 use crate::event::Crash;
 use crate::random::{DOMAIN, password};
-use crate::{Conditions, Factory, World, front_ends};
+use crate::{Conditions, Factory, World, from_directory, front_ends};
 
 /// Runs `story` on an honest home, where nothing may be found, and on one with `plant`, where `checker` must say
 /// something that contains `words`.
@@ -202,4 +204,68 @@ fn a_call_that_is_not_logged_is_found() {
 #[test]
 fn a_call_that_is_logged_wrongly_is_found() {
     check(Plant::LogsMissed, "call log", "that were answered, and there were 1", forked_call);
+}
+
+/// Bob's account is disabled while his device is there.
+fn a_leaver(factory: Factory) -> World {
+    let mut world = world(factory, &["alice", "bob"]);
+    let devices = ["alice", "bob"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    world.set_sign_in(devices[1], None);
+    let bob = world.address_of("bob", DOMAIN);
+    world.admin(0, Call::SetUserState(bob, UserState::Disabled));
+    world.run_for(MINUTE);
+    world
+}
+
+#[test]
+fn a_leaver_who_keeps_the_connection_is_found() {
+    check(Plant::HoldsOn, "ended", "bob keeps its connection", a_leaver);
+}
+
+#[test]
+fn a_leaver_who_comes_back_is_found() {
+    check(Plant::LetsEverybodyIn, "ended", "bob may register although its account has ended", a_leaver);
+}
+
+#[test]
+fn a_leaver_of_the_directory_who_keeps_a_token_is_found() {
+    let story = |factory: Factory| {
+        let mut world = World::new(1, Conditions::calm());
+        world.add_machine("home", DOMAIN, factory);
+        world.provision_directory_user(0, "dora", DOMAIN, "not-used");
+        world.start(0);
+        world.run_for(ms(10));
+        let dora = world.user_id("dora");
+        let call = Call::IssueToken { user: dora, lifetime: MINUTE * 600, renewed: None };
+        let Some(Answer::IssuedToken(issued)) = world.ask(0, call) else { panic!("a token") };
+        let token = SignIn::Token(issued.token.0.clone());
+        let device = device_with(&mut world, "dora", Transport::Tls, |config| config.sign_in = token);
+        register(&mut world, &[device]);
+        world.set_sign_in(device, None);
+        let address = world.address_of("dora", DOMAIN);
+        world.admin(0, Call::RevokeTokens(address.into()));
+        world.run_for(MINUTE);
+        let users = vec![from_directory("dora", DOMAIN, Standing::Disabled)];
+        world.admin(0, Call::Replicate(Box::new(Batch { users, ..Batch::default() })));
+        world.run_for(MINUTE);
+        world
+    };
+    check(Plant::HoldsOn, "ended", "dora keeps its connection", story);
+}
+
+#[test]
+fn a_registration_that_does_not_expire_is_found() {
+    let story = |factory: Factory| {
+        let mut world = world(factory, &["alice", "bob"]);
+        let alice = device(&mut world, "alice", Transport::Tcp);
+        let bob = device_with(&mut world, "bob", Transport::Udp, |config| config.expires_seconds = 120);
+        register(&mut world, &[alice, bob]);
+        world.crash_device(bob, Crash::PowerLost);
+        world.run_for(MINUTE * 10);
+        world.send_message(alice, &address("bob"), None);
+        world.run_for(MINUTE);
+        world
+    };
+    check(Plant::ForgetsExpiry, "expired", "after its registration expired", story);
 }

@@ -1,9 +1,15 @@
-//! Two hundred random worlds, cut into tests so that they run side by side.
+//! Two hundred random worlds, cut into tests so that they run side by side; and some slow ones.
 
-use crate::run_seed;
+use records::Change;
+
+use crate::event::{Fact, What};
+use crate::random::{DOMAIN, Mix, run_mix, run_slow_seed};
+use crate::{Report, front_ends, run_seed};
 
 /// Worlds of one test.
 const WORLDS: u64 = 20;
+/// Slow worlds of one test.
+const SLOW_WORLDS: u64 = 5;
 
 fn run(part: u64) {
     for seed in part * WORLDS..(part + 1) * WORLDS {
@@ -41,7 +47,7 @@ parts! {
 #[test]
 fn seeds_that_failed_once() {
     for seed in [337, 370] {
-        let report = run_seed(seed);
+        let report = run_mix(seed, front_ends(DOMAIN), Mix::PLAIN);
         assert!(report.violations.is_empty(), "{report}");
     }
 }
@@ -51,6 +57,48 @@ fn a_seed_is_one_world() {
     let traces = [run_seed(1_000).trace, run_seed(1_000).trace, run_seed(1_001).trace];
     assert_eq!(traces[0], traces[1]);
     assert_ne!(traces[0], traces[2]);
+}
+
+/// Devices that are away for hours and days.
+fn run_slow(part: u64) {
+    for seed in part * SLOW_WORLDS..(part + 1) * SLOW_WORLDS {
+        let report = run_slow_seed(seed, front_ends(DOMAIN));
+        assert!(report.violations.is_empty(), "slow {report}");
+    }
+}
+
+#[test]
+fn slow_seeds_0_to_4() {
+    run_slow(0);
+}
+
+#[test]
+fn slow_seeds_5_to_9() {
+    run_slow(1);
+}
+
+/// Whether something in a world is as `is_it` says.
+fn count(report: &Report, is_it: fn(&What) -> bool) -> usize {
+    report.world.events().iter().filter(|event| is_it(&event.what)).count()
+}
+
+#[test]
+fn mixed_worlds_have_transfers_settings_and_leavers() {
+    let reports: Vec<_> = (0..20).map(run_seed).collect();
+    let sum = |is_it: fn(&What) -> bool| reports.iter().map(|report| count(report, is_it)).sum::<usize>();
+    let transfers =
+        sum(|what| matches!(what, What::Fact { fact: Fact::Transferred { status: 200..300, .. }, .. }));
+    assert!(transfers > 5, "{transfers} transfers");
+    let durable = |is_it: fn(&Change) -> bool| {
+        let all = reports.iter().flat_map(|report| report.world.events());
+        all.filter(|e| matches!(&e.what, What::Durable { change, .. } if is_it(change))).count()
+    };
+    let settings = durable(|change| matches!(change, Change::SetCallSettings { .. }));
+    assert!(settings > 20, "{settings} settings");
+    let steps = durable(|change| matches!(change, Change::Replicate(_) | Change::SetUserState { .. }));
+    assert!(steps > 20, "{steps} steps");
+    let revocations = durable(|change| matches!(change, Change::RevokeTokens { .. }));
+    assert!(revocations > 5, "{revocations} revocations");
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! Worlds for tests: one home, a calm network, and people with one line each.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use node::Transport;
 use sip_message::digest::Algorithm;
 
-use crate::check::{self, MachineEnd, Violation};
-use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script};
-use crate::event::Crash;
-use crate::random::{DOMAIN, device_ends, password, status};
+use crate::check::{Violation, conclude};
+use crate::device::{CallPlan, DeviceConfig, NotifyPlan, Reaction, Script, SignIn};
+use crate::random::{DOMAIN, password};
 use crate::{Conditions, Factory, World};
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than the last subscription and its last NOTIFY.
+pub(super) const SILENCE: Duration = Duration::from_secs(675);
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -48,7 +50,8 @@ pub(super) fn device_with(
         name: name.into(),
         user: user.into(),
         domain: DOMAIN.into(),
-        password: password(user),
+        sign_in: SignIn::Password(password(user)),
+        may_sign_in: true,
         transport,
         servers: vec![world.server_address(0, transport)],
         instance: Some(format!("urn:uuid:00000000-0000-4000-8000-{name:0>12}")),
@@ -79,17 +82,7 @@ pub(super) fn register(world: &mut World, devices: &[usize]) {
 /// Lets everything come to rest and shows it to the checkers.
 pub(super) fn violations(world: &mut World) -> Vec<Violation> {
     world.run_for(MINUTE * 5);
-    let devices = device_ends(world);
-    let wall_unix_ms = world.wall_unix_ms(0);
-    let busy = status(world);
-    let streams = world.open_streams(0);
-    for device in 0..world.device_count() {
-        world.crash_device(device, Crash::Killed);
-    }
-    // Longer than the last subscription and its last NOTIFY.
-    world.run_for(ms(675_000));
-    let idle = status(world);
-    check::check(world, vec![MachineEnd { wall_unix_ms, busy, streams, idle }], devices)
+    conclude(world, &[0], BTreeSet::new(), SILENCE)
 }
 
 /// Nothing was wrong.
