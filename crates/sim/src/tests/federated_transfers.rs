@@ -1,18 +1,18 @@
 //! Calls between organisations that are transferred, by the Contact that the other side was shown: with Directors, directly and
 //! through the hub.
 
-use super::support::ms;
+use super::support::{SILENCE, ms};
 use crate::Conditions;
 use crate::device::TransferTo;
 use crate::event::{Fact, What};
-use crate::federated::{Behind, Federated, Road, honest};
+use crate::federated::{Behind, Federated, HubMake, Road, honest};
 
 /// Alice and Dana at Contoso, Bob and Erin at Fabrikam, one device each, signed in.
 fn world(road: Road) -> (Federated, [usize; 4]) {
     let mut world = Federated::new(1, Conditions::calm(), honest);
     let contoso = world.found("contoso.example", 1, Behind::Director, &["alice", "dana"]);
     let fabrikam = world.found("fabrikam.example", 1, Behind::Director, &["bob", "erin"]);
-    world.found_hub();
+    world.found_hub(HubMake::Ours);
     world.agree(contoso, fabrikam, road);
     world.start();
     world.world.run_for(ms(2_000));
@@ -46,7 +46,7 @@ fn check(world: &mut Federated, by: usize, [first, second]: [&str; 2], others: [
     let calls = [others[0], others[1], by].map(|device| world.world.device(device).calls_under_way());
     assert_eq!(calls, [1, 1, 0], "{}", world.world.ladder(from));
     world.world.run_for(ms(120_000));
-    let violations: Vec<String> = world.violations().iter().map(ToString::to_string).collect();
+    let violations: Vec<String> = world.violations(SILENCE).iter().map(ToString::to_string).collect();
     assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), world.world.ladder(from));
 }
 
