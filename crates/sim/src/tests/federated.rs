@@ -272,12 +272,12 @@ fn a_remote_user_writes_and_is_written_to() {
            2636  |                         |                         |<----200 (1 MESSAGE)-----|
            4561  |                         |-------MESSAGE (1)------>|                         |
            4571  |                         |                         |-------MESSAGE (1)------>|
-           4571  |                         |<------MESSAGE (1)-------|                         |
+           4574  |                         |<------MESSAGE (1)-------|                         |
            4576  |                         |                         |<----200 (1 MESSAGE)-----|
-           4576  |<------MESSAGE (1)-------|                         |                         |
+           4579  |<------MESSAGE (1)-------|                         |                         |
            4581  |                         |<----200 (1 MESSAGE)-----|                         |
-           4581  |-----200 (1 MESSAGE)---->|                         |                         |
-           4586  |                         |-----200 (1 MESSAGE)---->|                         |
+           4584  |-----200 (1 MESSAGE)---->|                         |                         |
+           4589  |                         |-----200 (1 MESSAGE)---->|                         |
     "#]]
     .assert_eq(&world.world.ladder_between(from, &parties));
     assert_sound(&mut world);

@@ -73,16 +73,16 @@ fn a_second_flow_takes_over() {
                 525  |                         |----200 (2 REGISTER)---->|
                 525  |                         |----200 (2 REGISTER)---->|
                1000  |-------MESSAGE (1)------>|                         |
-               1006  |                         |-------MESSAGE (1)------>|
-               1011  |                         |<----200 (1 MESSAGE)-----|
-               1016  |<----200 (1 MESSAGE)-----|                         |
+               1010  |                         |-------MESSAGE (1)------>|
+               1015  |                         |<----200 (1 MESSAGE)-----|
+               1020  |<----200 (1 MESSAGE)-----|                         |
                1500   * flow 1 of bob breaks
                1500   * bob loses a connection: Broken
                1500   * home loses a connection: Broken
                1550  |-------MESSAGE (1)------>|                         |
-               1558  |                         |-------MESSAGE (1)------>|
-               1563  |                         |<----200 (1 MESSAGE)-----|
-               1568  |<----200 (1 MESSAGE)-----|                         |
+               1555  |                         |-------MESSAGE (1)------>|
+               1560  |                         |<----200 (1 MESSAGE)-----|
+               1565  |<----200 (1 MESSAGE)-----|                         |
                2509   * bob connects
                2514  |                         |<--REGISTER (3) signed---|
                2519  |                         |----200 (3 REGISTER)---->|
@@ -119,13 +119,13 @@ fn a_message_waits_for_its_recipient() {
         &expect![[r#"
             ms       alice                     home                      bob
                 500  |-------MESSAGE (1)------>|                         |
-                507  |<----202 (1 MESSAGE)-----|                         |
+                506  |<----202 (1 MESSAGE)-----|                         |
               10500  |                         |<-----REGISTER (1)-------|
               10505  |                         |----401 (1 REGISTER)---->|
               10510  |                         |<--REGISTER (2) signed---|
               10515  |                         |----200 (2 REGISTER)---->|
-              10515  |                         |-------MESSAGE (1)------>|
-              10520  |                         |<----200 (1 MESSAGE)-----|
+              10516  |                         |-------MESSAGE (1)------>|
+              10521  |                         |<----200 (1 MESSAGE)-----|
         "#]],
     );
 }
@@ -152,7 +152,7 @@ fn a_message_survives_the_server() {
         &expect![[r#"
             ms       alice                     home                      bob
                 500  |-------MESSAGE (1)------>|                         |
-                507  |<----202 (1 MESSAGE)-----|                         |
+                506  |<----202 (1 MESSAGE)-----|                         |
               10500   * home crashes
               10505   * alice loses a connection: Broken
               10600   * home starts
@@ -161,8 +161,8 @@ fn a_message_survives_the_server() {
               10715  |                         |----401 (1 REGISTER)---->|
               10720  |                         |<--REGISTER (2) signed---|
               10725  |                         |----200 (2 REGISTER)---->|
-              10726  |                         |-------MESSAGE (1)------>|
-              10731  |                         |<----200 (1 MESSAGE)-----|
+              10725  |                         |-------MESSAGE (1)------>|
+              10730  |                         |<----200 (1 MESSAGE)-----|
               11223   * alice connects
               11228  |---REGISTER (3) signed-->|                         |
               11233  |<---401 (3 REGISTER)-----|                         |
@@ -203,13 +203,13 @@ fn a_resend_across_a_restart_changes_nothing() {
         &expect![[r#"
             ms       alice                     home                      bob
                2000  |-------MESSAGE (1)------>|                         |
-               2010  |                         |-------MESSAGE (1)------>|
+               2008  |                         |-------MESSAGE (1)------>|
                2013   * home crashes
-               2015  |                         |<----200 (1 MESSAGE)-----|
+               2013  |                         |<----200 (1 MESSAGE)-----|
                2018   * alice loses a connection: Broken
                3013   * home starts
-               3014  |                         |-------MESSAGE (1)------>|
-               3019  |                         |<----200 (1 MESSAGE)-----|
+               3017  |                         |-------MESSAGE (1)------>|
+               3022  |                         |<----200 (1 MESSAGE)-----|
                5505   * alice connects
                5510  |---REGISTER (3) signed-->|                         |
                5515  |<---401 (3 REGISTER)-----|                         |
@@ -241,15 +241,15 @@ fn bindings_of_datagrams_survive_a_restart() {
         &mut world,
         from,
         &expect![[r#"
-        ms       alice                     home                      bob
-           3100   * home starts
-           3200  |-------MESSAGE (1)------>|                         |
-           3205  |<----407 (1 MESSAGE)-----|                         |
-           3210  |---MESSAGE (2) signed--->|                         |
-           3218  |                         |-------MESSAGE (2)------>|
-           3223  |                         |<----200 (2 MESSAGE)-----|
-           3228  |<----200 (2 MESSAGE)-----|                         |
-    "#]],
+            ms       alice                     home                      bob
+               3100   * home starts
+               3200  |-------MESSAGE (1)------>|                         |
+               3205  |<----407 (1 MESSAGE)-----|                         |
+               3210  |---MESSAGE (2) signed--->|                         |
+               3220  |                         |-------MESSAGE (2)------>|
+               3225  |                         |<----200 (2 MESSAGE)-----|
+               3230  |<----200 (2 MESSAGE)-----|                         |
+        "#]],
     );
 }
 
@@ -272,11 +272,11 @@ fn what_cannot_be_stored_is_refused() {
             ms       alice                     home                      bob
                1000   * the disk of home will fail
                1000  |-------MESSAGE (1)------>|                         |
-               1006  |<----500 (1 MESSAGE)-----|                         |
-               2055  |-------MESSAGE (1)------>|                         |
-               2065  |                         |-------MESSAGE (1)------>|
-               2070  |                         |<----200 (1 MESSAGE)-----|
-               2075  |<----200 (1 MESSAGE)-----|                         |
+               1010  |<----500 (1 MESSAGE)-----|                         |
+               2059  |-------MESSAGE (1)------>|                         |
+               2067  |                         |-------MESSAGE (1)------>|
+               2072  |                         |<----200 (1 MESSAGE)-----|
+               2077  |<----200 (1 MESSAGE)-----|                         |
         "#]],
     );
 }
@@ -323,7 +323,7 @@ fn a_device_that_dies_before_its_answer_gets_the_message_again() {
         &expect![[r#"
             ms       alice                     home                      bob
                1000  |-------MESSAGE (1)------>|                         |
-               1006  |                         |-------MESSAGE (1)------>|
+               1010  |                         |-------MESSAGE (1)------>|
                1300   * bob crashes
                1305   * home loses a connection: Broken
                1800   * bob starts
@@ -332,9 +332,9 @@ fn a_device_that_dies_before_its_answer_gets_the_message_again() {
                1815  |                         |----401 (1 REGISTER)---->|
                1820  |                         |<--REGISTER (2) signed---|
                1825  |                         |----200 (2 REGISTER)---->|
-               1826  |                         |-------MESSAGE (1)------>|
-               2331  |                         |<----200 (1 MESSAGE)-----|
-               2336  |<----200 (1 MESSAGE)-----|                         |
+               1825  |                         |-------MESSAGE (1)------>|
+               2330  |                         |<----200 (1 MESSAGE)-----|
+               2335  |<----200 (1 MESSAGE)-----|                         |
         "#]],
     );
 }
