@@ -39,11 +39,50 @@ pub struct Row {
     pub shown: Option<Shown>,
 }
 
+/// What a watcher is shown of somebody's calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallsShown {
+    /// Whose calls: `user@domain`.
+    pub entity: String,
+    /// How many that are not over: who may see no more is told that they are.
+    pub calls: usize,
+    /// Whether anything says with whom, or for how long.
+    pub tells_parties: bool,
+    /// Whether anything names a dialog so that it can be taken over.
+    pub tells_dialogs: bool,
+}
+
+impl CallsShown {
+    /// Reads a dialog-info document.
+    pub fn read(octets: &Bytes) -> Result<CallsShown, String> {
+        let root = Element::parse(octets)?;
+        if root.name != "dialog-info" {
+            return Err(format!("{} instead of dialog-info", root.name));
+        }
+        let entity = root.attribute("entity").ok_or("no entity")?;
+        let all = root.all();
+        let has = |name: &str| all.iter().any(|element| element.name == name);
+        let dialogs: Vec<_> = all.iter().filter(|element| element.name == "dialog").collect();
+        let names = ["call-id", "local-tag", "remote-tag"];
+        Ok(CallsShown {
+            entity: address_of(entity),
+            calls: dialogs
+                .iter()
+                .filter(|dialog| dialog.child("state").is_none_or(|state| state.text != "terminated"))
+                .count(),
+            tells_parties: has("remote") || has("duration"),
+            tells_dialogs: dialogs.iter().any(|d| names.iter().any(|name| d.attribute(name).is_some())),
+        })
+    }
+}
+
 /// The content of a NOTIFY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// One person.
     Person(Shown),
+    /// Somebody's calls (RFC 4235).
+    Calls(CallsShown),
     /// A list.
     List {
         /// Counts this list's notices.
@@ -98,6 +137,7 @@ impl Notice {
         let (media, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
         match media.trim().to_ascii_lowercase().as_str() {
             "application/pidf+xml" => Ok(Notice::Person(Shown::read(body)?)),
+            "application/dialog-info+xml" => Ok(Notice::Calls(CallsShown::read(body)?)),
             "multipart/related" => list(parameters, body),
             other => Err(format!("a body of type {other}")),
         }
@@ -107,6 +147,7 @@ impl Notice {
     pub fn shown(&self) -> Vec<&Shown> {
         match self {
             Notice::Person(shown) => vec![shown],
+            Notice::Calls(_) => Vec::new(),
             Notice::List { rows, .. } => rows.iter().filter_map(|r| r.shown.as_ref()).collect(),
         }
     }
@@ -124,6 +165,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::Person(shown) => writeln!(f, "        {}: {shown}", shown.entity),
+            Notice::Calls(shown) => writeln!(f, "        {}: {} calls", shown.entity, shown.calls),
             Notice::List { version, is_full, rows } => {
                 writeln!(f, "        list {version} {}", if *is_full { "full" } else { "partial" })?;
                 rows.iter().try_for_each(|row| match &row.shown {

@@ -24,6 +24,8 @@ pub struct CallLog {
     calls: BTreeMap<String, Made>,
     /// Of the server, and of what accounts are in calls.
     crashes: Vec<Instant>,
+    /// When the disk was full, and when it was not any more: an entry that could not be written waits for that.
+    full: Vec<(Instant, Option<Instant>)>,
     /// By caller and callee, as they stand in whose log.
     logged: BTreeMap<(String, String, Side), Vec<StoredCall>>,
 }
@@ -56,6 +58,7 @@ impl CallLog {
             people: People::default(),
             calls: BTreeMap::new(),
             crashes: Vec::new(),
+            full: Vec::new(),
             logged: BTreeMap::new(),
         }
     }
@@ -129,6 +132,14 @@ impl Checker for CallLog {
         match &event.what {
             What::Fact { device, fact } => self.fact(event.at, *device, fact),
             What::Stopped { party: Party::Machine(_), .. } => self.crashes.push(event.at),
+            What::Fault(text) if text.starts_with("the disk of") => match text.ends_with("is full") {
+                true => self.full.push((event.at, None)),
+                false => {
+                    if let Some((_, until)) = self.full.last_mut() {
+                        until.get_or_insert(event.at);
+                    }
+                }
+            },
             What::Stopped { party: Party::Device(device), .. } => {
                 for made in self.calls.values_mut().filter(|m| m.device == *device && m.ended.is_none()) {
                     made.end = None;
@@ -179,7 +190,14 @@ impl Checker for CallLog {
             });
             let sent_on = sent_on.count();
             let crashes = |made: &Made| {
-                let lived = made.began..=made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
+                let mut logged = made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
+                for (from, until) in &self.full {
+                    let until = until.unwrap_or(end.now);
+                    if *from <= logged && until >= made.began {
+                        logged = logged.max(until + LOGGED_WITHIN);
+                    }
+                }
+                let lived = made.began..=logged;
                 self.crashes.iter().filter(|at| lived.contains(at)).count()
             };
             let is_known = |made: &Made| {

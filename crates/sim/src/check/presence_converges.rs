@@ -249,12 +249,15 @@ impl Checker for PresenceConverges {
                     Watched::Person(person) => vec![person.clone()],
                     Watched::People(people) => people.clone(),
                     Watched::Contacts => self.people.contacts(&me).to_vec(),
+                    // Only the subscription: of calls nothing is kept.
+                    Watched::Calls(_) => Vec::new(),
                 };
                 // Nobody can be watched whose organisation does not let it, or who is no user any more.
                 let is_far = |person: &str| {
                     !end.may_talk(domain_of(person), &device.resident.domain) || self.people.has_ended(person)
                 };
-                if matches!(&watch.watched, Watched::Person(person) if is_far(person)) {
+                if matches!(&watch.watched, Watched::Person(person) | Watched::Calls(person) if is_far(person))
+                {
                     continue;
                 }
                 if !watch.is_active {

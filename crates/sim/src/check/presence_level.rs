@@ -1,4 +1,4 @@
-//! No watcher is ever shown more of a person than its level allows, and who is blocked cannot tell.
+//! No watcher is ever shown more of a person, or of a person's calls, than its level allows, and who is blocked cannot tell.
 //!
 //! Every NOTIFY is looked at when it leaves the server. What a level allows is looked for in the octets (the notes and
 //! places of these worlds bear marks) as well as in what a client reads in them.
@@ -13,7 +13,7 @@ use sip_message::{HeaderId, Message, Method};
 use super::people::People;
 use super::{Checker, End, Resident};
 use crate::event::{Event, Party, Payload, What};
-use crate::notice::{Notice, Shown, address_of};
+use crate::notice::{CallsShown, Notice, Shown, address_of};
 
 /// How long after a level was lowered a NOTIFY of the old one may still leave: two coalescing windows of 50 ms.
 const LEVEL_WINDOW: Duration = Duration::from_millis(100);
@@ -60,6 +60,9 @@ impl PresenceLevel {
         let Ok(to) = message.to() else { return };
         let watcher = address_of(to.uri.as_str());
         let name = device.map_or(&watcher, |device| &self.residents[device].name).clone();
+        if let Some(calls) = calls_of(message) {
+            return self.calls(at, machine, &watcher, &name, calls);
+        }
         let notice = match notice_of(message) {
             None => return,
             Some(Err(reason)) => return self.found.push((at, format!("{name} is notified of {reason}"))),
@@ -81,6 +84,37 @@ impl PresenceLevel {
                 self.compare_blocked(at, level, shown);
             }
         }
+    }
+
+    /// RFC 4235 §7, and the manual: who has less than team sees no call, who has less than personal not with whom; and what names a
+    /// dialog is for the owner alone.
+    fn calls(
+        &mut self,
+        at: Instant,
+        machine: usize,
+        watcher: &str,
+        name: &str,
+        calls: Result<CallsShown, String>,
+    ) {
+        let shown = match calls {
+            Ok(shown) => shown,
+            Err(reason) => return self.found.push((at, format!("{name} is notified of {reason}"))),
+        };
+        if self.people.home(&shown.entity) != Some(machine) {
+            return;
+        }
+        let level = self.people.level(&shown.entity, watcher, at, LEVEL_WINDOW);
+        let above = if shown.calls > 0 && level < Level::Team {
+            "a call"
+        } else if shown.tells_parties && level < Level::Personal {
+            "the parties of a call"
+        } else if shown.tells_dialogs && watcher != shown.entity {
+            "a Call-ID"
+        } else {
+            return;
+        };
+        let (level, of) = (level.name(), &shown.entity);
+        self.found.push((at, format!("{name}, at level {level}, is shown {above} of {of}")));
     }
 
     /// Whoever is blocked is shown the same octets as are shown of somebody who never was there.
@@ -134,6 +168,13 @@ pub(super) fn notice_of(message: &Message) -> Option<Result<Notice, String>> {
     }
     let content_type = String::from_utf8_lossy(message.header(HeaderId::ContentType)?).into_owned();
     Some(Notice::read(&content_type, &bytes::Bytes::copy_from_slice(message.body())))
+}
+
+/// What a NOTIFY of the dialog package says; `None` where it is none or has no body.
+fn calls_of(message: &Message) -> Option<Result<CallsShown, String>> {
+    let is_dialog = message.header(HeaderId::Event)?.starts_with(b"dialog");
+    let has_body = message.is_request() && message.method() == Method::Notify && !message.body().is_empty();
+    (is_dialog && has_body).then(|| CallsShown::read(&bytes::Bytes::copy_from_slice(message.body())))
 }
 
 impl Checker for PresenceLevel {

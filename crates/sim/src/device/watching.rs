@@ -30,6 +30,8 @@ const LIST_SERVICE: &str = "rls";
 pub enum Watched {
     /// One person: `user@domain`.
     Person(String),
+    /// The calls of one person: `user@domain` (RFC 4235).
+    Calls(String),
     /// The contact list that the server keeps for the device's owner.
     Contacts,
     /// These people, by one subscription.
@@ -212,9 +214,13 @@ impl Device {
                 request
             }
         };
-        request.header(HeaderId::Event, "presence").header(HeaderId::Expires, expires.to_string());
+        let is_calls = matches!(watched, Watched::Calls(_));
+        let package = if is_calls { "dialog" } else { "presence" };
+        request.header(HeaderId::Event, package).header(HeaderId::Expires, expires.to_string());
         let mut body = String::new();
-        if !matches!(watched, Watched::Person(_)) {
+        if is_calls {
+            request.header(HeaderId::Accept, "application/dialog-info+xml");
+        } else if !matches!(watched, Watched::Person(_)) {
             request.header(HeaderId::Supported, "eventlist");
             request.header(HeaderId::Accept, "application/pidf+xml, application/rlmi+xml, multipart/related");
         } else {
@@ -240,7 +246,7 @@ impl Device {
 
     fn target_of(&self, watched: &Watched) -> String {
         match watched {
-            Watched::Person(address) => format!("sip:{address}"),
+            Watched::Person(address) | Watched::Calls(address) => format!("sip:{address}"),
             Watched::Contacts | Watched::People(_) => format!("sip:{LIST_SERVICE}@{}", self.config.domain),
         }
     }
@@ -386,6 +392,8 @@ impl Device {
                     watch.seen.insert(row.address, Seen { at: now, shown: row.shown.map(Rc::new) });
                 }
             }
+            // What calls somebody is in is not kept: it is what the checkers look at on its way.
+            Some(Ok(Notice::Calls(_))) => {}
             Some(Err(reason)) => self.effects.push(Effect::Fact(Fact::Puzzled { reason })),
             None => {}
         }

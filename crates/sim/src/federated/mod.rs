@@ -461,7 +461,7 @@ fn tls_port(host: &str) -> HostPort {
     HostPort { host: host.to_owned(), port: 5061 }
 }
 
-fn home_of(domain: &'static str) -> Factory {
+pub(crate) fn home_of(domain: &'static str) -> Factory {
     let name = DomainName::parse(domain).expect("a domain name");
     let names = Names::of(domain);
     Box::new(move |boot| {
@@ -493,7 +493,7 @@ fn director_of(domain: &'static str) -> Factory {
     })
 }
 
-fn edge_of(domain: &'static str, behind: Behind, token_key: [u8; 32]) -> Factory {
+pub(crate) fn edge_of(domain: &'static str, behind: Behind, token_key: [u8; 32]) -> Factory {
     let names = Names::of(domain);
     Box::new(move |boot| {
         let next_hop = match behind {

@@ -46,6 +46,8 @@ pub(super) enum Plant {
     ForgetsCalls,
     /// Logs every call as missed.
     LogsMissed,
+    /// Shows who watches calls one that is none of theirs.
+    ShowsCalls,
     /// Closes no connection.
     HoldsOn,
     /// Answers every REGISTER with 200.
@@ -135,6 +137,13 @@ impl Dishonest {
                 }
                 let mut edit = Edit::new(&message);
                 edit.body(None, self.richest.clone());
+                self.ready.push_back(Output::Send { flow, bytes: edit.write() });
+            }
+            Plant::ShowsCalls if notify && contains(message.body(), "dialog-info") => {
+                let text = String::from_utf8_lossy(message.body()).into_owned();
+                let call = "<dialog id=\"x\"><state>confirmed</state></dialog></dialog-info>";
+                let mut edit = Edit::new(&message);
+                edit.body(None, text.replace("</dialog-info>", call).into());
                 self.ready.push_back(Output::Send { flow, bytes: edit.write() });
             }
             Plant::MarksBlocked if notify && !contains(message.body(), "nobody@") => {

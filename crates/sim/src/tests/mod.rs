@@ -1,6 +1,7 @@
 //! The simulation shows what it can see: scenarios, planted faults, random worlds.
 
 mod call_settings;
+mod differential;
 mod dishonest;
 mod federated;
 mod federated_transfers;

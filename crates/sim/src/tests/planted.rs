@@ -187,6 +187,21 @@ fn a_watcher_that_sees_too_much_is_found() {
 }
 
 #[test]
+fn a_watcher_of_calls_that_sees_too_much_is_found() {
+    let story = |factory: Factory| {
+        let mut world = world(factory, &["alice", "bob", "carol"]);
+        let devices = ["alice", "bob", "carol"].map(|name| device(&mut world, name, Transport::Tcp));
+        register(&mut world, &devices);
+        world.watch(devices[2], Watched::Calls(address("bob")));
+        world.watch(devices[1], Watched::Calls(address("bob")));
+        world.call(devices[0], &address("bob"), None, ms(5_000));
+        world.run_for(MINUTE);
+        world
+    };
+    check(Plant::ShowsCalls, "presence level", "carol, at level company, is shown a call of bob", story);
+}
+
+#[test]
 fn a_blocked_watcher_that_can_tell_is_found() {
     check(Plant::MarksBlocked, "presence level", "can tell", three_watchers);
 }

@@ -43,10 +43,11 @@ parts! {
 }
 
 /// What each showed once: a choice that came back when the clock was set back, and stayed; a copy that went on to a device's other
-/// connection when another copy had been answered.
+/// connection when another copy had been answered. Of the last it was the checker that was wrong: a call's entry in the log waited for a
+/// full disk, and the server died before the next try.
 #[test]
 fn seeds_that_failed_once() {
-    for seed in [337, 370] {
+    for seed in [337, 370, 3130] {
         let report = run_mix(seed, front_ends(DOMAIN), Mix::PLAIN);
         assert!(report.violations.is_empty(), "{report}");
     }
