@@ -87,7 +87,7 @@ pub(crate) fn stopped(callee: &Device, invite: &Message) -> String {
 }
 
 /// A page of a call log as `chancery calls` prints it, newest first.
-fn page(server: &Server, words: &str) -> (Vec<Value>, bool) {
+pub(crate) fn page(server: &Server, words: &str) -> (Vec<Value>, bool) {
     let said: Value = serde_json::from_str(&done(server, &format!("calls {words} --json"))).expect("JSON");
     (
         said["calls"].as_array().expect("a list").clone(),
@@ -95,7 +95,7 @@ fn page(server: &Server, words: &str) -> (Vec<Value>, bool) {
     )
 }
 
-fn line(call: &Value) -> String {
+pub(crate) fn line(call: &Value) -> String {
     let text = |key: &str| call[key].as_str().expect("a text").replace("@example.test", "");
     let line = format!("{} {} {} {}", text("direction"), text("peer"), text("end"), text("answered_at"));
     line.trim_end().to_owned()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cli::{CallsArguments, ForwardClearArguments, ForwardCommand, ForwardSetArguments};
 use crate::control::calls::{
-    CallEntryLine, CallSettingLine, CallSettingsLine, CauseWord, DirectionWord, parse_place,
+    CallEntryLine, CallSettingLine, CallSettingsLine, CauseWord, DirectionWord, EndWord, parse_place,
 };
 use crate::control::protocol::{AnswerLine, CallLine};
 use crate::exit::{Exit, Failure};
@@ -146,7 +146,7 @@ fn calls_text(calls: &[CallEntryLine], more: bool) -> String {
         };
         let (time, peer, end) = (time_text(call.began_unix_ms), &call.peer, call.end.text());
         let _ = write!(text, "{time}  {way:<4} {peer}  {end}");
-        if call.lasted_ms > 0 {
+        if matches!(call.end, EndWord::Answered) {
             let _ = write!(text, " {}", lasted_text(Duration::from_millis(call.lasted_ms)));
         }
         // Who answered what they were called for needs no second mention.
@@ -172,7 +172,6 @@ fn lasted_text(lasted: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::calls::EndWord;
 
     #[test]
     fn calls_are_listed_for_people() {
