@@ -71,7 +71,7 @@ impl Server {
 
     /// What the address book has of somebody; `None` where there is nobody.
     pub fn entry(&self, who: &str) -> Option<Value> {
-        self.json(&["addressbook", "show", who])
+        self.json(&["addressbook", "show", who, "--json"])
     }
 
     /// An account, as `chancery user show --json` tells it; `None` where there is none.
