@@ -25,7 +25,10 @@ impl AccessEdge {
             Leads::Flow(Err(FlowError::Stale)) => {
                 Err(Refused::new(430, "flow-gone", "the flow is of an earlier start"))
             }
-            Leads::Flow(Err(FlowError::Forged)) => Err(TokenError::Forged.into()),
+            // Edges share no flows: of one that shares a name with us, its own may still be there.
+            Leads::Flow(Err(FlowError::Forged)) => {
+                Err(Refused::new(430, "flow-foreign", "the flow is of another edge, or of none"))
+            }
             Leads::Sealed(sealed) => {
                 let sealed = sealed.clone()?;
                 sealed.check(&[Purpose::FromInside], request.call_id())?;

@@ -1,7 +1,10 @@
 //! Our own entries at the top of Route: what they say, whoever sends them.
+//!
+//! Ours is what names this edge, and what another edge sealed with a key that we share: when that edge is gone, its dialogs come to
+//! whoever is left.
 
 use node::Flow;
-use sip_message::{HeaderId, Message};
+use sip_message::{HeaderId, Message, Uri};
 use sip_stack::outbound;
 use sip_stack::stack::Stack;
 
@@ -40,7 +43,9 @@ impl OwnRoutes {
     pub(crate) fn read(message: &Message, stack: &Stack, sealer: &Sealer) -> OwnRoutes {
         let mut own = OwnRoutes::none();
         for route in message.name_addrs(HeaderId::Route) {
-            let is_ours = route.as_ref().is_ok_and(|route| stack.routes().names().is_self(&route.uri));
+            let is_ours = route.as_ref().is_ok_and(|route| {
+                stack.routes().names().is_self(&route.uri) || is_of_sibling(&route.uri, sealer)
+            });
             let (true, Ok(route), true) = (is_ours, route, own.count < OWN_ROUTES_MAX) else {
                 own.others_follow = true;
                 return own;
@@ -56,4 +61,9 @@ impl OwnRoutes {
         }
         own
     }
+}
+
+/// Whether an entry that names another host is of an edge with our key.
+fn is_of_sibling(uri: &Uri<'_>, sealer: &Sealer) -> bool {
+    uri.is_sip() && uri.user().is_some_and(|user| sealer.open(user).is_ok())
 }

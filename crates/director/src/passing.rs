@@ -20,6 +20,8 @@ use crate::pipeline::{Plan, Request};
 
 /// Port of SIP over TLS where a URI names none (RFC 3261 §19.1.2).
 const TLS_PORT: u16 = 5061;
+/// Edges that are tried in place of one that cannot be reached: with 5 s for each, what the sender's patience holds (timer F, 32 s).
+const EDGES_TRIED_MAX: usize = 4;
 
 /// The way to a server of ours.
 pub(crate) fn hop_to(server: &HostPort) -> Arc<PeerHop> {
@@ -50,12 +52,19 @@ impl Director {
 
     /// What a Front End sends out: to a device behind an edge, or to another organisation.
     pub(crate) fn outward(&mut self, request: &Request<'_>) -> Result<Plan, Refusal> {
-        let hop = match self.next_server(request, ServerRole::AccessEdge)? {
-            Some(hop) => hop,
+        let within_dialog = request.message.to_tag().is_some();
+        let (hop, around) = match self.next_server(request, ServerRole::AccessEdge)? {
+            // A registration's flow is at its own edge alone.
+            Some(hop) if !within_dialog => (hop, Vec::new()),
+            Some(hop) => {
+                let around = self.edges_around(&hop);
+                (hop, around)
+            }
             None => {
                 let is_ours = request.uri.is_some_and(|uri| self.is_our_domain(uri.host()));
                 let route = self.config.route.as_ref().filter(|_| !is_ours);
-                hop_to(route.ok_or(Refusal::new(404, "a Front End names no edge, and none is configured"))?)
+                let route = route.ok_or(Refusal::new(404, "a Front End names no edge, and none is configured"))?;
+                (hop_to(route), Vec::new())
             }
         };
         let asserted = request.message.header(HeaderId::PAssertedIdentity);
@@ -63,7 +72,27 @@ impl Director {
             Some(value) => HeaderChange::Set(HeaderId::PAssertedIdentity, value.to_owned()),
             None => HeaderChange::Remove(HeaderId::PAssertedIdentity),
         };
-        Ok(self.plan(request, hop, None, identity))
+        let mut plan = self.plan(request, hop, None, identity);
+        let first = &plan.target;
+        let others = around.into_iter().map(|edge| Target { hop: NextHop::Peer(edge), ..first.clone() });
+        plan.target.alternatives = others.collect();
+        Ok(plan)
+    }
+
+    /// The ways to the edges that may stand in for one that cannot be reached, best first (RFC 3263 §4.3): the one that what leaves goes
+    /// to, then all that are listed, at the same port. What one has sealed into a dialog, each that has its key reads.
+    fn edges_around(&self, gone: &PeerHop) -> Vec<Arc<PeerHop>> {
+        let Place::Host { port, .. } = gone.place else { return Vec::new() };
+        let edges = self.config.servers.iter().filter(|server| server.role == ServerRole::AccessEdge);
+        let listed = edges.map(|edge| HostPort { host: edge.host.to_ascii_lowercase(), port });
+        let mut around: Vec<Arc<PeerHop>> = Vec::new();
+        for hop in self.config.route.clone().into_iter().chain(listed).map(|edge| hop_to(&edge)) {
+            if *hop != *gone && !around.contains(&hop) {
+                around.push(hop);
+            }
+        }
+        around.truncate(EDGES_TRIED_MAX);
+        around
     }
 
     /// The server that the Route entry behind ours names, which must be a listed one of the role that comes next.

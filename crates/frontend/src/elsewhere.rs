@@ -111,6 +111,13 @@ impl FrontEnd {
         self.federation_hop.clone().map(NextHop::Peer)
     }
 
+    /// The ways that are left for a request of a dialog with another organisation when the edge on the first one cannot be reached.
+    pub(crate) fn ways_around_elsewhere(&mut self, target: &Target) -> Vec<Target> {
+        let NextHop::Peer(first) = &target.hop else { return Vec::new() };
+        let around = self.servers.edges_around(first, None);
+        around.into_iter().map(|edge| Target { hop: NextHop::Peer(edge), ..target.clone() }).collect()
+    }
+
     /// Where a request of a user of ours for somebody of another organisation goes, and whom it means.
     pub(crate) fn target_elsewhere(
         &self,

@@ -486,6 +486,11 @@ impl FrontEnd {
             alternatives: Vec::new(),
             changes: Vec::new(),
         };
+        let alternatives = match who {
+            Someone::Elsewhere(_) => self.ways_around_elsewhere(&target),
+            Someone::Home(_) => Vec::new(),
+        };
+        let target = Target { alternatives, ..target };
         self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());
     }
 

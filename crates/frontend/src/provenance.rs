@@ -25,6 +25,8 @@ use crate::users::AddressKey;
 const TLS_PORT: u16 = 5061;
 /// Next hops that are kept. An organisation has a handful of servers with a port each; more are made anew each time.
 const HOPS_KEPT_MAX: usize = 64;
+/// Edges that are tried in place of one that cannot be reached: with 5 s for each, what the sender's patience holds (timer F, 32 s).
+const EDGES_TRIED_MAX: usize = 4;
 
 /// Where a request came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,8 +183,12 @@ impl Servers {
             return None;
         }
         let key = (host.to_ascii_lowercase(), uri.port().unwrap_or(TLS_PORT));
+        Some(self.hop_to(key))
+    }
+
+    fn hop_to(&mut self, key: (String, u16)) -> Arc<PeerHop> {
         if let Some(hop) = self.hops.get(&key) {
-            return Some(Arc::clone(hop));
+            return Arc::clone(hop);
         }
         let hop = Arc::new(PeerHop {
             side: Side::Inside,
@@ -192,7 +198,32 @@ impl Servers {
         if self.hops.len() < HOPS_KEPT_MAX {
             self.hops.insert(key, Arc::clone(&hop));
         }
-        Some(hop)
+        hop
+    }
+
+    /// The ways to the edges that may stand in for one that cannot be reached, best first (RFC 3263 §4.3): the one that requests to other
+    /// organisations go to, then all that are listed, at the same port. What one has sealed into a dialog, each that has its key reads.
+    /// None where the server is no edge.
+    pub(crate) fn edges_around(
+        &mut self,
+        gone: &PeerHop,
+        elsewhere: Option<&Arc<PeerHop>>,
+    ) -> Vec<Arc<PeerHop>> {
+        let Place::Host { name, port } = &gone.place else { return Vec::new() };
+        if !self.is_listed(name, Some(ServerRole::AccessEdge)) {
+            return Vec::new();
+        }
+        let edges = self.list.iter().filter(|server| server.role == ServerRole::AccessEdge);
+        let listed: Vec<_> = edges.map(|edge| (edge.host.to_ascii_lowercase(), *port)).collect();
+        let listed = listed.into_iter().map(|key| self.hop_to(key));
+        let mut around: Vec<Arc<PeerHop>> = Vec::new();
+        for hop in elsewhere.cloned().into_iter().chain(listed) {
+            if *hop != *gone && !around.contains(&hop) {
+                around.push(hop);
+            }
+        }
+        around.truncate(EDGES_TRIED_MAX);
+        around
     }
 
     /// The way to the server of a route as it stands in a header or a registration's path.

@@ -198,7 +198,8 @@ impl FrontEnd {
         account.bindings.targets(|b| instance.is_none() || b.instance.as_deref() == instance)
     }
 
-    /// The other party of a dialog: on its flow, or where its device is registered now if that flow is gone.
+    /// The other party of a dialog: on its flow or behind the server that stands in Route, or where its device is registered now
+    /// if that flow is gone. A server that cannot be reached is gone around.
     fn dialog_target(&mut self, request: &Request<'_>) -> Option<Target> {
         let message = request.message;
         let target = |hop, routes| Target {
@@ -215,26 +216,45 @@ impl FrontEnd {
                 return Some(target(NextHop::Flow(flow), Vec::new()));
             }
             Some(Ok(Facing::Server(mark))) => {
-                if let Some(server) = self.next_server(request, mark) {
-                    return Some(target(NextHop::Peer(server), Vec::new()));
+                if let Some((server, others)) = self.next_server(request, mark) {
+                    let registered = self.way_of_registration(request);
+                    let around = match registered {
+                        Some(way) => vec![way],
+                        None => others.into_iter().map(|edge| (NextHop::Peer(edge), Vec::new())).collect(),
+                    };
+                    let alternatives = around.into_iter().map(|(hop, routes)| target(hop, routes)).collect();
+                    return Some(Target { alternatives, ..target(NextHop::Peer(server), Vec::new()) });
                 }
             }
             _ => {}
         }
-        let to = message.to().ok()?;
-        let account = self.users.find_enabled(&AddressKey::from_uri(&to.uri)?)?;
-        let uri = message.request_uri().ok()?;
-        let binding = account.bindings.by_contact(&uri).or_else(|| self.by_gruu(account, &uri))?;
-        let now = binding.target();
-        Some(target(now.hop, now.routes))
+        let (hop, routes) = self.way_of_registration(request)?;
+        Some(target(hop, routes))
     }
 
-    /// The way to the server that our own Route entry faces: the next entry is its own.
-    fn next_server(&mut self, request: &Request<'_>, mark: ServerMark) -> Option<Arc<PeerHop>> {
+    /// The way to the device of ours that a request within a dialog means, as it is registered now.
+    fn way_of_registration(&self, request: &Request<'_>) -> Option<(NextHop, Vec<String>)> {
+        let to = request.message.to().ok()?;
+        let account = self.users.find_enabled(&AddressKey::from_uri(&to.uri)?)?;
+        let uri = request.message.request_uri().ok()?;
+        let binding = account.bindings.by_contact(&uri).or_else(|| self.by_gruu(account, &uri))?;
+        let now = binding.target();
+        Some((now.hop, now.routes))
+    }
+
+    /// The way to the server that our own Route entry faces: the next entry is its own. And the ways to the edges that could take its
+    /// place.
+    fn next_server(
+        &mut self,
+        request: &Request<'_>,
+        mark: ServerMark,
+    ) -> Option<(Arc<PeerHop>, Vec<Arc<PeerHop>>)> {
         let next = request.message.name_addrs(HeaderId::Route).nth(request.own_routes.count)?.ok()?;
         let server = self.servers.named(next.uri.host_text())?;
         let is_the_same = self.stack.routes().server_mark(faced_as(server)) == mark;
-        self.servers.hop(&next.uri).filter(|_| is_the_same)
+        let hop = self.servers.hop(&next.uri).filter(|_| is_the_same)?;
+        let others = self.servers.edges_around(&hop, self.federation_hop.as_ref());
+        Some((hop, others))
     }
 
     fn by_gruu<'a>(

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use node::{Anchors, Side};
 use sip_message::HeaderId;
 
-use super::world::{Host, Wire, World, certificate, policy};
+use super::world::{Host, Wire, World, certificate, policy, token_key};
 
 pub(super) const FABRIKAM: &str = "[[partner]]\ndomain = \"fabrikam.example\"\nmode = \"direct\"\n\
                                    next_hop = \"edge.fabrikam.example:5061\"\n";
@@ -219,7 +219,7 @@ fn a_dialog_goes_on_through_another_edge_of_the_name() {
             config.token_keys = vec![[1; 32], key];
         })
     };
-    let sibling = other([9; 32], "sibling", &mut d);
+    let sibling = other(token_key("contoso.example"), "sibling", &mut d);
     let stranger = other([8; 32], "stranger", &mut d);
     let request = |method: &str, from: &str, to: &str, route: &str, number: u32| {
         format!(
@@ -241,6 +241,49 @@ fn a_dialog_goes_on_through_another_edge_of_the_name() {
     let ours = d.w.connect(d.director, sibling, Side::Inside);
     d.w.send(ours, &request("BYE", alice, bob, &inside_entry, 3), "");
     assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "BYE");
+}
+
+/// An edge that is gone is named by its own host inside: whoever shares its key goes on with its dialogs, and nobody else.
+#[test]
+fn a_dialog_goes_on_through_an_edge_of_another_name() {
+    let mut d = Direct::new();
+    let inside = d.wire_of_director();
+    let to = "sip:bob@fabrikam.example";
+    let head = d.w.head("INVITE", to, "sip:alice@contoso.example", to);
+    d.w.send(inside, &format!("{head}\nRecord-Route: <sip:dir.contoso.example;lr>"), "");
+    let invite = d.w.got(d.fabrikam);
+    d.w.answer(&invite, 200, &[(HeaderId::RecordRoute, "<sip:proxy.fabrikam.example;lr>")]);
+    let answered = d.w.got(d.director).1;
+    let entries: Vec<String> = answered
+        .elements(HeaderId::RecordRoute)
+        .map(|entry| String::from_utf8(entry.to_vec()).unwrap())
+        .collect();
+    let entry = entries.iter().find(|entry| entry.contains("@edge-in.contoso.example:")).unwrap().clone();
+    let other = |key: [u8; 32], name: &'static str, d: &mut Direct| {
+        d.w.edge(name, "contoso.example", policy(FABRIKAM, &["contoso.example"]), |config| {
+            config.token_keys = vec![key];
+            config.listeners[0].advertised_host = "edge-in-2.contoso.example".to_owned();
+        })
+    };
+    let (beside, stranger) = (other(token_key("contoso.example"), "beside", &mut d), other([8; 32], "stranger", &mut d));
+    let bye = |route: &str, call_id: &str, number: u32| {
+        format!(
+            "BYE sip:bob@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS x.invalid;branch=z9hG4bKx{number}\nMax-Forwards: 70\n\
+             From: <sip:alice@contoso.example>;tag=f1\nTo: <sip:bob@fabrikam.example>;tag=there\nCall-ID: {call_id}\n\
+             CSeq: {number} BYE\nRoute: {route}, <sip:proxy.fabrikam.example;lr>"
+        )
+    };
+    let theirs = d.w.connect(d.director, stranger, Side::Inside);
+    d.w.send(theirs, &bye(&entry, "call-1", 2), "");
+    assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "route"), "without the key it is anybody's");
+    let ours = d.w.connect(d.director, beside, Side::Inside);
+    d.w.send(ours, &bye(&entry, "another", 3), "");
+    assert_eq!((d.w.status(d.director), d.w.refusal()), (403, "token-replayed"));
+    d.w.send(ours, &bye(&entry, "call-1", 4), "");
+    let got = d.w.got(d.fabrikam);
+    assert_eq!(got.1.header(HeaderId::Route), Some(&b"<sip:proxy.fabrikam.example;lr>"[..]));
+    d.w.answer(&got, 200, &[]);
+    assert_eq!(d.w.status(d.director), 200);
 }
 
 /// What comes in goes to the first server inside that takes it.

@@ -154,7 +154,8 @@ fn a_flow_that_is_gone_is_answered_430_inside() {
     assert_eq!(calls(&path), (430, "flow-gone".to_owned()));
     assert_eq!(
         calls("<sip:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA@edge-in.contoso.example;lr>"),
-        (403, "token-forged".to_owned())
+        (430, "flow-foreign".to_owned()),
+        "of another edge, perhaps, which may still have it"
     );
     // Of another start of the same edge.
     let mut before = Direct::new();

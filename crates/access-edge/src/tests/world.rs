@@ -70,6 +70,11 @@ pub(super) fn certificate(hosts: &[&str], domains: &[&str], trusted_by: Anchors)
     }
 }
 
+/// The key that all edges of an organisation share.
+pub(super) fn token_key(domain: &str) -> [u8; 32] {
+    [domain.as_bytes()[0]; 32]
+}
+
 /// A policy with these lines, at an edge of contoso.example unless it is a clearinghouse's.
 pub(super) fn policy(text: &str, local: &[&str]) -> Arc<Policy> {
     Arc::new(Policy::parse(text, local).unwrap_or_else(|error| panic!("{error}")))
@@ -151,7 +156,7 @@ impl World {
             servers: vec![TrustedServer { host: format!("dir.{domain}"), role: ServerRole::Director }],
             policy,
             remote_access: true,
-            token_keys: vec![[9; 32]],
+            token_keys: vec![token_key(domain)],
             limits: Limits::default(),
             secret: [number; 32],
             seed: [number ^ 1; 32],

@@ -346,6 +346,39 @@ fn a_partner_finds_who_exists_and_no_home_hears_of_the_others() {
     assert_eq!(world.status(Who::Edge), 200);
 }
 
+/// The edge of a call is dead: what it has sealed, the one beside it can read. A registration's flow is at its own edge alone.
+#[test]
+fn a_dialog_goes_on_through_the_edge_beside() {
+    let mut world = World::new();
+    let to = "sip:dana@fabrikam.example";
+    let home = world.connect(Who::Home, Who::Director);
+    world.is_edge_up = false;
+    world.ladder.clear();
+    let request = |method: &str, to: &str, number: u32| {
+        format!(
+            "{method} sip:dana@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS home.contoso.example;branch=z9hG4bKh{number}\nMax-Forwards: 70\n\
+             From: <sip:bob@contoso.example>;tag=1\nTo: {to}\nCall-ID: a-call\nCSeq: {number} {method}\n\
+             P-Asserted-Identity: <sip:bob@contoso.example>\n\
+             Route: <sip:director.contoso.example:5061;transport=tls;lr>, <sip:r.token@{EDGE}:5061;transport=tls;lr>"
+        )
+    };
+    world.send(home, &request("BYE", &format!("<{to}>;tag=2"), 1), "");
+    let (end, bye) = world.got(Who::Beside);
+    assert_eq!(values(&bye, HeaderId::Route), ["<sip:r.token@edge.contoso.example:5061;transport=tls;lr>"]);
+    assert_eq!(values(&bye, HeaderId::PAssertedIdentity), ["<sip:bob@contoso.example>"]);
+    world.respond(end, &bye, 200);
+    world.send(home, &request("MESSAGE", &format!("<{to}>"), 2), "");
+    assert!(world.gets_nothing(Who::Beside), "{}", world.ladder);
+    check(&world, &expect![[r#"
+            home -> director BYE
+        director -> beside   BYE
+          beside -> director 200 BYE
+        director -> home     200 BYE
+            home -> director MESSAGE
+        director -> home     480 MESSAGE
+    "#]]);
+}
+
 #[test]
 fn in_the_mode_route_the_home_asks() {
     let mut world = World::with(|config| config.mode = Mode::Route);

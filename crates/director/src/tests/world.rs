@@ -25,6 +25,7 @@ use crate::{Config, Director, Mode};
 
 pub(super) const PASSWORD: &str = "a password";
 pub(super) const EDGE: &str = "edge.contoso.example";
+pub(super) const BESIDE: &str = "edge-2.contoso.example";
 const DIRECTOR: &str = "director.contoso.example";
 const HOME: &str = "home.contoso.example";
 
@@ -33,6 +34,8 @@ const HOME: &str = "home.contoso.example";
 pub(super) enum Who {
     /// A hand.
     Edge,
+    /// Another edge, a hand.
+    Beside,
     Director,
     Home,
     /// Bob's phone inside, a hand.
@@ -42,11 +45,12 @@ pub(super) enum Who {
 }
 
 impl Who {
-    const ALL: [Who; 5] = [Who::Edge, Who::Director, Who::Home, Who::Bob, Who::Stranger];
+    const ALL: [Who; 6] = [Who::Edge, Who::Director, Who::Home, Who::Bob, Who::Stranger, Who::Beside];
 
     fn name(self) -> &'static str {
         match self {
             Who::Edge => "edge",
+            Who::Beside => "beside",
             Who::Director => "director",
             Who::Home => "home",
             Who::Bob => "bob",
@@ -57,6 +61,7 @@ impl Who {
     fn host(self) -> &'static str {
         match self {
             Who::Edge => EDGE,
+            Who::Beside => BESIDE,
             Who::Director => DIRECTOR,
             Who::Home => HOME,
             Who::Bob => "bob-pc.contoso.example",
@@ -99,6 +104,7 @@ pub(super) struct World {
     acts: VecDeque<(Who, Act)>,
     change: fn(&mut Config),
     pub(super) is_home_up: bool,
+    pub(super) is_edge_up: bool,
     pub(super) ladder: String,
     pub(super) answers: Vec<frontend::admin::Answer>,
     pub(super) reports: Vec<Report>,
@@ -128,6 +134,7 @@ fn servers() -> Vec<TrustedServer> {
     let server = |who: Who, role| TrustedServer { host: who.host().to_owned(), role };
     vec![
         server(Who::Edge, ServerRole::AccessEdge),
+        server(Who::Beside, ServerRole::AccessEdge),
         server(Who::Director, ServerRole::Director),
         server(Who::Home, ServerRole::FrontEnd),
     ]
@@ -223,6 +230,7 @@ impl World {
             acts: VecDeque::new(),
             change,
             is_home_up: true,
+            is_edge_up: true,
             ladder: String::new(),
             answers: Vec::new(),
             reports: Vec::new(),
@@ -308,7 +316,12 @@ impl World {
     /// A wire from somebody to an address.
     fn open(&mut self, from: Who, asked: Option<(ConnectToken, &ConnectTarget)>, to: IpAddr) {
         let to = *Who::ALL.iter().find(|who| who.address() == to).expect("somebody is there");
-        if let (Who::Home, false, Some((token, _))) = (to, self.is_home_up, asked) {
+        let is_up = match to {
+            Who::Home => self.is_home_up,
+            Who::Edge => self.is_edge_up,
+            _ => true,
+        };
+        if let (false, Some((token, _))) = (is_up, asked) {
             let error = node::ConnectError::Unreachable("nobody listens".to_owned());
             return self.feed_director(Input::ConnectFailed { token, error });
         }
@@ -350,7 +363,7 @@ impl World {
         match whom {
             Who::Director => self.feed_director(Input::Connected { connection, peer, token }),
             Who::Home => self.feed_home(Input::Connected { connection, peer, token }),
-            Who::Edge | Who::Bob | Who::Stranger => {}
+            Who::Edge | Who::Beside | Who::Bob | Who::Stranger => {}
         }
     }
 
@@ -370,7 +383,7 @@ impl World {
         match to {
             Who::Director => self.feed_director(Input::Received { flow, bytes }),
             Who::Home => self.feed_home(Input::Received { flow, bytes }),
-            Who::Edge | Who::Bob | Who::Stranger => {
+            Who::Edge | Who::Beside | Who::Bob | Who::Stranger => {
                 self.inboxes.entry(to).or_default().push_back((end ^ 1, message));
             }
         }
@@ -383,7 +396,7 @@ impl World {
             match who {
                 Who::Director => self.feed_director(Input::Closed { connection, reason }),
                 Who::Home => self.feed_home(Input::Closed { connection, reason }),
-                Who::Edge | Who::Bob | Who::Stranger => {}
+                Who::Edge | Who::Beside | Who::Bob | Who::Stranger => {}
             }
         }
     }

@@ -269,6 +269,11 @@ impl FrontEnd {
             alternatives: Vec::new(),
             changes: Vec::new(),
         };
+        let alternatives = match message.to_tag() {
+            Some(_) => self.ways_around_elsewhere(&target),
+            None => Vec::new(),
+        };
+        let target = Target { alternatives, ..target };
         self.abroad.in_flight += 1;
         let own = u64::try_from(self.own_requests.insert(Own::Abroad(id))).expect("an index fits");
         self.stack.send_own(self.now.monotonic, own, &message, target, Forwarding::default());

@@ -7,7 +7,7 @@ use ::presence::Level;
 use ::presence::rules::Subject;
 use directory::{PermissionChange, SipAddress};
 use federation::{HostPort, ServerRole, TrustedServer};
-use node::{Anchors, Flow};
+use node::{Anchors, ConnectError, Flow, Input};
 use presence::{pidf, seen, text};
 use records::{CallEnd, Query, Rows};
 use sip_message::{HeaderId, Message, Method};
@@ -743,6 +743,54 @@ fn a_call_to_a_partner_runs_through_the_edge_also_over_another_connection() {
     world.respond(edge, &bye, 200);
     assert_eq!(world.status_to(alice), 200);
     assert_eq!(log_of(&world, 1), [("frank@fabrikam.example".to_owned(), CallEnd::Answered)]);
+}
+
+/// The edge that stands in a dialog's Route is dead: what it has sealed, the one beside it can read.
+#[test]
+fn a_dialog_goes_on_through_the_edge_beside() {
+    const BESIDE: &str = "edge-2.contoso.example";
+    let mut world = World::with(|config| {
+        let edge = |host: &str| TrustedServer { host: host.to_owned(), role: ServerRole::AccessEdge };
+        config.servers = [EDGE, BESIDE].map(edge).to_vec();
+        config.federation.route = Some(HostPort { host: EDGE.to_owned(), port: 5062 });
+    });
+    let alice = world.sign_in("alice");
+    let to = "sip:frank@fabrikam.example";
+    let head = world.head("INVITE", "alice", to, to);
+    world.receive(alice, &format!("{head}\nContact: <sip:alice@alice-pc.invalid;transport=tls>"), "");
+    let edge = world.reaches_edge();
+    let invite = world.sent_to(edge).unwrap();
+    world.sent_to(alice);
+    world.respond_with(edge, &invite, 200, &[(HeaderId::RecordRoute, EDGE_ROUTE)]);
+    let ok = world.sent_to(alice).expect("the answer");
+    world.disconnect(edge);
+    let mut routes = lines(&invite, HeaderId::RecordRoute);
+    routes.reverse();
+    routes.push(EDGE_ROUTE.to_owned());
+    for method in ["ACK", "BYE"] {
+        let request = super::calls::within(&mut world, method, &ok, &routes, false);
+        world.receive(alice, &request, "");
+        let (token, target) = world.connects.pop_front().expect("it looks for the edge of the dialog");
+        assert_eq!(target.expected.map(|expected| expected.server_name).as_deref(), Some(EDGE));
+        let error = ConnectError::Unreachable("nobody listens".to_owned());
+        world.handle(Input::ConnectFailed { token, error });
+        let beside = match world.connects.pop_front() {
+            Some((token, target)) => {
+                let expected = target.expected.clone().expect("a server must prove who it is");
+                assert_eq!((expected.server_name.as_str(), target.address.port()), (BESIDE, 5062));
+                world.connected_to(token, &target, certificate(BESIDE, vec![Anchors::Servers]))
+            }
+            None => panic!("it looks for another edge"),
+        };
+        let request = world.sent_to(beside).expect("it goes through the other one");
+        assert_eq!(request.method().as_str(), method);
+        assert_eq!(lines(&request, HeaderId::Route), [EDGE_ROUTE]);
+        if method == "BYE" {
+            world.respond(beside, &request, 200);
+            assert_eq!(world.status_to(alice), 200);
+        }
+        world.disconnect(beside);
+    }
 }
 
 /// Bob's device sent Alice on to Frank (RFC 3261 §8.1.3.4: To stays), who is Bob in this call and nowhere else.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use directory::{PermissionChange, UserId};
 use federation::{ServerRole, TrustedServer};
-use node::{Anchors, ConnectTarget, Expected, Flow, PeerIdentity, Side, Transport};
+use node::{Anchors, ConnectError, ConnectTarget, Expected, Flow, Input, PeerIdentity, Side, Transport};
 use sip_message::{HeaderId, Message};
 
 use super::world::{PASSWORD, World, certificate, credentials};
@@ -12,6 +12,7 @@ use crate::admin::{Answer, Call};
 
 const DIRECTOR: &str = "director.contoso.example";
 const EDGE: &str = "edge.contoso.example";
+const BESIDE: &str = "edge-2.contoso.example";
 const REMOTE: &str = "Chancery-Origin: remote;flow=f1;edge=edge.contoso.example";
 
 fn world() -> World {
@@ -20,6 +21,7 @@ fn world() -> World {
         config.servers = [
             (DIRECTOR, ServerRole::Director),
             (EDGE, ServerRole::AccessEdge),
+            (BESIDE, ServerRole::AccessEdge),
             ("pool.contoso.example", ServerRole::FrontEnd),
         ]
         .map(|(host, role)| TrustedServer { host: host.to_owned(), role })
@@ -368,4 +370,61 @@ fn a_dialog_outlives_the_connection_with_the_server() {
     assert_eq!(world.status_to(pool), 403);
     world.receive(ours, &format!("{request}\n{REMOTE}"), "");
     assert_eq!(world.sent_to(bob).expect("bob gets it").method().as_str(), "BYE");
+}
+
+/// The edge of a remote user's call is dead, and she is registered through the one beside it: there she is reached.
+#[test]
+fn a_remote_device_is_followed_to_another_edge_within_a_dialog() {
+    let mut world = world();
+    let bob = world.sign_in("bob");
+    let sign_in = |world: &mut World, host: &str, flow: &str| {
+        let edge = world.connect_server(host);
+        let origin = format!("Chancery-Origin: remote;flow={flow};edge={host}");
+        let contact = "Contact: <sip:callee@bob-pc.invalid;transport=tls>;reg-id=1;+sip.instance=\"<urn:uuid:1>\"";
+        let lines = format!(
+            "{origin}\nPath: <sip:{flow}@{host}:5061;transport=tls;lr;ob>\n{contact}\nSupported: outbound"
+        );
+        let to = "sip:alice@contoso.example";
+        let head = world.head("REGISTER", "alice", "sip:contoso.example", to);
+        world.receive(edge, &format!("{head}\n{lines}"), "");
+        let challenge = world.sent_to(edge).unwrap();
+        let answer = credentials(&challenge, "alice", "REGISTER", "sip:contoso.example", PASSWORD, 1);
+        let head = world.head("REGISTER", "alice", "sip:contoso.example", to);
+        world.receive(edge, &format!("{head}\n{lines}\nAuthorization: {answer}"), "");
+        assert_eq!(world.status_to(edge), 200);
+        edge
+    };
+    let edge = sign_in(&mut world, EDGE, "f1");
+    let to = "sip:alice@contoso.example";
+    let invite = world.head("INVITE", "bob", to, to);
+    world.receive(bob, &format!("{invite}\nContact: <sip:bob@bob-pc.invalid;transport=tls>"), "");
+    let ours = accept_connection(&mut world, EDGE);
+    let rings = world.sent_to(ours).expect("it rings");
+    world.sent_to(bob);
+    let entry = format!("<sip:f1@{EDGE}:5061;transport=tls;lr>");
+    world.respond_with(ours, &rings, 200, &[(HeaderId::RecordRoute, &entry)]);
+    let ok = world.sent_to(bob).expect("the answer");
+    let mut routes = super::calls::lines(&rings, HeaderId::RecordRoute);
+    routes.reverse();
+    routes.push(entry);
+    world.disconnect(edge);
+    world.disconnect(ours);
+    let beside = sign_in(&mut world, BESIDE, "f2");
+    let bye = super::calls::within(&mut world, "BYE", &ok, &routes, false);
+    world.receive(bob, &bye, "");
+    let (token, target) = world.connects.pop_front().expect("it looks for the edge of the dialog");
+    assert_eq!(target.expected.map(|expected| expected.server_name).as_deref(), Some(EDGE));
+    world.handle(Input::ConnectFailed { token, error: ConnectError::TimedOut });
+    let ours = match world.connects.pop_front() {
+        Some((token, target)) => {
+            assert_eq!(target.expected.clone().map(|expected| expected.server_name).as_deref(), Some(BESIDE));
+            world.connected_to(token, &target, certificate(BESIDE, vec![Anchors::Servers]))
+        }
+        None => beside,
+    };
+    let bye = world.sent_to(ours).expect("it goes where she is registered");
+    let first = values(&bye, HeaderId::Route).remove(0);
+    assert!(first.contains(&format!("<sip:f2@{BESIDE}:5061;transport=tls;lr;ob>")), "{first}");
+    world.respond(ours, &bye, 200);
+    assert_eq!(world.status_to(bob), 200);
 }

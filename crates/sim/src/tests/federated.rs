@@ -438,6 +438,47 @@ fn a_dialog_goes_on_through_the_other_edge() {
     }
 }
 
+/// The edge that a call runs through dies and stays dead: whoever is left takes over what comes from inside, which names the dead
+/// one in its Route. With a Director between as without.
+#[test]
+fn a_dialog_of_a_dead_edge_goes_on_from_inside() {
+    for (behind, edge) in [(Behind::Home, 0), (Behind::Home, 1), (Behind::Director, 0), (Behind::Director, 1)] {
+        let mut world = Federated::new(1, Conditions::calm(), honest);
+        let contoso = world.found("contoso.example", 2, behind, &["alice"]);
+        let fabrikam = world.found("fabrikam.example", 1, Behind::Home, &["bob"]);
+        world.agree(contoso, fabrikam, Road::Direct);
+        world.start();
+        let (alice, bob) = (world.device(contoso, "alice"), world.device(fabrikam, "bob"));
+        world.world.register(alice);
+        world.world.register(bob);
+        world.world.run_for(ms(500));
+        let edges = world.layout.organisations[contoso].edges.clone();
+        // The call is set up through the one that is to die.
+        world.world.crash(edges[1 - edge], Crash::Killed);
+        let call = world.world.call(alice, BOB, None, ms(600_000)).expect("Alice is registered");
+        world.world.watch(bob, Watched::Person(ALICE.into()));
+        world.world.run_for(ms(10_000));
+        assert_eq!(world.world.device(bob).calls_under_way(), 1, "{}", world.world.ladder(0));
+        world.world.start(edges[1 - edge]);
+        world.world.crash(edges[edge], Crash::Killed);
+        let from = world.world.events().len();
+        let seen = |world: &Federated| {
+            let device = world.world.device(bob);
+            device.watches().map(|(_, is_active, seen)| format!("{is_active} {seen:?}")).collect::<String>()
+        };
+        let before = seen(&world);
+        let posture = Posture { pose: Pose::Away, activity: None, note: None, place: None };
+        world.world.publish(alice, Some(posture));
+        world.world.hang_up(alice, &call);
+        world.world.run_for(ms(20_000));
+        assert_eq!(world.world.device(bob).calls_under_way(), 0, "{}", world.world.ladder(from));
+        let after = seen(&world);
+        assert!(after.starts_with("true") && after != before, "{before}\n{after}\n{}", world.world.ladder(from));
+        world.world.start(edges[edge]);
+        assert_sound(&mut world);
+    }
+}
+
 #[test]
 fn the_community_talks_through_the_hub() {
     let mut world = world(Road::Direct, honest);
