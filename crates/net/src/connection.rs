@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use node::{ConnectToken, ConnectionId, Instant, ListenerId, PeerCertificate, Side, Transport};
+use node::{ConnectToken, ConnectionId, Instant, ListenerId, PeerCertificate, Side, Transport, UnixMillis};
 use sip_message::framing::Scan;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<Box<Tls>>,
     /// What the peer's certificate was worth when the connection came up, as the node was told.
     pub(crate) certificate: Option<Arc<PeerCertificate>>,
+    /// When it is judged again: the entry in the driver's set.
+    pub(crate) certificate_end: Option<UnixMillis>,
     pub(crate) framing: Framing,
     /// An incomplete TLS record or flight.
     pub(crate) sealed: Vec<u8>,

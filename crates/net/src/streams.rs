@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node::{
@@ -33,6 +34,8 @@ const READS_PER_TURN: usize = 4;
 const SLOT_BITS: u32 = 24;
 /// Connections being opened at one time; further ones fail. A node opens one for each new destination.
 const CONNECTS_MAX: usize = 1024;
+/// How long at most until the ends of certificates are held against the clock again, which may have been set meanwhile.
+const CERTIFICATES_UNSEEN_MAX: Duration = Duration::from_secs(600);
 /// The double CRLF of RFC 5626 §3.5.1, which may come as a WebSocket message of its own.
 const PING: &[u8] = b"\r\n\r\n";
 
@@ -133,6 +136,7 @@ impl<N: Node + 'static> World<N> {
             phase: Phase::Opening(token),
             tls: tls.map(Box::new),
             certificate: None,
+            certificate_end: None,
             framing: match transport {
                 Transport::Ws | Transport::Wss => Framing::Upgrade,
                 _ => Framing::Sip(Scan::default()),
@@ -268,6 +272,7 @@ impl<N: Node + 'static> World<N> {
             side: connection.side,
             identity,
         };
+        self.watch_certificate(id);
         self.feed(Input::Connected { connection: id, peer, token });
     }
 
@@ -296,28 +301,73 @@ impl<N: Node + 'static> World<N> {
     /// So do those of clients that nobody believed and that are somebody now: the node was told once who they are, and they
     /// would be refused for as long as they stay. What was worth something and is worth more stays what it was.
     pub(crate) fn judge_again(&mut self) {
+        let shown = self.connections.iter().filter(|(_, connection)| connection.certificate.is_some());
+        let ids: Vec<ConnectionId> = shown.map(|(_, connection)| connection.id).collect();
+        for id in ids {
+            self.judge_one_again(id);
+            // CAs that others believe in may end earlier, or later.
+            self.watch_certificate(id);
+        }
+    }
+
+    /// Ends the connections whose certificate, or a CA's of its chain, has ended. A long call would else outlive what its peer proved.
+    pub(crate) fn end_certificates(&mut self) {
+        if self.certificates_due.is_none_or(|due| due > self.now.monotonic) {
+            return;
+        }
         let now = self.now.wall;
-        let (mut fallen, mut risen) = (Vec::new(), Vec::new());
-        for (_, connection) in &self.connections {
-            let (Some(tls), Some(before)) = (&connection.tls, &connection.certificate) else { continue };
-            let network = self.networks.of(connection.side);
-            let Phase::Open = connection.phase else { continue };
-            let who = (connection.id, connection.remote, Arc::clone(before));
-            match tls.judge_again(before, network, now) {
-                Some(Worth::Less(why)) => fallen.push((who, why)),
-                Some(Worth::Something) => risen.push(who),
-                Some(Worth::Enough) | None => {}
+        while let Some((at, id)) = self.certificate_ends.first().copied().filter(|(at, _)| *at <= now) {
+            self.certificate_ends.remove(&(at, id));
+            let Some(connection) = find(&mut self.connections, id) else { continue };
+            connection.certificate_end = None;
+            self.judge_one_again(id);
+            self.watch_certificate(id);
+        }
+        self.look_at_certificates();
+    }
+
+    /// Judges one connection again; whoever is worth less, or only now something, loses it.
+    fn judge_one_again(&mut self, id: ConnectionId) {
+        let Some(connection) = find(&mut self.connections, id) else { return };
+        let (Some(tls), Some(before)) = (&connection.tls, &connection.certificate) else { return };
+        let Phase::Open = connection.phase else { return };
+        let who = (id, connection.remote, Arc::clone(before));
+        match tls.judge_again(before, self.networks.of(connection.side), self.now.wall) {
+            Some(Worth::Less(why)) => {
+                let reason = format!("a connection ends, its certificate is believed no more: {why}");
+                self.close_judged(who, (Level::Warn, "trust-closed"), reason, CloseReason::Distrusted);
             }
+            Some(Worth::Something) => {
+                let reason =
+                    "a connection ends, its certificate is believed only now: who comes again is judged anew";
+                self.close_judged(who, (Level::Info, "trust-gained"), reason, CloseReason::Requested);
+            }
+            Some(Worth::Enough) | None => {}
         }
-        for (who, why) in fallen {
-            let reason = format!("a connection ends, its certificate is believed no more: {why}");
-            self.close_judged(who, (Level::Warn, "trust-closed"), reason, CloseReason::Distrusted);
+    }
+
+    /// Sees to it that a connection is judged again when its chain may be worth less for time alone. One that nobody believed has nothing
+    /// to lose.
+    fn watch_certificate(&mut self, id: ConnectionId) {
+        let now = self.now.wall;
+        let Some(connection) = find(&mut self.connections, id) else { return };
+        if let Some(at) = connection.certificate_end.take() {
+            self.certificate_ends.remove(&(at, id));
         }
-        for who in risen {
-            let reason =
-                "a connection ends, its certificate is believed only now: who comes again is judged anew";
-            self.close_judged(who, (Level::Info, "trust-gained"), reason, CloseReason::Requested);
+        let is_believed = connection.certificate.as_ref().is_some_and(|shown| !shown.trusted_by.is_empty());
+        let (Phase::Open, Some(tls), true) = (&connection.phase, &connection.tls, is_believed) else { return };
+        let Some(end) = tls.first_end(self.networks.of(connection.side), now) else { return };
+        connection.certificate_end = Some(end);
+        self.certificate_ends.insert((end, id));
+        if self.certificate_ends.first() == Some(&(end, id)) {
+            self.look_at_certificates();
         }
+    }
+
+    fn look_at_certificates(&mut self) {
+        let first = self.certificate_ends.first().map(|(end, _)| *end);
+        let left = first.map(|end| Duration::from_millis(end.0.saturating_sub(self.now.wall.0)));
+        self.certificates_due = left.map(|left| self.now.monotonic + left.min(CERTIFICATES_UNSEEN_MAX));
     }
 
     fn close_judged(
@@ -917,6 +967,9 @@ impl<N: Node + 'static> World<N> {
         self.held -= connection.held;
         if let Some(at) = connection.watched {
             self.watch.remove(&(at, id));
+        }
+        if let Some(at) = connection.certificate_end {
+            self.certificate_ends.remove(&(at, id));
         }
         if connection.listener.is_some()
             && let Entry::Occupied(mut count) = self.sources.entry(source(connection.remote))

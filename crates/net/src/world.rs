@@ -71,6 +71,10 @@ pub(crate) struct World<N: Node> {
     /// Connections that wait for their queue to drain before they end.
     pub(crate) closing: Vec<ConnectionId>,
     pub(crate) watch: BTreeSet<(Instant, ConnectionId)>,
+    /// When the certificates of open connections end, with their chains.
+    pub(crate) certificate_ends: BTreeSet<(UnixMillis, ConnectionId)>,
+    /// When the first of them is looked at.
+    pub(crate) certificates_due: Option<Instant>,
     pub(crate) scratch: Box<[u8]>,
     pub(crate) plain: Vec<u8>,
     pub(crate) sealed: Vec<u8>,
@@ -152,6 +156,8 @@ impl<N: Node + 'static> World<N> {
             datagrams: Vec::new(),
             closing: Vec::new(),
             watch: BTreeSet::new(),
+            certificate_ends: BTreeSet::new(),
+            certificates_due: None,
             scratch: vec![0; SCRATCH_OCTETS].into_boxed_slice(),
             plain: Vec::new(),
             sealed: Vec::new(),
@@ -327,6 +333,7 @@ impl<N: Node + 'static> World<N> {
             self.feed(Input::Timer);
         }
         self.expire();
+        self.end_certificates();
         self.log.tick(self.now.monotonic);
         self.settle();
         self.armed = self.next_deadline();
@@ -355,7 +362,8 @@ impl<N: Node + 'static> World<N> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let watched = self.watch.first().map(|(at, _)| *at);
-        [self.node.next_deadline(), watched, self.log.next_deadline()].into_iter().flatten().min()
+        let deadlines = [self.node.next_deadline(), watched, self.certificates_due, self.log.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     pub(crate) fn adjust(&mut self, adjustment: Adjustment) -> Result<(), ResolverError> {

@@ -142,6 +142,15 @@ impl Tls {
         }
     }
 
+    /// When the peer's chain, of either part, is to be judged again, for time alone: see [`pki::Trust::first_end`].
+    pub(crate) fn first_end(&self, network: &Network, now: UnixMillis) -> Option<UnixMillis> {
+        let chain = match self {
+            Tls::Server(tls) => tls.peer_certificates()?,
+            Tls::Client(tls, _) => tls.peer_certificates()?,
+        };
+        network.trust().first_end(chain, now)
+    }
+
     /// What the peer's chain, of either part, is worth in a network now, beside what it was worth `before`, when the connection came
     /// up; `None` where there is no chain.
     pub(crate) fn judge_again(

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use net::{Adjustment, Bound, ClientCertificates, Credentials, Network, Networks, TlsServer};
 use node::{
@@ -28,6 +29,12 @@ const SERIAL: u64 = 4711;
 
 fn partner() -> Anchors {
     Anchors::Partner("fabrikam.example".into())
+}
+
+/// Since 1970, in whole seconds, as certificates count.
+fn unix_now() -> Duration {
+    let since = SystemTime::UNIX_EPOCH.elapsed().expect("it is later than 1970");
+    Duration::from_secs(since.as_secs())
 }
 
 fn believing(scopes: &[(Anchors, &Authority)]) -> TrustBuilder {
@@ -478,6 +485,54 @@ async fn a_revoked_certificate_ends_its_connection_and_no_other() {
         expect(&mut streams[at], &message("still here")).await;
         server.received().await;
     }
+    server.stop().await;
+}
+
+/// Certificates end while their connections are open, of clients, of servers and of CAs: so do the connections, at that time and by
+/// themselves, and no others.
+#[tokio::test]
+async fn a_certificate_that_ends_ends_its_connection() {
+    let (ours, theirs, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let mut server = asking(&ours, outside(network(believing(&[(partner(), &theirs)])))).start();
+    let end = unix_now() + Duration::from_secs(3);
+    let short = |params: &mut CertificateParams| {
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    };
+    let (ends, lasts) =
+        (theirs.issue_with(&["edge.fabrikam.example"], short), theirs.issue(&["edge.fabrikam.example"]));
+    let unknown = strangers.issue_with(&["x.example"], short);
+    let mut streams = Vec::new();
+    let mut ids = Vec::new();
+    for shown in [Some(&ends), Some(&lasts), Some(&unknown), None] {
+        streams.push(open(&client(&ours, shown, &TLS13), server.addresses[0]).await.expect("TLS comes up"));
+        ids.push(server.connected().await.0);
+    }
+    assert_eq!(server.closed().await, (ids[0], CloseReason::Distrusted));
+    assert!(unix_now() >= end, "it was good for so long");
+    assert_eq!(read_to_end(&mut streams[0]).await, b"");
+    for stream in &mut streams[1..] {
+        write(stream, &message("still here")).await;
+        expect(stream, &message("still here")).await;
+        server.received().await;
+    }
+    assert!(server.metric("chancery_net_closed_total{reason=\"distrusted\"}").await == 1.0);
+    server.stop().await;
+    // The other way: a server whose certificate ends, on a connection that we opened.
+    let end = unix_now() + Duration::from_secs(3);
+    let (chain, key) = theirs.issue_with(&["localhost"], |params| {
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    });
+    let tls = Arc::new(TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).expect("they fit"));
+    let mut server = Setup::listen_tls(Transport::Tls, &tls).start();
+    let networks = outside(network(believing(&[(Anchors::Servers, &theirs)])));
+    let mut from = Setup { networks: Some(networks), ..Setup::default() }.start();
+    let to_server = target(server.addresses[0], Expected::host("localhost"));
+    from.command(Command::Connect(ConnectToken(1), to_server)).await;
+    let (id, _) = from.connected().await;
+    server.connected().await;
+    assert_eq!(from.closed().await, (id, CloseReason::Distrusted));
+    assert!(unix_now() >= end);
+    from.stop().await;
     server.stop().await;
 }
 

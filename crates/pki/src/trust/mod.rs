@@ -190,6 +190,21 @@ impl Trust {
         Judgement { certificate, distrust }
     }
 
+    /// When a chain may come to be worth less than at `now` by time alone: the first moment at which one of its certificates, or an
+    /// anchor that they name as their issuer, has ended. Whoever holds a connection by it judges again then.
+    pub fn first_end(&self, chain: &[impl AsRef<[u8]>], now: UnixMillis) -> Option<UnixMillis> {
+        let mut ends = Vec::new();
+        for der in chain.iter().take(CHAIN_CERTIFICATES_MAX) {
+            let Ok((_, certificate)) = X509Certificate::from_der(der.as_ref()) else { continue };
+            ends.push(certificate.validity().not_after.timestamp());
+            let issuers = self.by_subject.get(certificate.issuer().as_raw()).into_iter().flatten();
+            ends.extend(issuers.map(|place| self.anchors[*place].not_after));
+        }
+        // The last second is still good (RFC 5280 §4.1.2.5).
+        let ends = ends.into_iter().map(|last| unix_millis(last.saturating_add(1)));
+        ends.filter(|end| *end > now).min()
+    }
+
     /// When the first of the CRLs wants to be replaced.
     pub fn crls_end(&self) -> Option<UnixMillis> {
         let ends = self.crls.values().flatten().filter_map(|crl| crl.next_update);
