@@ -152,6 +152,10 @@ impl AccessEdge {
 
     /// Closes a connection, of which nothing more is taken and on which nothing more is sent, whatever is under way.
     pub(crate) fn cut(&mut self, connection: ConnectionId, why: &'static str) {
+        self.cut_as(connection, "connection-closed", why);
+    }
+
+    fn cut_as(&mut self, connection: ConnectionId, event: &'static str, why: &'static str) {
         let Some(link) = self.links.remove(connection) else { return };
         if let Some(timer) = link.deadline {
             self.timers.cancel(timer);
@@ -162,7 +166,7 @@ impl AccessEdge {
             Who::StrangerInside | Who::Client => String::new(),
         };
         let fields = vec![("peer", names), ("source", link.peer.remote.ip().to_string())];
-        self.report(Level::Info, "connection-closed", None, why, fields);
+        self.report(Level::Info, event, None, why, fields);
         self.budgets.forget_connection(connection);
         self.stack.handle_closed(self.now.monotonic, connection);
         self.outputs.push_back(Output::Close { connection });
@@ -241,9 +245,11 @@ impl AccessEdge {
         self.outputs.push_back(Output::Answer { token, answer });
     }
 
-    /// Asks of every connection again who it is, and closes those that have lost their standing.
+    /// Asks of every connection again who it is, and closes those that have lost their standing. So it does with those that bear a name in
+    /// the policy and do not prove it: certificates are judged when connections come up, and a CA that others shared may have come to
+    /// vouch for this one too. An impostor comes again as what it was.
     fn judge_links(&mut self) -> usize {
-        let (mut lost, mut settled) = (Vec::new(), Vec::new());
+        let (mut lost, mut unjudged, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         for (connection, link) in self.links.iter_mut() {
             let who = Who::of(&link.peer, self.config.mode, &self.config.servers, &self.config.policy);
             let has_lost = matches!(
@@ -258,6 +264,8 @@ impl AccessEdge {
             }
             if has_lost {
                 lost.push(connection);
+            } else if link.claims_more(&self.config.policy) {
+                unjudged.push(connection);
             }
         }
         for timer in settled {
@@ -265,6 +273,13 @@ impl AccessEdge {
         }
         for connection in &lost {
             self.cut(*connection, "it proves nobody any more whom the policy lets in");
+        }
+        for connection in unjudged {
+            self.cut_as(
+                connection,
+                "trust-gained",
+                "a connection ends, its certificate may be believed only now: who comes again is judged anew",
+            );
         }
         lost.len()
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use federation::rate::{Allowance, source};
-use federation::{Policy, TrustedServer, identify, server_of};
+use federation::{Policy, TrustedServer, claims_more, identify, server_of};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use node::{ConnectionId, Peer, Side, Transport};
@@ -94,6 +94,14 @@ impl Link {
     pub(crate) fn allowance(&self, least: Allowance) -> Allowance {
         let of_peers = Allowance::per_second(self.rate.saturating_mul(2));
         if of_peers.per_second > least.per_second { of_peers } else { least }
+    }
+
+    /// See [`federation::claims_more`].
+    pub(crate) fn claims_more(&self, policy: &Policy) -> bool {
+        let is_outside = matches!(self.who.kind(), Kind::Partner | Kind::Client);
+        let is_asked = is_outside && self.peer.transport == Transport::Tls;
+        let certificate = self.peer.identity.certificate().filter(|_| is_asked);
+        certificate.is_some_and(|certificate| claims_more(policy, certificate))
     }
 }
 

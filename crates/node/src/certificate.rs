@@ -140,12 +140,19 @@ impl Expected {
         if !certificate.is_trusted_by(&self.anchors) {
             return Err(Unmet::Untrusted(certificate.distrust.clone()));
         }
+        match (&self.proof, self.is_named_by(certificate)) {
+            (_, true) => Ok(()),
+            (Proof::Domain(domain), false) => Err(Unmet::WrongDomain(domain.clone())),
+            (Proof::Host | Proof::Pin(_), false) => Err(Unmet::WrongHost(self.server_name.clone())),
+        }
+    }
+
+    /// Whether a certificate bears the name that is expected (or is the one that is), whoever vouches for it. This proves nothing.
+    pub fn is_named_by(&self, certificate: &PeerCertificate) -> bool {
         match &self.proof {
-            Proof::Host if certificate.names_host(&self.server_name) => Ok(()),
-            Proof::Host => Err(Unmet::WrongHost(self.server_name.clone())),
-            Proof::Domain(domain) if certificate.proves_domain(domain) => Ok(()),
-            Proof::Domain(domain) => Err(Unmet::WrongDomain(domain.clone())),
-            Proof::Pin(_) => unreachable!("a pin is looked at first"),
+            Proof::Host => certificate.names_host(&self.server_name),
+            Proof::Domain(domain) => certificate.proves_domain(domain),
+            Proof::Pin(sha256) => certificate.sha256 == *sha256,
         }
     }
 }

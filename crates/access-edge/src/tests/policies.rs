@@ -151,6 +151,51 @@ fn whoever_becomes_a_partner_need_not_sign_in() {
     assert_eq!(d.w.got(d.director).1.method().as_str(), "MESSAGE");
 }
 
+/// A newcomer's CA is believed already, for another partner: its connection was judged before it was meant, and is not kept until the
+/// time for signing in is over.
+#[test]
+fn a_newcomer_whose_ca_others_share_is_judged_at_once() {
+    let of = |names: &str, trusted: &[&str]| {
+        let mut certificate =
+            certificate(&[&format!("edge.{names}")], &[names], Anchors::Partner(trusted[0].into()));
+        certificate.trusted_by = trusted.iter().map(|name| Anchors::Partner((*name).into())).collect();
+        certificate
+    };
+    let entry = |domain: &str| {
+        format!(
+            "[[partner]]\ndomain = \"{domain}\"\nmode = \"direct\"\nnext_hop = \"edge.{domain}\"\nauthority_file = \"ca.pem\"\n"
+        )
+    };
+    let mut d = Direct::with(&entry("tailspin.example"));
+    d.w.show(d.fabrikam, Side::Outside, of("fabrikam.example", &["tailspin.example"]));
+    let newcomer = d.wire_of_fabrikam();
+    let theirs = of("tailspin.example", &["tailspin.example"]);
+    let tailspin = d.w.hand("tailspin", "edge.tailspin.example", Side::Outside, Some(theirs));
+    let partner = d.w.connect(tailspin, d.edge, Side::Outside);
+    let mut northwind = of("northwind.example", &["x.example"]);
+    northwind.trusted_by.clear();
+    let northwind = d.w.hand("northwind", "edge.northwind.example", Side::Outside, Some(northwind));
+    let stranger = d.w.connect(northwind, d.edge, Side::Outside);
+    let client = d.w.hand("client", "pc.example", Side::Outside, None);
+    let client = d.w.connect(client, d.edge, Side::Outside);
+    let inside = d.wire_of_director();
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(newcomer, &head, "");
+    assert_eq!((d.w.status(d.fabrikam), d.w.refusal()), (403, "unlisted"));
+    let both = entry("tailspin.example") + &entry("fabrikam.example");
+    assert_eq!(set_policy(&mut d, &both), 0, "nobody loses anything");
+    let up = [newcomer, partner, stranger, client, inside].map(|wire| d.w.is_up(wire));
+    assert_eq!(up, [false, true, true, true, true]);
+    assert!(d.w.reports.iter().any(|report| report.event == "trust-gained"), "{:?}", d.w.reports);
+    d.w.show(d.fabrikam, Side::Outside, of("fabrikam.example", &["fabrikam.example", "tailspin.example"]));
+    let newcomer = d.wire_of_fabrikam();
+    let head = d.w.head("MESSAGE", ALICE, TO, ALICE);
+    d.w.send(newcomer, &head, "");
+    assert_eq!(d.w.got(d.director).1.method().as_str(), "MESSAGE");
+    assert_eq!(set_policy(&mut d, &both), 0);
+    assert!(d.w.is_up(newcomer) && d.w.is_up(partner), "who is known stays");
+}
+
 #[test]
 fn a_partner_that_may_not_begin_may_go_on() {
     let mut d = Direct::with(&format!("{FABRIKAM}direction = \"out\"\n"));

@@ -182,6 +182,11 @@ impl World {
         host
     }
 
+    /// The certificate that somebody shows from now on.
+    pub(super) fn show(&mut self, host: Host, side: Side, certificate: PeerCertificate) {
+        self.machines[host.0].certificates.insert(side, Arc::new(certificate));
+    }
+
     pub(super) fn service(&mut self, name: &str, target: &str, port: u16) {
         let srv = Srv { priority: 0, weight: 0, port, target: target.to_owned() };
         self.services.insert(name.to_owned(), srv);

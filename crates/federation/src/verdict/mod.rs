@@ -19,7 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use node::{Anchors, PeerCertificate, PeerHop, UnixMillis};
+use node::{Anchors, Expected, PeerCertificate, PeerHop, UnixMillis};
 use sip_message::Method;
 use smallvec::{SmallVec, smallvec};
 
@@ -156,19 +156,37 @@ impl Proved<'_> {
 
 /// Whom a certificate proves. Depends on the number of its names, not on that of the partners.
 pub fn identify<'a>(policy: &'a Policy, certificate: &PeerCertificate) -> Proved<'a> {
-    let addresses: SmallVec<[String; 2]> = certificate.ip_addresses.iter().map(|a| a.to_string()).collect();
-    let names = certificate.dns_names.iter().chain(&certificate.sip_domains).chain(&addresses);
-    let (mut partners, mut hubs) = policy.candidates(names.map(String::as_str), &certificate.sha256);
-    partners.retain(|partner| {
-        let server = partner.server.as_ref();
-        server.is_some_and(|server| server.hop.expected.is_met_by(Some(certificate)).is_ok())
-    });
-    hubs.retain(|hub| hub.server.hop.expected.is_met_by(Some(certificate)).is_ok());
+    let is_proved = |expected: &Expected| expected.is_met_by(Some(certificate)).is_ok();
+    let (partners, hubs) = those_named(policy, certificate, is_proved);
     let is_open = policy.discovery().enabled && certificate.is_trusted_by(&Anchors::Partners);
     let unlisted = certificate.sip_domains.iter().filter(|domain| {
         is_open && matches!(policy.standing(domain), Standing::Unlisted) && Normal::of(domain).is_some()
     });
     Proved { partners, hubs, discovered: unlisted.cloned().collect() }
+}
+
+/// Whether a certificate bears the name of somebody in the policy whom it does not prove: when it was judged, its chain led to no CA that
+/// is believed for that one. Perhaps it does now.
+pub fn claims_more(policy: &Policy, certificate: &PeerCertificate) -> bool {
+    let is_only_claimed = |expected: &Expected| {
+        expected.is_named_by(certificate) && expected.is_met_by(Some(certificate)).is_err()
+    };
+    let (partners, hubs) = those_named(policy, certificate, is_only_claimed);
+    !partners.is_empty() || !hubs.is_empty()
+}
+
+/// The partners and hubs that a certificate may be of, by its names, and of whose servers something holds.
+fn those_named<'a>(
+    policy: &'a Policy,
+    certificate: &PeerCertificate,
+    holds: impl Fn(&Expected) -> bool,
+) -> (Vec<&'a Partner>, Vec<&'a Clearinghouse>) {
+    let addresses: SmallVec<[String; 2]> = certificate.ip_addresses.iter().map(|a| a.to_string()).collect();
+    let names = certificate.dns_names.iter().chain(&certificate.sip_domains).chain(&addresses);
+    let (mut partners, mut hubs) = policy.candidates(names.map(String::as_str), &certificate.sha256);
+    partners.retain(|partner| partner.server.as_ref().is_some_and(|server| holds(&server.hop.expected)));
+    hubs.retain(|hub| holds(&hub.server.hop.expected));
+    (partners, hubs)
 }
 
 /// Decides on a request.
