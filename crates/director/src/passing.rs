@@ -63,7 +63,8 @@ impl Director {
             None => {
                 let is_ours = request.uri.is_some_and(|uri| self.is_our_domain(uri.host()));
                 let route = self.config.route.as_ref().filter(|_| !is_ours);
-                let route = route.ok_or(Refusal::new(404, "a Front End names no edge, and none is configured"))?;
+                let route =
+                    route.ok_or(Refusal::new(404, "a Front End names no edge, and none is configured"))?;
                 (hop_to(route), Vec::new())
             }
         };

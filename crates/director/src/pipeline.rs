@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use federation::{Origin, ServerRole, TrustedServer};
+use federation::{Origin, ServerRole, TrustedServer, is_listed_as};
 use node::{ConnectionId, Flow, Level, RequestId};
 use sip_message::{HeaderId, Host, Message, Method, ParseError, ResponseBuilder, Uri};
 use sip_stack::request::{
@@ -174,10 +174,19 @@ impl Director {
             .map_err(|_| Refusal::new(400, "an edge says an origin that cannot be read"))?;
         let origin = origin.filter(|origin| request.server.role.may_assert(origin.assertion()));
         let origin = origin.ok_or(Refusal::new(403, "an edge does not say where a request came from"))?;
-        match request.server.host.eq_ignore_ascii_case(origin.edge()) {
+        let is_its_own = request.server.host.eq_ignore_ascii_case(origin.edge())
+            || self.is_edge_called(request.arrival.flow, origin.edge());
+        match is_its_own {
             true => Ok(origin),
             false => Err(Refusal::new(403, "an edge speaks for another one")),
         }
+    }
+
+    /// Whether the edge on a flow is listed under this name too.
+    fn is_edge_called(&self, flow: Flow, host: &str) -> bool {
+        let Flow::Connection(connection) = flow else { return false };
+        let peer = self.stack.hops().peer(connection);
+        peer.is_some_and(|peer| is_listed_as(&self.config.servers, peer, host, ServerRole::AccessEdge))
     }
 
     /// Its Request-URI has no user and names this host, and no Route leads further.

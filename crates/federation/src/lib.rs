@@ -25,7 +25,7 @@ pub mod verdict;
 
 pub use modality::{Modalities, Modality, with_streams_refused};
 pub use name::{HostPort, NoHost, domain_name, host_name};
-pub use origin::{FromProof, Member, Mode, Origin, ServerRole, TrustedServer, server_of};
+pub use origin::{FromProof, Member, Mode, Origin, ServerRole, TrustedServer, is_listed_as, server_of};
 pub use policy::{Policy, Problem};
 pub use verdict::{
     Direction, Facts, Proved, Provenance, Reason, Refusal, Road, Verdict, claims_more, identify, judge,

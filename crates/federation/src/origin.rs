@@ -108,6 +108,20 @@ pub fn server_of<'a, S: Borrow<TrustedServer>>(servers: &'a [S], peer: &Peer) ->
     servers.iter().find(|server| certificate.names_host(&(*server).borrow().host))
 }
 
+/// Whether a server that the connection is with is listed under this name too. One of several behind one name bears that name and its own,
+/// and the list may hold both.
+pub fn is_listed_as<S: Borrow<TrustedServer>>(
+    servers: &[S],
+    peer: &Peer,
+    host: &str,
+    role: ServerRole,
+) -> bool {
+    let is_meant = |server: &TrustedServer| server.role == role && server.host.eq_ignore_ascii_case(host);
+    servers.iter().any(|server| is_meant(server.borrow()))
+        && server_of(servers, peer).is_some()
+        && peer.identity.certificate().is_some_and(|certificate| certificate.names_host(host))
+}
+
 /// By which kind of relationship a partner's request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use directory::CertificateDigest;
 use federation::origin::{Assertion, Origin, OriginError};
-use federation::{FromProof, Mode, ServerRole, TrustedServer, server_of};
+use federation::{FromProof, Mode, ServerRole, TrustedServer, is_listed_as, server_of};
 use node::{ConnectionId, Expected, Flow, Peer, Side};
 use sip_message::{HeaderId, Host, Message, Uri};
 use sip_stack::hop::{PeerHop, Place};
@@ -107,11 +107,12 @@ impl Provenance {
 }
 
 /// As what Route entries of ours face a server. All edges are one: they keep no dialogs, and a partner or hub reaches whichever it
-/// likes of those that share a name outside. No host is called so.
+/// likes of those that share a name outside. So are all Directors, each of which may be listed under two names. No host is called so.
 pub(crate) fn faced_as(server: &TrustedServer) -> &str {
     match server.role {
         ServerRole::AccessEdge => "access edges",
-        ServerRole::Director | ServerRole::FrontEnd => &server.host,
+        ServerRole::Director => "directors",
+        ServerRole::FrontEnd => &server.host,
     }
 }
 
@@ -250,7 +251,9 @@ impl FrontEnd {
             return Ok(Provenance::Server { server: Arc::clone(server), asserted });
         };
         let is_its_own = match server.role {
-            ServerRole::AccessEdge => server.host.eq_ignore_ascii_case(origin.edge()),
+            ServerRole::AccessEdge => {
+                server.host.eq_ignore_ascii_case(origin.edge()) || self.is_edge_called(flow, origin.edge())
+            }
             ServerRole::Director | ServerRole::FrontEnd => {
                 self.servers.is_listed(origin.edge(), Some(ServerRole::AccessEdge))
             }
@@ -268,6 +271,15 @@ impl FrontEnd {
                 Provenance::Partner(Arc::new(PartnerOrigin { domain, from, mode, hub, edge }))
             }
         })
+    }
+}
+
+impl FrontEnd {
+    /// Whether the edge on a flow is listed under this name too.
+    fn is_edge_called(&self, flow: Flow, host: &str) -> bool {
+        let Flow::Connection(connection) = flow else { return false };
+        let peer = self.stack.hops().peer(connection);
+        peer.is_some_and(|peer| is_listed_as(&self.servers.list, peer, host, ServerRole::AccessEdge))
     }
 }
 

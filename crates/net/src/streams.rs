@@ -355,7 +355,9 @@ impl<N: Node + 'static> World<N> {
             self.certificate_ends.remove(&(at, id));
         }
         let is_believed = connection.certificate.as_ref().is_some_and(|shown| !shown.trusted_by.is_empty());
-        let (Phase::Open, Some(tls), true) = (&connection.phase, &connection.tls, is_believed) else { return };
+        let (Phase::Open, Some(tls), true) = (&connection.phase, &connection.tls, is_believed) else {
+            return;
+        };
         let Some(end) = tls.first_end(self.networks.of(connection.side), now) else { return };
         connection.certificate_end = Some(end);
         self.certificate_ends.insert((end, id));

@@ -265,7 +265,8 @@ fn a_dialog_goes_on_through_an_edge_of_another_name() {
             config.listeners[0].advertised_host = "edge-in-2.contoso.example".to_owned();
         })
     };
-    let (beside, stranger) = (other(token_key("contoso.example"), "beside", &mut d), other([8; 32], "stranger", &mut d));
+    let (beside, stranger) =
+        (other(token_key("contoso.example"), "beside", &mut d), other([8; 32], "stranger", &mut d));
     let bye = |route: &str, call_id: &str, number: u32| {
         format!(
             "BYE sip:bob@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS x.invalid;branch=z9hG4bKx{number}\nMax-Forwards: 70\n\

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use directory::{SipAddress, UserState};
 use expect_test::{Expect, expect};
+use federation::{ServerRole, TrustedServer};
 use frontend::admin::Call;
 use sip_message::{HeaderId, Message};
 
-use super::world::{EDGE, PASSWORD, Who, World, credentials, origin};
+use super::world::{BESIDE, EDGE, EDGES, PASSWORD, Who, World, credentials, origin};
 use crate::Mode;
 
 const PARTNER: &str =
@@ -317,6 +318,22 @@ fn an_edge_asserts_nobody_and_speaks_for_itself_alone() {
     assert!(!touches_home(&world), "{}", world.ladder);
 }
 
+/// The list holds a name that all edges share before the edge's own.
+#[test]
+fn an_edge_may_be_listed_by_its_own_name_and_by_one_that_others_share() {
+    let mut world = World::with(|config| {
+        config.servers.insert(0, TrustedServer { host: EDGES.to_owned(), role: ServerRole::AccessEdge });
+    });
+    let edge = world.connect(Who::Edge, Who::Director);
+    assert_eq!(world.register(edge, "alice", PASSWORD).status(), Some(200));
+    let to = "sip:bob@contoso.example";
+    for (name, status) in [(EDGES, 407), (BESIDE, 403)] {
+        let head = world.head("MESSAGE", "alice", to, to);
+        world.send(edge, &format!("{head}\nChancery-Origin: remote;flow=f2;edge={name}"), "");
+        assert_eq!(world.status(Who::Edge), status, "{name}");
+    }
+}
+
 #[test]
 fn a_partner_finds_who_exists_and_no_home_hears_of_the_others() {
     let mut world = World::new();
@@ -369,14 +386,17 @@ fn a_dialog_goes_on_through_the_edge_beside() {
     world.respond(end, &bye, 200);
     world.send(home, &request("MESSAGE", &format!("<{to}>"), 2), "");
     assert!(world.gets_nothing(Who::Beside), "{}", world.ladder);
-    check(&world, &expect![[r#"
+    check(
+        &world,
+        &expect![[r#"
             home -> director BYE
         director -> beside   BYE
           beside -> director 200 BYE
         director -> home     200 BYE
             home -> director MESSAGE
         director -> home     480 MESSAGE
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -26,6 +26,8 @@ use crate::{Config, Director, Mode};
 pub(super) const PASSWORD: &str = "a password";
 pub(super) const EDGE: &str = "edge.contoso.example";
 pub(super) const BESIDE: &str = "edge-2.contoso.example";
+/// What all edges are called too.
+pub(super) const EDGES: &str = "edges.contoso.example";
 const DIRECTOR: &str = "director.contoso.example";
 const HOME: &str = "home.contoso.example";
 
@@ -80,7 +82,10 @@ impl Who {
         }
         PeerIdentity::Certificate(Arc::new(PeerCertificate {
             sip_domains: vec![self.host().to_owned()],
-            dns_names: vec![self.host().to_owned()],
+            dns_names: match self {
+                Who::Edge | Who::Beside => vec![self.host().to_owned(), EDGES.to_owned()],
+                _ => vec![self.host().to_owned()],
+            },
             ip_addresses: Vec::new(),
             sha256: [7; 32],
             not_after: UnixMillis(u64::MAX),

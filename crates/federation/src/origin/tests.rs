@@ -141,6 +141,23 @@ fn a_flow_is_a_listed_servers_by_its_certificate_from_inside_over_tls() {
 }
 
 #[test]
+fn a_server_may_be_listed_under_two_names() {
+    let edge = |host: &str| TrustedServer { host: host.to_owned(), role: ServerRole::AccessEdge };
+    let servers =
+        [edge("edges.contoso.example"), edge("edge-1.contoso.example"), edge("edge-2.contoso.example")];
+    let mut peer = peer("edges.contoso.example", Anchors::Servers);
+    let PeerIdentity::Certificate(shown) = &mut peer.identity else { unreachable!() };
+    Arc::make_mut(shown).dns_names = vec!["edges.contoso.example".into(), "edge-1.contoso.example".into()];
+    let is_listed = |peer: &Peer, host: &str, role| is_listed_as(&servers, peer, host, role);
+    assert!(is_listed(&peer, "Edge-1.contoso.example", ServerRole::AccessEdge));
+    assert!(is_listed(&peer, "edges.contoso.example", ServerRole::AccessEdge));
+    assert!(!is_listed(&peer, "edge-2.contoso.example", ServerRole::AccessEdge), "another edge's own name");
+    assert!(!is_listed(&peer, "edge-1.contoso.example", ServerRole::Director), "another role");
+    let outside = Peer { side: Side::Outside, ..peer };
+    assert!(!is_listed(&outside, "edge-1.contoso.example", ServerRole::AccessEdge));
+}
+
+#[test]
 fn who_may_assert_what() {
     let table = ServerRole::ALL.map(|role| {
         [Assertion::RemoteOrigin, Assertion::PartnerOrigin, Assertion::OurUser].map(|a| role.may_assert(a))

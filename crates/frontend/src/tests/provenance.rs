@@ -1,10 +1,14 @@
 //! What servers of ours say, who else says it, and the remote users behind them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{PermissionChange, UserId};
 use federation::{ServerRole, TrustedServer};
-use node::{Anchors, ConnectError, ConnectTarget, Expected, Flow, Input, PeerIdentity, Side, Transport};
+use node::{
+    Anchors, ConnectError, ConnectTarget, Expected, Flow, Input, PeerCertificate, PeerIdentity, Side,
+    Transport,
+};
 use sip_message::{HeaderId, Message};
 
 use super::world::{PASSWORD, World, certificate, credentials};
@@ -160,6 +164,27 @@ fn an_edge_that_says_what_only_a_director_may_say_is_not_believed() {
     assert_eq!(status(&ask(&mut world, edge, "MESSAGE", "alice", "bob", &[])), 403, "it speaks for nobody");
     for lines in [[REMOTE, REMOTE], ["Chancery-Origin: remote", "Subject: x"]] {
         assert_eq!(status(&ask(&mut world, edge, "MESSAGE", "alice", "bob", &lines)), 400);
+    }
+}
+
+/// Several edges share a name inside, each has one of its own, and the list holds both, the shared one first.
+#[test]
+fn an_edge_may_be_listed_by_its_own_name_and_by_one_that_others_share() {
+    const SHARED: &str = "edges.contoso.example";
+    let mut world = World::with(|config| {
+        config.servers = [SHARED, EDGE, BESIDE]
+            .map(|host| TrustedServer { host: host.to_owned(), role: ServerRole::AccessEdge })
+            .to_vec();
+    });
+    let PeerIdentity::Certificate(shown) = certificate(SHARED, vec![Anchors::Servers]) else {
+        unreachable!()
+    };
+    let names = vec![SHARED.to_owned(), EDGE.to_owned()];
+    let shown = PeerIdentity::Certificate(Arc::new(PeerCertificate { dns_names: names, ..(*shown).clone() }));
+    let edge = world.connect_with(Transport::Tls, shown);
+    for (name, expected) in [(SHARED, 407), (EDGE, 407), (BESIDE, 403), ("other.contoso.example", 403)] {
+        let origin = format!("Chancery-Origin: remote;flow=f1;edge={name}");
+        assert_eq!(status(&ask(&mut world, edge, "MESSAGE", "alice", "bob", &[&origin])), expected, "{name}");
     }
 }
 
@@ -380,7 +405,8 @@ fn a_remote_device_is_followed_to_another_edge_within_a_dialog() {
     let sign_in = |world: &mut World, host: &str, flow: &str| {
         let edge = world.connect_server(host);
         let origin = format!("Chancery-Origin: remote;flow={flow};edge={host}");
-        let contact = "Contact: <sip:callee@bob-pc.invalid;transport=tls>;reg-id=1;+sip.instance=\"<urn:uuid:1>\"";
+        let contact =
+            "Contact: <sip:callee@bob-pc.invalid;transport=tls>;reg-id=1;+sip.instance=\"<urn:uuid:1>\"";
         let lines = format!(
             "{origin}\nPath: <sip:{flow}@{host}:5061;transport=tls;lr;ob>\n{contact}\nSupported: outbound"
         );

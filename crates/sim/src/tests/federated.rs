@@ -442,7 +442,8 @@ fn a_dialog_goes_on_through_the_other_edge() {
 /// one in its Route. With a Director between as without.
 #[test]
 fn a_dialog_of_a_dead_edge_goes_on_from_inside() {
-    for (behind, edge) in [(Behind::Home, 0), (Behind::Home, 1), (Behind::Director, 0), (Behind::Director, 1)] {
+    for (behind, edge) in [(Behind::Home, 0), (Behind::Home, 1), (Behind::Director, 0), (Behind::Director, 1)]
+    {
         let mut world = Federated::new(1, Conditions::calm(), honest);
         let contoso = world.found("contoso.example", 2, behind, &["alice"]);
         let fabrikam = world.found("fabrikam.example", 1, Behind::Home, &["bob"]);
@@ -473,7 +474,11 @@ fn a_dialog_of_a_dead_edge_goes_on_from_inside() {
         world.world.run_for(ms(20_000));
         assert_eq!(world.world.device(bob).calls_under_way(), 0, "{}", world.world.ladder(from));
         let after = seen(&world);
-        assert!(after.starts_with("true") && after != before, "{before}\n{after}\n{}", world.world.ladder(from));
+        assert!(
+            after.starts_with("true") && after != before,
+            "{before}\n{after}\n{}",
+            world.world.ladder(from)
+        );
         world.world.start(edges[edge]);
         assert_sound(&mut world);
     }
