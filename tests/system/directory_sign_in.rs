@@ -1,6 +1,5 @@
-//! Signing in with what the directory knows: passwords, tickets, and what phones need; and being cut off when it says so.
+//! Signing in with what the directory knows: passwords, and what phones need; and being cut off when it says so. Tickets: `web`.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -133,43 +132,6 @@ fn an_app_password_registers_a_device_that_is_cut_off_with_its_owner() {
 fn connect(server: &Server, person: &system_tests::Person, road: Road) -> Device {
     let account = person.account(&person.login, "");
     Device::connect(account, road.transport, server.address(road), &server.ca())
-}
-
-#[test]
-fn a_ticket_signs_in_as_a_browser_does() {
-    let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
-    let configuration = Configuration::following(&domain);
-    let (name, file) = domain.kerberos();
-    let server = configuration
-        .set_in("sign_in", "keytab_file", &format!("{:?}", domain.fact("KEYTAB")))
-        .environment(name, file)
-        .serve();
-    server.replicate();
-    let person = domain.person();
-    eventually_within(LIVE_WITHIN, "a new person", || server.account_of(&person.address()));
-    let cache = format!("FILE:{}", server.folder().join("tickets").display());
-    let mut kinit = domain.command("kinit");
-    kinit.arg(format!("{}@{}", person.login, domain.fact("REALM"))).env("KRB5CCNAME", &cache);
-    let mut child = kinit.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kinit runs");
-    std::io::Write::write_all(
-        &mut child.stdin.take().expect("a pipe"),
-        format!("{}\n", person.password).as_bytes(),
-    )
-    .expect("kinit reads");
-    assert!(child.wait().expect("kinit ends").success());
-    let (web, url) =
-        (server.web(), format!("https://sip.corp.example:{}/v1/sign-in/negotiate", server.web().port()));
-    let mut curl: Command = domain.command("curl");
-    let output = curl
-        .args(["--silent", "--insecure", "--negotiate", "--user", ":", "--request", "POST"])
-        .args(["--resolve", &format!("sip.corp.example:{}:{}", web.port(), web.ip()), &url])
-        .env("KRB5CCNAME", &cache)
-        .output()
-        .expect("curl runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let signed_in: Value =
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}\n{}", server.log()));
-    assert_eq!(signed_in["address"], person.address(), "{said}\n{}", server.log());
 }
 
 #[test]

@@ -1,17 +1,20 @@
 //! Sign-in over HTTPS: local accounts, accounts of a real Active Directory, a browser's ticket; and what people get for it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use serde_json::{Value, json};
 use sip_message::{HeaderId, Message};
 use system_tests::{
-    Account, ActiveDirectory, Configuration, Device, Https, HttpsAnswer, Link, Own, Road, Server, Transport,
-    eventually, have,
+    Account, ActiveDirectory, Configuration, Device, Https, HttpsAnswer, LIVE_WITHIN, Link, Own, Road,
+    Server, Transport, eventually, eventually_within, have,
 };
 
 const PORT: u16 = 9443;
 const PASSWORD: &str = "User-Passw0rd";
+/// How soon somebody is cut off whose change was replicated.
+const CUT_OFF_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server with its web.
 struct Site {
@@ -324,9 +327,9 @@ fn a_password_of_the_directory_is_changed() {
     assert_eq!(site.sign_in(&person.login, "Other-Passw0rd").status, 200);
 }
 
-/// kinit, then curl as a browser: no password goes over the web.
+/// kinit, then curl as a browser: no password goes over the web, nor over SIP. What it gives lasts as long as the directory wants.
 #[test]
-fn a_browser_with_a_ticket_signs_in() {
+fn a_ticket_signs_a_browser_and_a_device_in_until_the_directory_ends_it() {
     if !have("kinit") || !have("curl") {
         return;
     }
@@ -344,12 +347,55 @@ fn a_browser_with_a_ticket_signs_in() {
     kinit.args(["-c", "printf '%s\\n' \"$1\" | kinit \"$2\"", "kinit", PASSWORD, &person.login]);
     let kinit = kinit.env("KRB5CCNAME", &tickets).output().expect("kinit runs");
     assert!(kinit.status.success(), "{kinit:?}");
-    let host = "sip.corp.example";
-    let mut curl = domain.command("curl");
-    curl.env("KRB5CCNAME", &tickets).args(["-sS", "-k", "--negotiate", "-u", ":", "-X", "POST"]);
-    curl.args(["--resolve", &format!("{host}:{PORT}:{address}")]);
-    let output = curl.arg(format!("https://{host}:{PORT}/v1/sign-in/negotiate")).output().expect("curl runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("\"token\""), "{text} {output:?}\n{}", site.server.log());
-    assert!(text.contains(&person.login), "{text}");
+    let negotiate = || {
+        let host = "sip.corp.example";
+        let mut curl = domain.command("curl");
+        curl.env("KRB5CCNAME", &tickets).args(["-sS", "-k", "--negotiate", "-u", ":", "-X", "POST"]);
+        curl.args(["--resolve", &format!("{host}:{PORT}:{address}")]);
+        let output =
+            curl.arg(format!("https://{host}:{PORT}/v1/sign-in/negotiate")).output().expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str::<Value>(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text} {output:?}\n{}", site.server.log()))
+    };
+    let signed_in = negotiate();
+    assert_eq!(signed_in["address"], person.address(), "{signed_in}");
+    let first = signed_in["token"].as_str().expect("a token").to_owned();
+    // RFC 8898: the device shows the token, and the renewed one when its time comes.
+    let tls = site.server.address(Road::v4(Transport::Tls));
+    let connect =
+        || Device::connect(person.account(&person.login, ""), Transport::Tls, tls, &site.server.ca());
+    let device = connect();
+    assert!(seconds(&register_by(&device, &first)) <= 3600, "no longer than its token");
+    let renewed = site.with_token(&first, "POST", "/v1/sign-in/renew", None);
+    assert_eq!(renewed.status, 200, "{renewed:?}");
+    let second = json_of(&renewed)["token"].as_str().expect("a token").to_owned();
+    assert_ne!(second, first);
+    assert!(seconds(&register_by(&device, &second)) <= 3600);
+    let registrations = || {
+        let account = site.server.account_of(&person.address()).expect("it is there");
+        (account["directory"]["standing"].clone(), account["registrations"].as_array().map(Vec::len))
+    };
+    assert_eq!(registrations(), (json!("active"), Some(1)));
+    // The account is disabled in the domain. The ticket is good for hours yet.
+    domain.replace(&person.dn, "userAccountControl", "514");
+    eventually_within(LIVE_WITHIN, "disabled", || (registrations().0 == "disabled").then_some(()));
+    let replicated = Instant::now();
+    device.closed();
+    assert!(replicated.elapsed() < CUT_OFF_WITHIN, "{:?}", replicated.elapsed());
+    assert_eq!(registrations().1, Some(0));
+    for token in [&first, &second] {
+        assert_eq!(site.with_token(token, "GET", "/v1/app-passwords", None).status, 401);
+        assert_eq!(site.with_token(token, "POST", "/v1/sign-in/renew", None).status, 401);
+        let back = connect();
+        assert_eq!(register_by(&back, token).status(), Some(401), "{}", back.ladder());
+    }
+    let refused = negotiate();
+    assert!(refused["type"].as_str().is_some_and(|kind| kind.ends_with("account-disabled")), "{refused}");
+    // Enabled again, an old token stays over.
+    domain.replace(&person.dn, "userAccountControl", "512");
+    eventually_within(LIVE_WITHIN, "enabled", || (registrations().0 == "active").then_some(()));
+    assert_eq!(register_by(&connect(), &second).status(), Some(401));
+    let third = negotiate();
+    assert_eq!(register_by(&connect(), third["token"].as_str().expect("a token")).status(), Some(200));
 }
