@@ -147,9 +147,9 @@ pub enum Event {
     },
     /// What changed since the watermark of the task.
     Changes {
-        /// Objects that were added, changed, moved or renamed, or that came back.
+        /// Objects that were added, changed, moved or renamed, or that came back; and whoever merely is not found any more.
         changed: Vec<ObjectId>,
-        /// Objects that were deleted.
+        /// Objects of which the directory itself says that they were deleted.
         deleted: Vec<ObjectId>,
         /// Where the changes end with these.
         watermark: Watermark,

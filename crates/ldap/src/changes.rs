@@ -178,7 +178,8 @@ impl Following {
         if self.census.is_due(Instant::now()) {
             let (came, gone) = self.take_census(session, selection).await?;
             told.changed.extend(came);
-            told.deleted.extend(gone);
+            // Not found is not deleted: a right may be missing. Reading them shows what they are.
+            told.changed.extend(gone);
         }
         Ok(told.send(watermark, true, events).await?)
     }

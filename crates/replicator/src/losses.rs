@@ -4,6 +4,11 @@
 //! directory may fall apart in small steps. A lock does not count: it passes, nothing of its owner is taken away, and strangers can
 //! cause it. Beside these count, each by itself: people who may do less, who go by another address, objects of the address book that
 //! go, accounts that are removed for good, and servers that are trusted no more. All of them are what a right that was lost looks like.
+//!
+//! An account that somebody disabled or deleted is not what that looks like: the directory tells of the act. Up to the threshold such
+//! acts are always done, so that an organisation of one or five loses a leaver as fast as one of five thousand. Whoever merely is
+//! missing (not there, out of the group, without an address) counts against half of a small organisation too, and never leaves it
+//! without anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,6 +37,8 @@ pub(crate) fn is_explicit(standing: Standing) -> bool {
 pub(crate) struct Losses {
     /// Accounts in use that are it no more, and what they become.
     pub(crate) cut_off: BTreeMap<ObjectId, Standing>,
+    /// Those of them whose deletion the directory told of: they are not only missing.
+    pub(crate) deleted: BTreeSet<ObjectId>,
     /// Accounts in use that may do less.
     pub(crate) permissions: BTreeSet<ObjectId>,
     /// Accounts in use that go by another address.
@@ -45,14 +52,22 @@ pub(crate) struct Losses {
 impl Losses {
     /// All whose loss may be a right that is missing.
     pub(crate) fn suspects(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        let cut_off = self.cut_off.iter().filter(|(_, standing)| !is_explicit(**standing)).map(|(id, _)| id);
+        let is_certain =
+            |id: &ObjectId, standing: &Standing| is_explicit(*standing) || self.deleted.contains(id);
+        let cut_off = self.cut_off.iter().filter(move |(id, standing)| !is_certain(id, standing));
+        let cut_off = cut_off.map(|(id, _)| id);
         cut_off.chain(&self.permissions).chain(&self.addresses).chain(&self.objects).copied()
     }
 
     /// Those whom the directory cuts off in so many words.
-    pub(crate) fn explicit(&self) -> BTreeSet<ObjectId> {
+    fn explicit(&self) -> BTreeSet<ObjectId> {
         let explicit = self.cut_off.iter().filter(|(_, standing)| is_explicit(**standing));
         explicit.map(|(id, _)| *id).collect()
+    }
+
+    /// Those whom an act of somebody's cut off, that the directory tells of. A time that came is none: a clock may have jumped.
+    fn is_by_act(&self, id: ObjectId) -> bool {
+        self.deleted.contains(&id) || self.cut_off.get(&id) == Some(&Standing::Disabled)
     }
 }
 
@@ -85,13 +100,13 @@ pub(crate) struct Further {
 }
 
 /// How much of a plan may be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
     Everything,
     /// All but what is removed for good.
     AllButRemovals,
-    /// Those whom the directory cuts off in so many words.
-    Explicit,
+    /// To cut off these, who are not what is suspicious.
+    Only(BTreeSet<ObjectId>),
     Nothing,
 }
 
@@ -101,9 +116,11 @@ impl Limits {
         (of * usize::from(self.percent) / 100).max(self.users)
     }
 
-    fn accounts(self, of: usize) -> usize {
+    /// Of so many accounts, so many of these may go.
+    fn accounts(self, of: usize, losses: &Losses, mut ids: impl Iterator<Item = ObjectId>) -> usize {
         let share = self.share(of);
-        if of >= HALF_COUNTS_FROM { share.min(of / 2) } else { share }
+        let is_half_enough = of >= HALF_COUNTS_FROM && !ids.all(|id| losses.is_by_act(id));
+        if is_half_enough { share.min(of / 2) } else { share }
     }
 
     /// How much may be done, and if not all, why.
@@ -116,10 +133,12 @@ impl Limits {
         names: &[CutOff],
     ) -> (Allowed, Option<Held>) {
         let before = stock.cut_off_before;
-        let threshold = self.accounts(stock.in_use + before);
+        let of = stock.in_use + before;
+        let threshold = self.accounts(of, losses, losses.cut_off.keys().copied());
         let cut_offs = losses.cut_off.len();
-        let explicit = losses.explicit().len();
-        let is_suspicious = cut_offs > explicit;
+        let explicit = losses.explicit();
+        let certain: BTreeSet<ObjectId> = explicit.union(&losses.deleted).copied().collect();
+        let is_suspicious = cut_offs > certain.len();
         let left = (stock.in_use + losses.gained.len()).saturating_sub(cut_offs);
         let is_empty = is_suspicious && left == 0;
         let is_many = cut_offs > 0 && before + cut_offs > threshold;
@@ -142,11 +161,14 @@ impl Limits {
         if are_removals_held {
             reasons.push(removals);
         }
+        let may_go = |ids: &BTreeSet<ObjectId>| {
+            !ids.is_empty() && before + ids.len() <= self.accounts(of, losses, ids.iter().copied())
+        };
         let allowed = match (is_held, are_removals_held) {
             (false, false) => return (Allowed::Everything, None),
             (false, true) => Allowed::AllButRemovals,
-            (true, _) if explicit > 0 && before + explicit <= threshold => Allowed::Explicit,
-            (true, _) => Allowed::Nothing,
+            // Where too many were deleted, who was disabled is not kept for it.
+            (true, _) => [certain, explicit].into_iter().find(may_go).map_or(Allowed::Nothing, Allowed::Only),
         };
         let held = Held {
             since_unix_ms: at_unix_ms,
@@ -172,44 +194,65 @@ mod tests {
         (0..count).map(|number| ObjectId(u128::try_from(number).unwrap().to_be_bytes()))
     }
 
-    fn cut_off(gone: usize, disabled: usize) -> Losses {
-        let standing = |at: usize| if at < gone { Standing::Gone } else { Standing::Disabled };
-        let cut_off = ids(gone + disabled).enumerate().map(|(at, id)| (id, standing(at)));
-        Losses { cut_off: cut_off.collect(), ..Losses::default() }
-    }
-
-    fn allowed(losses: &Losses, in_use: usize, cut_off_before: usize) -> Allowed {
-        let stock = Stock { in_use, cut_off_before, objects: 1000 };
-        LIMITS.judge(losses, NOTHING, stock, 0, &[]).0
+    /// So many who are missing, who were deleted, disabled, and whose time is over.
+    fn cut_off([missing, deleted, disabled, expired]: [usize; 4]) -> Losses {
+        let standings = [
+            (missing, Standing::Gone),
+            (deleted, Standing::Gone),
+            (disabled, Standing::Disabled),
+            (expired, Standing::Expired),
+        ];
+        let standings = standings.iter().flat_map(|(count, standing)| std::iter::repeat_n(*standing, *count));
+        let cut_off = ids(missing + deleted + disabled + expired).zip(standings).collect();
+        let deleted = ids(missing + deleted).skip(missing).collect();
+        Losses { cut_off, deleted, ..Losses::default() }
     }
 
     #[test]
-    fn accounts_may_go_up_to_the_share_and_never_more_than_half() {
-        use Allowed::{Everything, Explicit, Nothing};
-        for (gone, disabled, in_use, before, expected) in [
-            (20, 0, 100, 0, Everything),
-            (21, 0, 100, 0, Nothing),
-            (100, 0, 1000, 0, Everything),
-            (101, 0, 1000, 0, Nothing),
+    fn accounts_may_go_up_to_the_share_and_never_more_than_half_without_an_act() {
+        for (losses, in_use, before, expected) in [
+            ([20, 0, 0, 0], 100, 0, "all"),
+            ([21, 0, 0, 0], 100, 0, "none"),
+            ([100, 0, 0, 0], 1000, 0, "all"),
+            ([101, 0, 0, 0], 1000, 0, "none"),
             // In small steps.
-            (1, 0, 80, 20, Nothing),
-            (1, 0, 81, 19, Everything),
-            (0, 0, 50, 50, Everything),
+            ([1, 0, 0, 0], 80, 20, "none"),
+            ([1, 0, 0, 0], 81, 19, "all"),
+            ([0, 0, 0, 0], 50, 50, "all"),
             // In a small organisation.
-            (5, 0, 10, 0, Everything),
-            (6, 0, 10, 0, Nothing),
-            (2, 0, 3, 0, Nothing),
-            (1, 0, 3, 0, Everything),
-            (1, 0, 2, 0, Everything),
-            (1, 0, 1, 0, Nothing),
-            (0, 1, 1, 0, Everything),
-            // Who is disabled there goes whatever else is held.
-            (30, 5, 100, 0, Explicit),
-            (30, 21, 100, 0, Nothing),
-            (0, 21, 100, 0, Nothing),
+            ([5, 0, 0, 0], 10, 0, "all"),
+            ([6, 0, 0, 0], 10, 0, "none"),
+            ([2, 0, 0, 0], 3, 0, "none"),
+            ([1, 0, 0, 0], 3, 0, "all"),
+            ([1, 0, 0, 0], 2, 0, "all"),
+            ([1, 0, 0, 0], 1, 0, "none"),
+            ([0, 0, 1, 0], 1, 0, "all"),
+            ([0, 1, 0, 0], 1, 0, "all"),
+            ([0, 0, 0, 1], 1, 0, "all"),
+            // Acts may take more than half, a clock that jumped may not.
+            ([0, 3, 0, 0], 3, 0, "all"),
+            ([0, 1, 2, 0], 3, 0, "all"),
+            ([0, 0, 0, 2], 3, 0, "none"),
+            ([0, 1, 1, 0], 2, 3, "all"),
+            // Who is disabled or deleted there goes whatever else is held.
+            ([30, 0, 5, 0], 100, 0, "5"),
+            ([30, 5, 0, 0], 100, 0, "5"),
+            ([30, 10, 10, 0], 100, 0, "20"),
+            ([3, 1, 1, 0], 5, 0, "2"),
+            // And who is disabled whatever was deleted.
+            ([0, 30, 5, 0], 100, 0, "5"),
+            ([30, 0, 21, 0], 100, 0, "none"),
+            ([0, 0, 21, 0], 100, 0, "none"),
+            ([0, 21, 0, 0], 100, 0, "none"),
         ] {
-            let found = allowed(&cut_off(gone, disabled), in_use, before);
-            assert_eq!(found, expected, "{gone} and {disabled} of {in_use}, after {before}");
+            let stock = Stock { in_use, cut_off_before: before, objects: 1000 };
+            let found = match LIMITS.judge(&cut_off(losses), NOTHING, stock, 0, &[]).0 {
+                Allowed::Everything => "all".to_owned(),
+                Allowed::Only(ids) => ids.len().to_string(),
+                Allowed::Nothing => "none".to_owned(),
+                Allowed::AllButRemovals => unreachable!("nothing is removed"),
+            };
+            assert_eq!(found, expected, "{losses:?} of {in_use}, after {before}");
         }
     }
 

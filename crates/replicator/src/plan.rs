@@ -30,6 +30,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) blocked: &'a Blocked,
     /// Accounts that are gone, since when.
     pub(crate) gone: &'a BTreeMap<ObjectId, u64>,
+    /// Whose deletion the directory told of.
+    pub(crate) deleted: &'a BTreeSet<ObjectId>,
     /// When locks were seen that were on, in milliseconds since 1970.
     pub(crate) lock_seen: &'a BTreeMap<ObjectId, u64>,
     /// Who is read again soon.
@@ -158,7 +160,12 @@ impl Sight<'_> {
             (Some(account), Some(known)) => {
                 let after = account.account.standing;
                 match (is_in_use(known.standing), is_in_use(after)) {
-                    (true, false) => drop(losses.cut_off.insert(id, after)),
+                    (true, false) => {
+                        losses.cut_off.insert(id, after);
+                        if after == Standing::Gone && self.deleted.contains(&id) {
+                            losses.deleted.insert(id);
+                        }
+                    }
                     (false, true) => drop(losses.gained.insert(id)),
                     (false, false) => {}
                     (true, true) => {

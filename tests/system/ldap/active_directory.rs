@@ -206,7 +206,7 @@ fn an_ordinary_account_finds_out_who_is_gone() {
         assert!(driver.changes(&mut since, &chosen).await.changed.contains(&id));
         domain.delete(&person.dn);
         let until = tokio::time::Instant::now() + 3 * system_tests::PATIENCE;
-        while !driver.changes(&mut since, &chosen).await.deleted.contains(&id) {
+        while !driver.changes(&mut since, &chosen).await.changed.contains(&id) {
             assert!(tokio::time::Instant::now() < until, "the deletion shows");
             tokio::task::yield_now().await;
         }

@@ -92,6 +92,9 @@ impl Replicator {
         self.dirty.extend(unfinished);
         for (id, account) in accounts {
             let gone = account.as_ref().is_some_and(|account| account.standing == Standing::Gone);
+            if account.as_ref().is_none_or(|account| !is_in_use(account.standing)) {
+                self.deleted.remove(&id);
+            }
             self.known.set_account(id, account);
             if gone {
                 let keep = u64::try_from(self.settings.keep_deleted.as_millis()).unwrap_or(u64::MAX);

@@ -79,6 +79,8 @@ pub struct Replicator {
     lag: Option<Lag>,
     /// Of whom the home may have something else than it should.
     dirty: BTreeSet<ObjectId>,
+    /// Who has an account in use, although the directory told that it was deleted.
+    deleted: BTreeSet<ObjectId>,
     /// Whether everything must be compared.
     is_all_dirty: bool,
     /// Whether somebody became dirty since a plan was held.
@@ -202,6 +204,7 @@ impl Replicator {
             is_connected: false,
             lag: None,
             dirty: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             is_all_dirty: true,
             is_plan_stale: true,
             suspects: BTreeSet::new(),
@@ -610,9 +613,8 @@ impl Replicator {
                 self.job.plan.keep_removed();
                 self.take_over(servers);
             }
-            Allowed::Explicit => {
-                let explicit = self.job.plan.losses.explicit();
-                self.job.plan.keep_only(&explicit, &self.known);
+            Allowed::Only(ids) => {
+                self.job.plan.keep_only(&ids, &self.known);
                 self.begin_commit(None);
             }
             Allowed::Nothing => self.finish(),
@@ -682,6 +684,7 @@ impl Replicator {
             facts: self.facts.as_ref().expect("no plan is made before a server was seen"),
             blocked: &self.blocked,
             gone: &self.state.gone,
+            deleted: &self.deleted,
             lock_seen: &self.lock_seen,
             reread: &self.reread,
             is_cautious: self.lag.is_some(),

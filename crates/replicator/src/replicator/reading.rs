@@ -6,6 +6,7 @@ use super::{
 };
 use directory_source::{ENTRIES_PER_TASK_MAX, Entry, Failure, ServerFacts, ServerKind};
 
+use crate::losses::is_in_use;
 use crate::mapping;
 use crate::state::INVOCATIONS_MAX;
 use crate::view::ENTRIES_MAX;
@@ -44,6 +45,7 @@ impl Replicator {
                     self.change = watermark.change();
                 }
                 self.job.changed.extend(changed);
+                self.note_deleted(&deleted);
                 self.job.changed.extend(deleted);
                 self.job.watermark = Some(watermark);
                 if is_last {
@@ -101,6 +103,7 @@ impl Replicator {
                 return self.give_up(&reason);
             }
             self.view.clear(&self.settings.groups);
+            self.deleted.clear();
             self.state.domain = Some(facts.domain);
             (self.watermark, self.state.watermark) = (None, None);
             (self.change, self.state.change) = (None, None);
@@ -162,9 +165,19 @@ impl Replicator {
         self.task(Task::Mark(self.selection.clone()));
     }
 
+    fn note_deleted(&mut self, deleted: &[ObjectId]) {
+        for id in deleted {
+            if self.known.account(*id).is_some_and(|account| is_in_use(account.standing)) {
+                self.is_plan_stale |= self.deleted.insert(*id);
+            }
+        }
+    }
+
     fn take(&mut self, entries: &[Entry]) {
         self.job.round.read += entries.len();
         for entry in entries {
+            // Whoever is there was restored since.
+            self.deleted.remove(&entry.id);
             if self.view.len() >= ENTRIES_MAX && self.view.get(entry.id).is_none() {
                 self.job.is_too_large = true;
                 return;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
-use directory::{DomainName, Object, ObjectId, ObjectKind, PhotoDigest, SipAddress};
+use directory::{DomainName, Object, ObjectId, ObjectKind, PhotoDigest, SipAddress, Standing};
 use directory_source::{Entry, Event, Failure, FailureKind, ServerFacts, ServerKind, Task, Watermark, guid};
 use node::{Instant, Now, UnixMillis};
 use records::ObjectChange;
@@ -266,6 +266,8 @@ pub(super) struct Home {
     pub(super) batches: usize,
     /// How many may be cut off in a day: percent of those in use, and users.
     pub(super) limit: Option<(usize, usize)>,
+    /// Whom the directory had deleted at the time of the commit.
+    deleted: BTreeSet<ObjectId>,
     now_unix_ms: u64,
 }
 
@@ -276,6 +278,7 @@ impl Home {
         let is_in_use = |account: &Account| is_in_use(account.account.standing);
         let now = self.now_unix_ms;
         let mut cut_off = 0;
+        let mut is_by_acts = true;
         self.cut_off_at
             .retain(|id, at| *at + 24 * 3_600_000 > now && !self.accounts.get(id).is_some_and(is_in_use));
         let of = self.accounts.values().filter(|account| is_in_use(account)).count() + self.cut_off_at.len();
@@ -330,6 +333,8 @@ impl Home {
                 self.cut_off.push(object);
                 self.cut_off_at.insert(object, now);
                 cut_off += 1;
+                let is_disabled = user.account.standing == Standing::Disabled;
+                is_by_acts &= is_disabled || self.deleted.contains(&object);
             }
             self.accounts.insert(object, user);
         }
@@ -359,7 +364,7 @@ impl Home {
         if let Some((percent, users)) = self.limit {
             let gone = self.cut_off_at.len();
             let most = (of * percent / 100).max(users);
-            let most = if of < 3 { most } else { most.min(of / 2) };
+            let most = if of < 3 || is_by_acts { most } else { most.min(of / 2) };
             assert!(cut_off == 0 || gone <= most, "{gone} of {of} were cut off in a day");
         } else {
             self.cut_off_at.clear();
@@ -577,6 +582,7 @@ impl World {
             return self.input(Input::CommitFailed("the disk is full".to_owned()));
         }
         self.home.now_unix_ms = self.now.wall.0;
+        self.home.deleted = self.server.deleted.keys().copied().collect();
         let refused = self.home.apply(batch);
         for refused in &refused {
             writeln!(self.ladder, "  refused {}", refused.address).unwrap();
