@@ -398,13 +398,17 @@ fn a_domain_is_followed_with_keys_instead_of_a_password() {
 #[test]
 fn the_servers_of_a_domain_are_found_by_dns() {
     let Some(domain) = ActiveDirectory::shared(WHAT) else { return };
-    let server = Configuration::following(&domain)
-        .set_in("directory", "servers", "[]")
-        .set_in("dns", "hosts", "[]")
-        .set_in("dns", "servers", &format!("[\"{}\"]", domain.ip()))
-        .serve();
-    is_followed(&domain, &server);
-    assert_eq!(server.replication_report()["server"]["host"], "dc1.corp.example");
+    // A site that nobody is in is no reason to find nobody.
+    for site in ["Default-First-Site-Name", "Nowhere"] {
+        let server = Configuration::following(&domain)
+            .set_in("directory", "servers", "[]")
+            .set_in("directory", "site", &format!("{site:?}"))
+            .set_in("dns", "hosts", "[]")
+            .set_in("dns", "servers", &format!("[\"{}\"]", domain.ip()))
+            .serve();
+        is_followed(&domain, &server);
+        assert_eq!(server.replication_report()["server"]["host"], "dc1.corp.example", "{site}");
+    }
 }
 
 #[test]

@@ -240,33 +240,27 @@ impl Locator {
         kind: ServerKind,
         site: Option<&str>,
     ) -> Result<Vec<Server>, Error> {
-        let site = site.filter(|_| kind == ServerKind::ActiveDirectory);
-        let near = site.map(|site| format!("_ldap._tcp.{site}._sites.dc._msdcs.{domain}"));
-        let all = match kind {
-            ServerKind::ActiveDirectory => format!("_ldap._tcp.dc._msdcs.{domain}"),
-            ServerKind::Ldap => format!("_ldap._tcp.{domain}"),
-        };
+        let names = names_in_dns(domain, kind, site);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::NoServers(format!("no randomness: {error}")))?;
         let mut random = StdRng::from_seed(seed);
-        let mut servers: Vec<Server> = Vec::new();
-        for name in near.into_iter().chain([all.clone()]) {
+        let mut answers = Vec::new();
+        let mut silence = None;
+        for name in &names {
             let question = Question::Srv(name.clone());
-            match within(domain, "DNS", RESOLVE_TIME, self.resolver.resolve(&question)).await? {
-                Ok(Answers::Srv(records)) => {
-                    for server in in_order(records, &mut random).iter().map(|record| self.server(record)) {
-                        if !servers.contains(&server) {
-                            servers.push(server);
-                        }
-                    }
-                }
-                Ok(_) | Err(_) => debug!(name, "DNS knows no directory servers by that name"),
+            match within(domain, "DNS", RESOLVE_TIME, self.resolver.resolve(&question)).await {
+                Ok(Ok(Answers::Srv(records))) => answers.push(records),
+                Ok(_) => debug!(name, "DNS knows no directory servers by that name"),
+                Err(error) => silence = Some(error),
             }
         }
-        match servers.is_empty() {
-            true => Err(Error::NoServers(format!("DNS has no SRV records of {all}"))),
-            false => Ok(servers),
+        let servers: Vec<Server> =
+            nearest_first(answers, &mut random).iter().map(|record| self.server(record)).collect();
+        if servers.is_empty() {
+            let none = || Error::NoServers(format!("DNS has no SRV records of {}", names.join(" or ")));
+            return Err(silence.unwrap_or_else(none));
         }
+        Ok(servers)
     }
 
     /// The records of directory servers name the port of LDAP without TLS.
@@ -288,6 +282,31 @@ impl std::fmt::Debug for Locator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Locator").field("servers", &self.servers).finish_non_exhaustive()
     }
+}
+
+/// The names of SRV records, the nearest first: a site that has no servers, or that DNS does not know, is no reason to find none.
+fn names_in_dns(domain: &str, kind: ServerKind, site: Option<&str>) -> Vec<String> {
+    let mut names = Vec::new();
+    match kind {
+        ServerKind::ActiveDirectory => {
+            names.extend(site.map(|site| format!("_ldap._tcp.{site}._sites.dc._msdcs.{domain}")));
+            names.push(format!("_ldap._tcp.dc._msdcs.{domain}"));
+        }
+        ServerKind::Ldap => names.push(format!("_ldap._tcp.{domain}")),
+    }
+    names
+}
+
+/// Each server once, those of earlier answers before those of later ones, whatever their priorities.
+fn nearest_first(answers: Vec<Vec<Srv>>, random: &mut impl Rng) -> Vec<Srv> {
+    let mut servers: Vec<Srv> = Vec::new();
+    for record in answers.into_iter().flat_map(|records| in_order(records, random)) {
+        let is_same = |other: &Srv| other.target.eq_ignore_ascii_case(&record.target);
+        if !servers.iter().any(is_same) {
+            servers.push(record);
+        }
+    }
+    servers
 }
 
 /// The order of RFC 2782: by priority, and among equals by chance in proportion to the weights.
@@ -330,6 +349,29 @@ mod tests {
         assert!((800..980).contains(&firsts["often"]), "{firsts:?}");
         assert!(firsts.get("never").is_none_or(|times| *times < 40), "{firsts:?}");
         assert_eq!(in_order(vec![srv(0, 0, "")], &mut StdRng::seed_from_u64(1)), []);
+    }
+
+    #[test]
+    fn servers_of_the_site_come_before_those_of_the_domain() {
+        let names = |kind, site| names_in_dns("corp.example", kind, site);
+        let everybody = "_ldap._tcp.dc._msdcs.corp.example";
+        assert_eq!(
+            names(ServerKind::ActiveDirectory, Some("Berlin")),
+            ["_ldap._tcp.Berlin._sites.dc._msdcs.corp.example", everybody]
+        );
+        assert_eq!(names(ServerKind::ActiveDirectory, None), [everybody]);
+        assert_eq!(names(ServerKind::Ldap, Some("Berlin")), ["_ldap._tcp.corp.example"]);
+
+        let order = |answers: Vec<Vec<Srv>>| {
+            let ordered = nearest_first(answers, &mut StdRng::seed_from_u64(1));
+            ordered.into_iter().map(|record| record.target).collect::<Vec<_>>()
+        };
+        let domain = [srv(0, 0, "dc1"), srv(0, 0, "DC2"), srv(5, 0, "dc3"), srv(9, 0, "dc4")];
+        let site = [srv(9, 0, "dc4"), srv(7, 0, "dc2")];
+        assert_eq!(order(vec![site.to_vec(), domain.to_vec()]), ["dc2", "dc4", "dc1", "dc3"]);
+        assert_eq!(order(vec![Vec::new(), domain[2..].to_vec()]), ["dc3", "dc4"], "nobody is in the site");
+        // `.`: there is no such service in the site.
+        assert_eq!(order(vec![vec![srv(0, 0, ".")], domain[2..].to_vec()]), ["dc3", "dc4"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use super::read::{SECONDS_PER_DAY, Table, is_host};
 const NOTHING: &str = "-";
 /// Most servers of the directory that are tried in turn: a large domain lists its nearest.
 const SERVERS_MAX: usize = 32;
+/// Most octets of a site's name: it is a label of DNS names (RFC 1035 §2.3.4).
+const SITE_OCTETS_MAX: usize = 63;
 /// Most attributes that may say one thing.
 const ALTERNATIVES_MAX: usize = 16;
 
@@ -63,8 +65,8 @@ pub(crate) enum DirectoryKind {
 /// Where its servers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DirectoryPlaces {
-    /// Those of a DNS domain, by SRV records.
-    Domain(DomainName),
+    /// Those of a DNS domain, by SRV records; those of a site of it first.
+    Domain(DomainName, Option<String>),
     /// Tried in this order; never empty. The domain is known where it was given too.
     Servers(Vec<DirectoryServer>, Option<DomainName>),
 }
@@ -148,6 +150,7 @@ pub(super) fn directory(root: &Table<'_>, folder: &Path, role: Role) -> Option<D
         Err(_) => table.problem(at, "domain", format!("{text:?} is no domain name"), None),
     });
     let servers = servers(&table);
+    let site = site(&table, kind, servers.is_empty());
     let account = text(&table, "account").map(|(name, _)| name);
     let password_file = table.path("password_file", folder);
     let keytab_file = table.path("keytab_file", folder);
@@ -174,7 +177,7 @@ pub(super) fn directory(root: &Table<'_>, folder: &Path, role: Role) -> Option<D
     }
     let places = match (servers.is_empty(), domain) {
         (false, domain) => Some(DirectoryPlaces::Servers(servers, domain)),
-        (true, Some(domain)) => Some(DirectoryPlaces::Domain(domain)),
+        (true, Some(domain)) => Some(DirectoryPlaces::Domain(domain, site)),
         (true, None) if table.has("domain") || table.has("servers") => None,
         (true, None) => {
             let mend = "domain = \"corp.contoso.example\", or servers = [\"dc1.corp.contoso.example\"]";
@@ -371,6 +374,24 @@ fn servers(table: &Table<'_>) -> Vec<DirectoryServer> {
         server
     };
     servers.into_iter().filter_map(server).collect()
+}
+
+/// A site, where it counts.
+fn site(table: &Table<'_>, kind: Option<DirectoryKind>, is_by_domain: bool) -> Option<String> {
+    let (site, at) = text(table, "site")?;
+    let is_label = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    if site.len() > SITE_OCTETS_MAX || !site.bytes().all(is_label) {
+        let mend = "write its name as Active Directory has it, such as \"Default-First-Site-Name\"";
+        return table.problem(at, "site", format!("{site:?} is no site"), Some(mend));
+    }
+    if !is_by_domain {
+        let mend = "leave out servers, or the site: list the nearest server first";
+        return table.problem(at, "site", "servers are listed: no others are looked for", Some(mend));
+    }
+    if kind == Some(DirectoryKind::Ldap) {
+        return table.problem(at, "site", "only Active Directory has sites", Some("leave it out"));
+    }
+    Some(site)
 }
 
 fn parse_server(text: &str) -> Option<DirectoryServer> {

@@ -25,6 +25,12 @@ pub(super) const DIRECTORY: Section = Section {
                   ones where earlier ones fail.",
         },
         Key {
+            name: "site",
+            default: "\"\"",
+            doc: "The site of Active Directory that this server is in, such as \"Berlin\": its domain controllers, by\n\
+                  _ldap._tcp.SITE._sites.dc._msdcs.DOMAIN, are asked before all others of the domain. With domain, without servers.",
+        },
+        Key {
             name: "security",
             default: "\"ldaps\"",
             doc: "\"ldaps\" (TLS from the first octet, port 636) or \"starttls\" (port 389). There is no way without TLS: passwords are\n\

@@ -367,7 +367,7 @@ fn a_directory_says_where_it_is_and_who_reads_it() {
     .expect("there is one");
     assert_eq!(
         directory.places,
-        DirectoryPlaces::Domain(::directory::DomainName::parse("corp.example").unwrap())
+        DirectoryPlaces::Domain(::directory::DomainName::parse("corp.example").unwrap(), None)
     );
     assert_eq!(
         directory.account.proof,
@@ -426,6 +426,34 @@ fn another_directory_is_taken_over_where_there_is_one() {
     assert_eq!(in_force.directory, other.directory);
     in_force.take_over(none);
     assert_eq!(in_force.directory, other.directory, "its thread goes on until a restart");
+}
+
+#[test]
+fn a_site_counts_where_servers_are_found_by_dns() {
+    let of = |keys: &str| {
+        let account = "account = \"a\"\nauthority_file = \"ca.pem\"\npassword_file = \"p\"\n";
+        parse(&format!("{MINIMAL}[directory]\n{account}{keys}"))
+    };
+    let settings =
+        of("kind = \"active-directory\"\ndomain = \"corp.example\"\nsite = \"Head_Office-1\"\n").unwrap();
+    let domain = ::directory::DomainName::parse("corp.example").unwrap();
+    assert_eq!(
+        settings.directory.expect("there is one").places,
+        DirectoryPlaces::Domain(domain, Some("Head_Office-1".to_owned()))
+    );
+    let long = "x".repeat(64);
+    for (keys, expected) in [
+        ("domain = \"corp.example\"\nsite = \"Head Office\"\n", "is no site"),
+        ("domain = \"corp.example\"\nsite = \"a.b\"\n", "is no site"),
+        (&format!("domain = \"corp.example\"\nsite = \"{long}\"\n"), "is no site"),
+        ("servers = [\"dc1\"]\nsite = \"Berlin\"\n", "servers are listed"),
+    ] {
+        let error = of(&format!("kind = \"active-directory\"\n{keys}")).unwrap_err().to_string();
+        assert!(error.contains("directory.site: ") && error.contains(expected), "{error}");
+    }
+    let error =
+        of("kind = \"ldap\"\ndomain = \"corp.example\"\nsite = \"Berlin\"\n").unwrap_err().to_string();
+    assert!(error.contains("only Active Directory has sites"), "{error}");
 }
 
 #[test]

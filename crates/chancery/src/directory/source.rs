@@ -81,9 +81,11 @@ pub(crate) fn account(directory: &DirectorySettings) -> anyhow::Result<Account> 
 pub(crate) fn servers(directory: &DirectorySettings) -> Servers {
     let port = security(directory).default_port();
     match &directory.places {
-        DirectoryPlaces::Domain(domain) => {
-            Servers::OfDomain { domain: domain.as_str().to_owned(), kind: kind(directory.kind), site: None }
-        }
+        DirectoryPlaces::Domain(domain, site) => Servers::OfDomain {
+            domain: domain.as_str().to_owned(),
+            kind: kind(directory.kind),
+            site: site.clone(),
+        },
         DirectoryPlaces::Servers(servers, _) => {
             let server = |server: &crate::config::DirectoryServer| Server {
                 host: server.host.trim_matches(['[', ']']).to_owned(),
