@@ -97,7 +97,11 @@ pub(crate) enum Command {
 #[command(after_long_help = "Examples:\n  \
     chancery init --domain contoso.example --host sip.contoso.example\n  \
     chancery init --dir /etc/chancery --domain a.example --domain b.example --admin root@a.example \\\n        \
-    --data-dir /var/lib/chancery --control-socket /run/chancery/control.sock\n\n\
+    --data-dir /var/lib/chancery --control-socket /run/chancery/control.sock\n  \
+    chancery init --domain contoso.example --directory active-directory \\\n        \
+    --directory-domain corp.contoso.example --directory-authority-file corp-ca.pem \\\n        \
+    --directory-account svc-chancery@corp.contoso.example \\\n        \
+    --directory-password-file directory.password\n\n\
     Then: chancery check --config DIR/chancery.toml; chancery serve --config DIR/chancery.toml")]
 pub(crate) struct InitArguments {
     /// The folder to write to; it is made where it is absent.
@@ -122,6 +126,52 @@ pub(crate) struct InitArguments {
     /// Replace configuration and certificates that are there already.
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArguments,
+}
+
+/// The section [directory] of a new configuration. Files are named as the shell finds them.
+#[derive(Args)]
+#[command(next_help_heading = "The organisation's directory")]
+pub(crate) struct DirectoryArguments {
+    /// Follow the organisation's directory: active-directory or ldap. `chancery check` proves that it can be followed.
+    #[arg(long = "directory", value_name = "KIND", value_parser = ["active-directory", "ldap"])]
+    pub(crate) kind: Option<String>,
+    /// The DNS name of its domain, by which its servers are found.
+    #[arg(long = "directory-domain", value_name = "DOMAIN", requires = "kind")]
+    pub(crate) domain: Option<String>,
+    /// A server of it, with its port where it is not the usual one (repeatable). Default: those that DNS knows of the domain.
+    #[arg(long = "directory-server", value_name = "HOST", requires = "kind")]
+    pub(crate) servers: Vec<String>,
+    /// The site of Active Directory whose servers are asked first.
+    #[arg(long = "directory-site", value_name = "SITE", requires = "kind")]
+    pub(crate) site: Option<String>,
+    /// How the connection is protected. Default: ldaps.
+    #[arg(long = "directory-security", value_name = "WAY", value_parser = ["ldaps", "starttls"], requires = "kind")]
+    pub(crate) security: Option<String>,
+    /// The CAs (PEM) that its servers' certificates must lead to.
+    #[arg(long = "directory-authority-file", value_name = "FILE", requires = "kind")]
+    pub(crate) authority_file: Option<PathBuf>,
+    /// Who reads: a user principal name or a distinguished name; with a keytab a Kerberos principal.
+    #[arg(long = "directory-account", value_name = "NAME", requires = "kind")]
+    pub(crate) account: Option<String>,
+    /// The account's password, alone in a file of mode 0600.
+    #[arg(
+        long = "directory-password-file",
+        value_name = "FILE",
+        requires = "kind",
+        conflicts_with = "keytab_file"
+    )]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The account's keys instead.
+    #[arg(long = "directory-keytab-file", value_name = "FILE", requires = "kind")]
+    pub(crate) keytab_file: Option<PathBuf>,
+    /// The distinguished name below which is read. Default: all that the server says it has.
+    #[arg(long = "directory-base", value_name = "DN", requires = "kind")]
+    pub(crate) base: Option<String>,
+    /// The mail address is the SIP address of people who have no other.
+    #[arg(long = "directory-mail-as-sip", requires = "kind")]
+    pub(crate) mail_as_sip: bool,
 }
 
 /// Run the server in the foreground.

@@ -9,8 +9,8 @@ use node::Transport;
 use pki::{Addresses, Authority, Constraints, Issued, Key, Kind, Request, ServerNames};
 
 use crate::ca::folder::Folder;
-use crate::cli::InitArguments;
-use crate::config::{FILE_NAME, Filling, template};
+use crate::cli::{DirectoryArguments, InitArguments};
+use crate::config::{ConfigError, FILE_NAME, Filling, Problem, Settings, template};
 use crate::exit::{Exit, Failure};
 use crate::locate::{DATA_DIR, DATABASE};
 use crate::offline::{NewUser, Offline};
@@ -44,13 +44,16 @@ struct Plan {
     /// The first host or address, as Via shows it.
     advertised: String,
     admin: SipAddress,
+    /// Keys of `[directory]`, and their values as TOML.
+    directory: Vec<(&'static str, String)>,
 }
 
 pub(crate) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let plan = plan(arguments)?;
     refuse_to_overwrite(&plan, arguments.force)?;
+    let configuration = configuration(&plan)?;
     let authority = write_certificates(&plan)?;
-    write_configuration(&plan)?;
+    files::write(&plan.dir.join(FILE_NAME), files::MODE_PUBLIC, configuration.as_bytes())?;
     let password = create_administrator(&plan)?;
     user::print(&summary(&plan, &authority, password.as_deref()))
 }
@@ -177,7 +180,33 @@ fn plan(arguments: &InitArguments) -> Result<Plan, Failure> {
         addresses,
         advertised,
         admin,
+        directory: directory(&arguments.directory)?,
     })
+}
+
+fn directory(arguments: &DirectoryArguments) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let text = |text: &Option<String>| text.as_ref().map(|text| format!("{text:?}"));
+    // The shell's folder is not that of the configuration.
+    let path = |path: &Option<PathBuf>| -> anyhow::Result<Option<String>> {
+        let path = path.as_ref().map(std::path::absolute).transpose();
+        let path = path.context("a path cannot be made absolute")?;
+        path.map(|path| Ok(format!("{:?}", path.to_str().context("a path is not UTF-8")?))).transpose()
+    };
+    let servers = (!arguments.servers.is_empty()).then(|| format!("{:?}", arguments.servers));
+    let keys = [
+        ("kind", text(&arguments.kind)),
+        ("domain", text(&arguments.domain)),
+        ("servers", servers),
+        ("site", text(&arguments.site)),
+        ("security", text(&arguments.security)),
+        ("authority_file", path(&arguments.authority_file)?),
+        ("account", text(&arguments.account)),
+        ("password_file", path(&arguments.password_file)?),
+        ("keytab_file", path(&arguments.keytab_file)?),
+        ("base", text(&arguments.base)),
+        ("mail_as_sip", arguments.mail_as_sip.then(|| "\"yes\"".to_owned())),
+    ];
+    Ok(keys.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
 impl Plan {
@@ -220,7 +249,8 @@ pub(crate) fn authority_name(domain: &str) -> String {
     format!("Chancery CA of {domain}").chars().take(64).collect()
 }
 
-fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
+/// The configuration's text, read as the server will read it before anything is written.
+fn configuration(plan: &Plan) -> Result<String, Failure> {
     let listeners = LISTENERS.iter().flat_map(|(transport, port)| {
         ANY.iter().map(move |address| (*transport, format!("{address}:{port}")))
     });
@@ -232,8 +262,27 @@ fn write_configuration(plan: &Plan) -> anyhow::Result<()> {
         data_dir: plan.data_dir.as_ref().map(|path| path.display().to_string()),
         control_socket: plan.control_socket.as_ref().map(|path| path.display().to_string()),
         authority_file: Some(AUTHORITY_FILE.to_owned()),
+        directory: plan.directory.clone(),
     });
-    files::write(&plan.dir.join(FILE_NAME), files::MODE_PUBLIC, text.as_bytes())
+    let folder = std::path::absolute(&plan.dir).context("the folder's path cannot be made absolute")?;
+    match Settings::parse(&text, &plan.dir.join(FILE_NAME), &folder) {
+        Ok(_) => Ok(text),
+        Err(ConfigError::Wrong(problems)) => {
+            let problem = |problem: &Problem| {
+                let option = match problem.key.strip_prefix("directory.") {
+                    Some("kind") => "--directory".to_owned(),
+                    Some("servers") => "--directory-server".to_owned(),
+                    Some(key) => format!("--directory-{}", key.replace('_', "-")),
+                    None => problem.key.clone(),
+                };
+                let mend = problem.suggestion.as_ref().map(|mend| format!("\n  help: {mend}"));
+                format!("{option}: {}{}", problem.reason, mend.unwrap_or_default())
+            };
+            let problems: Vec<String> = problems.iter().map(problem).collect();
+            Err(Failure::text(Exit::Failed, format!("nothing was written\n{}", problems.join("\n"))))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The new administrator's password; `None` where the account is there already (`--force`).

@@ -291,6 +291,90 @@ fn init_refuses_what_cannot_work() {
 }
 
 #[test]
+fn init_writes_a_directory_that_check_goes_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let etc = path("etc");
+    let init = |more: &[&str]| {
+        let begin = ["init", "--dir", &etc, "--domain", "contoso.example", "--directory", "active-directory"];
+        let mut command = chancery(&[&begin[..], more].concat());
+        // Files are found from the shell's folder, and the configuration names them for good.
+        finished(command.current_dir(dir.path()).output().unwrap())
+    };
+    check(
+        &init(&["--directory-server", "a b", "--directory-site", "Berlin", "--directory-base", "corp"]),
+        &[],
+        expect![[r#"
+            chancery: nothing was written
+            --directory-account: nobody is named who reads the directory
+              help: account = "svc-chancery@corp.contoso.example", with password_file or keytab_file
+            --directory-authority-file: nothing says whose certificates are believed
+              help: authority_file = "directory-ca.pem": the CA that issued the servers' certificates
+            --directory-password-file: the account has no password
+              help: password_file = "directory.password", or keytab_file = "directory.keytab"
+            --directory-server: "a b" is no server
+              help: write a host, such as "dc1.corp.contoso.example", with its port behind a colon if need be
+            --directory-base: "corp" is no distinguished name
+              help: write it whole, such as "CN=Chancery,OU=Groups,DC=corp,DC=contoso,DC=example"
+            exit 1
+        "#]],
+    );
+    assert!(!Path::new(&etc).exists(), "nothing was written");
+    let of_nothing = run(&["init", "--dir", &etc, "--domain", "a.example", "--directory-account", "svc"]);
+    assert!(of_nothing.0 == 2 && of_nothing.2.contains("--directory <KIND>"), "{}", of_nothing.2);
+
+    let authority = rcgen::generate_simple_self_signed(vec!["dc1.corp.contoso.example".into()]).unwrap();
+    std::fs::write(path("corp-ca.pem"), authority.cert.pem()).unwrap();
+    let whole = [
+        "--directory-domain",
+        "corp.contoso.example",
+        "--directory-site",
+        "Berlin",
+        "--directory-account",
+        "svc-chancery@corp.contoso.example",
+        "--directory-password-file",
+        "directory.password",
+        "--directory-authority-file",
+        "corp-ca.pem",
+        "--directory-mail-as-sip",
+    ];
+    assert_eq!(init(&whole).0, 0);
+    let file = path("etc/chancery.toml");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let section = written.split("\n[directory]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let said: String = section
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| format!("{line}\n"))
+        .collect();
+    expect![[r#"
+        kind = "active-directory"
+        domain = "corp.contoso.example"
+        site = "Berlin"
+        authority_file = "DIR/corp-ca.pem"
+        account = "svc-chancery@corp.contoso.example"
+        password_file = "DIR/directory.password"
+        mail_as_sip = "yes"
+    "#]]
+    .assert_eq(&said.replace(dir.path().to_str().unwrap(), "DIR"));
+    assert!(section.contains("# poll_seconds = 2\n"), "what is not said is explained: {section}");
+
+    // The password is not there yet; then others can read it; then all is as it should be, as far as is seen without the domain.
+    let look = || run(&["check", "--offline", "--config", &file]);
+    let (code, out, _) = look();
+    assert!(code == 1 && out.contains("directory.password cannot be read"), "{out}");
+    std::fs::write(path("directory.password"), "secret\n").unwrap();
+    let (code, out, _) = look();
+    assert!(code == 1 && out.contains("others can read or change it"), "{out}");
+    std::fs::set_permissions(path("directory.password"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (_, out, _) = look();
+    assert!(
+        !out.lines().any(|line| line.to_lowercase().starts_with("fail") && line.contains("directory")),
+        "{out}"
+    );
+}
+
+#[test]
 fn check_proves_a_fresh_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let file = initialised(dir.path());

@@ -19,6 +19,8 @@ pub(crate) struct Filling {
     pub(crate) control_socket: Option<String>,
     /// Name of the CA's file, where there is one.
     pub(crate) authority_file: Option<String>,
+    /// Keys of `[directory]`, and their values as TOML.
+    pub(crate) directory: Vec<(&'static str, String)>,
 }
 
 /// The text of a new `chancery.toml`: what is filled in stands as a setting, every default as a comment.
@@ -66,6 +68,10 @@ fn filled(section: &str, key: &str, filling: &Filling) -> Option<String> {
         ("server", "data_dir") => filling.data_dir.as_ref().map(|dir| format!("{dir:?}")),
         ("server", "control_socket") => filling.control_socket.as_ref().map(|path| format!("{path:?}")),
         ("https", "listen") if !filling.https.is_empty() => Some(format!("{:?}", filling.https)),
+        ("directory", key) => {
+            let said = filling.directory.iter().find(|(name, _)| *name == key);
+            said.map(|(_, value)| value.clone())
+        }
         ("tls", "authority_file") => filling.authority_file.as_ref().map(|file| format!("{file:?}")),
         _ => None,
     }

@@ -15,6 +15,7 @@ fn filling() -> Filling {
         data_dir: None,
         control_socket: None,
         authority_file: None,
+        directory: Vec::new(),
     }
 }
 
@@ -50,6 +51,22 @@ fn the_template_means_the_defaults() {
     let minimal = parse(MINIMAL).unwrap();
     assert_eq!(parse(&template(&filling())).unwrap(), minimal);
     assert_eq!(parse(&uncommented()).unwrap(), minimal);
+}
+
+#[test]
+fn a_template_is_filled_with_the_directory() {
+    let directory = [
+        ("kind", "\"active-directory\""),
+        ("domain", "\"corp.example\""),
+        ("site", "\"Berlin\""),
+        ("authority_file", "\"/etc/corp-ca.pem\""),
+        ("account", "\"svc@corp.example\""),
+        ("keytab_file", "\"svc.keytab\""),
+    ];
+    let directory: Vec<_> = directory.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    let text = template(&Filling { directory: directory.clone(), ..filling() });
+    let keys: String = directory.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    assert_eq!(parse(&text).unwrap(), parse(&format!("{MINIMAL}[directory]\n{keys}")).unwrap());
 }
 
 #[test]
@@ -413,22 +430,6 @@ fn a_directory_says_where_it_is_and_who_reads_it() {
 }
 
 #[test]
-fn another_directory_is_taken_over_where_there_is_one() {
-    let of = |keys: &str| parse(&format!("{MINIMAL}{keys}")).unwrap();
-    let section =
-        "[directory]\nkind = \"ldap\"\nauthority_file = \"ca.pem\"\naccount = \"a\"\npassword_file = \"p\"\n";
-    let (none, one) = (of(""), of(&format!("{section}domain = \"a.example\"\n")));
-    let other = of(&format!("{section}domain = \"b.example\"\n"));
-    assert_eq!(none.restart_needed_for(&one), ["[directory]"]);
-    assert_eq!(one.changed_at_run_time(&other), ["[directory]"]);
-    let mut in_force = one.clone();
-    in_force.take_over(other.clone());
-    assert_eq!(in_force.directory, other.directory);
-    in_force.take_over(none);
-    assert_eq!(in_force.directory, other.directory, "its thread goes on until a restart");
-}
-
-#[test]
 fn a_site_counts_where_servers_are_found_by_dns() {
     let of = |keys: &str| {
         let account = "account = \"a\"\nauthority_file = \"ca.pem\"\npassword_file = \"p\"\n";
@@ -454,6 +455,22 @@ fn a_site_counts_where_servers_are_found_by_dns() {
     let error =
         of("kind = \"ldap\"\ndomain = \"corp.example\"\nsite = \"Berlin\"\n").unwrap_err().to_string();
     assert!(error.contains("only Active Directory has sites"), "{error}");
+}
+
+#[test]
+fn another_directory_is_taken_over_where_there_is_one() {
+    let of = |keys: &str| parse(&format!("{MINIMAL}{keys}")).unwrap();
+    let section =
+        "[directory]\nkind = \"ldap\"\nauthority_file = \"ca.pem\"\naccount = \"a\"\npassword_file = \"p\"\n";
+    let (none, one) = (of(""), of(&format!("{section}domain = \"a.example\"\n")));
+    let other = of(&format!("{section}domain = \"b.example\"\n"));
+    assert_eq!(none.restart_needed_for(&one), ["[directory]"]);
+    assert_eq!(one.changed_at_run_time(&other), ["[directory]"]);
+    let mut in_force = one.clone();
+    in_force.take_over(other.clone());
+    assert_eq!(in_force.directory, other.directory);
+    in_force.take_over(none);
+    assert_eq!(in_force.directory, other.directory, "its thread goes on until a restart");
 }
 
 #[test]
