@@ -21,8 +21,10 @@ use super::{app_passwords, book, certificates, sign_in};
 /// The head of the document; the paths come from the routes.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Chancery", description = "Sign-in, app passwords and client certificates of a Chancery server. Problems are those of \
-        RFC 9457; each type is explained at its path."),
+    info(title = "Chancery", description = "Sign-in, app passwords, client certificates and address book of a Chancery server. Problems are \
+        those of RFC 9457; each type is explained at its path. Below /dav/, found by /.well-known/carddav, the address book is served \
+        read only over CardDAV ([RFC 6352](https://www.rfc-editor.org/rfc/rfc6352)), whose methods PROPFIND and REPORT this document \
+        cannot describe: the manual's page on the address book does."),
     components(schemas(problem::Body)),
     tags((name = "sign-in"), (name = "app passwords"), (name = "certificates"), (name = "address book"), (name = "about"))
 )]
