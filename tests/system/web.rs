@@ -310,6 +310,33 @@ fn guesses_over_the_web_lock_nobody_out_of_the_domain() {
     assert!(!state.contains("lockoutTime: 1"), "{state}");
 }
 
+/// The domain locks at five, a policy for one person at two: one guess reaches the domain, and whoever may not read the policy does not
+/// find out more.
+#[test]
+fn guesses_lock_nobody_out_whose_password_policy_is_stricter() {
+    let Some(domain) = ActiveDirectory::own("guesses at somebody with a password policy") else { return };
+    let policies = format!("CN=Password Settings Container,CN=System,{}", domain.fact("BASE_DN"));
+    let day = "-864000000000";
+    let strict = domain.person();
+    let plain = domain.person();
+    domain.modify(&format!(
+        "dn: CN=Strict,{policies}\nchangetype: add\nobjectClass: msDS-PasswordSettings\nmsDS-PasswordSettingsPrecedence: 1\n\
+         msDS-PasswordReversibleEncryptionEnabled: FALSE\nmsDS-PasswordHistoryLength: 0\nmsDS-PasswordComplexityEnabled: TRUE\n\
+         msDS-MinimumPasswordLength: 7\nmsDS-MinimumPasswordAge: 0\nmsDS-MaximumPasswordAge: {day}\nmsDS-LockoutThreshold: 2\n\
+         msDS-LockoutObservationWindow: {day}\nmsDS-LockoutDuration: {day}\nmsDS-PSOAppliesTo: {}\n",
+        strict.dn
+    ));
+    let site = Site::following(&domain);
+    let guess = |login: &str| {
+        (0..3).map(|n| problem(&site.sign_in(login, &format!("Guess-{n}")))).collect::<Vec<_>>()
+    };
+    let (wrong, enough) = ("wrong-name-or-password", "too-many-wrong-passwords");
+    assert_eq!(guess(&plain.login), [wrong, wrong, wrong]);
+    assert_eq!(guess(&strict.login), [wrong, enough, enough], "{}", site.server.log());
+    let state = domain.search(&format!("(sAMAccountName={})", strict.login), &["badPwdCount", "lockoutTime"]);
+    assert!(state.contains("badPwdCount: 1") && !state.contains("lockoutTime: 1"), "{state}");
+}
+
 #[test]
 fn a_password_of_the_directory_is_changed() {
     let Some(domain) = ActiveDirectory::shared("a change of password over the web") else { return };

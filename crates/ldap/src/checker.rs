@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::account::Account;
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::lockout::{self, LockoutPolicy};
 use crate::password::Password;
 use crate::password_change::{self, ChangeRefusal};
 use crate::servers::Locator;
@@ -110,6 +111,18 @@ impl Checker {
     /// Changes their password, also one that has expired or must be changed.
     pub async fn change(&self, person: &Person, old: &Password, new: &Password) -> Result<(), ChangeRefusal> {
         self.in_turn(self.change_now(person, old, new)).await?
+    }
+
+    /// What says how many wrong passwords lock somebody, read by the account of the configuration.
+    pub async fn lockout_policy(&self, person: ObjectId) -> Result<LockoutPolicy, Error> {
+        if self.config.kind != ServerKind::ActiveDirectory {
+            return Ok(LockoutPolicy::OfDomain);
+        }
+        let mut connection = self.config.locator.connect().await?;
+        self.config.locator.sign_in(&self.config.account, &mut connection).await?;
+        let policy = lockout::read(&mut connection, person).await;
+        connection.close().await;
+        policy
     }
 
     async fn change_now(&self, person: &Person, old: &Password, new: &Password) -> Result<(), ChangeRefusal> {

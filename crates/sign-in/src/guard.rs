@@ -14,6 +14,8 @@
 //!   [`Settings::window`] has passed since the **last** one, or with a right one. It is so never lower than what the
 //!   directory counted because of us.
 //! - What is being asked counts as wrong until it is settled, so that many at once are no way around.
+//! - Some directories lock some accounts earlier than others. Whoever knows where tells ([`Guard::learn`]) before the first wrong password
+//!   of an account that follows one ([`Account::Followed`]) is settled; until then one is asked at a time.
 //! - A source from which the account has signed in keeps [`Settings::wrong_passwords_of_known`] more: a stranger's guesses do
 //!   not lock the owner out of here either.
 //! - A wrong password that comes again is known by a keyed hash, and neither asked nor counted: a telephone with an old
@@ -93,6 +95,8 @@ impl Settings {
 pub enum Account<'a> {
     /// A user, whatever name was given.
     User(UserId),
+    /// The same, whom a directory may lock at a number of its own: [`Guard::learn`].
+    Followed(UserId),
     /// Nobody: what the name counts as. All forms in which a user may be named count as one, so those of nobody do, too; who knows the
     /// users knows the forms.
     Nobody(&'a str),
@@ -169,6 +173,8 @@ struct Tries {
     last: Option<Instant>,
     /// How many were ever settled as wrong, while this is kept.
     settled: u64,
+    /// At how many the directory locks this account, where that was learnt; 0: as all others.
+    locks_at: Option<u32>,
     /// The different passwords among them, and when each was wrong.
     passwords: SmallVec<[(Tag, Instant); 4]>,
 }
@@ -208,6 +214,7 @@ impl Guard {
         let key = self.account(account);
         let password = self.tag(b"password", password.as_bytes());
         let limit = self.limit(key, source);
+        let is_followed = matches!(account, Account::Followed(_));
         let window = self.settings.window;
         if matches!(key, Key::Stranger(_)) && self.strangers.len() >= STRANGERS_MAX {
             self.make_room_for_strangers(now);
@@ -225,7 +232,9 @@ impl Guard {
         if tries.passwords.iter().any(|(known, _)| *known == password) {
             return Verdict::KnownWrong;
         }
-        if tries.wrong + tries.asked >= limit {
+        // One is always allowed, and what comes of it tells how many more are.
+        let is_unlearnt = is_followed && tries.locks_at.is_none() && tries.asked > 0;
+        if is_unlearnt || tries.wrong + tries.asked >= limit {
             return Verdict::Wait;
         }
         tries.asked += 1;
@@ -266,6 +275,14 @@ impl Guard {
         }
     }
 
+    /// At how many wrong passwords the directory locks an account whose password is being asked; 0: as all others. It counts until
+    /// nothing of the account is counted any more.
+    pub fn learn(&mut self, user: UserId, locks_at: u32) {
+        if let Some(tries) = self.users.get_mut(&user) {
+            tries.locks_at = Some(locks_at);
+        }
+    }
+
     /// The account has another password: nothing that was wrong is known to be wrong any more.
     pub fn password_changed(&mut self, user: UserId) {
         if let Some(tries) = self.users.get_mut(&user) {
@@ -300,17 +317,21 @@ impl Guard {
 
     /// How many may be wrong, from there.
     fn limit(&self, key: Key, source: IpAddr) -> u32 {
-        let is_known = match key {
-            Key::User(user) => self.known.get(&user).is_some_and(|sources| sources.contains(&source)),
-            Key::Stranger(_) => false,
+        let (is_known, locks_at) = match key {
+            Key::User(user) => {
+                let is_known = self.known.get(&user).is_some_and(|sources| sources.contains(&source));
+                (is_known, self.users.get(&user).and_then(|tries| tries.locks_at))
+            }
+            Key::Stranger(_) => (false, None),
         };
-        let more = if is_known { self.settings.wrong_passwords_of_known } else { 0 };
-        self.settings.wrong_passwords_max + more
+        let settings = self.settings.clone().below(locks_at.unwrap_or(0));
+        let more = if is_known { settings.wrong_passwords_of_known } else { 0 };
+        settings.wrong_passwords_max + more
     }
 
     fn account(&self, account: Account<'_>) -> Key {
         match account {
-            Account::User(user) => Key::User(user),
+            Account::User(user) | Account::Followed(user) => Key::User(user),
             Account::Nobody(name) => Key::Stranger(self.tag(b"name", name.as_bytes())),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ldap::{Checker, CheckerConfig};
 
 use super::{Followed, source};
-use crate::web::{Change, Changed, Colleague, Judged, Judgement, Organisation, RETRY_AFTER};
+use crate::web::{Change, Changed, Colleague, Judged, Judgement, Locks, Organisation, RETRY_AFTER};
 
 /// Asks the directory of the settings in force. What asks is made when it is first needed, by the thread that needs it: its sockets
 /// belong to that thread.
@@ -68,6 +68,10 @@ impl Organisation for Passwords {
                 Err(reason) => Judgement::Unreachable { reason, retry_after: RETRY_AFTER },
             }
         })
+    }
+
+    fn locks_person_at<'a>(&'a self, person: &'a Colleague) -> Locks<'a> {
+        Box::pin(async move { Organisation::locks_person_at(&*self.checker().ok()?, person).await })
     }
 
     fn change<'a>(&'a self, person: &'a Colleague, old: &'a str, new: &'a str) -> Changed<'a> {

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use ldap::{BindRefusal, ChangeRefusal, Checker, Password};
+use ldap::{BindRefusal, ChangeRefusal, Checker, LockoutPolicy, Password};
 
-use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Organisation};
+use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Locks, Organisation};
 
 /// When a person should try again whose directory cannot be asked: servers that failed are tried again after some seconds.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// For what locks a person: who mistyped waits for it.
+const POLICY_TIME: Duration = Duration::from_secs(5);
+/// What a password policy is taken for that may not be read: the strictest under which a password can be wrong without harm.
+const HIDDEN_POLICY_LOCKS_AT: u32 = 2;
 
 impl Organisation for Checker {
     fn check<'a>(&'a self, person: &'a Colleague, password: &'a str) -> Judged<'a> {
@@ -17,6 +22,32 @@ impl Organisation for Checker {
                 Ok(()) => Judgement::Right,
                 Err(refusal) => judgement(refusal),
             }
+        })
+    }
+
+    fn locks_person_at<'a>(&'a self, person: &'a Colleague) -> Locks<'a> {
+        Box::pin(async move {
+            let policy = tokio::time::timeout(POLICY_TIME, self.lockout_policy(person.object)).await;
+            let reason = match policy {
+                Ok(Ok(LockoutPolicy::OfDomain)) => return Some(0),
+                Ok(Ok(LockoutPolicy::Own { threshold })) => return Some(threshold),
+                Ok(Ok(LockoutPolicy::Hidden { name })) => {
+                    tracing::warn!(
+                        event = "password-policy-hidden",
+                        policy = name,
+                        "a password policy may not be read: whom it counts for gets one wrong password"
+                    );
+                    return Some(HIDDEN_POLICY_LOCKS_AT);
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it took more than {} s", POLICY_TIME.as_secs()),
+            };
+            tracing::warn!(
+                event = "password-policy",
+                reason,
+                "what locks a person cannot be read: the domain's counts"
+            );
+            None
         })
     }
 

@@ -50,7 +50,7 @@ pub(crate) use ldap::RETRY_AFTER;
 pub(crate) use metrics::Meter;
 pub(crate) use negotiate::Tickets;
 pub(crate) use office::{Office, Parts};
-pub(crate) use organisation::{Change, Changed, Colleague, Judged, Judgement, Organisation};
+pub(crate) use organisation::{Change, Changed, Colleague, Judged, Judgement, Locks, Organisation};
 use server::Peer;
 pub(crate) use server::{Follower, WebThread};
 pub(crate) use settings::Settings;

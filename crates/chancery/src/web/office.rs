@@ -242,7 +242,10 @@ impl Office {
         }
         let found = self.accounts.find(name.to_owned()).await?;
         let account = match &found {
-            Ok(facts) => Account::User(facts.user),
+            Ok(facts) => match facts.way {
+                Way::Local => Account::User(facts.user),
+                Way::Directory { .. } => Account::Followed(facts.user),
+            },
             Err(nobody) => Account::Nobody(&nobody.counts_as),
         };
         let about = |problem: Problem| match &found {
@@ -258,7 +261,17 @@ impl Office {
                 Ok(facts) => office.worth(facts, &password, source).await,
                 Err(nobody) => office.worth_nowhere(nobody),
             };
-            office.guard().settle(office.now(), ticket, outcome);
+            let locks_at = match &asked {
+                Ok(facts) if outcome == Outcome::Wrong => office.locks_person_at(facts).await,
+                _ => None,
+            };
+            {
+                let mut guard = office.guard();
+                if let (Ok(facts), Some(locks_at)) = (&asked, locks_at) {
+                    guard.learn(facts.user, locks_at);
+                }
+                guard.settle(office.now(), ticket, outcome);
+            }
             office.settled.notify_waiters();
             worth
         });
@@ -324,6 +337,17 @@ impl Office {
                 self.heard(&judgement);
                 worth_there(judgement)
             }
+        }
+    }
+
+    /// At how many wrong passwords the directory locks somebody, where it is to be learnt.
+    async fn locks_person_at(&self, facts: &SignInFacts) -> Option<u32> {
+        match (&facts.way, &self.organisation) {
+            (Way::Directory { bind_name, object, .. }, Some(organisation)) => {
+                let colleague = Colleague { bind_name: bind_name.clone(), object: *object };
+                organisation.locks_person_at(&colleague).await
+            }
+            _ => None,
         }
     }
 

@@ -15,6 +15,9 @@ pub(crate) trait Organisation: Send + Sync + 'static {
         0
     }
 
+    /// The same for one person, asked where a password of theirs was wrong: 0 where it is as for everybody, `None` where nobody knows.
+    fn locks_person_at<'a>(&'a self, person: &'a Colleague) -> Locks<'a>;
+
     /// Sets another password, with the old one as proof. Also where the old one has expired.
     fn change<'a>(&'a self, person: &'a Colleague, old: &'a str, new: &'a str) -> Changed<'a>;
 }
@@ -29,6 +32,7 @@ pub(crate) struct Colleague {
 }
 
 pub(crate) type Judged<'a> = Pin<Box<dyn Future<Output = Judgement> + Send + 'a>>;
+pub(crate) type Locks<'a> = Pin<Box<dyn Future<Output = Option<u32>> + Send + 'a>>;
 pub(crate) type Changed<'a> = Pin<Box<dyn Future<Output = Change> + Send + 'a>>;
 
 /// What the directory says of a password.

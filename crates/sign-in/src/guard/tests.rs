@@ -128,6 +128,57 @@ fn many_at_once_are_no_way_around() {
 }
 
 #[test]
+fn an_account_that_is_locked_earlier_is_asked_less() {
+    let mut guard = guard();
+    let ask = |guard: &mut Guard, user, password| match guard.begin(
+        at(0),
+        STRANGER,
+        Account::Followed(user),
+        password,
+    ) {
+        Verdict::Ask(ticket) => Ok(ticket),
+        other => Err(other),
+    };
+    let first = ask(&mut guard, ALICE, "a").unwrap();
+    assert_eq!(ask(&mut guard, ALICE, "b"), Err(Verdict::Wait), "it is not known yet how many may be wrong");
+    guard.learn(ALICE, 2);
+    guard.settle(at(0), first, Outcome::Wrong);
+    assert!(matches!(ask(&mut guard, ALICE, "b"), Err(Verdict::Blocked { .. })), "a second would lock it");
+    assert!(!one(&mut guard, at(1799), HOME, ALICE, "right", Outcome::Right));
+    assert!(one(&mut guard, at(1800), HOME, ALICE, "right", Outcome::Right), "the window is over");
+    // Also for a source of hers.
+    match guard.begin(at(1801), HOME, Account::Followed(ALICE), "c") {
+        Verdict::Ask(ticket) => {
+            guard.learn(ALICE, 2);
+            guard.settle(at(1801), ticket, Outcome::Wrong);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!wrong(&mut guard, at(1801), HOME, ALICE, "d"));
+
+    // As all others, and an account of which nothing could be learnt.
+    for (user, learnt) in [(BOB, Some(0)), (UserId(3), None)] {
+        for password in ["a", "b", "c"] {
+            let ticket = ask(&mut guard, user, password).unwrap();
+            if let Some(locks_at) = learnt {
+                guard.learn(user, locks_at);
+            }
+            guard.settle(at(0), ticket, Outcome::Wrong);
+        }
+        assert!(matches!(ask(&mut guard, user, "d"), Err(Verdict::Blocked { .. })));
+    }
+    // A policy that is milder than the domain's makes nothing milder here.
+    let ticket = ask(&mut guard, UserId(4), "a").unwrap();
+    guard.learn(UserId(4), 50);
+    guard.settle(at(0), ticket, Outcome::Wrong);
+    assert!(
+        wrong(&mut guard, at(0), STRANGER, UserId(4), "b")
+            && wrong(&mut guard, at(0), STRANGER, UserId(4), "c")
+    );
+    assert!(!wrong(&mut guard, at(0), STRANGER, UserId(4), "d"));
+}
+
+#[test]
 fn refusals_of_the_account_count_nothing_and_silence_counts() {
     let mut guard = guard();
     for _ in 0..10 {

@@ -26,7 +26,7 @@ use presence::Manual;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 
-use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Organisation};
+use super::organisation::{Change, Changed, Colleague, Judged, Judgement, Locks, Organisation};
 use super::server::Web;
 use super::settings::Settings;
 use super::{Accounts, Meter, Office, Parts, Wishes};
@@ -57,6 +57,8 @@ struct World {
     tokens: BTreeMap<String, TokenHolder>,
     /// By bind name: the password, and what a right one is worth.
     accounts: BTreeMap<String, (String, Judgement)>,
+    /// By bind name: at how many wrong passwords the directory locks, where it is not as for everybody.
+    locks: BTreeMap<String, u32>,
     /// What the directory was asked.
     asked: Vec<(String, String)>,
     /// What a change comes to.
@@ -474,6 +476,11 @@ impl Organisation for Fake {
                 _ => Judgement::Wrong,
             }
         })
+    }
+
+    fn locks_person_at<'a>(&'a self, person: &'a Colleague) -> Locks<'a> {
+        let locks_at = self.world.lock().unwrap().locks.get(&person.bind_name).copied();
+        Box::pin(std::future::ready(Some(locks_at.unwrap_or(0))))
     }
 
     fn change<'a>(&'a self, person: &'a Colleague, old: &'a str, new: &'a str) -> Changed<'a> {

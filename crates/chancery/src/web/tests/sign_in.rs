@@ -178,16 +178,46 @@ async fn many_at_once_are_no_way_around() {
             // Each has been asked, or waits for its turn.
             assert!(tokio::time::timeout(Duration::from_millis(1), one).await.is_err());
         }
-        assert_eq!(site.asked(), 3);
+        assert_eq!(site.asked(), 1, "what it says tells how many may be wrong");
     }
     // All of them hung up.
     site.gate.add_permits(100);
-    while site.gate.available_permits() > 97 {
+    while site.gate.available_permits() > 99 {
         tokio::task::yield_now().await;
+    }
+    for more in ["one", "two"] {
+        assert_eq!(site.sign_in(STRANGER, "alice", more).await.problem(), "wrong-name-or-password");
     }
     let answer = site.sign_in(STRANGER, "alice", "one more").await;
     assert_eq!(answer.problem(), "too-many-wrong-passwords");
     assert_eq!(site.asked(), 3);
+}
+
+/// A password policy of few people locks them earlier than the domain locks everybody.
+#[tokio::test(start_paused = true)]
+async fn who_is_locked_earlier_is_asked_less() {
+    let site = Site::new();
+    site.follows("bob", Judgement::Right);
+    site.world().locks.insert("bob@corp.example".to_owned(), 2);
+    let mut told = Vec::new();
+    for n in 0..3 {
+        for name in ["alice", "bob"] {
+            told.push((name, site.sign_in(STRANGER, name, &format!("guess{n}")).await.problem()));
+        }
+    }
+    let (wrong, enough) = ("wrong-name-or-password", "too-many-wrong-passwords");
+    let expected = [
+        ("alice", wrong),
+        ("bob", wrong),
+        ("alice", wrong),
+        ("bob", enough),
+        ("alice", wrong),
+        ("bob", enough),
+    ];
+    assert_eq!(told, expected.map(|(name, problem)| (name, problem.to_owned())));
+    assert_eq!(site.asked(), 4);
+    tokio::time::advance(Duration::from_secs(1800)).await;
+    assert_eq!(site.sign_in(HOME, "bob", RIGHT).await.status, 200);
 }
 
 /// All devices of a person come back at once, with the right password: they wait for each other, and all get in.
