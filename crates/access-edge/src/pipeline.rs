@@ -17,6 +17,7 @@ use crate::config::Mode;
 use crate::edge::{AccessEdge, Telling};
 use crate::links::{Kind, Link};
 use crate::refused::Refused;
+use crate::remote::is_in_dialog_of_sender;
 use crate::routes::{Leads, OwnRoutes};
 use crate::strict;
 
@@ -202,7 +203,11 @@ impl AccessEdge {
             (Mode::Clearinghouse, _) => self.transit(request),
             (Mode::Edge, Kind::Server) => self.outbound(request),
             // Who claims one of our domains and proves nothing may be a user of ours; everybody else is judged.
-            (Mode::Edge, Kind::Client) if self.claims_our_domain(request) => self.remote(request),
+            (Mode::Edge, Kind::Client)
+                if self.claims_our_domain(request) || is_in_dialog_of_sender(request) =>
+            {
+                self.remote(request)
+            }
             (Mode::Edge, _) => self.inbound(request),
         };
         plan.map(Some)

@@ -1,10 +1,13 @@
 //! A remote user's request: from outside, over a connection that proves nothing, in the name of one of our domains. It passes
 //! unchallenged; a Director or Front End asks who it is.
+//!
+//! Within a dialog the name may be anybody's: who was called by the address of somebody else, perhaps of another organisation, because
+//! the call was forwarded, keeps it there (RFC 3261 §12.2.1.1). Our sealed entry holds that address, and the edge says so inside.
 
 use std::sync::Arc;
 
 use federation::origin::{MEMBER_HEADER, ORIGIN_HEADER};
-use federation::{Modalities, Origin};
+use federation::{FromProof, Modalities, Origin};
 use sip_message::{HeaderId, Method};
 use sip_stack::stack::{Forwarding, HeaderChange};
 
@@ -13,7 +16,7 @@ use crate::edge::AccessEdge;
 use crate::pipeline::{Plan, Request, without_identities};
 use crate::refused::Refused;
 use crate::routes::Leads;
-use crate::token::{Party, Purpose, TokenError};
+use crate::token::{Party, Purpose, Sealed, TokenError};
 
 impl AccessEdge {
     pub(crate) fn remote(&mut self, request: &Request<'_>) -> Result<Plan, Refused> {
@@ -22,15 +25,16 @@ impl AccessEdge {
         }
         self.check_trust_headers(request, &[ORIGIN_HEADER, MEMBER_HEADER])?;
         let user = request.sender();
-        let user = user.expect("From is of one of our domains");
+        let user = user.expect("From is of one of our domains, or an entry's");
         let routes = self.way_of_user(request, &user)?;
+        let from = if is_in_dialog_of_sender(request) { FromProof::Dialog } else { FromProof::Domain };
         self.check_no_other_routes(request)?;
 
         let flow = request.arrival.flow;
         let token = self.stack.routes().tokens().flow_token(flow);
         let certificate =
             self.link(request).peer.identity.certificate().map(|certificate| certificate.sha256);
-        let origin = Origin::Remote { flow: token.clone(), edge: self.name().to_owned(), certificate };
+        let origin = Origin::Remote { flow: token.clone(), from, edge: self.name().to_owned(), certificate };
         let mut changes = without_identities();
         changes.push(HeaderChange::AppendNamed(ORIGIN_HEADER, origin.to_string()));
         let entry = self.entries.facing_inside(&token);
@@ -74,5 +78,15 @@ impl AccessEdge {
             Party::User(made_for) if made_for == user => Ok(sealed.routes),
             _ => Err(TokenError::OtherParty.into()),
         }
+    }
+}
+
+/// Whether a request comes along an entry that was made for the very address in its From, to go on in a dialog.
+pub(crate) fn is_in_dialog_of_sender(request: &Request<'_>) -> bool {
+    match &request.own.leads {
+        Leads::Sealed(Ok(Sealed { purpose: Purpose::FromOutside, party: Party::User(address), .. })) => {
+            request.message.to_tag().is_some() && request.sender().as_deref() == Some(&**address)
+        }
+        _ => false,
     }
 }

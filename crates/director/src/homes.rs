@@ -102,6 +102,11 @@ impl Homes {
         self.names.addresses.get(key.as_bytes()).and_then(|id| self.accounts.get(id))
     }
 
+    /// Somebody's account.
+    pub(crate) fn account(&self, who: (HomeId, UserId)) -> Option<&Known> {
+        self.accounts.get(&who)
+    }
+
     /// Whom a client certificate signs in without a password, and for how long still: somebody who is enabled, while the
     /// certificate lasts.
     pub(crate) fn of_certificate(

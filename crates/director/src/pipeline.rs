@@ -14,6 +14,7 @@ use sip_stack::stack::{Forwarding, ResponseFate, Target};
 use sip_stack::transaction::{Arrival, Incoming, ServerId};
 
 use crate::director::Director;
+use crate::remote::Client;
 
 /// Extensions that a Director takes part in.
 const SUPPORTED: &str = "path";
@@ -156,7 +157,9 @@ impl Director {
         }
         match request.server.role {
             ServerRole::AccessEdge => match self.origin(request)? {
-                Origin::Remote { flow, edge, certificate } => self.remote(request, flow, edge, certificate),
+                Origin::Remote { flow, from, edge, certificate } => {
+                    self.remote(request, Client { flow, from, edge, certificate })
+                }
                 Origin::Partner { .. } => self.partner(request),
             },
             ServerRole::FrontEnd => self.outward(request),

@@ -2,14 +2,18 @@
 //!
 //! A REGISTER is always asked for credentials. Every other request passes on the flow (as its edge names it) of a REGISTER
 //! whose sender proved who it is, as long as that registration was to last and the account is as it was; without that it is
-//! asked too. Who shows a certificate that is a user's is that user and is not asked. Every request's From must be who signed in, within dialogs too.
+//! asked too. Who shows a certificate that is a user's is that user and is not asked. Every request's From must be who signed in, within dialogs too,
+//! but for one who was called by the address of somebody else: the call was forwarded to a user of ours, who bears that address as long
+//! as it lasts. The edge has it sealed and says so, somebody must be signed in on the flow, and the home, which knows its dialogs, judges the
+//! rest; nobody is asserted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use directory::CertificateDigest;
-use federation::{Origin, ServerRole};
-use node::Level;
+use federation::{FromProof, Origin, ServerRole};
+use node::{Level, PeerHop};
 use sign_in::token::TokenError;
 use sign_in::{AddressKey, Attempt, Authenticator, Proof, credentials_for, is_old_libre, offer, token};
 use sip_message::{Contacts, HeaderId, Host, Method};
@@ -27,17 +31,30 @@ const EXPIRES_SECONDS_DEFAULT: u32 = 3600;
 /// A refresh may be on its way when the registration ends.
 const SLACK: Duration = Duration::from_secs(60);
 
+/// What an edge says of a remote client: see [`Origin::Remote`].
+pub(crate) struct Client {
+    pub(crate) flow: String,
+    pub(crate) from: FromProof,
+    pub(crate) edge: String,
+    pub(crate) certificate: Option<[u8; 32]>,
+}
+
 impl Director {
-    pub(crate) fn remote(
-        &mut self,
-        request: &Request<'_>,
-        flow: String,
-        edge: String,
-        certificate: Option<[u8; 32]>,
-    ) -> Result<Plan, Refusal> {
+    pub(crate) fn remote(&mut self, request: &Request<'_>, client: Client) -> Result<Plan, Refusal> {
         if !self.config.remote_access {
             return Err(Refusal::new(403, "remote access is switched off"));
         }
+        if let Some(hop) = self.home_of_called(request, &client)? {
+            let Client { flow, from, edge, certificate } = client;
+            let origin = Origin::Remote { flow, from, edge, certificate };
+            let identity = HeaderChange::Remove(HeaderId::PAssertedIdentity);
+            let mut plan = self.plan(request, hop, Some(&origin), identity);
+            for credentials in [HeaderId::Authorization, HeaderId::ProxyAuthorization] {
+                plan.forwarding.changes.push(HeaderChange::Remove(credentials));
+            }
+            return Ok(plan);
+        }
+        let Client { flow, from: proof, edge, certificate } = client;
         let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
         let claimed = match request.method {
             Method::Register => request.message.to().ok().and_then(|to| AddressKey::from_uri(&to.uri)),
@@ -65,7 +82,7 @@ impl Director {
             Some(hop) => hop,
             None => self.hop_to_home(home),
         };
-        let origin = Origin::Remote { flow, edge, certificate };
+        let origin = Origin::Remote { flow, from: proof, edge, certificate };
         let mut plan = self.plan(request, hop, Some(&origin), identity);
         if self.config.mode == Mode::Authenticate {
             // What answered our challenge is nobody else's business (RFC 3261 §22.3). A token is its home's, which ends the registration
@@ -78,6 +95,57 @@ impl Director {
             }
         }
         Ok(plan)
+    }
+
+    /// The home that a request of a forwarded call goes on to, whose From is the address that was called and nobody's who has signed in
+    /// on its flow; `None` where From is to be held against who signed in.
+    fn home_of_called(
+        &self,
+        request: &Request<'_>,
+        client: &Client,
+    ) -> Result<Option<Arc<PeerHop>>, Refusal> {
+        let goes_on = request.message.to_tag().is_some() && request.method != Method::Register;
+        if client.from != FromProof::Dialog || !goes_on {
+            return Ok(None);
+        }
+        let from = request.message.from().ok().and_then(|from| AddressKey::from_uri(&from.uri));
+        let ours = from.filter(|from| self.is_our_domain(Host::Name(from.domain())));
+        if self.config.mode == Mode::Route {
+            // Whom its own Route entry does not show, the home asks.
+            return match ours {
+                Some(_) => Ok(None),
+                None => self.home_of_dialog(request).map(Some),
+            };
+        }
+        let claimed = ours.as_ref().and_then(|from| self.homes.find(from)).map(|known| known.version);
+        let present = self.present(client);
+        if present.iter().any(|known| Some(known.version) == claimed) || present.is_empty() && ours.is_some()
+        {
+            return Ok(None);
+        }
+        let nobody = Refusal::new(403, "nobody who may has signed in on the flow of a party of a dialog");
+        present.into_iter().map(admitted).find(Result::is_ok).ok_or(nobody)??;
+        self.home_of_dialog(request).map(Some)
+    }
+
+    /// The home behind our own Route entry.
+    fn home_of_dialog(&self, request: &Request<'_>) -> Result<Arc<PeerHop>, Refusal> {
+        let hop = self.next_server(request, ServerRole::FrontEnd)?;
+        hop.ok_or(Refusal::new(403, "From is of a dialog, and no Route leads to its home"))
+    }
+
+    /// Who is signed in on a client's flow, by a password, a token or a certificate.
+    fn present(&self, client: &Client) -> Vec<&Known> {
+        let digest = client.certificate.map(CertificateDigest);
+        if let Some((known, _)) = digest.and_then(|digest| self.homes.of_certificate(&digest, self.now.wall))
+        {
+            return vec![known];
+        }
+        let flow =
+            RemoteFlow { edge: client.edge.to_ascii_lowercase().into(), token: client.flow.as_str().into() };
+        let signed_in = self.sign_ins.on(self.now.monotonic, &flow);
+        let known = signed_in.filter_map(|(who, version)| Some((self.homes.account(who)?, version)));
+        known.filter(|(known, version)| known.version == *version).map(|(known, _)| known).collect()
     }
 
     /// Who sent it: the home, and the address to assert.

@@ -76,6 +76,19 @@ impl SignIns {
         self.entries.get(&key).is_some_and(|sign_in| sign_in.version == version && now < sign_in.end)
     }
 
+    /// Who has signed in over this flow, each with the account's version then.
+    pub(crate) fn on(
+        &self,
+        now: Instant,
+        flow: &RemoteFlow,
+    ) -> impl Iterator<Item = ((HomeId, UserId), u64)> {
+        let first = (Arc::new(flow.clone()), HomeId(0), UserId(0));
+        let flow = Arc::clone(&first.0);
+        let on_flow = self.entries.range(first..).take_while(move |((at, ..), _)| *at == flow);
+        let valid = on_flow.filter(move |(_, sign_in)| now < sign_in.end);
+        valid.map(|((_, home, user), sign_in)| ((*home, *user), sign_in.version))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -107,6 +120,8 @@ mod tests {
         table.insert(at(0), flow(1), ALICE, 1, Duration::from_secs(60));
         assert!(table.has(at(59), &flow(1), ALICE, 1));
         assert!(!table.has(at(60), &flow(1), ALICE, 1));
+        assert_eq!(table.on(at(59), &flow(1)).collect::<Vec<_>>(), [(ALICE, 1)]);
+        assert_eq!(table.on(at(60), &flow(1)).count() + table.on(at(1), &flow(0)).count(), 0);
         assert!(!table.has(at(1), &flow(1), ALICE, 2));
         assert!(!table.has(at(1), &flow(2), ALICE, 1));
         assert!(!table.has(at(1), &flow(1), (HomeId(1), UserId(1)), 1));

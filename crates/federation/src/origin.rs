@@ -8,6 +8,7 @@
 //! Chancery-Origin: partner;domain=fabrikam.example;mode=direct;edge=edge.contoso.example
 //! Chancery-Origin: partner;domain=northwind.example;mode=clearinghouse;hub=hub.trade.example;edge=edge.contoso.example
 //! Chancery-Origin: partner;domain=fabrikam.example;mode=direct;from=dialog;edge=edge.contoso.example
+//! Chancery-Origin: remote;flow=TOKEN;from=dialog;edge=edge.contoso.example
 //! ```
 //!
 //! There is one spelling for each origin: what [`Origin::parse`] takes, [`Origin`] prints again octet by octet. Anything
@@ -148,12 +149,12 @@ impl Mode {
     }
 }
 
-/// What proves From in a partner's request.
+/// What an edge knows of From.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FromProof {
-    /// It is of the domain that was proved.
+    /// Of a partner's request: it is of the domain that was proved. Of a remote user's: nothing, but that it is of a domain of ours.
     Domain,
-    /// It is of another domain, and the very address that this partner's end of the dialog was called by: a call that was
+    /// It is the very address that this end of the dialog was called by, or called with, whoever's it is: a call may have been
     /// forwarded to it (RFC 3261 §8.1.3.4 keeps To). The edge's sealed Route says so; it is worth something within that dialog alone.
     Dialog,
 }
@@ -165,6 +166,8 @@ pub enum Origin {
     Remote {
         /// Names the connection at its edge; a `token` of RFC 3261 §25.1.
         flow: String,
+        /// What is known of From.
+        from: FromProof,
         /// The edge.
         edge: String,
         /// SHA-256 of the certificate that the client presented.
@@ -229,6 +232,7 @@ impl Origin {
         let origin = match kind {
             "remote" => Origin::Remote {
                 flow: params.next("flow")?.to_owned(),
+                from: params.next_from()?,
                 edge: params.next("edge")?.to_owned(),
                 certificate: match params.next("cert") {
                     Some(digest) => Some(sha256(digest)?),
@@ -239,11 +243,7 @@ impl Origin {
                 let domain = params.next("domain")?.to_owned();
                 let mode = Mode::from_name(params.next("mode")?)?;
                 let hub = params.next("hub").map(str::to_owned);
-                let from = match params.next("from") {
-                    Some("dialog") => FromProof::Dialog,
-                    Some(_) => return None,
-                    None => FromProof::Domain,
-                };
+                let from = params.next_from()?;
                 Origin::Partner { domain, mode, hub, from, edge: params.next("edge")?.to_owned() }
             }
             _ => return None,
@@ -254,7 +254,7 @@ impl Origin {
 
     fn is_well_formed(&self) -> bool {
         match self {
-            Origin::Remote { flow, edge, certificate: _ } => {
+            Origin::Remote { flow, from: _, edge, certificate: _ } => {
                 (1..=FLOW_TOKEN_OCTETS_MAX).contains(&flow.len())
                     && flow.bytes().all(is_token_octet)
                     && is_host(edge)
@@ -279,8 +279,12 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         assert!(self.is_well_formed(), "an origin is made of checked names");
         match self {
-            Origin::Remote { flow, edge, certificate } => {
-                write!(f, "remote;flow={flow};edge={}", HostText(edge))?;
+            Origin::Remote { flow, from, edge, certificate } => {
+                write!(f, "remote;flow={flow}")?;
+                if *from == FromProof::Dialog {
+                    f.write_str(";from=dialog")?;
+                }
+                write!(f, ";edge={}", HostText(edge))?;
                 match certificate {
                     Some(sha256) => write!(f, ";cert={}", hex::encode(sha256)),
                     None => Ok(()),
@@ -351,6 +355,15 @@ fn only_value<'a>(message: &'a Message, name: &'static str) -> Result<Option<&'a
 struct Params<'a>(&'a str);
 
 impl<'a> Params<'a> {
+    /// What the parameter `from` says, if it is the next one; `None` where it says what is no word of ours.
+    fn next_from(&mut self) -> Option<FromProof> {
+        match self.next("from") {
+            Some("dialog") => Some(FromProof::Dialog),
+            Some(_) => None,
+            None => Some(FromProof::Domain),
+        }
+    }
+
     /// The value of the next parameter, if it has this name.
     fn next(&mut self, name: &str) -> Option<&'a str> {
         let (param, rest) = self.0.split_once(';').unwrap_or((self.0, ""));

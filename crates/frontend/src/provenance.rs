@@ -262,7 +262,8 @@ impl FrontEnd {
             return Err(Refusal::new(403, "a server of ours tells of an edge that is not listed"));
         }
         Ok(match origin {
-            Origin::Remote { flow, edge, certificate } => {
+            // From is held against the account, or against our own Route entry, here.
+            Origin::Remote { flow, from: _, edge, certificate } => {
                 let certificate = certificate.map(CertificateDigest);
                 let flow = RemoteFlow { edge: edge.into(), token: flow.into(), certificate };
                 Provenance::Remote { flow: Arc::new(flow), asserted: asserted()? }

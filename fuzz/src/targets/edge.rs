@@ -7,7 +7,7 @@ use std::sync::Arc;
 use access_edge::{AccessEdge, Config, Limits, Mode};
 use bytes::Bytes;
 use federation::origin::TRUST_HEADERS;
-use federation::{Origin, Policy, ServerRole, TrustedServer};
+use federation::{FromProof, Origin, Policy, ServerRole, TrustedServer};
 use node::{
     Anchors, Answers, ConnectionId, Flow, Input, Instant, Listener, ListenerId, Node, Now, Output, Peer,
     PeerCertificate, PeerIdentity, Side, Transport, UnixMillis,
@@ -177,7 +177,7 @@ impl World {
         let domain =
             message.from().expect("it is valid").uri.host_text().trim_end_matches('.').to_ascii_lowercase();
         match Origin::in_message(&message).expect("it is well-formed and stands once").expect("it is there") {
-            Origin::Remote { .. } => assert_eq!(domain, OURS),
+            Origin::Remote { from, .. } => assert_eq!((domain.as_str(), from), (OURS, FromProof::Domain)),
             Origin::Partner { domain: proved, .. } => {
                 assert_eq!((domain.as_str(), proved.as_str()), ("fabrikam.example", "fabrikam.example"));
             }

@@ -6,7 +6,7 @@ use expect_test::expect;
 use node::{Anchors, Side, Transport};
 use sip_message::{HeaderId, Message};
 
-use super::partners::Direct;
+use super::partners::{Direct, FABRIKAM};
 use super::world::{Host, Wire, certificate};
 use crate::Limits;
 use crate::admin::{Adjustable, Call};
@@ -125,7 +125,7 @@ fn a_user_outside_registers_and_is_reached_over_that_connection() {
             Via: SIP/2.0/TLS edge-in.contoso.example:5061
             Route: <sip:dir.contoso.example:5061;transport=tls;lr>
             Via: SIP/2.0/TLS c.invalid
-            Chancery-Origin: remote;flow=FLOW;edge=edge-in.contoso.example
+            Chancery-Origin: remote;flow=FLOW;from=dialog;edge=edge-in.contoso.example
     "#]]);
 }
 
@@ -324,4 +324,63 @@ fn a_user_outside_reaches_a_partner_through_the_inside() {
     assert_eq!((routes.len(), routes[0].as_str()), (2, "<sip:dir.contoso.example;lr>"));
     d.w.send_octets(inside, text_of(&ack).replacen("Route: <sip:dir.contoso.example;lr>\r\n", "", 1));
     assert_eq!(d.w.got(d.fabrikam).1.method().as_str(), "ACK");
+}
+
+/// Dana of fabrikam sends Bob's call on to Alice (RFC 3261 §8.1.3.4: To stays), who answers outside: in this call she is called Dana,
+/// and says so in what she says (§12.2.1.1). Nobody else does, and she nowhere else.
+#[test]
+fn whom_a_call_was_forwarded_to_hangs_up_outside_by_the_address_that_was_called() {
+    let mut d = Direct::with(&format!(
+        "{FABRIKAM}[[partner]]\ndomain = \"northwind.example\"\nmode = \"direct\"\nnext_hop = \"edge.northwind.example\"\n"
+    ));
+    let (alices, wire) = client(&mut d, Transport::Tls);
+    let (path, _) = register(&mut d, alices, wire, "alice");
+    let (bob, dana) = ("sip:bob@fabrikam.example", "sip:dana@fabrikam.example");
+    let inside = d.wire_of_director();
+    let head = d.w.head("INVITE", "sip:alice@client.invalid;ob", bob, dana);
+    d.w.send(inside, &format!("{head}\nRoute: {path}\nRecord-Route: <sip:dir.contoso.example;lr>"), "");
+    let invite = d.w.got(alices);
+    let entry = text(&invite.1, HeaderId::RecordRoute);
+    let call = invite.1.call_id().unwrap().to_owned();
+    d.w.answer(&invite, 200, &[]);
+    assert_eq!(d.w.status(d.director), 200);
+    let mut number = 0;
+    let mut request = |method: &str, from: &str, tag: &str, call_id: &str, route: &str| {
+        number += 1;
+        format!(
+            "{method} sip:bob@pc.invalid SIP/2.0\nVia: SIP/2.0/TLS c.invalid;branch=z9hG4bKd{number}\nMax-Forwards: 70\n\
+             From: <{from}>;tag=there\nTo: <{bob}>{tag}\nCall-ID: {call_id}\nCSeq: {number} {method}{route}"
+        )
+    };
+    let route = format!("\nRoute: {entry}");
+    let shown = certificate(&["edge.northwind.example"], &["northwind.example"], Anchors::Partners);
+    let northwind = d.w.hand("northwind", "edge.northwind.example", Side::Outside, Some(shown));
+    let theirs = d.w.connect(northwind, d.edge, Side::Outside);
+    let fabrikam = d.wire_of_fabrikam();
+    let other = d.w.hand("other", "other.invalid", Side::Outside, None);
+    let others = d.w.connect(other, d.edge, Side::Outside);
+    let (boss, tagged) = ("sip:boss@contoso.example", ";tag=f1");
+    for (who, wire, spoof, code) in [
+        (alices, wire, request("BYE", dana, tagged, &call, ""), "not-proved"),
+        (alices, wire, request("BYE", "sip:erin@fabrikam.example", tagged, &call, &route), "token-foreign"),
+        (alices, wire, request("BYE", bob, tagged, &call, &route), "token-foreign"),
+        (alices, wire, request("BYE", boss, tagged, &call, &route), "token-foreign"),
+        (alices, wire, request("BYE", dana, tagged, "another-call", &route), "token-replayed"),
+        (alices, wire, request("INVITE", dana, "", &call, &route), "token-foreign"),
+        (other, others, request("MESSAGE", dana, "", "new", ""), "not-proved"),
+        (northwind, theirs, request("BYE", dana, tagged, &call, &route), "token-foreign"),
+        (d.fabrikam, fabrikam, request("BYE", dana, tagged, &call, &route), "token-foreign"),
+    ] {
+        d.w.send(wire, &spoof, "");
+        assert_eq!((d.w.status(who), d.w.refusal()), (403, code), "{spoof}");
+        assert!(d.w.next(d.director).is_none(), "{spoof}");
+    }
+    d.w.send(wire, &request("BYE", dana, tagged, &call, &route), "");
+    let got = d.w.got(d.director);
+    let origin = got.1.header_named("Chancery-Origin").map(String::from_utf8_lossy).unwrap().into_owned();
+    let (flow, rest) = origin.split_once(";from").unwrap();
+    assert!(flow.starts_with("remote;flow="), "{origin}");
+    assert_eq!(rest, "=dialog;edge=edge-in.contoso.example");
+    d.w.answer(&got, 200, &[]);
+    assert_eq!(d.w.status(alices), 200);
 }

@@ -158,6 +158,62 @@ fn a_call_reaches_a_remote_device_and_ends() {
     );
 }
 
+/// Dana of another organisation sends Bob's call on to Alice (RFC 3261 §8.1.3.4: To stays), who answers outside: in this call she is
+/// called Dana. The edge has it sealed, the home knows its dialog, and she must have signed in.
+#[test]
+fn whom_a_call_was_forwarded_to_hangs_up_outside_by_the_address_that_was_called() {
+    for to in ["sip:dana@fabrikam.example", "sip:bob@contoso.example"] {
+        let mut world = World::new();
+        let bob = world.bob_signs_in();
+        let edge = world.connect(Who::Edge, Who::Director);
+        world.register(edge, "alice", PASSWORD);
+        let head = world.head("INVITE", "bob", "sip:alice@contoso.example", to);
+        world.send(bob, &format!("{head}\nContact: <sip:bob@bob-pc.invalid;transport=tls>"), "");
+        let (end, invite) = world.got(Who::Edge);
+        world.respond(end, &invite, 200);
+        let answer = loop {
+            let (_, answer) = world.got(Who::Bob);
+            if answer.status() == Some(200) {
+                break answer;
+            }
+        };
+        let routes = format!("\nRoute: {}", values(&answer, HeaderId::RecordRoute).join(", "));
+        let call_id = answer.call_id().unwrap().to_owned();
+        let mut number = 0;
+        let mut bye = |from: &str, tag: &str, routes: &str, origin: &str| {
+            number += 1;
+            format!(
+                "BYE sip:bob@bob-pc.invalid;transport=tls SIP/2.0\nVia: SIP/2.0/TLS {EDGE}:5061;branch=z9hG4bKf{number}\n\
+                 Via: SIP/2.0/TLS client.invalid;branch=z9hG4bKcf{number};received=198.51.100.7\nMax-Forwards: 70\n\
+                 From: <{from}>;tag=device\nTo: <sip:bob@contoso.example>{tag}\nCall-ID: {call_id}\n\
+                 CSeq: {number} BYE{routes}\n{origin}"
+            )
+        };
+        let (says, by_dialog) = (origin("alice"), origin("alice").replace(";edge", ";from=dialog;edge"));
+        let not_in = by_dialog.replace("flow=falice", "flow=other");
+        let (erin, tagged) = ("sip:erin@fabrikam.example", ";tag=fbob");
+        for spoof in [
+            bye(to, tagged, &routes, &says),
+            bye(to, tagged, &routes, &not_in),
+            bye(to, tagged, "", &by_dialog),
+            bye(to, "", &routes, &by_dialog),
+            bye(erin, tagged, &routes, &by_dialog),
+            bye("sip:boss@contoso.example", tagged, &routes, &by_dialog),
+        ] {
+            world.send(edge, &spoof, "");
+            let (_, refusal) = world.got(Who::Edge);
+            assert!(matches!(refusal.status(), Some(403 | 407)), "{spoof}\n{:?}", refusal.status());
+            assert!(world.gets_nothing(Who::Bob), "{spoof}");
+        }
+        world.send(edge, &bye(to, tagged, &routes, &by_dialog), "");
+        let (end, got) = world.got(Who::Bob);
+        assert_eq!(got.method().as_str(), "BYE");
+        assert_eq!(values(&got, HeaderId::PAssertedIdentity), Vec::<String>::new(), "nobody is asserted");
+        world.respond(end, &got, 200);
+        assert_eq!(world.status(Who::Edge), 200);
+    }
+}
+
 #[test]
 fn a_guesser_meets_the_director_and_no_home() {
     let mut world = World::new();

@@ -15,6 +15,7 @@ fn reads(value: &str) {
 #[test]
 fn each_kind_is_read_and_written() {
     reads("remote;flow=aB3-_.!~;edge=edge.contoso.example");
+    reads("remote;flow=t;from=dialog;edge=edge.contoso.example");
     reads(&format!("remote;flow=t;edge=192.0.2.1;cert={}", "0f".repeat(32)));
     reads("partner;domain=fabrikam.example;mode=direct;edge=[2001:db8::1]");
     reads(
@@ -54,6 +55,8 @@ fn every_other_spelling_is_refused() {
         "remote;flow=t;edge=e.example\r\n Evil: x",
         "remote;flow=t;edge=e.example;cert=00",
         "remote;flow=t;edge=e.example;cert=0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F0F",
+        "remote;flow=t;from=domain;edge=e.example",
+        "remote;flow=t;edge=e.example;from=dialog",
         "partner;domain=*.example;mode=direct;edge=e.example",
         "partner;domain=192.0.2.1;mode=direct;edge=e.example",
         "partner;domain=p.example;mode=blocked;edge=e.example",
@@ -71,8 +74,9 @@ fn every_other_spelling_is_refused() {
 #[test]
 #[should_panic(expected = "checked names")]
 fn a_header_is_never_written_from_what_nobody_checked() {
+    let flow = "t\r\nRoute: <sip:evil>".to_owned();
     let origin =
-        Origin::Remote { flow: "t\r\nRoute: <sip:evil>".into(), edge: "e.example".into(), certificate: None };
+        Origin::Remote { flow, from: FromProof::Domain, edge: "e.example".into(), certificate: None };
     let _ = origin.to_string();
 }
 
@@ -186,16 +190,17 @@ fn host() -> impl Strategy<Value = String> {
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
-    let remote = ("[-.!%*_+`'~a-zA-Z0-9]{1,64}", host(), proptest::option::of(any::<[u8; 32]>()))
-        .prop_map(|(flow, edge, certificate)| Origin::Remote { flow, edge, certificate });
-    let partner = (domain(), proptest::option::of(host()), any::<bool>(), any::<bool>(), host()).prop_map(
-        |(domain, hub, is_direct, is_dialogs, edge)| {
+    let from = prop_oneof![Just(FromProof::Domain), Just(FromProof::Dialog)];
+    let remote =
+        ("[-.!%*_+`'~a-zA-Z0-9]{1,64}", from.clone(), host(), proptest::option::of(any::<[u8; 32]>()))
+            .prop_map(|(flow, from, edge, certificate)| Origin::Remote { flow, from, edge, certificate });
+    let partner = (domain(), proptest::option::of(host()), any::<bool>(), from, host()).prop_map(
+        |(domain, hub, is_direct, from, edge)| {
             let mode = match (&hub, is_direct) {
                 (Some(_), _) => Mode::Clearinghouse,
                 (None, true) => Mode::Direct,
                 (None, false) => Mode::Discovered,
             };
-            let from = if is_dialogs { FromProof::Dialog } else { FromProof::Domain };
             Origin::Partner { domain, mode, hub, from, edge }
         },
     );

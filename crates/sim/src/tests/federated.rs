@@ -6,6 +6,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use federation::Policy;
 use node::{Input, Instant, Now, Output};
+use records::{CallSettings, Change};
 use sip_message::{Edit, HeaderId, Message, Method, ResponseBuilder};
 
 use super::dishonest;
@@ -480,6 +481,39 @@ fn a_dialog_of_a_dead_edge_goes_on_from_inside() {
             world.world.ladder(from)
         );
         world.world.start(edges[edge]);
+        assert_sound(&mut world);
+    }
+}
+
+/// A call from elsewhere goes on to a colleague of who was called, Alice, who is outside. She ends it by the address that was called.
+#[test]
+fn whom_a_call_was_forwarded_to_hangs_up_outside() {
+    for behind in [Behind::Home, Behind::Director] {
+        let mut world = Federated::new(1, Conditions::calm(), honest);
+        let contoso = world.found("contoso.example", 1, behind, &["alice", "dana"]);
+        let fabrikam = world.found("fabrikam.example", 1, Behind::Home, &["bob"]);
+        world.agree(contoso, fabrikam, Road::Direct);
+        let user = world.world.user_id("dana");
+        let forward_always = Some(world.world.address_of("alice", "contoso.example"));
+        let settings = CallSettings { forward_always, ..CallSettings::default() };
+        let home = world.layout.organisations[contoso].home;
+        world.world.provision(home, Change::SetCallSettings { user, settings });
+        world.start();
+        world.world.run_for(ms(2_000));
+        let (alice, bob) = (world.remote_device(contoso, "alice"), world.device(fabrikam, "bob"));
+        world.world.register(alice);
+        world.world.register(bob);
+        world.world.run_for(ms(2_000));
+        let from = world.world.events().len();
+        let call =
+            world.world.call(bob, "dana@contoso.example", None, ms(600_000)).expect("Bob is registered");
+        world.world.run_for(ms(5_000));
+        let calls = [alice, bob].map(|device| world.world.device(device).calls_under_way());
+        assert_eq!(calls, [1, 1], "{}", world.world.ladder(from));
+        world.world.hang_up(alice, &call);
+        world.world.run_for(ms(5_000));
+        let calls = [alice, bob].map(|device| world.world.device(device).calls_under_way());
+        assert_eq!(calls, [0, 0], "{}", world.world.ladder(from));
         assert_sound(&mut world);
     }
 }
