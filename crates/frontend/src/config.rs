@@ -125,11 +125,18 @@ pub struct PresencePolicy {
     pub levels: Defaults,
     /// Changes of a person within this time after one that was told are told together.
     pub window: Duration,
+    /// Changes of the members of a list within this time after a NOTIFY of it are told together.
+    pub list_window: Duration,
 }
 
 impl Default for PresencePolicy {
     fn default() -> Self {
-        PresencePolicy { levels: Defaults::default(), window: Duration::from_millis(50) }
+        PresencePolicy {
+            levels: Defaults::default(),
+            window: Duration::from_millis(50),
+            // In a list of many people nobody misses half a second, and it is told no more than twice a second, however many they are.
+            list_window: Duration::from_millis(500),
+        }
     }
 }
 

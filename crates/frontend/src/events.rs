@@ -306,8 +306,7 @@ impl FrontEnd {
             require: is_list.then_some(lists::EVENTLIST),
             package: spelling,
         };
-        let policy = if is_list { &lists::POLICY } else { package.policy() };
-        let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, policy)?;
+        let accepted = self.subscriptions.accept(self.now.monotonic, subscribe, &watch, package.policy())?;
         let watched = match permitted.wanted {
             Wanted::Registrations(of) => Watched::Registrations(of),
             Wanted::Presence(of, level) => self.watch_presence(accepted.id, who.clone(), of, level),

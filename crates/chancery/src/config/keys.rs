@@ -342,6 +342,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 default: "50",
                 doc: "Changes of a person that come within this time after one that was told are told together, up to 5000.",
             },
+            Key {
+                name: "list_coalesce_milliseconds",
+                default: "500",
+                doc: "Changes of the people in a contact list that come within this time after one that was told are told together, up to 5000. What somebody may no longer see does not wait.",
+            },
         ],
     },
     Section {

@@ -419,14 +419,17 @@ fn presence(table: &Table<'_>) -> PresencePolicy {
     let levels: Vec<(&str, Level)> = Level::ALL.iter().map(|level| (level.name(), *level)).collect();
     let level = |key, default: Level| table.choice(key, &levels).unwrap_or(default);
     // More is no coalescing but lateness.
-    let window = u64::try_from(default.window.as_millis()).unwrap_or(u64::MAX);
-    let window = table.integer("coalesce_milliseconds", 0..=5000, window);
+    let window = |key, default: Duration| {
+        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(table.integer(key, 0..=5000, default))
+    };
     PresencePolicy {
         levels: Defaults {
             same_organisation: level("same_organisation_level", default.levels.same_organisation),
             federated: level("federated_level", default.levels.federated),
         },
-        window: Duration::from_millis(window),
+        window: window("coalesce_milliseconds", default.window),
+        list_window: window("list_coalesce_milliseconds", default.list_window),
     }
 }
 

@@ -356,7 +356,11 @@ fn who_sees_how_much_without_a_rule_is_policy() {
     assert_eq!(wide.levels.federated, presence::Level::External);
     assert_eq!(wide.window, std::time::Duration::ZERO);
     assert!(of("federated_level = \"everything\"\n").is_err());
+    assert_eq!(wide.list_window, std::time::Duration::from_millis(500));
+    let at_once = of("list_coalesce_milliseconds = 0\n").unwrap();
+    assert_eq!(at_once.list_window, std::time::Duration::ZERO);
     assert!(of("coalesce_milliseconds = 5001\n").is_err());
+    assert!(of("list_coalesce_milliseconds = 5001\n").is_err());
 }
 
 #[test]

@@ -14,8 +14,8 @@ use sip_message::{AuthParams, HeaderId, Message};
 
 /// How many accounts there are, all signed in.
 pub(crate) const USERS: u64 = 1000;
-/// Longer than changes of a list are gathered, in microseconds.
-const APART_US: u64 = 100_000;
+/// Longer than changes of one person are gathered.
+const APART: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A front end whose driver is this struct: what it persists is durable at once, what it sends lies in `sent`.
 pub(crate) struct World {
@@ -161,11 +161,14 @@ impl World {
         self.answer_notifies(1);
     }
 
-    /// Publishes another state; everybody who watches is told. Gives the entity tag.
-    pub(crate) fn publish(&mut self, user: u64, n: u64, tag: Option<&str>) -> String {
-        // What changes within a window is told together, at its end.
-        self.now += 1_000_000;
+    /// Time goes by; what is due is done.
+    pub(crate) fn wait(&mut self, time: std::time::Duration) {
+        self.now += u64::try_from(time.as_micros()).expect("a short time");
         self.handle(Input::Timer);
+    }
+
+    /// Publishes another state; everybody who watches is told, or will be. Gives the entity tag.
+    pub(crate) fn publish(&mut self, user: u64, n: u64, tag: Option<&str>) -> String {
         let basic = if n.is_multiple_of(2) { "open" } else { "closed" };
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:u{user}@bench.test\">\
@@ -183,7 +186,7 @@ impl World {
         );
         self.receive(flow(user), text);
         let (_, accepted) = self.next();
-        assert_eq!(accepted.status(), Some(200));
+        assert_eq!(accepted.status(), Some(200), "{accepted:?}");
         let tag = accepted.header(HeaderId::SipEtag).expect("a 200 to a PUBLISH has a tag");
         String::from_utf8(tag.to_vec()).expect("a token")
     }
@@ -241,17 +244,23 @@ impl World {
     pub(crate) fn answer_all_notifies(&mut self) -> u64 {
         let mut count = 0;
         loop {
-            let before = count;
-            while !self.sent.is_empty() {
-                self.answer_notifies(1);
-                count += 1;
-            }
-            self.now += APART_US;
-            self.handle(Input::Timer);
-            if self.sent.is_empty() && before == count {
+            let answered = self.answer_sent_notifies();
+            count += answered;
+            self.wait(APART);
+            if self.sent.is_empty() && answered == 0 {
                 return count;
             }
         }
+    }
+
+    /// Answers the NOTIFYs that have been sent, and what follows of it at once; gives how many.
+    pub(crate) fn answer_sent_notifies(&mut self) -> u64 {
+        let mut count = 0;
+        while !self.sent.is_empty() {
+            self.answer_notifies(1);
+            count += 1;
+        }
+        count
     }
 
     pub(crate) fn answer_notifies(&mut self, expected: u64) {

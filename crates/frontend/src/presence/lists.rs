@@ -4,11 +4,15 @@
 //! watch the same person. A person who changes marks the rows that see a difference; the next NOTIFY of the list tells the
 //! marked ones. A row takes a few dozen octets, where a dialog takes a KiB and a half.
 //!
+//! RFC 4662 leaves it to the server how often a list is told. The first change after a quiet time is told at once; those of the next
+//! while ([`crate::PresencePolicy::list_window`]) are gathered and told together, since of many people somebody always changes. They wait
+//! by the one timer that every subscription has. What somebody may see, who is in the list, and the rest of what did not fit into one
+//! NOTIFY do not wait; what was gathered goes with them.
+//!
 //! Members who have no account here are rows as well ([`Who::Elsewhere`]). What is told of them a subscription of the server's own says
 //! ([`super::abroad`]); where there is none they are told as RFC 4662 §5.5 tells resources that there is no subscription to.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use directory::{SipAddress, UserId};
@@ -17,12 +21,12 @@ use hashbrown::HashMap;
 use node::{Flow, Transport};
 use presence::{Level, address_of_uri, pidf, rlmi, rls_services, uri_of_address};
 use sip_message::{HeaderId, Message};
-use sip_stack::dialog::{Policy, Standing, Subscribe, SubscriptionId};
+use sip_stack::dialog::{Standing, Subscribe, SubscriptionId};
 use slab::Slab;
 
 use super::abroad::MemberState;
 use super::recipients::{Member, given_list, members};
-use super::watch::{self, admits};
+use super::watch::admits;
 use crate::documents::services::SERVER_LIST_USER;
 use crate::events::{Body, Package, Permitted, Wanted, Watched};
 use crate::frontend::FrontEnd;
@@ -47,9 +51,6 @@ const NAMES_OCTETS_MAX: usize = 12 * 1024;
 const NAMED_OCTETS: usize = 64;
 /// Octets that a document takes besides itself.
 const PART_OCTETS: usize = 256;
-
-/// What many people change is told together.
-pub(crate) const POLICY: Policy = Policy { interval_min: Duration::from_millis(50), ..watch::POLICY };
 
 /// Names a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +187,7 @@ impl Lists {
         self.get(of.list).rows[of.row as usize].level
     }
 
-    /// A row has something to tell; gives the subscription that owes a NOTIFY for the first time.
+    /// A row has something to tell; gives the subscription if nothing was owed about its rows before.
     pub(crate) fn mark(&mut self, of: RowRef) -> Option<SubscriptionId> {
         let list = self.get_mut(of.list);
         let row = &mut list.rows[of.row as usize];
@@ -520,14 +521,21 @@ impl FrontEnd {
             if self.may_federate(owner) {
                 self.watch_abroad(owner, &uri);
             }
-            self.row_changed(of);
+            self.row_decided(of);
         }
     }
 
+    /// A row has something to tell, which may wait for others.
     pub(crate) fn row_changed(&mut self, of: RowRef) {
         if let Some(id) = self.lists.mark(of) {
-            self.subscriptions.changed_for(self.now.monotonic, id);
+            self.subscriptions.gather_for(self.now.monotonic, id, self.config.presence.list_window);
         }
+    }
+
+    /// It was decided anew what a row may show: that waits for nothing.
+    fn row_decided(&mut self, of: RowRef) {
+        self.lists.mark(of);
+        self.subscriptions.changed_for(self.now.monotonic, self.lists.get(of.list).id);
     }
 
     /// What a user grants may have changed: rows that see a difference are told.
@@ -544,10 +552,13 @@ impl FrontEnd {
             let is_pending = access.standing == Standing::Pending;
             let told = watched.person.told.as_ref().expect("it was just seen");
             let row = self.lists.row(of);
+            let is_same = row.level == access.level && row.is_pending == is_pending;
             let looks_alike = told.looks_alike(row.level, access.level) && row.is_pending == is_pending;
+            // What the watcher of a row that is due saw last may be more than the new level shows.
+            let is_seen = !looks_alike || !is_same && row.is_due;
             (row.level, row.is_pending) = (access.level, is_pending);
-            if !looks_alike {
-                self.row_changed(of);
+            if is_seen {
+                self.row_decided(of);
             }
         }
     }

@@ -9,8 +9,8 @@
 //! - `manual`: what a person chose, and when that ends by itself.
 //!
 //! Whatever changes an input calls [`FrontEnd::presence_changed`]. It composes the person's state anew and tells the watchers who see a
-//! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]). When do-not-disturb
-//! ends, what was kept quietly is delivered.
+//! difference: the first time at once, then not before the window has passed ([`crate::PresencePolicy::window`]); whoever watches by a
+//! list may have to wait for that list's own window. When do-not-disturb ends, what was kept quietly is delivered.
 //! What this module is not: composition, levels and documents are the crate `presence`, dialogs are `sip_stack`.
 
 pub(crate) mod abroad;
@@ -97,7 +97,7 @@ impl FrontEnd {
             if changed.holds(self.lists.level(*of))
                 && let Some(id) = self.lists.mark(*of)
             {
-                self.subscriptions.changed_for(self.now.monotonic, id);
+                self.subscriptions.gather_for(self.now.monotonic, id, self.config.presence.list_window);
             }
         }
         let window = self.now.monotonic + self.config.presence.window;

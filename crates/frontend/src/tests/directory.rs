@@ -230,7 +230,7 @@ fn a_renamed_person_goes_on() {
     let mut renamed = person(DAVE, "david");
     renamed.aliases = vec![address("dave")];
     assert_eq!(world.replicate(vec![renamed]).changed, 1);
-    world.pass(Duration::from_millis(100));
+    world.pass(Duration::from_millis(600));
     let notify = world.sent_to(alice).expect("a NOTIFY");
     let told = listed(&notify);
     assert_eq!(told.members["sip:dave@contoso.example"], "active open");
@@ -261,7 +261,7 @@ fn a_renamed_person_goes_on() {
     assert!(why.steps.iter().any(|step| step.finding.contains("is now david@contoso.example")), "{why:?}");
     // The address is taken away: the row that names it is about nobody.
     world.replicate(vec![person(DAVE, "david")]);
-    world.pass(Duration::from_millis(100));
+    world.pass(Duration::from_millis(600));
     let told = listed(&world.sent_to(alice).expect("a NOTIFY"));
     assert_eq!(told.members["sip:dave@contoso.example"], "terminated");
 }

@@ -219,6 +219,25 @@ fn ones_own_contacts_are_watched_and_followed() {
 }
 
 #[test]
+fn an_edit_of_ones_contacts_does_not_wait_for_the_window_of_the_list() {
+    let mut world = World::new();
+    let alice = world.sign_in("alice");
+    add(&mut world, "bob");
+    assert_eq!(subscribe_own(&mut world, alice, "sip:rls@contoso.example"), 200);
+    assert_eq!(listed(&world.notified(alice).unwrap()).members.len(), 1);
+    world.pass(Duration::from_millis(100));
+    world.sign_in("bob");
+    world.expects_nothing(alice);
+    add(&mut world, "carol");
+    let both = listed(&world.notified(alice).expect("at once"));
+    let seen: Vec<_> = both.members.values().map(String::as_str).collect();
+    assert!(both.is_full);
+    assert_eq!(seen, ["active open", "active closed"], "with what was gathered");
+    world.pass(Duration::from_secs(10));
+    world.expects_nothing(alice);
+}
+
+#[test]
 fn list_services_are_their_owners_alone() {
     let services = "<rls-services xmlns=\"urn:ietf:params:xml:ns:rls-services\" xmlns:rl=\"urn:ietf:params:xml:ns:resource-lists\">\
         <service uri=\"sip:alices-team@contoso.example\"><list><rl:entry uri=\"sip:carol@contoso.example\"/></list></service>\

@@ -311,7 +311,7 @@ fn a_long_list_comes_in_several_notifies() {
         let mut seen = first.members;
         let mut version = 0;
         while seen.values().any(|seen| seen == "-") {
-            world.pass(Duration::from_millis(60));
+            // As soon as one is answered, whatever the window is.
             let next = listed(&world.notified(bob).expect("the rest"));
             version += 1;
             assert_eq!((next.version, next.is_full), (version, false));
@@ -361,4 +361,209 @@ fn a_list_shows_no_more_than_its_owners_level() {
     world.publishes(alice, "alice", &pidf("open", &activity("meeting")));
     world.pass(Duration::from_secs(1));
     assert!(world.is_silent());
+}
+
+/// A world with people of these numbers, who are signed in, all of them in a list that Bob watches, quietly.
+fn world_with_people<const N: usize>(
+    configure: impl FnOnce(&mut crate::Config),
+    rates: &str,
+) -> (World, Flow, [Flow; N], Watch) {
+    let mut world = World::with(configure);
+    let people = std::array::from_fn(|n| {
+        let add = Call::AddUser {
+            address: person(n),
+            display_name: String::new(),
+            password: PASSWORD.to_owned(),
+            role: Role::Person,
+        };
+        assert_eq!(world.call(add), Answer::Done);
+        world.sign_in(&format!("user{n}"))
+    });
+    let bob = world.sign_in("bob");
+    let uri = "sip:rls@contoso.example";
+    let uris: Vec<String> = (0..N).map(|n| format!("sip:{}", person(n))).collect();
+    let list = recipients(&uris.iter().map(String::as_str).collect::<Vec<_>>());
+    let head = world.head("SUBSCRIBE", "bob", uri, uri);
+    let more =
+        "Require: recipient-list-subscribe\nExpires: 600\nContact: <sip:bob@bob-pc.invalid;transport=tls>";
+    let content_type = "Content-Type: application/resource-lists+xml";
+    world.receive(
+        bob,
+        &format!("{head}\nEvent: presence{rates}\n{EVENTLIST}\n{more}\n{content_type}"),
+        &list,
+    );
+    let answer = world.sent_to(bob).expect("an answer to SUBSCRIBE");
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    let watch = Watch {
+        flow: bob,
+        from: "bob",
+        package: "presence",
+        call_id: answer.call_id().unwrap().to_owned(),
+        to: text(answer.header(HeaderId::To).unwrap()),
+        contact: text(answer.header(HeaderId::Contact).unwrap()).trim_matches(['<', '>']).to_owned(),
+    };
+    assert_eq!(listed(&world.notified(bob).expect("a first NOTIFY")).members.len(), N);
+    world.pass(Duration::from_secs(10));
+    (world, bob, people, watch)
+}
+
+fn person(n: usize) -> SipAddress {
+    SipAddress::parse(&format!("user{n}@contoso.example")).unwrap()
+}
+
+/// Somebody of the list publishes an activity.
+fn is(world: &mut World, people: &[Flow], n: usize, what: &str) {
+    world.publishes(people[n], &format!("user{n}"), &pidf("open", &activity(what)));
+}
+
+/// What the next NOTIFY of the list says of whom, by their numbers.
+fn told(world: &mut World, bob: Flow) -> Vec<(usize, String)> {
+    let notify = world.notified(bob).expect("a NOTIFY");
+    let number = |uri: &str| uri["sip:user".len()..].split('@').next().unwrap().parse().unwrap();
+    let mut told: Vec<_> =
+        listed(&notify).members.into_iter().map(|(uri, seen)| (number(&uri), seen)).collect();
+    told.sort();
+    told
+}
+
+fn meeting(n: usize) -> (usize, String) {
+    (n, "active open busy meeting".to_owned())
+}
+
+fn closed(n: usize) -> (usize, String) {
+    (n, "active closed".to_owned())
+}
+
+fn block(world: &mut World, n: usize, level: Option<Level>) {
+    let subject = ::presence::rules::Subject::User(SipAddress::parse("bob@contoso.example").unwrap());
+    assert_eq!(world.call(Call::SetAccess { user: person(n), subject, level }), Answer::Done);
+}
+
+#[test]
+fn the_first_of_a_list_is_told_at_once_and_the_next_together() {
+    let (mut world, bob, people, _) = world_with_people::<11>(|_| (), "");
+    is(&mut world, &people, 0, "meeting");
+    assert_eq!(told(&mut world, bob), [meeting(0)], "after a quiet time nothing waits");
+    for n in 1..=10 {
+        world.pass(Duration::from_millis(20));
+        is(&mut world, &people, n, "meeting");
+    }
+    // 200 ms have passed of 500.
+    world.pass(Duration::from_millis(299));
+    world.expects_nothing(bob);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(told(&mut world, bob), (1..=10).map(meeting).collect::<Vec<_>>());
+    // Who changes twice within the window is told as last seen, and the others wait in their turn.
+    is(&mut world, &people, 1, "on-the-phone");
+    is(&mut world, &people, 2, "on-the-phone");
+    world.pass(Duration::from_millis(100));
+    is(&mut world, &people, 1, "away");
+    world.pass(Duration::from_millis(399));
+    world.expects_nothing(bob);
+    world.pass(Duration::from_millis(1));
+    let phone = "active open busy on-the-phone".to_owned();
+    assert_eq!(told(&mut world, bob), [(1, "active open away".to_owned()), (2, phone)]);
+    world.pass(Duration::from_secs(60));
+    world.expects_nothing(bob);
+}
+
+#[test]
+fn a_list_whose_window_is_closed_tells_each_change_by_itself() {
+    let (mut world, bob, people, _) =
+        world_with_people::<3>(|config| config.presence.list_window = Duration::ZERO, "");
+    for n in 0..3 {
+        is(&mut world, &people, n, "meeting");
+        assert_eq!(told(&mut world, bob), [meeting(n)]);
+    }
+}
+
+#[test]
+fn who_is_blocked_within_the_window_of_a_list_sees_no_more_from_then_on() {
+    let (mut world, bob, people, _) = world_with_people::<4>(|_| (), "");
+    is(&mut world, &people, 0, "meeting");
+    assert_eq!(told(&mut world, bob), [meeting(0)]);
+    world.pass(Duration::from_millis(20));
+    is(&mut world, &people, 1, "meeting");
+    is(&mut world, &people, 2, "meeting");
+    world.expects_nothing(bob);
+    block(&mut world, 0, Some(Level::Blocked));
+    assert_eq!(told(&mut world, bob), [closed(0), meeting(1), meeting(2)], "at once, with what was gathered");
+    // What waits is told at the level of the time when it is told.
+    world.pass(Duration::from_millis(100));
+    is(&mut world, &people, 3, "meeting");
+    is(&mut world, &people, 0, "away");
+    block(&mut world, 3, Some(Level::Blocked));
+    assert_eq!(told(&mut world, bob), [closed(3)]);
+    // Who is offline already, but not yet for the watcher, is so at once.
+    world.disconnect(people[1]);
+    world.expects_nothing(bob);
+    block(&mut world, 1, Some(Level::Blocked));
+    assert_eq!(told(&mut world, bob), [closed(1)]);
+    block(&mut world, 0, None);
+    assert_eq!(told(&mut world, bob), [(0, "active open away".to_owned())], "nor does more wait");
+    world.pass(Duration::from_secs(60));
+    world.expects_nothing(bob);
+}
+
+#[test]
+fn a_refresh_and_an_end_do_not_wait_for_the_window_of_a_list() {
+    let (mut world, bob, people, watch) = world_with_people::<3>(|_| (), "");
+    is(&mut world, &people, 0, "meeting");
+    assert_eq!(told(&mut world, bob), [meeting(0)]);
+    is(&mut world, &people, 1, "meeting");
+    world.expects_nothing(bob);
+    assert_eq!(world.resubscribe(&watch, &format!("{EVENTLIST}\nExpires: 600")), 200);
+    assert_eq!(told(&mut world, bob), [meeting(0), meeting(1), (2, "active open".to_owned())]);
+    // What was told so is not told again; a window begins with every NOTIFY.
+    world.pass(Duration::from_millis(499));
+    is(&mut world, &people, 2, "meeting");
+    world.expects_nothing(bob);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(told(&mut world, bob), [meeting(2)]);
+    is(&mut world, &people, 0, "away");
+    assert_eq!(world.resubscribe(&watch, &format!("{EVENTLIST}\nExpires: 0")), 200);
+    let last = world.notified(bob).expect("the end");
+    assert!(text(last.header(HeaderId::SubscriptionState).unwrap()).starts_with("terminated"), "{last:?}");
+    assert_eq!(listed(&last).members.len(), 1, "what waited is told with the end");
+    world.pass(Duration::from_secs(60));
+    world.expects_nothing(bob);
+}
+
+#[test]
+fn a_list_is_told_no_more_often_than_its_watcher_asks() {
+    let (mut world, bob, people, _) = world_with_people::<3>(|_| (), ";max-rate=0.5");
+    is(&mut world, &people, 0, "meeting");
+    assert_eq!(told(&mut world, bob), [meeting(0)]);
+    world.pass(Duration::from_millis(600));
+    is(&mut world, &people, 1, "meeting");
+    // Longer than the window; and its watcher asked for that, whatever there is to tell.
+    block(&mut world, 0, Some(Level::Blocked));
+    world.pass(Duration::from_millis(1399));
+    world.expects_nothing(bob);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(told(&mut world, bob), [closed(0), meeting(1)]);
+    // A watcher who would take more than the window gives.
+    let (mut world, bob, people, _) = world_with_people::<3>(|_| (), ";max-rate=10");
+    is(&mut world, &people, 0, "meeting");
+    assert_eq!(told(&mut world, bob), [meeting(0)]);
+    world.pass(Duration::from_millis(101));
+    is(&mut world, &people, 1, "meeting");
+    world.pass(Duration::from_millis(398));
+    world.expects_nothing(bob);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(told(&mut world, bob), [meeting(1)]);
+}
+
+#[test]
+fn a_watcher_that_takes_long_to_answer_is_told_what_was_gathered_then() {
+    let (mut world, bob, people, _) = world_with_people::<4>(|_| (), "");
+    is(&mut world, &people, 0, "meeting");
+    let unanswered = world.sent_to(bob).expect("a NOTIFY");
+    for n in 1..4 {
+        world.pass(Duration::from_secs(1));
+        is(&mut world, &people, n, "meeting");
+        world.expects_nothing(bob);
+    }
+    world.respond(bob, &unanswered, 200);
+    assert_eq!(told(&mut world, bob), [meeting(1), meeting(2), meeting(3)]);
 }

@@ -18,6 +18,9 @@ use crate::device::{Pose, Watched};
 use crate::event::{Event, Fact, Party, Payload, What};
 use crate::notice::{Notice, Shown, address_of};
 
+/// So long changes of the people in a list may be gathered.
+const LIST_WINDOW: Duration = Duration::from_millis(500);
+
 /// See the module.
 pub struct PresenceConverges {
     residents: Vec<Resident>,
@@ -86,13 +89,16 @@ impl PresenceConverges {
         // What changed and changed back while a NOTIFY was under way is owed, and told as soon as it is confirmed.
         let has_waited = told.confirmed_at == at;
         let repeats = std::mem::take(&mut told.is_asked) || is_last || has_waited;
-        // A row of a list whose person changed and changed back within the window is told with the others.
+        // A row of a list whose person changed and changed back within the window is told with the others; but who is blocked would
+        // learn from it that there was something.
         let is_list = matches!(notice, Notice::List { .. });
+        let me = self.residents[device].address();
+        let may_know = |s: &Shown| self.people.level(&s.entity, &me, at, LIST_WINDOW) > Level::Blocked;
         let is_full = matches!(notice, Notice::List { is_full: true, .. });
         // Where servers stand between, a confirmation may be lost behind the last of them.
         let is_told_by_home = |s: &&Shown| self.people.home(&s.entity) == Some(machine);
         let told_here: Vec<&Shown> = notice.shown().into_iter().filter(is_told_by_home).collect();
-        for shown in told_here.into_iter().filter(|s| !(repeats || is_full || is_list && s.is_open)) {
+        for shown in told_here.into_iter().filter(|s| !(repeats || is_full || is_list && may_know(s))) {
             if told.last.get(&shown.entity).is_some_and(|known| known.octets == shown.octets) {
                 let name = &self.residents[device].name;
                 self.found.push((at, format!("{name} is told again what it knows of {}", shown.entity)));

@@ -15,7 +15,8 @@ use super::{Checker, End, Resident};
 use crate::event::{Event, Party, Payload, What};
 use crate::notice::{CallsShown, Notice, Shown, address_of};
 
-/// How long after a level was lowered a NOTIFY of the old one may still leave: two coalescing windows of 50 ms.
+/// How long after a level was lowered a NOTIFY of the old one may still leave: two coalescing windows of 50 ms. The one of
+/// lists is longer, and holds no level back.
 const LEVEL_WINDOW: Duration = Duration::from_millis(100);
 /// The same for what somebody's home shows of people who are at home elsewhere: until it hears of the decision it may show what it
 /// was told before, so it is held only against what the watcher was ever allowed.

@@ -303,10 +303,10 @@ fn one_subscription_shows_a_list_and_then_what_changes() {
                 list 0 full
                 alice@contoso.example: open
                 carol@contoso.example: closed
-           1205 sub-1c1e7b298c63 2 NOTIFY active;expires=600
+           1505 sub-1c1e7b298c63 2 NOTIFY active;expires=600
                 list 1 partial
                 alice@contoso.example: open busy
-           1725 sub-1c1e7b298c63 3 NOTIFY active;expires=600
+           2005 sub-1c1e7b298c63 3 NOTIFY active;expires=599
                 list 2 partial
                 carol@contoso.example: open
     "#]]
@@ -315,15 +315,15 @@ fn one_subscription_shows_a_list_and_then_what_changes() {
         ms       alice                     home                      bob                       carol
            1200  |-------PUBLISH (1)------>|                         |                         |
            1205  |<----200 (1 PUBLISH)-----|                         |                         |
-           1205  |                         |-------NOTIFY (2)------->|                         |
-           1210  |                         |<----200 (2 NOTIFY)------|                         |
+           1505  |                         |-------NOTIFY (2)------->|                         |
+           1510  |                         |<----200 (2 NOTIFY)------|                         |
            1705   * carol connects
            1710  |                         |<------------------REGISTER (1)--------------------|
            1715  |                         |-----------------401 (1 REGISTER)----------------->|
            1720  |                         |<---------------REGISTER (2) signed----------------|
            1725  |                         |-----------------200 (2 REGISTER)----------------->|
-           1725  |                         |-------NOTIFY (3)------->|                         |
-           1730  |                         |<----200 (3 NOTIFY)------|                         |
+           2005  |                         |-------NOTIFY (3)------->|                         |
+           2010  |                         |<----200 (3 NOTIFY)------|                         |
     "#]]
     .assert_eq(&world.ladder(from));
     assert_sound(&mut world);

@@ -1,6 +1,7 @@
 //! One subscription: what it owes, and when to look at it again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use node::Instant;
 
@@ -38,6 +39,10 @@ pub struct Subscription {
     pub(super) body_is_known: bool,
     /// No NOTIFY about changes before this time.
     pub(super) held_until: Instant,
+    /// No NOTIFY before this time about changes that may wait for others.
+    pub(super) gathers_until: Instant,
+    /// When the last NOTIFY left; before there was one, when it began.
+    pub(super) notified_at: Instant,
     /// The next NOTIFY is the last.
     pub(super) termination: Option<Termination>,
     pub(super) failures: u8,
@@ -56,7 +61,9 @@ pub(super) enum Notifying {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owed {
     Nothing,
-    /// About a change: may wait.
+    /// About a change that may wait for others, to be told with them.
+    Gathered,
+    /// About a change: waits as long as its watcher and its package ask.
     Change,
     /// Because of a SUBSCRIBE or the end: at once.
     AtOnce,
@@ -90,6 +97,8 @@ impl Subscription {
             queued: false,
             body_is_known: false,
             held_until: now,
+            gathers_until: now,
+            notified_at: now,
             termination: None,
             failures: 0,
             wake: expires,
@@ -169,12 +178,22 @@ impl Subscription {
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let owed = match self.owed {
-            Owed::Nothing => false,
-            Owed::Change => self.held_until <= now,
-            Owed::AtOnce => true,
-        };
-        owed && self.notifying == Notifying::Idle
+        let has_waited = self.waits_until().is_none_or(|until| until <= now);
+        self.owed != Owed::Nothing && has_waited && self.notifying == Notifying::Idle
+    }
+
+    /// A change may wait so long after the last NOTIFY for others.
+    pub(super) fn gather(&mut self, window: Duration) {
+        self.gathers_until = self.notified_at + window;
+    }
+
+    /// Until when a NOTIFY that is owed about changes waits: the longest of what its watcher, its package and its caller ask.
+    fn waits_until(&self) -> Option<Instant> {
+        match self.owed {
+            Owed::Nothing | Owed::AtOnce => None,
+            Owed::Gathered => Some(self.held_until.max(self.gathers_until)),
+            Owed::Change => Some(self.held_until),
+        }
     }
 
     /// When time alone changes something: the end of a subscription that has none yet, of a wait, or of a NOTIFY without a result.
@@ -183,9 +202,8 @@ impl Subscription {
         let expires = self.termination.is_none().then_some(self.expires);
         let waits = match self.notifying {
             Notifying::InFlight { until } => Some(until),
-            Notifying::Idle if self.owed == Owed::Change && self.held_until > now => Some(self.held_until),
             Notifying::Idle if self.owed == Owed::Nothing => self.due_unchanged(),
-            Notifying::Idle => None,
+            Notifying::Idle => self.waits_until().filter(|until| *until > now),
         };
         expires.into_iter().chain(waits).min()
     }
@@ -200,7 +218,7 @@ impl Subscription {
             rates.notified(now);
             interval = interval.max(rates.interval_min().unwrap_or_default());
         }
-        self.held_until = now + interval;
+        (self.held_until, self.notified_at) = (now + interval, now);
         Notify {
             envelope: self.envelope.clone(),
             cseq: self.local_cseq,

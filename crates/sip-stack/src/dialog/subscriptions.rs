@@ -344,7 +344,7 @@ impl Subscriptions {
         let group = self.by_resource.remove_entry(resource);
         let Some((key, group)) = group else { return };
         for index in &group {
-            self.change(now, *index);
+            self.change(now, *index, Owed::Change);
         }
         self.by_resource.insert(key, group);
     }
@@ -353,7 +353,17 @@ impl Subscriptions {
     /// watchers see a difference. A void name is harmless.
     pub fn changed_for(&mut self, now: Instant, id: SubscriptionId) {
         if self.find(id).is_some() {
-            self.change(now, id.index);
+            self.change(now, id.index, Owed::Change);
+        }
+    }
+
+    /// The same of what may wait to be told together with more: until `window` after the last NOTIFY, or until another is sent
+    /// earlier for a reason of its own. After a quiet time nothing waits. What the watcher asked for (RFC 6446) holds besides. A void
+    /// name is harmless.
+    pub fn gather_for(&mut self, now: Instant, id: SubscriptionId, window: Duration) {
+        if let Some(subscription) = self.find(id) {
+            subscription.gather(window);
+            self.change(now, id.index, Owed::Gathered);
         }
     }
 
@@ -517,11 +527,11 @@ impl Subscriptions {
         self.subscriptions.get_mut(index as usize).expect("what is listed is in the table")
     }
 
-    fn change(&mut self, now: Instant, index: u32) {
+    fn change(&mut self, now: Instant, index: u32, owed: Owed) {
         let subscription = self.at(index);
         subscription.body_is_known = false;
         if subscription.standing == Standing::Active {
-            self.owe(now, index, Owed::Change);
+            self.owe(now, index, owed);
         }
     }
 

@@ -142,6 +142,14 @@ impl World {
         self
     }
 
+    /// Something new that may wait five seconds for more.
+    fn gathered(&mut self, id: SubscriptionId) -> &mut World {
+        self.note("gathered");
+        self.table.gather_for(self.now, id, Duration::from_secs(5));
+        self.drain();
+        self
+    }
+
     fn result(&mut self, id: SubscriptionId, result: NotifyResult) -> &mut World {
         match result {
             NotifyResult::Response { status, retry_after_seconds: None } => self.note(&format!("> {status}")),
@@ -802,6 +810,107 @@ fn a_watcher_sets_how_often_at_most() {
 }
 
 #[test]
+fn what_may_wait_is_told_with_what_comes_after_it() {
+    let mut w = World::new();
+    let id = w.accept(&subscribe("", 1, "Expires: 600")).unwrap();
+    w.status(id, 200).pass(10).note("after a quiet time").gathered(id).status(id, 200);
+    w.pass(1).gathered(id).pass(1).gathered(id).pass(4).status(id, 200);
+    w.pass(1).gathered(id).note("what does not wait takes it along").changed().status(id, 200);
+    w.pass(1).gathered(id).note("and so does a refresh");
+    let tag = w.tag.clone();
+    w.within(&subscribe(&tag, 2, "Expires: 600"));
+    w.note("while it is under way").gathered(id).status(id, 200).pass(5);
+    w.status(id, 200).pass(1).gathered(id).note("and the end");
+    w.table.terminate(w.now, id, Termination::Deactivated);
+    w.drain();
+    w.pass(10);
+    w.check(expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600
+        > 200
+        after a quiet time
+        gathered
+          NOTIFY 2 active;expires=590
+        > 200
+        gathered
+        gathered
+        at 15 s
+          NOTIFY 3 active;expires=585
+        > 200
+        gathered
+        what does not wait takes it along
+        changed
+          NOTIFY 4 active;expires=583
+        > 200
+        gathered
+        and so does a refresh
+        < 200, Expires 600
+          NOTIFY 5 active;expires=600
+        while it is under way
+        gathered
+        > 200
+        at 23 s
+          NOTIFY 6 active;expires=595
+        > 200
+        gathered
+        and the end
+          NOTIFY 7 terminated;reason=deactivated
+          ended: alice of bob: Terminated(Deactivated)
+    "#]]);
+}
+
+#[test]
+fn what_may_wait_waits_as_long_as_its_watcher_asks_and_no_longer_than_it_may() {
+    let waits = |rate: &str, expected: Expect| {
+        let mut w = World::new();
+        let id = w.accept(&asking(&format!("reg;{rate}"), "", 1, "Expires: 600")).unwrap();
+        w.status(id, 200).pass(1).gathered(id).pass(6).status(id, 200);
+        w.pass(1).gathered(id).note("and what need not wait").changed().pass(20);
+        w.check(expected);
+    };
+    // Less than a NOTIFY in five seconds: even what need not wait does, for its watcher.
+    waits("max-rate=0.1", expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;max-rate=0.1
+        > 200
+        gathered
+        > 200
+        gathered
+        and what need not wait
+        changed
+        at 10 s
+          NOTIFY 2 active;expires=590;max-rate=0.1
+    "#]]);
+    // More.
+    waits("max-rate=1", expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;max-rate=1
+        > 200
+        gathered
+        at 5 s
+          NOTIFY 2 active;expires=595;max-rate=1
+        > 200
+        gathered
+        and what need not wait
+        changed
+          NOTIFY 3 active;expires=592;max-rate=1
+    "#]]);
+    waits("min-rate=0.1", expect![[r#"
+        < 200, Expires 600
+          NOTIFY 1 active;expires=600;min-rate=0.1
+        > 200
+        gathered
+        at 5 s
+          NOTIFY 2 active;expires=595;min-rate=0.1
+        > 200
+        gathered
+        and what need not wait
+        changed
+          NOTIFY 3 active;expires=592;min-rate=0.1
+    "#]]);
+}
+
+#[test]
 fn a_watcher_sets_how_often_at_least() {
     let mut w = World::new();
     let id = w.accept(&asking("reg;min-rate=0.1", "", 1, "Expires: 600")).unwrap();
@@ -1107,6 +1216,7 @@ enum Step {
     Silent { which: usize },
     Changed,
     Touch { which: usize },
+    Gather { which: usize, seconds: u64 },
     Terminate { which: usize },
     Pass { seconds: u64 },
 }
@@ -1132,6 +1242,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             which.clone().prop_map(|which| Step::Silent { which }),
             Just(Step::Changed),
             which.clone().prop_map(|which| Step::Touch { which }),
+            (which.clone(), 0..10u64).prop_map(|(which, seconds)| Step::Gather { which, seconds }),
             which.prop_map(|which| Step::Terminate { which }),
             (0..400u64).prop_map(|seconds| Step::Pass { seconds }),
         ];
@@ -1181,6 +1292,11 @@ proptest! {
                 Step::Touch { which } => {
                     if let Some(id) = pick(&ids, which) {
                         w.table.changed_for(w.now, id);
+                    }
+                }
+                Step::Gather { which, seconds } => {
+                    if let Some(id) = pick(&ids, which) {
+                        w.table.gather_for(w.now, id, Duration::from_secs(seconds));
                     }
                 }
                 Step::Terminate { which } => {
