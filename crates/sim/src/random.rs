@@ -58,6 +58,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 const NOBODY: &str = "nobody";
 /// Whom a device watches at most before it ceases to watch somebody.
 const WATCHES_MAX: usize = 4;
+/// Of those who watch one person, so many watch that person's calls where there are more of them.
+const CALLS_WATCHED: f64 = 0.35;
 /// Rows of the ladder that a failure shows.
 const TAIL_ROWS: usize = 60;
 
@@ -82,7 +84,7 @@ pub struct Report {
 /// What else a world has, beside messages, presence and calls between people whose accounts stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mix {
-    /// Calls are transferred, forwarded, and fended off by settings.
+    /// Calls are transferred, forwarded, fended off by settings, and watched.
     pub calls: bool,
     /// Some people come from a directory; accounts end and come back, tokens are taken back.
     pub directory: bool,
@@ -104,6 +106,11 @@ impl Mix {
 /// The randomness of what a mix adds: a stream of its own, so that the rest of a world stays as it is without it.
 fn extra_of(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(!seed)
+}
+
+/// The same of which calls are watched.
+fn lamps_of(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed.reverse_bits())
 }
 
 /// Something that is mended later.
@@ -128,6 +135,7 @@ struct Life {
     said: u64,
     mix: Mix,
     extra: ChaCha8Rng,
+    lamps: ChaCha8Rng,
     /// Accounts that may not be used now.
     ended: BTreeSet<String>,
 }
@@ -201,7 +209,8 @@ impl Life {
         }
         world.start(0);
         let ended = BTreeSet::new();
-        let mut life = Life { world, rng, users, mends: Vec::new(), said: 0, mix, extra, ended };
+        let mut life =
+            Life { world, rng, users, mends: Vec::new(), said: 0, mix, extra, lamps: lamps_of(seed), ended };
         life.live(Duration::from_millis(if mix.directory { 10 } else { 0 }));
         for user in FROM_DIRECTORY.iter().filter(|_| mix.directory) {
             life.give_tokens(user);
@@ -551,6 +560,9 @@ impl Life {
         people.push(format!("{NOBODY}@{DOMAIN}"));
         people.shuffle(&mut self.rng);
         let watched = match self.rng.random_range(0..10) {
+            0..6 if self.mix.calls && self.lamps.random_bool(CALLS_WATCHED) => {
+                Watched::Calls(people.swap_remove(0))
+            }
             0..6 => Watched::Person(people.swap_remove(0)),
             6..8 => Watched::Contacts,
             _ => {

@@ -68,7 +68,7 @@ enum Sight {
 pub(crate) struct DialogWatch {
     watcher: UserId,
     sight: Sight,
-    /// What ended since the last NOTIFY, oldest first, and how much was to be seen of it when it did.
+    /// What ended since the last NOTIFY, oldest first, and how much is to be seen of it: no more than when it ended, nor than now.
     ended: VecDeque<(Sight, Arc<Leg>)>,
 }
 
@@ -112,6 +112,14 @@ impl Sight {
 }
 
 impl DialogWatch {
+    /// So much from now on; of what ended before, too, no more is told than that it is over.
+    fn sees(&mut self, sight: Sight) {
+        self.sight = sight;
+        for (seen, _) in &mut self.ended {
+            *seen = (*seen).min(sight.max(Sight::Calls));
+        }
+    }
+
     fn is_to_be_told(&mut self, sight: Sight, leg: Arc<Leg>) {
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
@@ -243,9 +251,9 @@ impl FrontEnd {
         let watches = self.dialog_watches.get_mut(&of).expect("it was just seen");
         for (id, sight) in decided {
             let watch = watches.get_mut(&id).expect("it was just seen");
-            let before = std::mem::replace(&mut watch.sight, sight);
+            watch.sees(sight);
             if sight == Sight::Nothing {
-                legs.iter().for_each(|leg| watch.is_to_be_told(before, Arc::new(leg.hidden())));
+                legs.iter().for_each(|leg| watch.is_to_be_told(Sight::Calls, Arc::new(leg.hidden())));
             }
             // Where there is no call, all see the same.
             if !legs.is_empty() {

@@ -223,8 +223,8 @@ fn a_level_that_changes_is_told_at_once() {
     for (level, seen) in [
         (Level::Team, "1 | recipient confirmed bob"),
         (Level::Personal, "2 | recipient confirmed 4s bob with alice"),
-        // As if the call were over.
-        (Level::Company, "3 | recipient terminated remote-bye 6s bob with alice"),
+        // As if the call were over; and no more of it than that.
+        (Level::Company, "3 | recipient terminated remote-bye bob"),
     ] {
         grant(&mut world, "bob", "carol", level);
         assert_eq!(told(&mut world, carol).unwrap(), seen);
@@ -240,6 +240,29 @@ fn a_level_that_changes_is_told_at_once() {
     world.pass(A_WHILE);
     assert_eq!(told(&mut world, carol).unwrap(), "5 | recipient confirmed bob");
     assert!(world.is_silent());
+}
+
+#[test]
+fn of_a_call_that_ended_before_no_more_is_told_than_its_watcher_may_see_now() {
+    for (level, told_of_end) in [
+        (Level::Personal, "2 | recipient terminated remote-bye 0s bob with alice"),
+        (Level::Team, "2 | recipient terminated remote-bye bob"),
+        (Level::Blocked, "2 | recipient terminated remote-bye bob"),
+    ] {
+        let mut world = World::new();
+        let (alice, bob, carol) = (world.sign_in("alice"), world.sign_in("bob"), world.sign_in("carol"));
+        grant(&mut world, "bob", "carol", Level::Personal);
+        watch(&mut world, carol, "carol", "bob");
+        world.pass(A_WHILE);
+        let at_bob = rings(&mut world, alice, bob);
+        assert_eq!(told(&mut world, carol).unwrap(), "1 | recipient early 0s bob with alice");
+        let ok = answered(&mut world, alice, bob, &at_bob);
+        // It ends before the next NOTIFY may be sent, and so does the level.
+        caller_hangs_up(&mut world, alice, &ok);
+        grant(&mut world, "bob", "carol", level);
+        world.pass(A_WHILE);
+        assert_eq!(told(&mut world, carol).unwrap(), told_of_end, "{level:?}");
+    }
 }
 
 #[test]

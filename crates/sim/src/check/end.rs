@@ -8,9 +8,9 @@ use node::Instant;
 use records::memory::Tables;
 
 use super::{Resident, Violation, check};
-use crate::device::{Posture, Seen, Watched};
+use crate::device::{Device, Posture, Seen, Watched};
 use crate::event::Crash;
-use crate::notice::Shown;
+use crate::notice::{CallsShown, Shown};
 use crate::role::Load;
 use crate::world::World;
 
@@ -70,6 +70,8 @@ pub struct WatchEnd {
     pub is_active: bool,
     /// What it was shown last, by address; `None` where a list has the person without state.
     pub seen: BTreeMap<String, Option<Rc<Shown>>>,
+    /// What it was shown last of the calls that it watches.
+    pub calls: Option<CallsShown>,
 }
 
 /// A machine, when all is over.
@@ -131,11 +133,15 @@ fn device_end(world: &World, index: usize) -> DeviceEnd {
         calls: device.calls_under_way(),
         published: device.published().cloned(),
         has_published: device.has_published(),
-        watches: device.watches().map(watch_end).collect(),
+        watches: device.watches().map(|watch| watch_end(device, watch)).collect(),
     }
 }
 
-fn watch_end((watched, is_active, seen): (&Watched, bool, &BTreeMap<String, Seen>)) -> WatchEnd {
+fn watch_end(
+    device: &Device,
+    (watched, is_active, seen): (&Watched, bool, &BTreeMap<String, Seen>),
+) -> WatchEnd {
     let seen = seen.iter().map(|(address, seen)| (address.clone(), seen.shown.clone()));
-    WatchEnd { watched: watched.clone(), is_active, seen: seen.collect() }
+    let calls = device.calls_seen(watched).cloned();
+    WatchEnd { watched: watched.clone(), is_active, seen: seen.collect(), calls }
 }

@@ -1,5 +1,5 @@
-//! When faults are over, every watcher has the last state of everybody whom it watches, at its level, and nobody is
-//! told again what is known.
+//! When faults are over, every watcher has the last state of everybody whom it watches, at its level, sees nobody in a call that is
+//! over, and nobody is told again what is known.
 //!
 //! What the last state is follows from what devices say of themselves and from what became durable; the composition
 //! (design section 5) is written down here once more, in its own few lines.
@@ -13,7 +13,7 @@ use sip_message::{HeaderId, Message, Method};
 
 use super::people::People;
 use super::presence_level::notice_of;
-use super::{Checker, DeviceEnd, End, Resident, domain_of};
+use super::{Checker, DeviceEnd, End, Resident, WatchEnd, domain_of};
 use crate::device::{Pose, Watched};
 use crate::event::{Event, Fact, Party, Payload, What};
 use crate::notice::{Notice, Shown, address_of};
@@ -106,6 +106,19 @@ impl PresenceConverges {
         }
         let shown = notice.shown().into_iter().cloned().collect();
         self.sent.insert(branch, (call.to_owned(), shown));
+    }
+
+    /// What is wrong with what a watcher has of somebody's calls: all of them are over by now, unless nobody can know it.
+    fn wrong_calls(&self, person: &str, watch: &WatchEnd) -> Option<String> {
+        let Some(shown) = &watch.calls else { return Some(format!("was never shown calls of {person}")) };
+        let may_be_in_call = self.unended.values().any(|parties| parties.contains(person));
+        if shown.entity != *person {
+            Some(format!("is shown calls of {} as those of {person}", shown.entity))
+        } else if shown.calls > 0 && !may_be_in_call {
+            Some(format!("sees {person} in {} calls that are over", shown.calls))
+        } else {
+            None
+        }
     }
 
     fn expected(&self, person: &str, end: &End<'_>) -> Expected {
@@ -255,7 +268,6 @@ impl Checker for PresenceConverges {
                     Watched::Person(person) => vec![person.clone()],
                     Watched::People(people) => people.clone(),
                     Watched::Contacts => self.people.contacts(&me).to_vec(),
-                    // Only the subscription: of calls nothing is kept.
                     Watched::Calls(_) => Vec::new(),
                 };
                 // Nobody can be watched whose organisation does not let it, or who is no user any more.
@@ -269,6 +281,11 @@ impl Checker for PresenceConverges {
                 if !watch.is_active {
                     found.push((end.now, format!("{name} has lost its subscription to {:?}", watch.watched)));
                     continue;
+                }
+                if let Watched::Calls(person) = &watch.watched {
+                    found.extend(
+                        self.wrong_calls(person, watch).map(|what| (end.now, format!("{name} {what}"))),
+                    );
                 }
                 let people: BTreeSet<String> = people.into_iter().collect();
                 for stranger in watch.seen.keys().filter(|p| !people.contains(*p)) {

@@ -17,7 +17,7 @@ use super::dialog::Dialog;
 use super::transaction::Purpose;
 use super::{Alarm, CHALLENGES_MAX, Device, Effect, TRANSACTION_TIMEOUT};
 use crate::event::Fact;
-use crate::notice::{Notice, Shown};
+use crate::notice::{CallsShown, Notice, Shown};
 use crate::xml::escaped;
 
 /// Pause before a subscription that failed or was ended is made anew.
@@ -75,6 +75,8 @@ pub(super) struct Watch {
     serial: u32,
     list_version: Option<u32>,
     pub(super) seen: BTreeMap<String, Seen>,
+    /// The same of somebody's calls.
+    calls: Option<CallsShown>,
 }
 
 impl Watch {
@@ -93,6 +95,7 @@ impl Watch {
             serial: 0,
             list_version: None,
             seen: BTreeMap::new(),
+            calls: None,
         }
     }
 
@@ -142,6 +145,11 @@ impl Device {
     pub fn watches(&self) -> impl Iterator<Item = (&Watched, bool, &BTreeMap<String, Seen>)> {
         let wanted = self.watches.iter().filter(|(_, w)| w.wanted);
         wanted.map(|(watched, w)| (watched, w.is_active && w.dialog.is_some(), &w.seen))
+    }
+
+    /// What it was shown last of the calls that it watches.
+    pub fn calls_seen(&self, watched: &Watched) -> Option<&CallsShown> {
+        self.watches.get(watched)?.calls.as_ref()
     }
 
     /// A way to the server is there again: every subscription is refreshed, and made anew where it is gone.
@@ -392,8 +400,7 @@ impl Device {
                     watch.seen.insert(row.address, Seen { at: now, shown: row.shown.map(Rc::new) });
                 }
             }
-            // What calls somebody is in is not kept: it is what the checkers look at on its way.
-            Some(Ok(Notice::Calls(_))) => {}
+            Some(Ok(Notice::Calls(shown))) => watch.calls = Some(shown),
             Some(Err(reason)) => self.effects.push(Effect::Fact(Fact::Puzzled { reason })),
             None => {}
         }

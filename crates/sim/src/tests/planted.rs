@@ -11,8 +11,11 @@ use crate::device::{CallPlan, Pose, Posture, Reaction, SignIn, Watched};
 use crate::disk::DiskMode;
 use crate::documents::{Application, Grantee, rules};
 use crate::event::Crash;
-use crate::random::{DOMAIN, password};
+use crate::random::{DOMAIN, Mix, password, run_mix};
 use crate::{Conditions, Factory, World, from_directory, front_ends};
+
+/// Random worlds in which a fault must be found.
+const RANDOM_WORLDS: u64 = 4;
 
 /// Runs `story` on an honest home, where nothing may be found, and on one with `plant`, where `checker` must say
 /// something that contains `words`.
@@ -186,19 +189,45 @@ fn a_watcher_that_sees_too_much_is_found() {
     check(Plant::ShowsAll, "presence level", "at level external, is shown a note", three_watchers);
 }
 
+/// Bob's calls are watched by himself and by Carol, and Alice calls him.
+fn watched_calls(factory: Factory) -> World {
+    let mut world = world(factory, &["alice", "bob", "carol"]);
+    let devices = ["alice", "bob", "carol"].map(|name| device(&mut world, name, Transport::Tcp));
+    register(&mut world, &devices);
+    world.watch(devices[2], Watched::Calls(address("bob")));
+    world.watch(devices[1], Watched::Calls(address("bob")));
+    world.call(devices[0], &address("bob"), None, ms(5_000));
+    world.run_for(MINUTE);
+    world
+}
+
 #[test]
 fn a_watcher_of_calls_that_sees_too_much_is_found() {
-    let story = |factory: Factory| {
-        let mut world = world(factory, &["alice", "bob", "carol"]);
-        let devices = ["alice", "bob", "carol"].map(|name| device(&mut world, name, Transport::Tcp));
-        register(&mut world, &devices);
-        world.watch(devices[2], Watched::Calls(address("bob")));
-        world.watch(devices[1], Watched::Calls(address("bob")));
-        world.call(devices[0], &address("bob"), None, ms(5_000));
-        world.run_for(MINUTE);
-        world
-    };
-    check(Plant::ShowsCalls, "presence level", "carol, at level company, is shown a call of bob", story);
+    check(
+        Plant::ShowsCalls,
+        "presence level",
+        "carol, at level company, is shown a call of bob",
+        watched_calls,
+    );
+}
+
+#[test]
+fn a_call_that_seems_not_to_end_is_found() {
+    check(Plant::ShowsCalls, "presence converges", "bob sees bob@contoso.example in 1 calls", watched_calls);
+}
+
+/// The same in random worlds, where somebody watches calls at a level that shows none, and at one that does.
+#[test]
+fn random_worlds_find_what_watchers_of_calls_may_not_see() {
+    let found = (0..RANDOM_WORLDS).flat_map(|seed| {
+        let factory = planted(front_ends(DOMAIN), Plant::ShowsCalls);
+        run_mix(seed, factory, Mix { calls: true, ..Mix::PLAIN }).violations
+    });
+    let found: Vec<_> = found.map(|violation| (violation.checker, violation.what)).collect();
+    let named =
+        |checker: &str, words: &str| found.iter().any(|(by, what)| *by == checker && what.contains(words));
+    assert!(named("presence level", "is shown a call of"), "{found:?}");
+    assert!(named("presence converges", "calls that are over"), "{found:?}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Two hundred random worlds, cut into tests so that they run side by side; and some slow ones.
 
 use records::Change;
+use sip_message::Method;
 
-use crate::event::{Fact, What};
+use crate::event::{Fact, Party, Payload, What};
 use crate::random::{DOMAIN, Mix, run_mix, run_slow_seed};
 use crate::{Report, front_ends, run_seed};
 
@@ -90,6 +91,14 @@ fn mixed_worlds_have_transfers_settings_and_leavers() {
     let transfers =
         sum(|what| matches!(what, What::Fact { fact: Fact::Transferred { status: 200..300, .. }, .. }));
     assert!(transfers > 5, "{transfers} transfers");
+    let shown = sum(|what| match what {
+        What::Sent { from: Party::Machine(_), payload: Payload::Sip(message), .. } => {
+            let body = String::from_utf8_lossy(message.body());
+            message.is_request() && message.method() == Method::Notify && body.contains("<dialog ")
+        }
+        _ => false,
+    });
+    assert!(shown > 20, "{shown} NOTIFYs of calls");
     let durable = |is_it: fn(&Change) -> bool| {
         let all = reports.iter().flat_map(|report| report.world.events());
         all.filter(|e| matches!(&e.what, What::Durable { change, .. } if is_it(change))).count()
