@@ -1,6 +1,9 @@
 //! What the tests need from the machine: what is missing, installing it, and the facts of the machine for the log.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, bail};
 
@@ -149,6 +152,47 @@ fn as_root(command: &[&str], whole: &[&str]) -> anyhow::Result<()> {
     };
     // Packages that ask questions would wait for ever.
     shell::run(run.args(&command[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// The program that merges what servers counted, of the compiler's LLVM: another version does not understand its files.
+pub(crate) fn profdata(llvm_major: &str, install: bool) -> anyhow::Result<PathBuf> {
+    if let Some(found) = profdata_found(llvm_major) {
+        return Ok(found);
+    }
+    let package = format!("llvm-{llvm_major}");
+    let mend = format!(
+        "llvm-profdata of LLVM {llvm_major} is missing: `rustup component add llvm-tools`, or the Debian package {package}, \
+         or name the program in LLVM_PROFDATA"
+    );
+    if !install {
+        bail!(mend);
+    }
+    let rustup = Command::new("rustup").args(["component", "add", "llvm-tools"]).status();
+    if rustup.is_ok_and(|status| status.success())
+        && let Some(found) = profdata_found(llvm_major)
+    {
+        return Ok(found);
+    }
+    eprintln!("xtask: installing {package}");
+    let whole = ["apt-get", "install", "-y", "--no-install-recommends", &package];
+    as_root(&["apt-get", "update"], &whole)
+        .and_then(|()| as_root(&with_arguments(INSTALL_SCRIPT, &[&package]), &whole))
+        .context(mend.clone())?;
+    profdata_found(llvm_major).context(mend)
+}
+
+fn profdata_found(llvm_major: &str) -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("LLVM_PROFDATA") {
+        return Some(named.into());
+    }
+    let libraries =
+        shell::probe(Command::new("rustc").args(["--print", "target-libdir"])).unwrap_or_default();
+    let places = [
+        Path::new(&libraries).with_file_name("bin").join("llvm-profdata"),
+        PathBuf::from(format!("/usr/lib/llvm-{llvm_major}/bin/llvm-profdata")),
+        PathBuf::from(format!("llvm-profdata-{llvm_major}")),
+    ];
+    places.into_iter().find(|place| shell::probe(Command::new(place).arg("--version")).is_some())
 }
 
 fn npm_packages(root: &Path) -> anyhow::Result<()> {

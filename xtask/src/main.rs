@@ -7,6 +7,7 @@
 mod demo;
 mod deny;
 mod directory_scale;
+mod dist;
 mod fuzz;
 mod machine;
 mod shell;
@@ -129,6 +130,20 @@ Every dependency must have a licence from the list in xtask/src/deny.rs, come fr
 this repository, and not be one of the crates banned there.
 ",
         run: deny::run,
+    },
+    Command {
+        name: "dist",
+        summary: "build the server as it is installed: optimised for the work it does",
+        help: "\
+cargo xtask dist [--no-install]
+
+Builds the server so that it counts what it runs, puts it under the loads of bench/, and builds it again, as a whole,
+with what was counted (profile-guided optimisation): target/dist/chancery. Takes some 20 minutes on two cores, Python,
+OpenSSL, and llvm-profdata of the compiler's LLVM.
+
+  --no-install   install no llvm-profdata; take the machine as it is
+",
+        run: dist::run,
     },
     Command {
         name: "directory-scale",
