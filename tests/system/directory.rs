@@ -227,6 +227,13 @@ fn many_who_leave_at_once_stay_until_somebody_says_so() {
     let after = report["totals"]["accounts_active"].as_u64().expect("a number");
     assert_eq!(after, 1, "{report}");
     assert!(alarms(&server).is_empty(), "{report}");
+    // The last one goes as fast as any, where the directory says in so many words that she was deleted.
+    domain.delete(&format!("CN=Alice Anders,OU=Staff,{}", domain.fact("BASE_DN")));
+    eventually_within(LIVE_WITHIN, "a deletion", || {
+        let account = server.account_of("alice@corp.example")?;
+        (account["directory"]["standing"] == "gone").then_some(())
+    });
+    assert!(alarms(&server).is_empty(), "{}", server.replication_report());
 }
 
 #[test]
