@@ -310,31 +310,49 @@ fn guesses_over_the_web_lock_nobody_out_of_the_domain() {
     assert!(!state.contains("lockoutTime: 1"), "{state}");
 }
 
-/// The domain locks at five, a policy for one person at two: one guess reaches the domain, and whoever may not read the policy does not
-/// find out more.
+/// The domain locks at five, a policy of two people at three. Whoever may read it lets two guesses pass, and whoever may not, one.
 #[test]
 fn guesses_lock_nobody_out_whose_password_policy_is_stricter() {
     let Some(domain) = ActiveDirectory::own("guesses at somebody with a password policy") else { return };
     let policies = format!("CN=Password Settings Container,CN=System,{}", domain.fact("BASE_DN"));
     let day = "-864000000000";
-    let strict = domain.person();
-    let plain = domain.person();
+    let [strict, other, plain] = [domain.person(), domain.person(), domain.person()];
     domain.modify(&format!(
         "dn: CN=Strict,{policies}\nchangetype: add\nobjectClass: msDS-PasswordSettings\nmsDS-PasswordSettingsPrecedence: 1\n\
          msDS-PasswordReversibleEncryptionEnabled: FALSE\nmsDS-PasswordHistoryLength: 0\nmsDS-PasswordComplexityEnabled: TRUE\n\
-         msDS-MinimumPasswordLength: 7\nmsDS-MinimumPasswordAge: 0\nmsDS-MaximumPasswordAge: {day}\nmsDS-LockoutThreshold: 2\n\
-         msDS-LockoutObservationWindow: {day}\nmsDS-LockoutDuration: {day}\nmsDS-PSOAppliesTo: {}\n",
-        strict.dn
+         msDS-MinimumPasswordLength: 7\nmsDS-MinimumPasswordAge: 0\nmsDS-MaximumPasswordAge: {day}\nmsDS-LockoutThreshold: 3\n\
+         msDS-LockoutObservationWindow: {day}\nmsDS-LockoutDuration: {day}\nmsDS-PSOAppliesTo: {}\nmsDS-PSOAppliesTo: {}\n",
+        strict.dn, other.dn
     ));
-    let site = Site::following(&domain);
-    let guess = |login: &str| {
+    let guess = |site: &Site, login: &str| {
         (0..3).map(|n| problem(&site.sign_in(login, &format!("Guess-{n}")))).collect::<Vec<_>>()
     };
+    let counted = |login: &str| {
+        let state = domain.search(&format!("(sAMAccountName={login})"), &["badPwdCount", "lockoutTime"]);
+        assert!(!state.contains("lockoutTime: 1"), "{state}");
+        state.lines().find_map(|line| line.strip_prefix("badPwdCount: ").map(str::to_owned))
+    };
     let (wrong, enough) = ("wrong-name-or-password", "too-many-wrong-passwords");
-    assert_eq!(guess(&plain.login), [wrong, wrong, wrong]);
-    assert_eq!(guess(&strict.login), [wrong, enough, enough], "{}", site.server.log());
-    let state = domain.search(&format!("(sAMAccountName={})", strict.login), &["badPwdCount", "lockoutTime"]);
-    assert!(state.contains("badPwdCount: 1") && !state.contains("lockoutTime: 1"), "{state}");
+    let site = Site::following(&domain);
+    assert_eq!(guess(&site, &plain.login), [wrong, wrong, wrong]);
+    assert_eq!(guess(&site, &strict.login), [wrong, enough, enough], "{}", site.server.log());
+    assert_eq!(counted(&strict.login).as_deref(), Some("1"));
+    site.server.expect_log("password-policy-hidden");
+
+    let configuration = Configuration::following(&domain);
+    let address = configuration.address();
+    let password = configuration.secret("administrator.password", domain.fact("ADMIN_PASSWORD"));
+    let reader = format!("{}@{}", domain.fact("ADMIN"), domain.fact("DNS_DOMAIN"));
+    let configuration = configuration.set_in("directory", "account", &format!("{reader:?}")).set_in(
+        "directory",
+        "password_file",
+        &format!("{password:?}"),
+    );
+    let site = Site::of(configuration, address);
+    site.server.replicate();
+    assert_eq!(guess(&site, &other.login), [wrong, wrong, enough], "{}", site.server.log());
+    assert_eq!(counted(&other.login).as_deref(), Some("2"));
+    assert_eq!(site.sign_in(&strict.login, PASSWORD).status, 200, "{}", site.server.log());
 }
 
 #[test]
