@@ -77,9 +77,13 @@ fn a_dialog_goes_on_through_the_other_edge() {
     let home = world.other.inside();
     home.expect_and_answer("UPDATE", 200);
     assert_eq!(again.answer(sent).status(), Some(200), "{}", again.ladder());
-    // When the first one is gone, and when it is back.
+    // When the first one is gone, and when it is back. From inside too: its own name stands in that Route, and it is the other one that
+    // opens what it has sealed, and a connection to the partner of its own.
     world.one.stop();
     speak(&again, caller.request("INFO"), &home);
+    let sent = home.send(callee.request("INFO"));
+    world.fabrikams_edge(&bob).expect_and_answer("INFO", 200);
+    assert_eq!(home.answer(sent).status(), Some(200), "{}", home.ladder());
     world.one.restart();
     let back = world.bob(&world.one);
     let sent = back.send(caller.request("BYE"));
