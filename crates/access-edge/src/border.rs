@@ -208,6 +208,8 @@ pub(crate) struct ToInside {
     pub(crate) allowed: Modalities,
     /// What is said inside where nobody outside could be reached.
     pub(crate) unreachable: String,
+    /// Whose Contacts are shown inside as addresses of that domain; `None` where a user of ours is at the other end.
+    pub(crate) theirs: Option<(Arc<Entries>, String)>,
     /// What is said inside where another organisation refuses and does not say why: mostly it will not tell strangers. `None` where a
     /// user of ours is at the other end.
     pub(crate) refused: Option<String>,
@@ -229,6 +231,13 @@ impl Border for ToInside {
             edit.insert_first(HeaderId::Warning, refused.as_str());
         }
         let makes_dialog = response.status().is_some_and(|status| (101..300).contains(&status));
+        // A redirection names others.
+        if let Some((entries, domain)) = self.theirs.as_ref().filter(|_| makes_dialog) {
+            let person = response.to().ok().map(|to| to.uri);
+            if let Some(contact) = entries.their_contact(response, domain, person) {
+                edit.set(HeaderId::Contact, contact);
+            }
+        }
         if self.ours.is_empty() || !makes_dialog {
             return;
         }

@@ -9,6 +9,11 @@
 //! no way that is not open without it, and needs to be bound to no dialog.
 //!
 //! Our own users outside see the Contacts of devices as they are, and no server's.
+//!
+//! The other way too: a Contact of another organisation that is no address of its domain, but of a device or a server there, is seen inside as such an
+//! address of that organisation. Within its dialog it is the Contact again. Everywhere else it means the person at the other end of that dialog, at
+//! that very organisation, so that somebody of ours can be sent there (RFC 5589 §6.1); the Contact itself would lead nowhere, and never chooses
+//! where a request goes.
 
 use std::borrow::Cow;
 
@@ -55,16 +60,75 @@ impl Entries {
             called: None,
             routes: vec![uri.as_str().to_owned()],
         };
-        let token = self.sealer.seal(&sealed);
+        let person = person.filter(|person| self.is_ours(person));
+        let domain =
+            person.and_then(|person| domain_of(&person)).or_else(|| self.domains.first().cloned())?;
+        Some(self.in_place_of(contact, &uri, (person, &domain), &sealed))
+    }
+
+    /// A Contact with an address of a domain, its person's where there is one, and with what is sealed.
+    fn in_place_of(
+        &self,
+        contact: &str,
+        uri: &Uri<'_>,
+        (person, domain): (Option<Uri<'_>>, &str),
+        sealed: &Sealed,
+    ) -> String {
+        let token = self.sealer.seal(sealed);
         let scheme = if uri.scheme() == Scheme::Sips { "sips" } else { "sip" };
-        let (user, domain) = match person.filter(|person| self.is_ours(person)) {
-            Some(person) => {
-                (person.user().map_or(String::new(), |user| format!("{user}@")), domain_of(&person))
-            }
-            None => (String::new(), None),
+        let user = person.and_then(|person| person.user().map(|user| format!("{user}@"))).unwrap_or_default();
+        with_uri(contact, uri, &format!("{scheme}:{user}{domain};gr={token}"))
+    }
+
+    /// The Contact of a message from another organisation as it is shown inside; `None` where it is an address of its domain already, and
+    /// where there are several: then none of them is a dialog's (RFC 3261 §8.1.1.8), and each would grow.
+    /// `person` is the address of the end that has it.
+    pub(crate) fn their_contact(
+        &self,
+        message: &Message,
+        domain: &str,
+        person: Option<Uri<'_>>,
+    ) -> Option<String> {
+        let mut contacts = message.elements(HeaderId::Contact);
+        let (Some(contact), None) = (contacts.next(), contacts.next()) else { return None };
+        let contact = str::from_utf8(contact).ok()?.trim();
+        let uri = NameAddr::parse(contact.as_bytes()).ok()?.uri;
+        if !uri.is_sip() || domain_of(&uri).as_deref() == Some(domain) {
+            return None;
+        }
+        let person = person.filter(|person| domain_of(person).as_deref() == Some(domain));
+        let sealed = Sealed {
+            purpose: Purpose::TheirContact,
+            party: Party::Partner(domain.to_owned()),
+            dialog: [0; 16],
+            called: None,
+            routes: vec![uri.as_str().to_owned()],
         };
-        let domain = domain.or_else(|| self.domains.first().cloned())?;
-        Some(with_uri(contact, &uri, &format!("{scheme}:{user}{domain};gr={token}")))
+        Some(self.in_place_of(contact, &uri, (person, domain), &sealed))
+    }
+
+    /// What we have shown inside of somebody else's Contact, as it leaves: to that organisation, `within` a dialog with it, the Contact again; else
+    /// the person. `None` where the URI is none of these.
+    pub(crate) fn their_uri(&self, uri: &Uri<'_>, within: Option<&str>) -> Option<String> {
+        let sealed = self.sealer.open(uri.params().get("gr")?).ok()?;
+        if sealed.purpose != Purpose::TheirContact {
+            return None;
+        }
+        let is_theirs = matches!((&sealed.party, within), (Party::Partner(of), Some(domain)) if of == domain);
+        let meant = match is_theirs {
+            true => sealed.routes.into_iter().next()?,
+            false => uri.without_params().to_string(),
+        };
+        let mark = if uri.headers_text().is_empty() { "" } else { "?" };
+        Some([&meant, mark, uri.headers_text()].concat())
+    }
+
+    /// Refer-To of what goes to another organisation, where it names a Contact that we have shown inside.
+    pub(crate) fn refer_to_them(&self, message: &Message, domain: &str) -> Option<String> {
+        let value = str::from_utf8(message.header(HeaderId::ReferTo)?).ok()?;
+        let uri = NameAddr::parse(value.as_bytes()).ok()?.uri;
+        let meant = self.their_uri(&uri, Some(domain))?;
+        Some(with_uri(value, &uri, &meant))
     }
 
     /// A Contact that was shown outside and comes back in its dialog; `None` where the URI is none, or of a key that is gone.

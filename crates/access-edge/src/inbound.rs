@@ -63,6 +63,9 @@ impl AccessEdge {
             is_register: false,
         };
         changes.extend(self.transfer_to_person(request));
+        let person = request.message.from().ok().map(|from| from.uri);
+        let contact = self.entries.their_contact(request.message, &road.domain, person);
+        changes.extend(contact.map(|contact| HeaderChange::Set(HeaderId::Contact, contact)));
         let uri = self.uri_inside(request, way.is_some());
         let target = self.target_inside(uri, way.map(|way| way.routes).unwrap_or_default())?;
         let own_routes = request.own.count;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use federation::{Direction, Facts, Modalities, Provenance, Verdict, judge};
 use node::Flow;
-use sip_message::HeaderId;
+use sip_message::{HeaderId, Method};
 use sip_stack::outbound::TokenError as FlowError;
 use sip_stack::stack::{Forwarding, HeaderChange, NextHop, Target};
 
@@ -81,8 +81,10 @@ impl AccessEdge {
             let sealed = sealed(Purpose::FromInside, end, request.call_id(), Vec::new());
             self.entries.facing_inside(&sealer.seal(&sealed))
         };
+        let within = way.map(|_| &*road.domain);
+        let uri = request.uri.and_then(|uri| self.entries.their_uri(&uri, within));
         let target = Target {
-            uri: request.message.request_uri_text().to_owned(),
+            uri: uri.unwrap_or_else(|| request.message.request_uri_text().to_owned()),
             // What follows our entry in a dialog is the partner's own way, and data.
             routes: Vec::new(),
             hop: NextHop::Peer(Arc::clone(&road.hop)),
@@ -101,8 +103,13 @@ impl AccessEdge {
             None => format!("The other organisation ({})", road.domain),
         };
         let refused = Some(self.warning(&format!("{who} does not allow this")));
+        let theirs = Some((Arc::clone(&self.entries), road.domain.to_string()));
         let mut forwarding =
-            forwarding_out(request, road.modalities, (unreachable, refused), outside, inside);
+            forwarding_out(request, (road.modalities, theirs), (unreachable, refused), outside, inside);
+        if request.method == Method::Refer {
+            let refer_to = self.entries.refer_to_them(request.message, &road.domain);
+            forwarding.changes.extend(refer_to.map(|value| HeaderChange::Set(HeaderId::ReferTo, value)));
+        }
         self.hide_contacts(request, &party, &mut forwarding);
         forwarding.own_routes = request.own.count;
         Ok(Plan::new(target, forwarding))
@@ -138,7 +145,8 @@ impl AccessEdge {
             changes: Vec::new(),
         };
         let unreachable = self.warning("The remote user's connection is gone");
-        let mut forwarding = forwarding_out(request, Modalities::ALL, (unreachable, None), outside, inside);
+        let mut forwarding =
+            forwarding_out(request, (Modalities::ALL, None), (unreachable, None), outside, inside);
         self.hide_contacts(request, &Party::User(user.clone()), &mut forwarding);
         // Behind a client stands nobody: further routes are what is left of an older way, and inside.
         forwarding.changes.push(HeaderChange::Remove(HeaderId::Route));
@@ -155,14 +163,15 @@ impl AccessEdge {
 /// What leaves: nothing of the way that it came, but one entry of ours for all of it.
 fn forwarding_out(
     request: &Request<'_>,
-    allowed: Modalities,
+    (allowed, theirs): (Modalities, Option<(Arc<Entries>, String)>),
     (unreachable, refused): (String, Option<String>),
     outside: impl FnOnce(Vec<String>) -> String,
     inside: impl FnOnce() -> String,
 ) -> Forwarding {
     let mut changes = without_identities();
     changes.push(HeaderChange::Remove(HeaderId::RecordRoute));
-    let mut border = ToInside { mark: String::new(), ours: Vec::new(), allowed, unreachable, refused };
+    let mut border =
+        ToInside { mark: String::new(), ours: Vec::new(), allowed, unreachable, theirs, refused };
     if records(request.method) {
         let recorded = routes_of(request.message, HeaderId::RecordRoute);
         border.mark = outside(recorded.clone());

@@ -59,6 +59,8 @@ pub enum Purpose {
     Service,
     /// A Contact of the inside, as others see it; no route, and of no dialog.
     Contact,
+    /// A Contact of another organisation, as the inside sees it; no route, and of no dialog.
+    TheirContact,
 }
 
 /// What a token says.
@@ -196,6 +198,7 @@ impl Sealed {
             Purpose::FromInside => b'i',
             Purpose::Service => b's',
             Purpose::Contact => b'c',
+            Purpose::TheirContact => b't',
         });
         out.extend_from_slice(&self.dialog);
         let (party, names): (u8, [&str; 2]) = match &self.party {
@@ -221,6 +224,7 @@ impl Sealed {
             b'i' => Purpose::FromInside,
             b's' => Purpose::Service,
             b'c' => Purpose::Contact,
+            b't' => Purpose::TheirContact,
             _ => return None,
         };
         let (dialog, rest) = rest.split_first_chunk::<DIALOG_OCTETS>()?;

@@ -405,7 +405,8 @@ fn a_contact_shows_the_organisation_and_leads_back() {
         }
         let entry = String::from_utf8(asked.1.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
         d.w.answer(&asked, 200, &[(HeaderId::Contact, "<sip:bob@192.0.2.9>")]);
-        assert_eq!(contact(&d.w.got(d.director).1), "<sip:bob@192.0.2.9>", "theirs is theirs to hide");
+        let theirs = contact(&d.w.got(d.director).1);
+        assert!(theirs.starts_with("<sip:bob@fabrikam.example;gr=r."), "{theirs}");
         // It comes back in the dialog.
         let call_id = asked.1.call_id().unwrap();
         let within = |d: &mut Direct, uri: &str, more: &str| {
@@ -428,7 +429,7 @@ fn a_contact_shows_the_organisation_and_leads_back() {
     let head = d.w.head("SUBSCRIBE", alice, bob, alice);
     d.w.send(wire, &format!("{head}\nContact: <sip:bob@192.0.2.9>"), "");
     let asked = d.w.got(d.director);
-    assert_eq!(contact(&asked.1), "<sip:bob@192.0.2.9>");
+    assert!(contact(&asked.1).starts_with("<sip:bob@fabrikam.example;gr=r."), "{}", contact(&asked.1));
     d.w.answer(&asked, 200, &[(HeaderId::Contact, "<sip:fe.contoso.example:5061;transport=tls>")]);
     let shown = contact(&d.w.got(d.fabrikam).1);
     assert!(shown.starts_with("<sip:alice@contoso.example;gr=r."), "{shown}");
@@ -437,6 +438,79 @@ fn a_contact_shows_the_organisation_and_leads_back() {
     let head = d.w.head("INVITE", bob, alice, bob);
     d.w.send(inside, &format!("{head}\nContact: {gruu}"), "");
     assert_eq!(contact(&d.w.got(d.fabrikam).1), gruu);
+}
+
+/// The server of a partner shows its own address, or its device's: inside it is an address of the partner, within the dialog that Contact again, and
+/// anywhere else the person, at this partner.
+#[test]
+fn a_contact_of_another_make_is_an_address_of_the_partner_inside() {
+    let mut d = Direct::with(&format!(
+        "{FABRIKAM}[[partner]]\ndomain = \"northwind.example\"\nmode = \"direct\"\nnext_hop = \"edge.northwind.example\"\n"
+    ));
+    let shown = certificate(&["edge.northwind.example"], &["northwind.example"], Anchors::Partners);
+    let northwind = d.w.hand("northwind", "edge.northwind.example", Side::Outside, Some(shown));
+    let (alice, bob) = ("sip:alice@contoso.example", "sip:bob@fabrikam.example");
+    let inside = d.wire_of_director();
+    for theirs in ["sip:bob@192.0.2.7", "sip:pbx.fabrikam.example:5070;transport=tls", "sip:x@10.0.0.1;ob"] {
+        let head = d.w.head("INVITE", bob, alice, bob);
+        let call = head.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+        d.w.send(inside, &head, "");
+        let invite = d.w.got(d.fabrikam);
+        d.w.answer(&invite, 200, &[(HeaderId::Contact, &format!("\"B\" <{theirs}>;+sip.x=\"1\""))]);
+        let answer = d.w.got(d.director).1;
+        let contact = contact(&answer);
+        assert!(contact.starts_with("\"B\" <sip:bob@fabrikam.example;gr=r."), "{contact}");
+        assert!(contact.ends_with(">;+sip.x=\"1\""), "{contact}");
+        let uri = uri_of(&contact).to_owned();
+        let route = String::from_utf8(answer.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+        let within = |d: &mut Direct, method: &str, uri: &str, more: &str| {
+            let head = d.w.head(method, uri, alice, bob);
+            let own = head.lines().find(|line| line.starts_with("Call-ID")).unwrap().to_owned();
+            let head =
+                head.replace(&own, &call).replace(&format!("To: <{bob}>"), &format!("To: <{bob}>;tag=there"));
+            d.w.send(inside, &format!("{head}\nRoute: {route}{more}"), "");
+            d.w.got(d.fabrikam).1
+        };
+        assert_eq!(within(&mut d, "ACK", &uri, "").request_uri_text(), theirs);
+        assert_eq!(within(&mut d, "BYE", &uri, "").request_uri_text(), theirs);
+        let refer = within(&mut d, "REFER", &uri, &format!("\nRefer-To: <{uri}?Replaces=1%3Bto-tag%3D2>"));
+        let refer_to = String::from_utf8_lossy(refer.header(HeaderId::ReferTo).unwrap()).into_owned();
+        assert_eq!(refer_to, format!("<{theirs}?Replaces=1%3Bto-tag%3D2>"), "it knows its own");
+        // Who was sent there asks the person.
+        let head = d.w.head("INVITE", &uri, "sip:carol@contoso.example", &uri);
+        d.w.send(inside, &head, "");
+        assert_eq!(d.w.got(d.fabrikam).1.request_uri_text(), bob);
+        // Of another partner's it means the person too, and a changed one means nothing here.
+        let elsewhere = uri.replace("fabrikam.example", "northwind.example");
+        let head = d.w.head("MESSAGE", &elsewhere, alice, &elsewhere);
+        d.w.send(inside, &head, "");
+        assert_eq!(d.w.got(northwind).1.request_uri_text(), "sip:bob@northwind.example");
+        let forged = uri.replace("gr=r.", "gr=r.A");
+        assert_eq!(within(&mut d, "INFO", &forged, "").request_uri_text(), forged);
+    }
+    // It is worth nothing to whom it was not shown: a partner that shows the inside's, or its own, gets neither back.
+    let head = d.w.head("INVITE", bob, alice, bob);
+    d.w.send(inside, &format!("{head}\nContact: <sip:alice@10.0.0.7>"), "");
+    let invite = d.w.got(d.fabrikam);
+    let ours = uri_of(&contact(&invite.1)).replace("alice@contoso.example", "bob@fabrikam.example");
+    d.w.answer(&invite, 200, &[(HeaderId::Contact, &format!("<{ours}>"))]);
+    let answer = d.w.got(d.director).1;
+    let route = String::from_utf8(answer.header(HeaderId::RecordRoute).unwrap().to_vec()).unwrap();
+    assert_eq!(uri_of(&contact(&answer)), ours, "an address of its domain stays");
+    let call = invite.1.call_id().unwrap();
+    let bye = format!(
+        "BYE {ours} SIP/2.0\nVia: SIP/2.0/TLS x.invalid;branch=z9hG4bKlast\nMax-Forwards: 70\nFrom: <{alice}>;tag=f1\n\
+         To: <{bob}>;tag=there\nCall-ID: {call}\nCSeq: 99 BYE\nRoute: {route}"
+    );
+    d.w.send(inside, &bye, "");
+    let got = d.w.got(d.fabrikam).1;
+    assert_eq!(got.request_uri_text(), ours, "no device of ours is named");
+    // A redirection names others.
+    let head = d.w.head("INVITE", bob, alice, bob);
+    d.w.send(inside, &head, "");
+    let invite = d.w.got(d.fabrikam);
+    d.w.answer(&invite, 302, &[(HeaderId::Contact, "<sip:erin@192.0.2.8>")]);
+    assert_eq!(contact(&d.w.got(d.director).1), "<sip:erin@192.0.2.8>");
 }
 
 /// Bob of fabrikam talks with Alice and with Carol, and connects the two (RFC 5589 §7): Refer-To is the Contact that he was shown.
