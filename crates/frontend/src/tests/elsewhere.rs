@@ -745,15 +745,35 @@ fn a_call_to_a_partner_runs_through_the_edge_also_over_another_connection() {
     assert_eq!(log_of(&world, 1), [("frank@fabrikam.example".to_owned(), CallEnd::Answered)]);
 }
 
-/// The edge that stands in a dialog's Route is dead: what it has sealed, the one beside it can read.
-#[test]
-fn a_dialog_goes_on_through_the_edge_beside() {
-    const BESIDE: &str = "edge-2.contoso.example";
-    let mut world = World::with(|config| {
+const BESIDE: &str = "edge-2.contoso.example";
+
+/// Two edges; what goes to other organisations goes through the first.
+fn two_edges() -> World {
+    World::with(|config| {
         let edge = |host: &str| TrustedServer { host: host.to_owned(), role: ServerRole::AccessEdge };
         config.servers = [EDGE, BESIDE].map(edge).to_vec();
         config.federation.route = Some(HostPort { host: EDGE.to_owned(), port: 5062 });
-    });
+    })
+}
+
+impl World {
+    /// The front end looks for the edge, which is dead, and then for the one beside it.
+    fn goes_around_edge(&mut self) -> Flow {
+        let (token, target) = self.connects.pop_front().expect("it looks for the edge of the dialog");
+        assert_eq!(target.expected.map(|expected| expected.server_name).as_deref(), Some(EDGE));
+        let error = ConnectError::Unreachable("nobody listens".to_owned());
+        self.handle(Input::ConnectFailed { token, error });
+        let (token, target) = self.connects.pop_front().expect("it looks for another edge");
+        let expected = target.expected.clone().expect("a server must prove who it is");
+        assert_eq!((expected.server_name.as_str(), target.address.port()), (BESIDE, 5062));
+        self.connected_to(token, &target, certificate(BESIDE, vec![Anchors::Servers]))
+    }
+}
+
+/// The edge that stands in a dialog's Route is dead: what it has sealed, the one beside it can read.
+#[test]
+fn a_dialog_goes_on_through_the_edge_beside() {
+    let mut world = two_edges();
     let alice = world.sign_in("alice");
     let to = "sip:frank@fabrikam.example";
     let head = world.head("INVITE", "alice", to, to);
@@ -770,18 +790,7 @@ fn a_dialog_goes_on_through_the_edge_beside() {
     for method in ["ACK", "BYE"] {
         let request = super::calls::within(&mut world, method, &ok, &routes, false);
         world.receive(alice, &request, "");
-        let (token, target) = world.connects.pop_front().expect("it looks for the edge of the dialog");
-        assert_eq!(target.expected.map(|expected| expected.server_name).as_deref(), Some(EDGE));
-        let error = ConnectError::Unreachable("nobody listens".to_owned());
-        world.handle(Input::ConnectFailed { token, error });
-        let beside = match world.connects.pop_front() {
-            Some((token, target)) => {
-                let expected = target.expected.clone().expect("a server must prove who it is");
-                assert_eq!((expected.server_name.as_str(), target.address.port()), (BESIDE, 5062));
-                world.connected_to(token, &target, certificate(BESIDE, vec![Anchors::Servers]))
-            }
-            None => panic!("it looks for another edge"),
-        };
+        let beside = world.goes_around_edge();
         let request = world.sent_to(beside).expect("it goes through the other one");
         assert_eq!(request.method().as_str(), method);
         assert_eq!(lines(&request, HeaderId::Route), [EDGE_ROUTE]);
@@ -791,6 +800,24 @@ fn a_dialog_goes_on_through_the_edge_beside() {
         }
         world.disconnect(beside);
     }
+}
+
+/// So does the server's own dialog with somebody elsewhere who watches a user.
+#[test]
+fn a_subscription_goes_on_through_the_edge_beside() {
+    let mut world = two_edges();
+    let edge = world.connect_server(EDGE);
+    let alice = world.sign_in("alice");
+    assert_eq!(watches(&mut world, edge, "Event: presence").0, 200);
+    world.disconnect(edge);
+    world.publishes(alice, "alice", &pidf("open", &presence::activity("meeting")));
+    world.pass(Duration::from_secs(1));
+    let beside = world.goes_around_edge();
+    let notify = world.notified(beside).expect("it is told through the other one");
+    assert_eq!(
+        (seen(&notify).as_str(), lines(&notify, HeaderId::Route)),
+        ("open busy", vec![EDGE_ROUTE.to_owned()])
+    );
 }
 
 /// Bob's device sent Alice on to Frank (RFC 3261 §8.1.3.4: To stays), who is Bob in this call and nowhere else.

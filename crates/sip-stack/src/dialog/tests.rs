@@ -869,7 +869,9 @@ fn what_may_wait_waits_as_long_as_its_watcher_asks_and_no_longer_than_it_may() {
         w.check(expected);
     };
     // Less than a NOTIFY in five seconds: even what need not wait does, for its watcher.
-    waits("max-rate=0.1", expect![[r#"
+    waits(
+        "max-rate=0.1",
+        expect![[r#"
         < 200, Expires 600
           NOTIFY 1 active;expires=600;max-rate=0.1
         > 200
@@ -880,9 +882,12 @@ fn what_may_wait_waits_as_long_as_its_watcher_asks_and_no_longer_than_it_may() {
         changed
         at 10 s
           NOTIFY 2 active;expires=590;max-rate=0.1
-    "#]]);
+    "#]],
+    );
     // More.
-    waits("max-rate=1", expect![[r#"
+    waits(
+        "max-rate=1",
+        expect![[r#"
         < 200, Expires 600
           NOTIFY 1 active;expires=600;max-rate=1
         > 200
@@ -894,8 +899,11 @@ fn what_may_wait_waits_as_long_as_its_watcher_asks_and_no_longer_than_it_may() {
         and what need not wait
         changed
           NOTIFY 3 active;expires=592;max-rate=1
-    "#]]);
-    waits("min-rate=0.1", expect![[r#"
+    "#]],
+    );
+    waits(
+        "min-rate=0.1",
+        expect![[r#"
         < 200, Expires 600
           NOTIFY 1 active;expires=600;min-rate=0.1
         > 200
@@ -907,7 +915,8 @@ fn what_may_wait_waits_as_long_as_its_watcher_asks_and_no_longer_than_it_may() {
         and what need not wait
         changed
           NOTIFY 3 active;expires=592;min-rate=0.1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
