@@ -130,6 +130,31 @@ fn changed_cas_under_a_running_edge_count_for_the_next_connection() {
     there.closed();
 }
 
+/// Its CA is believed, for another partner alone, when it comes; then the policy lets it in.
+#[test]
+fn a_newcomer_whose_ca_another_partner_uses_is_known_at_once() {
+    let shared = PrivateCa::new("CA of many");
+    let border = Border::with_partners().partner("tailspin.example", &shared, "").start();
+    let folder = border.server().folder();
+    let tailspin = shared.issue(folder, "tailspin", &["edge.tailspin.example"]);
+    let own = shared.issue(folder, "fabrikam", &["edge.fabrikam.example"]);
+    let partner = border.from_outside(Some(&tailspin), "tim", "tailspin.example");
+    let sent = partner.send(partner.message(ALICE, "first"));
+    let inside = border.inside();
+    inside.expect_and_answer("MESSAGE", 200);
+    assert_eq!(partner.answer(sent).status(), Some(200), "{}", partner.ladder());
+    let early = border.from_outside(Some(&own), "bob", "fabrikam.example");
+    assert_eq!(early.ask(early.message(ALICE, "too early").unanswering()).status(), Some(403));
+    let file = folder.join("federation.toml");
+    let text = std::fs::read_to_string(&file).expect("the policy is there");
+    let entry = "[[partner]]\ndomain = \"fabrikam.example\"\nmode = \"direct\"\nnext_hop = \"edge.fabrikam.example:5061\"\n\
+                 authority_file = \"tailspin.example-ca.pem\"\n";
+    taken_over(&border, "policy", || replace(&file, &format!("{text}\n{entry}")));
+    early.closed();
+    assert!(is_let_in(&border, &inside, &own));
+    assert_eq!(partner.ask(partner.message(ALICE, "here still")).status(), Some(200), "{}", partner.ladder());
+}
+
 #[test]
 fn a_renewed_certificate_under_a_running_edge_is_shown_to_the_next_connection() {
     let fabrikam = PrivateCa::new("CA of fabrikam");
