@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use node::{Instant, Outcome};
 use records::{CallEnd, Change, Direction, StoredCall};
-use sip_message::Method;
+use sip_message::{HeaderId, Method};
 
 use super::people::People;
 use super::{Checker, End, Resident, domain_of};
@@ -48,6 +48,8 @@ struct Made {
     told: BTreeSet<usize>,
     /// The caller's home had it: what others refused on the way there it knows nothing of.
     came_home: bool,
+    /// It takes over another call (RFC 3891): whoever that one was sent on to is who it is with.
+    takes_over: bool,
 }
 
 impl CallLog {
@@ -74,6 +76,7 @@ impl CallLog {
                     end: None,
                     told: BTreeSet::new(),
                     came_home: false,
+                    takes_over: false,
                 };
                 self.calls.insert(call.clone(), made);
             }
@@ -151,7 +154,9 @@ impl Checker for CallLog {
                 if let Some(made) = message.call_id().ok().and_then(|call| self.calls.get_mut(call)) {
                     made.told.extend((message.method() == Method::Bye).then_some(*machine));
                     let home = self.people.home(&self.residents[made.device].address());
-                    made.came_home |= message.method() == Method::Invite && home == Some(*machine);
+                    let is_invite = message.method() == Method::Invite;
+                    made.came_home |= is_invite && home == Some(*machine);
+                    made.takes_over |= is_invite && message.header(HeaderId::Replaces).is_some();
                 }
             }
             What::Durable { change, outcome: Outcome::Applied, .. } => match &**change {
@@ -182,13 +187,21 @@ impl Checker for CallLog {
             }
         }
         // Calls to others that may have been sent on to somebody.
-        let made: Vec<(String, String)> =
-            self.calls.values().map(|m| (self.residents[m.device].address(), m.callee.clone())).collect();
+        let made: Vec<(String, String, bool)> = self
+            .calls
+            .values()
+            .map(|m| (self.residents[m.device].address(), m.callee.clone(), m.takes_over))
+            .collect();
         for ((caller, callee), calls) in pairs {
-            let sent_on = made.iter().filter(|(from, to)| {
-                *from == caller && *to != callee && self.people.may_ring(to).contains(&callee)
-            });
-            let sent_on = sent_on.count();
+            let sent_on: Vec<_> = made
+                .iter()
+                .filter(|(from, to, _)| {
+                    *from == caller && *to != callee && self.people.may_ring(to).contains(&callee)
+                })
+                .collect();
+            let taken_over = sent_on.iter().filter(|(.., takes_over)| *takes_over).count();
+            let sent_on = sent_on.len();
+            let reached = self.people.may_ring(&callee);
             let crashes = |made: &Made| {
                 let mut logged = made.ended.unwrap_or(end.now) + LOGGED_WITHIN;
                 for (from, until) in &self.full {
@@ -205,18 +218,21 @@ impl Checker for CallLog {
                 let is_told =
                     |party: &String| self.people.home(party).is_none_or(|at| made.told.contains(&at));
                 let is_over = made.ended.is_some() && (!is_answered || is_told(&caller) && is_told(&callee));
-                made.end.is_some() && made.came_home && is_over && crashes(made) == 0
+                let may_be_elsewhere = made.takes_over && reached.len() > 1;
+                made.end.is_some() && made.came_home && is_over && crashes(made) == 0 && !may_be_elsewhere
             };
             let (known, unknown): (Vec<&Made>, Vec<&Made>) =
                 calls.into_iter().partition(|made| is_known(made));
             // An INVITE that outlives a crash is another call for the server that comes after; one that comes again after
             // the answer was lost with its connection, too.
             let open: usize = unknown.iter().map(|made| 1 + crashes(made)).sum();
-            let reached = self.people.may_ring(&callee);
+            let is_elsewhere = domain_of(&caller) != domain_of(&callee);
+            // The connection between the organisations broke: the caller's home gave the call up, and the callee could answer it.
+            let cut_off = known.iter().filter(|m| is_elsewhere && m.end == Some(CallEnd::Failed)).count();
             let none = Vec::new();
             let log = |side| self.logged.get(&(caller.clone(), callee.clone(), side)).unwrap_or(&none);
             let mut compare = |whose: &str, what: &str, want: usize, have: usize| {
-                let open = if whose == callee { open + sent_on } else { open };
+                let open = open + if whose == callee { sent_on + cut_off } else { taken_over };
                 if have < want || have > want + open {
                     let text = format!(
                         "{whose} has {have} calls from {caller} to {callee} in the log that {what}, and there were \
@@ -232,7 +248,6 @@ impl Checker for CallLog {
             }
             // Where a call may have gone elsewhere, the callee's log says only that there was one.
             let answered = |made: &Made| made.end == Some(CallEnd::Answered);
-            let is_elsewhere = domain_of(&caller) != domain_of(&callee);
             if reached.len() == 1 {
                 let want = known.iter().filter(|m| answered(m)).count();
                 let have = log(Side::Callee).iter().filter(|e| e.end == CallEnd::Answered).count();
