@@ -27,6 +27,7 @@ use crate::binding::Means;
 use crate::config::Challenge;
 use crate::events::ALLOW_EVENTS;
 use crate::frontend::{Due, FrontEnd, State};
+use crate::people::Someone;
 use crate::provenance::Provenance;
 use crate::users::AddressKey;
 
@@ -213,7 +214,7 @@ impl FrontEnd {
         let claimed = request.claimed();
         let (sender, means) = self.authenticate(request, claimed.as_ref())?;
         self.check_remote_user(request, sender)?;
-        self.check_identity(request, sender, claimed.as_ref())?;
+        let sender = self.check_identity(request, sender, claimed.as_ref())?;
         match request.method {
             Method::Register => self.register(request, sender, means, claimed.as_ref()),
             Method::Message if request.own_routes.destination.is_none() => self.message(request, sender),
@@ -422,14 +423,14 @@ impl FrontEnd {
         }
     }
 
-    /// Identity is From: what the sender proved must cover it, on every method (design section 3).
+    /// Identity is From: what the sender proved must cover it, on every method (design section 3). Gives who speaks, therefore.
     fn check_identity(
         &self,
         request: &Request<'_>,
         sender: Sender,
         claimed: Option<&AddressKey>,
-    ) -> Result<(), Refusal> {
-        let Sender::User(user) = sender else { return Ok(()) };
+    ) -> Result<Sender, Refusal> {
+        let Sender::User(user) = sender else { return Ok(sender) };
         let account = self.users.get(user);
         let covers = |from: &AddressKey| account.is_some_and(|account| account.is_addressed_by(from));
         let is_covered = match request.method {
@@ -442,10 +443,23 @@ impl FrontEnd {
                 .is_some_and(|from| covers(&from)),
             _ => claimed.is_some_and(covers),
         };
-        if !is_covered {
-            return Err(Refusal::new(403, "From is not the identity that signed in"));
+        match is_covered {
+            true => Ok(sender),
+            false if self.answered_for(request, user, claimed) => Ok(Sender::Party),
+            false => Err(Refusal::new(403, "From is not the identity that signed in")),
         }
-        Ok(())
+    }
+
+    /// Whether a user answered, in this dialog, for whom From names: who was called by the address of somebody else keeps it (RFC 3261
+    /// §12.2.1.1), also over another flow than that which our Route entry knows, after a connection broke.
+    fn answered_for(&self, request: &Request<'_>, user: UserId, claimed: Option<&AddressKey>) -> bool {
+        let call = self.calls.of_request(request.message).and_then(|id| self.calls.get(id));
+        let Some((call, up)) = call.and_then(|call| Some((call, call.up()?))) else { return false };
+        let called = call.called.user().and_then(|called| self.users.get(called));
+        matches!(request.own_routes.destination, Some(Ok(_)))
+            && up.callee.who == Someone::Home(user)
+            && request.message.from_tag() == Some(&*up.callee_tag)
+            && claimed.zip(called).is_some_and(|(claimed, called)| called.is_addressed_by(claimed))
     }
 }
 

@@ -7,7 +7,7 @@ use node::{Flow, Transport};
 use presence::ManualState;
 use sip_message::{HeaderId, Message, Method};
 
-use super::calls::invite;
+use super::calls::{invite, lines, within};
 use super::calls_log::log;
 use super::world::{PASSWORD, World};
 use crate::admin::{Answer, Call, CallSettingChange, Cause, Refusal};
@@ -92,6 +92,37 @@ fn all_calls_go_elsewhere() {
     assert_eq!(log(&world, ALICE), ["Sent bob Answered 0s carol@contoso.example"]);
     assert_eq!(log(&world, BOB), ["Received alice Forwarded 0s carol@contoso.example"]);
     assert_eq!(log(&world, CAROL), ["Received alice Answered 0s test (198.51.100.7)"]);
+}
+
+#[test]
+fn who_answered_for_another_ends_the_call_over_another_connection_too() {
+    let mut world = World::new();
+    let (alice, carol) = (world.sign_in("alice"), world.sign_in("carol"));
+    forward(&mut world, "bob", Cause::Always, "carol");
+    invite(&mut world, alice);
+    let at_carol = invited(&mut world, carol);
+    world.respond(carol, &at_carol, 200);
+    let ok = world.sent_to(alice).expect("an answer");
+    let routes = lines(&at_carol, HeaderId::RecordRoute);
+    let again = world.sign_in("carol");
+    // By the address that was called, in this dialog, along its route: in no other way.
+    let bye = |world: &mut World| within(world, "BYE", &ok, &routes, true);
+    for (from, to) in [("tag=callee", "tag=another"), ("From: <sip:bob@", "From: <sip:erin@")] {
+        let bye = bye(&mut world).replace(from, to);
+        world.receive(again, &bye, "");
+        assert_eq!(world.status_to(again), 403, "{bye}");
+    }
+    let bye_of_nobody = within(&mut world, "BYE", &ok, &[], true);
+    world.receive(again, &bye_of_nobody, "");
+    assert_eq!(world.status_to(again), 403);
+    assert_eq!(world.node.calls_up(CAROL), 1);
+    let bye = bye(&mut world);
+    world.receive(again, &bye, "");
+    let at_alice = world.sent_to(alice).expect("a BYE");
+    assert_eq!(at_alice.method(), Method::Bye);
+    world.respond(alice, &at_alice, 200);
+    assert_eq!(world.status_to(again), 200);
+    assert_eq!((world.node.calls_up(ALICE), world.node.calls_up(CAROL)), (0, 0));
 }
 
 #[test]
