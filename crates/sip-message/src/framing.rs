@@ -93,9 +93,14 @@ fn between_messages(buffer: &[u8]) -> Option<Frame> {
 /// The whole length of the message whose header block ends in the buffer.
 fn header_block(scan: &mut Scan, buffer: &[u8]) -> Result<usize, Frame> {
     check_first_octets(buffer)?;
+    let window = &buffer[..buffer.len().min(HEADER_BLOCK_OCTETS_MAX)];
+    if scan.scanned == 0
+        && let Some((header_octets, length)) = usual_block(window)
+    {
+        return within_limit(header_octets, length);
+    }
     // The end may have begun in what was scanned.
     let from = scan.scanned.saturating_sub(3);
-    let window = &buffer[..buffer.len().min(HEADER_BLOCK_OCTETS_MAX)];
     let Some(end) = END_OF_HEADERS.find(&window[from.min(window.len())..]) else {
         if buffer.len() > HEADER_BLOCK_OCTETS_MAX {
             return Err(lost(513, "header block too long", 0));
@@ -107,13 +112,53 @@ fn header_block(scan: &mut Scan, buffer: &[u8]) -> Result<usize, Frame> {
         return Err(Frame::Partial { needed: 1 });
     };
     let header_octets = from + end + 4;
-    let total = content_length(&buffer[..header_octets])
-        .map(|length| length.saturating_add(header_octets as u64))
-        .map_err(|reason| lost(400, reason, header_octets))?;
+    let length =
+        content_length(&buffer[..header_octets]).map_err(|reason| lost(400, reason, header_octets))?;
+    within_limit(header_octets, length)
+}
+
+/// The whole length of a message.
+fn within_limit(header_octets: usize, content_length: u64) -> Result<usize, Frame> {
+    let total = content_length.saturating_add(header_octets as u64);
     if total > MESSAGE_OCTETS_MAX as u64 {
         return Err(lost(513, "message too large", header_octets));
     }
     Ok(total as usize)
+}
+
+/// The length of the header block and its Content-Length in one walk, where the whole block has come and nothing is wrong with it;
+/// the same as to look for its end and then for [`content_length`], which say what is wrong.
+fn usual_block(window: &[u8]) -> Option<(usize, u64)> {
+    let mut length = None;
+    let mut line_start = 0;
+    loop {
+        let line_end = lex::first_of(window, line_start, *b"\n")?;
+        if line_end == 0 || window[line_end - 1] != b'\r' {
+            return None;
+        }
+        let line = &window[line_start..];
+        if may_be_content_length(line)
+            && let Some(value) = content_length_value(line, line_end - line_start)
+            && length.replace(value?).is_some()
+        {
+            return None;
+        }
+        line_start = line_end + 1;
+        if let Some([b'\r', b'\n']) = window.get(line_start..line_start + 2) {
+            return Some((line_start + 2, length?));
+        }
+    }
+}
+
+/// `false` where the header at the front is certainly not Content-Length.
+#[inline]
+fn may_be_content_length(line: &[u8]) -> bool {
+    const CASE: u64 = u64::from_le_bytes([b' '; 8]);
+    const CONTENT: u64 = u64::from_le_bytes(*b"content-");
+    match line.first_chunk() {
+        Some(front) => front[0] | b' ' == b'l' || u64::from_le_bytes(*front) | CASE == CONTENT,
+        None => true,
+    }
 }
 
 fn lost(status: u16, reason: &'static str, header_octets: usize) -> Frame {
@@ -152,7 +197,7 @@ fn content_length(block: &[u8]) -> Result<u64, &'static str> {
         if line_end == 0 || block[line_end - 1] != b'\r' {
             return Err("LF alone in the headers");
         }
-        if matches!(block[line_start], b'C' | b'c' | b'L' | b'l')
+        if may_be_content_length(&block[line_start..])
             && let Some(value) = content_length_value(&block[line_start..], line_end - line_start)
         {
             if length.is_some() {
@@ -171,7 +216,7 @@ fn content_length(block: &[u8]) -> Result<u64, &'static str> {
 /// The value of the header line at the front if it is a Content-Length; `Some(None)` where the value is malformed. The first
 /// break of the line stands at `first_break` or before: a name is not folded.
 fn content_length_value(lines: &[u8], first_break: usize) -> Option<Option<u64>> {
-    let colon = lex::find(&lines[..first_break], b':')?;
+    let colon = lex::first_of(&lines[..first_break], 0, [b':'])?;
     let mut name = &lines[..colon];
     while let [rest @ .., b' ' | b'\t'] = name {
         name = rest;

@@ -3,7 +3,11 @@
 //! A header value may hold folds (CRLF and blanks, RFC 3261 §7.3.1); [`crate::Message::parse`] has already refused
 //! every CR or LF that is no fold, so the scanners here count both as white space.
 
+mod sixteen;
+
 use std::ops::Range;
+
+pub(crate) use self::sixteen::first_of;
 
 /// `token`.
 pub(crate) const TOKEN: u16 = 1;
@@ -121,12 +125,6 @@ const fn eight_times(octet: u8) -> u64 {
     u64::from_le_bytes([octet; 8])
 }
 
-/// Marks the octets of a word that are below 0x20; the lowest mark is exact, as a borrow only ever runs upwards.
-#[inline]
-const fn controls(word: u64) -> u64 {
-    word.wrapping_sub(eight_times(0x20)) & !word & eight_times(0x80)
-}
-
 /// Whether perhaps two octets below `limit` stand side by side; `false` is certain. Limits are up to 0x80.
 #[inline]
 pub(crate) fn any_two_meet(bytes: &[u8], limit: u8) -> bool {
@@ -159,48 +157,6 @@ pub(crate) fn are_graphic(bytes: &[u8]) -> bool {
         others | below | above
     });
     others & eight_times(0x80) == 0 && rest.iter().all(u8::is_ascii_graphic)
-}
-
-/// Where the first CR or LF at `at` or behind stands. Lines are too short for the start-up of a vector search.
-#[inline(always)]
-pub(crate) fn line_break(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut at = at;
-    let (pairs, _) = bytes.get(at..)?.as_chunks::<16>();
-    for pair in pairs {
-        let (words, _) = pair.as_chunks::<8>();
-        let [first, second] = [words[0], words[1]].map(|word| controls(u64::from_le_bytes(word)));
-        if first | second == 0 {
-            at += 16;
-            continue;
-        }
-        let place = match first {
-            0 => at + 8 + second.trailing_zeros() as usize / 8,
-            _ => at + first.trailing_zeros() as usize / 8,
-        };
-        if let b'\r' | b'\n' = bytes[place] {
-            return Some(place);
-        }
-        // A tab.
-        break;
-    }
-    bytes[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map(|place| at + place)
-}
-
-/// Where `octet` stands; for what is expected within a few octets.
-#[inline]
-pub(crate) fn find(bytes: &[u8], octet: u8) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
-        let difference = u64::from_le_bytes(*word) ^ eight_times(octet);
-        // The lowest mark is exact: a borrow only ever runs upwards.
-        let zeros = difference.wrapping_sub(eight_times(1)) & !difference & eight_times(0x80);
-        if zeros != 0 {
-            return Some(at + zeros.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    rest.iter().position(|&byte| byte == octet).map(|place| at + place)
 }
 
 /// [`span`], where `%` and two hexadecimal digits count as well.
@@ -246,7 +202,7 @@ pub(crate) fn quoted(bytes: &[u8]) -> Option<usize> {
     debug_assert_eq!(bytes.first(), Some(&b'"'));
     let mut at = 1;
     loop {
-        let found = at + memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        let found = first_of(bytes, at, [b'"', b'\\'])?;
         if bytes[found] == b'"' {
             return Some(found + 1);
         }
@@ -419,30 +375,6 @@ mod tests {
                     let mut bytes = vec![b'!'; length];
                     bytes[place] = octet;
                     assert_eq!(are_graphic(&bytes), octet.is_ascii_graphic(), "{bytes:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn searches_of_eight_octets_find_what_searches_of_one_do() {
-        let octets = [b'\r', b'\n', b'\t', 0x1f, 0x20, b':', b';', 0x7f, 0x80, 0x9f, 0xff];
-        for first in octets {
-            for second in octets {
-                for length in 0..20 {
-                    let mut bytes = vec![b'a'; length];
-                    for (place, octet) in [(length / 3, first), (length / 2, second)] {
-                        if let Some(byte) = bytes.get_mut(place) {
-                            *byte = octet;
-                        }
-                    }
-                    for at in 0..=length {
-                        let is_break = |&byte: &u8| byte == b'\r' || byte == b'\n';
-                        let expected = bytes[at..].iter().position(is_break).map(|place| at + place);
-                        assert_eq!(line_break(&bytes, at), expected, "{bytes:?}");
-                        let expected = bytes[at..].iter().position(|&byte| byte == b':');
-                        assert_eq!(find(&bytes[at..], b':'), expected, "{bytes:?}");
-                    }
                 }
             }
         }

@@ -107,3 +107,33 @@ fn slow_senders_cost_linear_time() {
         assert_eq!(scan.scanned, length, "the next look begins where this one ended");
     }
 }
+
+mod walks {
+    use proptest::prelude::*;
+
+    use super::super::{END_OF_HEADERS, content_length, usual_block};
+
+    /// Lines of all kinds, whole or torn, Content-Length among them more often than not.
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            4 => "(Content-Length|l|L|cONTENT-lENGTH|Content-Type|CSeq|Via)[ \t]{0,2}:[ ]?(\r\n )?[0-9]{0,3}(\r\n[ \t])?[a ]?\r\n",
+            2 => "[a-zA-Z:-]{0,40}\r\n",
+            1 => "[CcLl\r\n :1]{0,6}",
+            1 => Just("\r\n".to_owned()),
+        ];
+        proptest::collection::vec(line, 0..8).prop_map(|lines| format!("{}\r\n", lines.concat()).into_bytes())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// The short way says nothing but what the long one does, and is taken wherever nothing is wrong.
+        #[test]
+        fn one_walk_sees_what_two_do(octets in octets()) {
+            let two = END_OF_HEADERS.find(&octets).map(|end| end + 4).and_then(|end| {
+                content_length(&octets[..end]).ok().map(|length| (end, length))
+            });
+            prop_assert_eq!(usual_block(&octets), two);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::{Message, ParseError, Parsed, Slot, Slots, StartLine};
 use crate::edit::Written;
-use crate::lex::{self, LWS, TOKEN};
+use crate::lex::{self, TOKEN};
 use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX, Method};
 
 /// What is wrong with a message; the first fault decides.
@@ -181,13 +181,15 @@ struct Lines<'a> {
     is_torn: bool,
 }
 
+const LINE_BREAKS: [u8; 2] = *b"\r\n";
+
 impl<'a> Lines<'a> {
     /// The next line without its CRLF; `None` where no CRLF is left.
     #[inline]
     fn next_line(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         // Nearly all lines end at the first line break.
-        let end = lex::line_break(self.block, start)?;
+        let end = lex::first_of(self.block, start, LINE_BREAKS)?;
         if let Some([b'\r', b'\n', next, ..]) = self.block.get(end..)
             && !matches!(next, b' ' | b'\t')
         {
@@ -204,7 +206,7 @@ impl<'a> Lines<'a> {
         self.is_torn = false;
         let mut search = start;
         loop {
-            let end = lex::line_break(self.block, search)?;
+            let end = lex::first_of(self.block, search, LINE_BREAKS)?;
             if let Some(b"\r\n") = self.block.get(end..end + 2) {
                 match self.block.get(end + 2) {
                     // The start line is never folded; a blank behind it is a header line without a name.
@@ -228,7 +230,7 @@ impl<'a> Lines<'a> {
 /// folds not (RFC 3261 §25.1).
 #[inline]
 fn header_line(line: &[u8], start: usize) -> Option<Slot> {
-    let colon = lex::find(line, b':')?;
+    let colon = lex::first_of(line, 0, *b":")?;
     let mut name = &line[..colon];
     let mut id = HeaderId::at_front(line, colon);
     // A name that somebody cares about is a token.
@@ -244,11 +246,14 @@ fn header_line(line: &[u8], start: usize) -> Option<Slot> {
     if name.is_empty() {
         return None;
     }
-    let value_start = lex::skip_lws(line, colon + 1);
-    let mut value_end = line.len();
-    while value_end > value_start && lex::is(line[value_end - 1], LWS) {
-        value_end -= 1;
-    }
+    let (value_start, value_end) = match line[colon + 1..] {
+        // As nearly everybody writes it.
+        [b' ', b'!'..=u8::MAX, .., b'!'..=u8::MAX] => (colon + 2, line.len()),
+        ref value => {
+            let start = colon + 1 + lex::skip_lws(value, 0);
+            (start, start + lex::trim(&line[start..]).len())
+        }
+    };
     Some(Slot {
         start: start as u16,
         name_end: (start + name.len()) as u16,
