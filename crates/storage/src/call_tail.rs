@@ -3,32 +3,44 @@
 //! A merge goes through them in the order of the logs, in steps. A call that is pruned meanwhile is skipped, so that the
 //! merge goes on.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::HashMap;
+
+use foldhash::quality::RandomState;
 
 use crate::tail::{Block, blocks};
 
 /// Owner, when the call began, and its id: unique, and the order of the logs.
 pub(crate) type CallKey = (i64, i64, [u8; 16]);
 
+/// A place in an owner's log: when the call began, and its id.
+pub(crate) type LogKey = (i64, [u8; 16]);
+
 /// What the index has to know of a call besides its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Logged {
-    /// Rises with each.
-    pub(crate) arrival: i64,
+    /// The row that the call is in; rises with each group.
+    pub(crate) group: i64,
     pub(crate) is_missed: bool,
 }
 
-/// Calls in a block: 150 KiB of usual ones, which pruning reads in a millisecond, and a thousandth of a row for each.
-const BLOCK_CALLS: i64 = 1_024;
+/// Groups in a block: 256 KiB of full ones, which pruning looks through in a fraction of a millisecond.
+const BLOCK_GROUPS: i64 = 64;
 
-/// The view of the rows behind `call_indexing.indexed_through`. It follows the transaction as the tail of messages does.
+/// The view of the groups behind `call_indexing.indexed_through`. It follows the transaction as the tail of messages does.
 #[derive(Debug, Default)]
 pub(crate) struct CallTail {
-    calls: BTreeMap<CallKey, Logged>,
-    /// What stood there before.
-    undo: Vec<(CallKey, Option<Logged>)>,
+    /// By owner, each in the order of the log; the usual call goes to the end, or nearly.
+    logs: HashMap<i64, Vec<(LogKey, Logged)>, RandomState>,
+    /// Calls in all of them.
+    len: usize,
+    undo: Vec<Undo>,
     merge: Option<Merge>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Add(CallKey, Logged),
+    Drop(CallKey),
 }
 
 /// A merge into the index under way. What a step has written may be written again.
@@ -42,8 +54,8 @@ struct Merge {
 /// What the index knows when a merge is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CompleteThrough {
-    /// The last call that it knows.
-    pub(crate) arrival: i64,
+    /// The last group all of whose calls it knows.
+    pub(crate) group: i64,
     /// None of these began later.
     pub(crate) newest_unix_ms: i64,
     /// By which pruning finds them.
@@ -53,46 +65,46 @@ pub(crate) struct CompleteThrough {
 impl CallTail {
     /// Calls in it.
     pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+        self.len
     }
 
+    /// The call is not in here.
     pub(crate) fn add(&mut self, key: CallKey, logged: Logged) {
-        let before = self.calls.insert(key, logged);
-        self.undo.push((key, before));
+        self.put(key, logged);
+        self.undo.push(Undo::Drop(key));
     }
 
     /// Takes a call out that is gone, if it is in here.
     pub(crate) fn drop(&mut self, key: CallKey) {
-        if let Some(logged) = self.calls.remove(&key) {
-            self.undo.push((key, Some(logged)));
+        if let Some(logged) = self.take(&key) {
+            self.undo.push(Undo::Add(key, logged));
         }
     }
 
     pub(crate) fn knows(&self, key: &CallKey) -> bool {
-        self.calls.contains_key(key)
+        self.get(key).is_some()
     }
 
     /// An owner's calls before a place in the log and not before another one, newest first.
     pub(crate) fn log(
         &self,
         owner: i64,
-        before: Option<(i64, [u8; 16])>,
-        from: (i64, [u8; 16]),
+        before: Option<LogKey>,
+        from: LogKey,
     ) -> impl Iterator<Item = (CallKey, Logged)> {
-        let first = (owner, from.0, from.1);
-        let end = match before {
-            Some((began, id)) => Bound::Excluded((owner, began, id)),
-            None => Bound::Included((owner, i64::MAX, [u8::MAX; 16])),
-        };
-        let is_empty = matches!(end, Bound::Excluded(end) if end <= first);
-        let range = (!is_empty).then(|| self.calls.range((Bound::Included(first), end)));
-        range.into_iter().flat_map(Iterator::rev).map(|(key, logged)| (*key, *logged))
+        let log = self.logs.get(&owner).map_or(&[][..], Vec::as_slice);
+        let log = &log[log.partition_point(|(place, _)| *place < from)..];
+        let end = before.map_or(log.len(), |before| log.partition_point(|(place, _)| *place < before));
+        log[..end].iter().rev().map(move |(place, logged)| (key(owner, *place), *logged))
     }
 
     /// Calls that began before, at most so many.
     pub(crate) fn older(&self, before_unix_ms: i64, count_max: usize) -> Vec<(CallKey, Logged)> {
-        let all = self.calls.iter().filter(|((_, began, _), _)| *began < before_unix_ms);
-        all.map(|(key, logged)| (*key, *logged)).take(count_max).collect()
+        let logs = self.logs.iter().flat_map(|(owner, log)| {
+            let end = log.partition_point(|((began, _), _)| *began < before_unix_ms);
+            log[..end].iter().map(|(place, logged)| (key(*owner, *place), *logged))
+        });
+        logs.take(count_max).collect()
     }
 
     /// The transaction is durable, or there was none.
@@ -107,11 +119,14 @@ impl CallTail {
 
     /// Undoes what was done since the mark; 0 is the beginning of the transaction.
     pub(crate) fn undo_to(&mut self, mark: usize) {
-        for (key, before) in self.undo.drain(mark..).rev() {
-            match before {
-                Some(logged) => self.calls.insert(key, logged),
-                None => self.calls.remove(&key),
-            };
+        while self.undo.len() > mark {
+            match self.undo.pop() {
+                Some(Undo::Add(key, logged)) => self.put(key, logged),
+                Some(Undo::Drop(key)) => {
+                    self.take(&key);
+                }
+                None => break,
+            }
         }
     }
 
@@ -122,11 +137,11 @@ impl CallTail {
         &mut self,
         rows_max: usize,
     ) -> (Vec<(CallKey, Logged)>, Option<&CompleteThrough>) {
-        let calls = &self.calls;
-        let merge = self.merge.get_or_insert_with(|| Merge::of(calls));
+        let merge = self.merge.take().unwrap_or_else(|| Merge::of(&self.logs));
         let end = (merge.done + rows_max).min(merge.calls.len());
-        let still_there = |(key, logged): &&(CallKey, Logged)| calls.get(key) == Some(logged);
+        let still_there = |(key, logged): &&(CallKey, Logged)| self.get(key) == Some(*logged);
         let step = merge.calls[merge.done..end].iter().filter(still_there).copied().collect();
+        let merge = self.merge.insert(merge);
         (step, (end == merge.calls.len()).then_some(&merge.complete))
     }
 
@@ -138,23 +153,71 @@ impl CallTail {
             return None;
         }
         let complete = self.merge.take()?.complete;
-        self.calls.retain(|_, logged| logged.arrival > complete.arrival);
+        self.logs.retain(|_, log| {
+            log.retain(|(_, logged)| logged.group > complete.group);
+            !log.is_empty()
+        });
+        self.len = self.logs.values().map(Vec::len).sum();
         Some(complete)
     }
 
     pub(crate) fn is_merging(&self) -> bool {
         self.merge.is_some()
     }
+
+    fn get(&self, (owner, began, id): &CallKey) -> Option<Logged> {
+        let log = self.logs.get(owner)?;
+        find(log, (*began, *id)).ok().map(|at| log[at].1)
+    }
+
+    fn put(&mut self, (owner, began, id): CallKey, logged: Logged) {
+        let log = self.logs.entry(owner).or_default();
+        match find(log, (began, id)) {
+            Ok(at) => log[at].1 = logged,
+            Err(at) => {
+                log.insert(at, ((began, id), logged));
+                self.len += 1;
+            }
+        }
+    }
+
+    fn take(&mut self, (owner, began, id): &CallKey) -> Option<Logged> {
+        let log = self.logs.get_mut(owner)?;
+        let (_, logged) = log.remove(find(log, (*began, *id)).ok()?);
+        self.len -= 1;
+        if log.is_empty() {
+            self.logs.remove(owner);
+        }
+        Some(logged)
+    }
 }
 
 impl Merge {
-    fn of(calls: &BTreeMap<CallKey, Logged>) -> Merge {
-        let calls: Vec<_> = calls.iter().map(|(key, logged)| (*key, *logged)).collect();
-        let ages = calls.iter().map(|((_, began, _), logged)| (logged.arrival, *began)).collect();
+    fn of(logs: &HashMap<i64, Vec<(LogKey, Logged)>, RandomState>) -> Merge {
+        let mut logs: Vec<(i64, &Vec<(LogKey, Logged)>)> =
+            logs.iter().map(|(owner, log)| (*owner, log)).collect();
+        logs.sort_unstable_by_key(|(owner, _)| *owner);
+        let in_order = logs
+            .into_iter()
+            .flat_map(|(owner, log)| log.iter().map(move |(place, logged)| (key(owner, *place), *logged)));
+        let calls: Vec<(CallKey, Logged)> = in_order.collect();
+        let ages = calls.iter().map(|((_, began, _), logged)| (logged.group, *began));
+        let blocks = blocks(ages, BLOCK_GROUPS);
         let newest_unix_ms = calls.iter().map(|((_, began, _), _)| *began).max().unwrap_or(0);
-        let arrival = calls.iter().map(|(_, logged)| logged.arrival).max().unwrap_or(0);
-        let blocks = blocks(ages, BLOCK_CALLS);
-        Merge { complete: CompleteThrough { arrival, newest_unix_ms, blocks }, calls, done: 0 }
+        let group = blocks.last().map_or(0, |block| block.last);
+        Merge { complete: CompleteThrough { group, newest_unix_ms, blocks }, calls, done: 0 }
+    }
+}
+
+fn key(owner: i64, (began, id): LogKey) -> CallKey {
+    (owner, began, id)
+}
+
+/// Where a call is in a log, or would be.
+fn find(log: &[(LogKey, Logged)], place: LogKey) -> Result<usize, usize> {
+    match log.last() {
+        Some((last, _)) if *last >= place => log.binary_search_by_key(&place, |(place, _)| *place),
+        _ => Err(log.len()),
     }
 }
 
@@ -162,17 +225,17 @@ impl Merge {
 mod tests {
     use super::*;
 
-    fn key(n: i64) -> CallKey {
+    fn call(n: i64) -> CallKey {
         (n % 2, n, [n as u8; 16])
     }
 
-    fn logged(arrival: i64) -> Logged {
-        Logged { arrival, is_missed: false }
+    fn logged(group: i64) -> Logged {
+        Logged { group, is_missed: false }
     }
 
     fn tail(calls: std::ops::RangeInclusive<i64>) -> CallTail {
         let mut tail = CallTail::default();
-        calls.for_each(|n| tail.add(key(n), logged(n)));
+        calls.for_each(|n| tail.add(call(n), logged(n)));
         tail.commit();
         tail
     }
@@ -184,16 +247,16 @@ mod tests {
     #[test]
     fn an_undone_transaction_leaves_no_trace() {
         let mut tail = tail(1..=4);
-        tail.drop(key(1));
-        tail.add(key(1), logged(5));
+        tail.drop(call(1));
+        tail.add(call(1), logged(5));
         let mark = tail.mark();
-        tail.add(key(7), logged(6));
-        tail.drop(key(3));
+        tail.add(call(7), logged(6));
+        tail.drop(call(3));
         assert_eq!(began(&tail, 1), [7, 1]);
         tail.undo_to(mark);
         assert_eq!(began(&tail, 1), [3, 1]);
         tail.undo_to(0);
-        assert_eq!((tail.calls.get(&key(1)), tail.len()), (Some(&logged(1)), 4));
+        assert_eq!((tail.get(&call(1)), tail.len()), (Some(logged(1)), 4));
     }
 
     #[test]
@@ -202,14 +265,14 @@ mod tests {
         let (step, complete) = tail.merge_step(2);
         assert_eq!((step.iter().map(|(key, _)| key.1).collect::<Vec<_>>(), complete), (vec![2, 4], None));
         assert_eq!(tail.merged(2), None);
-        tail.drop(key(1));
-        tail.drop(key(6));
+        tail.drop(call(1));
+        tail.drop(call(6));
         // Another call of the same name is not the one that the merge means.
-        tail.add(key(6), logged(7));
+        tail.add(call(6), logged(7));
         tail.commit();
         let (step, complete) = tail.merge_step(9);
         let blocks = vec![Block { first: 1, last: 6, oldest_unix_ms: 1 }];
-        let through = CompleteThrough { arrival: 6, newest_unix_ms: 6, blocks };
+        let through = CompleteThrough { group: 6, newest_unix_ms: 6, blocks };
         assert_eq!(
             (step.iter().map(|(key, _)| key.1).collect::<Vec<_>>(), complete),
             (vec![3, 5], Some(&through))

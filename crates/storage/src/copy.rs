@@ -13,6 +13,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::call_pack;
 use crate::pack::{self, Record};
 use crate::{BUSY_TIMEOUT, OpenError, io_error, migrations};
 
@@ -146,8 +147,12 @@ pub fn prove(path: &Path) -> Result<Contents, OpenError> {
         return Err(OpenError::Corrupt(format!("rows of the table {table} belong to nothing")));
     }
     // No foreign key says this of messages and calls. Those of older versions have rows of their own.
+    let users = users(&connection)?;
     if exists(&connection, "message_groups")? {
-        prove_groups(&connection)?;
+        prove_groups(&connection, "messages", |content| prove_messages(content, &users))?;
+    }
+    if exists(&connection, "call_groups")? {
+        prove_groups(&connection, "calls", |content| prove_calls(content, &users))?;
     }
     for table in ["messages", "calls"] {
         if !exists(&connection, table)? {
@@ -163,28 +168,55 @@ pub fn prove(path: &Path) -> Result<Contents, OpenError> {
     Ok(contents)
 }
 
-/// Each group can be read, and what it holds is some user's.
-fn prove_groups(connection: &Connection) -> Result<(), OpenError> {
+fn users(connection: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
     let mut users = connection.prepare("SELECT id FROM users")?;
-    let users = users.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
-    let mut groups = connection.prepare("SELECT id, content FROM message_groups")?;
+    users.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Each group of `what` can be read, and what it holds is some user's: `prove` says whose it is otherwise.
+fn prove_groups(
+    connection: &Connection,
+    what: &str,
+    prove: impl Fn(&[u8]) -> Result<Option<i64>, pack::Damaged>,
+) -> Result<(), OpenError> {
+    let table = what.strip_suffix('s').unwrap_or(what);
+    let mut groups = connection.prepare(&format!("SELECT id, content FROM {table}_groups"))?;
     let mut rows = groups.query([])?;
     while let Some(row) = rows.next()? {
-        for record in pack::records(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?) {
-            let (_, record) = record.map_err(|pack::Damaged| {
-                let group = row.get::<_, i64>(0).unwrap_or_default();
-                OpenError::Corrupt(format!("the group of messages {group} cannot be read"))
-            })?;
-            if let Record::Message(message) = record
-                && !users.contains(&message.owner)
-            {
-                let owner = message.owner;
-                let reason = format!("there are messages of the user {owner}, and no such user");
-                return Err(OpenError::Corrupt(reason));
-            }
+        let strange = prove(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
+        let strange = strange.map_err(|pack::Damaged| {
+            let group = row.get::<_, i64>(0).unwrap_or_default();
+            OpenError::Corrupt(format!("the group of {what} {group} cannot be read"))
+        })?;
+        if let Some(owner) = strange {
+            let reason = format!("there are {what} of the user {owner}, and no such user");
+            return Err(OpenError::Corrupt(reason));
         }
     }
     Ok(())
+}
+
+/// Whose message is among these that is no user.
+fn prove_messages(content: &[u8], users: &BTreeSet<i64>) -> Result<Option<i64>, pack::Damaged> {
+    for record in pack::records(content) {
+        if let (_, Record::Message(message)) = record?
+            && !users.contains(&message.owner)
+        {
+            return Ok(Some(message.owner));
+        }
+    }
+    Ok(None)
+}
+
+/// Whose call is among these that is no user.
+fn prove_calls(content: &[u8], users: &BTreeSet<i64>) -> Result<Option<i64>, pack::Damaged> {
+    for call in call_pack::calls(content) {
+        let (_, call) = call?;
+        if !users.contains(&call.owner) {
+            return Ok(Some(call.owner));
+        }
+    }
+    Ok(None)
 }
 
 fn open(path: &Path) -> Result<Connection, OpenError> {
@@ -218,18 +250,20 @@ fn contents(connection: &Connection) -> Result<Contents, OpenError> {
         let counted = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
         counted.map(i64::unsigned_abs).map_err(OpenError::from)
     };
-    let messages = match exists(connection, "message_groups")? {
-        true => "SELECT coalesce(sum(messages), 0) FROM message_groups",
-        false => "SELECT count(*) FROM messages",
+    // Packed, they are counted in their groups.
+    let sum = |sql: &str| {
+        let summed = connection.query_row(sql, [], |row| row.get(0));
+        summed.map(i64::unsigned_abs).map_err(OpenError::from)
     };
-    let messages: i64 = connection.query_row(messages, [], |row| row.get(0))?;
-    Ok(Contents {
-        schema,
-        users: count("users")?,
-        messages: messages.unsigned_abs(),
-        documents: count("documents")?,
-        calls: count("calls")?,
-    })
+    let messages = match exists(connection, "message_groups")? {
+        true => sum("SELECT coalesce(sum(messages), 0) FROM message_groups")?,
+        false => count("messages")?,
+    };
+    let calls = match exists(connection, "call_groups")? {
+        true => sum("SELECT coalesce(sum(calls), 0) FROM call_groups")?,
+        false => count("calls")?,
+    };
+    Ok(Contents { schema, users: count("users")?, messages, documents: count("documents")?, calls })
 }
 
 /// Older versions know fewer tables.

@@ -1,7 +1,7 @@
 //! Durable state in SQLite behind the interface of the records crate.
 //!
 //! What this crate is: a [`node::store::Store`] that translates the changes and queries of [`records`] to relational
-//! tables. An administrator can read the tables with SQL while the server runs (`migrations/` explains them; messages are packed, see
+//! tables. An administrator can read the tables with SQL while the server runs (`migrations/` explains them; messages and call logs are packed, see
 //! below). What it is not: it knows no role and no SIP, and decides nothing; what a change means is defined by
 //! [`records::memory::Tables`], and a test drives both with the same changes.
 //!
@@ -37,8 +37,9 @@
 //! Nor is there an index of ages. A merge writes of each 64 groups that arrived together which message was received first,
 //! and pruning reads those that hold old ones. A message that is dropped becomes zeros in its row, which goes with its last message.
 //!
-//! Call logs are kept in rows of their own, with a tail. Whether a call is known needs no filter: a fresh one began after
-//! all that the index knows, or nearly all.
+//! Call logs are kept in the same way, in tables of their own: groups (module `call_pack`), a tail, and an index that keeps some
+//! neighbours of a log in a row. Whether a call is known needs no filter: a fresh one began after all that the index knows, or
+//! nearly all; and the index knows all of its identity.
 //!
 //! The highest sequence of a mailbox is not written at all: it is read from the index, and pruning remembers what it drops.
 //!
@@ -58,6 +59,7 @@
 //! Pruning alone (of messages, calls and the history of objects) is done in several transactions, so that messages do not wait for it; it is acknowledged, out of
 //! order, when it is complete.
 
+mod call_pack;
 mod call_tail;
 mod copy;
 mod error;

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::OpenError;
-use crate::sql::pack_rows;
+use crate::sql::{pack_calls, pack_rows};
 
 /// From one version to the next.
 #[derive(Clone, Copy)]
@@ -35,6 +35,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         include_str!("../migrations/0010_messages_in_groups_after.sql"),
     ),
     Sql(include_str!("../migrations/0011_listed_servers.sql")),
+    Code(
+        include_str!("../migrations/0012_calls_in_groups.sql"),
+        pack_calls,
+        include_str!("../migrations/0012_calls_in_groups_after.sql"),
+    ),
 ];
 
 /// Marks the file as ours in its header (`PRAGMA application_id`): "CHNC".

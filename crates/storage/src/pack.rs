@@ -16,7 +16,8 @@
 //! stands and keeps its length: a message that is withdrawn gets another kind, one that is dropped becomes zeros. SQLite then
 //! writes the page that has changed and no other.
 //!
-//! What this module is not: it knows neither tables nor what the records mean.
+//! What this module is not: it knows neither tables nor what the records mean. Records of calls have the same frame; what is in
+//! them is [`call_pack`](crate::call_pack)'s.
 
 /// Octets of records after which a row is written: to read one message is to read its row, some five pages, and the row's own
 /// cost is below a tenth of what its messages cost.
@@ -29,7 +30,8 @@ const SENT_WITHDRAWN: u8 = 3;
 const TAKEN: u8 = 4;
 const CURSOR: u8 = 5;
 const REMOVED: u8 = 6;
-const GONE: u8 = 7;
+/// Of any record that was erased.
+pub(crate) const GONE: u8 = 7;
 
 /// Kind and length.
 const HEAD_OCTETS: usize = 5;
@@ -77,9 +79,7 @@ pub(crate) struct Damaged;
 
 /// Appends a record.
 pub(crate) fn push(content: &mut Vec<u8>, record: &Record<'_>) {
-    let start = content.len();
-    content.extend_from_slice(&[0; HEAD_OCTETS]);
-    let kind = match *record {
+    push_frame(content, |content| match *record {
         Record::Message(message) => {
             number(content, message.owner);
             number(content, message.sequence);
@@ -112,15 +112,30 @@ pub(crate) fn push(content: &mut Vec<u8>, record: &Record<'_>) {
             REMOVED
         }
         Record::Gone => GONE,
-    };
+    });
+}
+
+/// Appends the frame of a record: `write` writes the rest of it and says its kind.
+pub(crate) fn push_frame(content: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> u8) {
+    let start = content.len();
+    content.extend_from_slice(&[0; HEAD_OCTETS]);
+    let kind = write(content);
     let length = u32::try_from(content.len() - start - HEAD_OCTETS).expect("no request has 4 GiB");
     content[start] = kind;
     content[start + 1..start + HEAD_OCTETS].copy_from_slice(&length.to_le_bytes());
 }
 
 /// All records, each with the place at which it stands.
-pub(crate) fn records(content: &[u8]) -> Records<'_> {
-    Records { content, next: 0 }
+pub(crate) fn records(content: &[u8]) -> impl Iterator<Item = Result<(usize, Record<'_>), Damaged>> {
+    frames(content).map(|frame| {
+        let (place, kind, rest) = frame?;
+        record(kind, rest).map(|record| (place, record)).ok_or(Damaged)
+    })
+}
+
+/// The frames of all records: the place of each, its kind, and the rest.
+pub(crate) fn frames(content: &[u8]) -> Frames<'_> {
+    Frames { content, next: 0 }
 }
 
 /// Marks the message at a place as withdrawn.
@@ -143,13 +158,13 @@ pub(crate) fn erase(content: &mut [u8], place: usize) {
     content[place] = GONE;
 }
 
-pub(crate) struct Records<'r> {
+pub(crate) struct Frames<'r> {
     content: &'r [u8],
     next: usize,
 }
 
-impl<'r> Iterator for Records<'r> {
-    type Item = Result<(usize, Record<'r>), Damaged>;
+impl<'r> Iterator for Frames<'r> {
+    type Item = Result<(usize, u8, &'r [u8]), Damaged>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let place = self.next;
@@ -159,7 +174,7 @@ impl<'r> Iterator for Records<'r> {
             return Some(Err(Damaged));
         };
         self.next = end;
-        Some(record(kind, &self.content[start..end]).map(|record| (place, record)).ok_or(Damaged))
+        Some(Ok((place, kind, &self.content[start..end])))
     }
 }
 

@@ -61,16 +61,20 @@ struct State {
     urgent: usize,
     /// When the first one came after the queue was last empty.
     since: Option<Instant>,
+    /// Whether somebody waited for more than one of the last group: more will come, then, before the next one is due.
+    streams: bool,
     closing: bool,
     sleep: Sleep,
 }
 
 /// What the writer waits for; less than that does not wake it, because each wake-up costs a context switch.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum Sleep {
     #[default]
     Awake,
     UntilAnything,
+    /// Changes of a steady stream are found when the next group is due; only reads are answered before.
+    UntilRead,
     UntilUrgent,
     UntilWorthwhile,
 }
@@ -93,12 +97,7 @@ impl Queue {
             state.urgent += usize::from(is_urgent(&entry));
             state.waiting.push_back(entry);
         }
-        let wake = match state.sleep {
-            Sleep::Awake => false,
-            Sleep::UntilAnything => !state.waiting.is_empty(),
-            Sleep::UntilUrgent => state.urgent > 0 || state.is_full(),
-            Sleep::UntilWorthwhile => state.is_worthwhile(),
-        };
+        let wake = state.wakes();
         if wake {
             state.sleep = Sleep::Awake;
         }
@@ -132,13 +131,14 @@ impl Queue {
                 return Work::Nothing;
             }
             let due = state.due(last_commit, self.pacing);
-            let next = due.into_iter().chain(chore_at).min();
+            let now = Instant::now();
+            let pause = state.pause(last_commit, self.pacing).filter(|end| *end > now);
+            let next = due.into_iter().chain(chore_at).chain(pause).min();
             let Some(next) = next else {
                 state.sleep = Sleep::UntilAnything;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let now = Instant::now();
             if chore_at.is_some_and(|at| at <= now) {
                 state.sleep = Sleep::Awake;
                 return Work::Chore;
@@ -150,6 +150,7 @@ impl Queue {
                 return Work::Group;
             }
             state.sleep = match state.urgent {
+                _ if pause.is_some() => Sleep::UntilRead,
                 _ if state.waiting.is_empty() => Sleep::UntilAnything,
                 0 => Sleep::UntilUrgent,
                 _ => Sleep::UntilWorthwhile,
@@ -174,13 +175,33 @@ impl State {
     /// When what waits is to be taken.
     fn due(&self, last_commit: Option<Instant>, pacing: Pacing) -> Option<Instant> {
         let since = self.since.filter(|_| !self.waiting.is_empty())?;
-        let reads_only = self.changes == 0;
-        if reads_only || self.closing || self.is_worthwhile() {
+        if self.reads_only() || self.closing || self.is_worthwhile() {
             return Some(since);
         }
         let delayed = if self.urgent == 0 { since + pacing.soon_delay } else { since };
         let paced = last_commit.map_or(since, |began| began + pacing.commit_interval);
         Some(delayed.max(paced))
+    }
+
+    /// Until when a stream needs nobody who wakes the writer for the first change of the next group.
+    fn pause(&self, last_commit: Option<Instant>, pacing: Pacing) -> Option<Instant> {
+        let streams = self.streams && self.waiting.is_empty();
+        last_commit.filter(|_| streams).map(|began| began + pacing.commit_interval)
+    }
+
+    /// Whether what came is what the writer waits for.
+    fn wakes(&self) -> bool {
+        match self.sleep {
+            Sleep::Awake => false,
+            Sleep::UntilAnything => !self.waiting.is_empty(),
+            Sleep::UntilRead => !self.waiting.is_empty() && self.reads_only() || self.is_worthwhile(),
+            Sleep::UntilUrgent => self.urgent > 0 || self.is_full(),
+            Sleep::UntilWorthwhile => self.is_worthwhile(),
+        }
+    }
+
+    fn reads_only(&self) -> bool {
+        self.changes == 0
     }
 
     fn is_worthwhile(&self) -> bool {
@@ -193,11 +214,13 @@ impl State {
 
     fn drain(&mut self, group: &mut Vec<Entry>) {
         let count = self.waiting.len().min(GROUP_SUBMISSIONS_MAX);
+        let urgent_before = self.urgent;
         for entry in self.waiting.drain(..count) {
             self.changes -= usize::from(is_change(&entry));
             self.urgent -= usize::from(is_urgent(&entry));
             group.push(entry);
         }
+        self.streams = urgent_before - self.urgent > 1;
     }
 }
 
@@ -263,6 +286,49 @@ mod tests {
             ("a full group", many(), Some(1), Some(0)),
         ] {
             assert_eq!(due(entries, ago), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_wait_wakes_the_writer() {
+        use Sleep::{Awake, UntilAnything, UntilRead, UntilUrgent, UntilWorthwhile};
+        use Urgency::{Now, Soon};
+        let worthwhile = || (0..GROUP_WORTHWHILE).map(|_| change(Now)).collect::<Vec<_>>();
+        for (entries, expected) in [
+            (vec![change(Soon)], vec![UntilAnything]),
+            (vec![change(Now)], vec![UntilAnything, UntilUrgent]),
+            (vec![query()], vec![UntilAnything, UntilRead, UntilUrgent]),
+            (vec![change(Soon), query()], vec![UntilAnything, UntilUrgent]),
+            (worthwhile(), vec![UntilAnything, UntilRead, UntilUrgent, UntilWorthwhile]),
+            (vec![], vec![]),
+        ] {
+            let queue = Queue::new(PACING, Arc::default());
+            let wakes = |sleep: &Sleep| {
+                queue.lock().sleep = *sleep;
+                queue.lock().wakes()
+            };
+            queue.push(entries);
+            let all = [Awake, UntilAnything, UntilRead, UntilUrgent, UntilWorthwhile];
+            assert_eq!(all.iter().copied().filter(wakes).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_stream_needs_nobody_who_wakes_the_writer() {
+        use Urgency::{Now, Soon};
+        let began = Instant::now();
+        for (what, entries, then, expected) in [
+            ("one change alone", vec![change(Now)], vec![], false),
+            ("one, and what rides along", vec![change(Now), change(Soon)], vec![], false),
+            ("two that somebody waits for", vec![change(Now), change(Now)], vec![], true),
+            ("the next one is there already", vec![change(Now), change(Now)], vec![change(Now)], false),
+        ] {
+            let queue = Queue::new(PACING, Arc::default());
+            queue.push(entries);
+            assert_eq!(queue.take(&mut Vec::new(), None, None), Work::Group, "{what}");
+            queue.push(then);
+            let until = expected.then_some(began + PACING.commit_interval);
+            assert_eq!(queue.lock().pause(Some(began), PACING), until, "{what}");
         }
     }
 

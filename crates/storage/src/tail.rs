@@ -4,7 +4,7 @@
 //! thousand at a time, in the order of the keys; until then this finds them, in memory. It is no more than a view of
 //! the groups behind `indexing.indexed_through`, and read from there when the database is opened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::quality::RandomState;
 
@@ -102,6 +102,13 @@ impl Tail {
         Some(self.mailboxes.get(&owner)?.last()?.sequence)
     }
 
+    /// All messages, in the order of owners and sequences.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Entry> {
+        let mut mailboxes: Vec<(i64, &Vec<Entry>)> = self.mailboxes.iter().map(|(o, m)| (*o, m)).collect();
+        mailboxes.sort_unstable_by_key(|(owner, _)| *owner);
+        mailboxes.into_iter().flat_map(|(_, mailbox)| mailbox)
+    }
+
     /// All messages, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.mailboxes.values().flatten()
@@ -180,23 +187,17 @@ impl Tail {
     }
 }
 
-impl Block {
-    fn of(ages: &[(i64, i64)]) -> Block {
-        let ids = || ages.iter().map(|(id, _)| *id);
-        let oldest = ages.iter().map(|(_, received)| *received).min();
-        let (Some(first), Some(last), Some(oldest_unix_ms)) = (ids().next(), ids().next_back(), oldest)
-        else {
-            unreachable!("a chunk is not empty")
-        };
-        Block { first, last, oldest_unix_ms }
+/// The blocks of rows that are given, in any order, by their places in the order of arrival and their times. A block's places
+/// have the same quotient by `rows`; where a merge ends within it, it is two.
+pub(crate) fn blocks(ages: impl IntoIterator<Item = (i64, i64)>, rows: i64) -> Vec<Block> {
+    let mut blocks: BTreeMap<i64, Block> = BTreeMap::new();
+    for (id, unix_ms) in ages {
+        let block = blocks.entry(id / rows).or_insert(Block { first: id, last: id, oldest_unix_ms: unix_ms });
+        block.first = block.first.min(id);
+        block.last = block.last.max(id);
+        block.oldest_unix_ms = block.oldest_unix_ms.min(unix_ms);
     }
-}
-
-/// The blocks of rows that are given by their places in the order of arrival and their times. A block's places have the same
-/// quotient by `rows`; where a merge ends within it, it is two.
-pub(crate) fn blocks(mut ages: Vec<(i64, i64)>, rows: i64) -> Vec<Block> {
-    ages.sort_unstable();
-    ages.chunk_by(|a, b| a.0 / rows == b.0 / rows).map(Block::of).collect()
+    blocks.into_values().collect()
 }
 
 fn find(mailbox: &[Entry], sequence: i64) -> Result<usize, usize> {
@@ -258,13 +259,13 @@ mod tests {
 
     #[test]
     fn blocks_hold_neighbours_and_know_their_oldest() {
-        let ages = (62..=65).map(|id| (id, -id)).rev().collect();
+        let ages = (62..=65).map(|id| (id, -id)).rev();
         let expected = [
             Block { first: 62, last: 63, oldest_unix_ms: -63 },
             Block { first: 64, last: 65, oldest_unix_ms: -65 },
         ];
         assert_eq!(blocks(ages, 64), expected);
-        assert_eq!(blocks(Vec::new(), 64), []);
+        assert_eq!(blocks([], 64), []);
     }
 
     #[test]

@@ -2,9 +2,6 @@
 
 use rusqlite::{Connection, Statement};
 
-/// Of rows that are there already.
-pub(super) const KEEP: &str = "ON CONFLICT DO NOTHING";
-
 /// Adds rows of so many columns, many with one statement.
 pub(super) struct Batch<'c, const COLUMNS: usize> {
     one: Statement<'c>,
@@ -13,18 +10,17 @@ pub(super) struct Batch<'c, const COLUMNS: usize> {
 }
 
 impl<'c, const COLUMNS: usize> Batch<'c, COLUMNS> {
-    /// `target` is a table with its columns, `on_conflict` what to do with a row that is there already.
+    /// `target` is a table with its columns.
     pub(super) fn prepare(
         connection: &'c Connection,
         target: &str,
         rows_max: usize,
-        on_conflict: &str,
     ) -> rusqlite::Result<Batch<'c, COLUMNS>> {
         let prepare = |rows: usize| {
             let column = |n| format!("${n}");
             let row = |n| (COLUMNS * n + 1..=COLUMNS * (n + 1)).map(column).collect::<Vec<_>>().join(", ");
             let rows: Vec<String> = (0..rows).map(|n| format!("({})", row(n))).collect();
-            connection.prepare(&format!("INSERT INTO {target} VALUES {} {on_conflict}", rows.join(", ")))
+            connection.prepare(&format!("INSERT INTO {target} VALUES {}", rows.join(", ")))
         };
         Ok(Batch { one: prepare(1)?, many: prepare(rows_max)?, rows_max })
     }

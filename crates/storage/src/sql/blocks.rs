@@ -1,7 +1,7 @@
 //! Old rows of a table in order of arrival, found by blocks of rows instead of by an index that each row writes to: rows
 //! arrive nearly in the order of their ages, so that few blocks are read in vain.
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use super::batch::Batch;
 use crate::tail::Block;
@@ -17,8 +17,6 @@ pub(super) struct Names {
     pub(super) last: &'static str,
     /// Whose rows they are.
     pub(super) rows: &'static str,
-    /// The columns that are wanted of an old row.
-    pub(super) columns: &'static str,
     /// Its place in the order of arrival.
     pub(super) arrival: &'static str,
     /// Its age.
@@ -28,7 +26,6 @@ pub(super) struct Names {
 pub(super) struct Blocks<'c> {
     add: Batch<'c, 3>,
     oldest: Statement<'c>,
-    oldest_in_block: Statement<'c>,
     age: Statement<'c>,
     set_age: Statement<'c>,
     drop: Statement<'c>,
@@ -36,22 +33,17 @@ pub(super) struct Blocks<'c> {
 
 impl<'c> Blocks<'c> {
     pub(super) fn prepare(connection: &'c Connection, names: &Names) -> rusqlite::Result<Blocks<'c>> {
-        let Names { blocks, first, last, rows, columns, arrival, time } = names;
+        let Names { blocks, first, last, rows, arrival, time } = names;
         let prepare = |sql: String| connection.prepare(&sql);
         Ok(Blocks {
             add: Batch::prepare(
                 connection,
                 &format!("{blocks} ({first}, {last}, oldest_unix_ms)"),
                 STATEMENT_ROWS,
-                "",
             )?,
             oldest: prepare(format!(
                 "SELECT {first}, {last} FROM {blocks} WHERE oldest_unix_ms < $1
                 ORDER BY oldest_unix_ms, {first} LIMIT 1"
-            ))?,
-            oldest_in_block: prepare(format!(
-                "SELECT {columns} FROM {rows} WHERE {arrival} BETWEEN $1 AND $2 AND {time} < $3
-                ORDER BY {arrival} LIMIT $4"
             ))?,
             age: prepare(format!(
                 "SELECT min({time}) FROM {rows} WHERE {arrival} BETWEEN $1 AND $2 AND {time} >= $3"
@@ -67,31 +59,6 @@ impl<'c> Blocks<'c> {
             statement.raw_bind_parameter(first + 1, block.last)?;
             statement.raw_bind_parameter(first + 2, block.oldest_unix_ms)
         })
-    }
-
-    /// Rows from before then, at most so many; that they are dropped is the caller's promise. A block that has no more of
-    /// them learns its new age.
-    pub(super) fn take_older<R>(
-        &mut self,
-        before_unix_ms: i64,
-        rows_max: usize,
-        read: fn(&Row<'_>) -> rusqlite::Result<R>,
-    ) -> rusqlite::Result<Vec<R>> {
-        let mut found: Vec<R> = Vec::new();
-        while found.len() < rows_max {
-            let Some((first, last)) = self.oldest(before_unix_ms)? else { break };
-            let wanted = rows_max - found.len();
-            let limits = params![first, last, before_unix_ms, wanted as i64];
-            let before = found.len();
-            for row in self.oldest_in_block.query_map(limits, read)? {
-                found.push(row?);
-            }
-            if found.len() - before == wanted {
-                break;
-            }
-            self.age(first, last, before_unix_ms)?;
-        }
-        Ok(found)
     }
 
     /// The block that holds the oldest row, if that is from before then: its first row and its last.

@@ -25,10 +25,6 @@ pub(super) const MERGE_STEP_DIVISOR: usize = 32;
 /// How many times its usual length ([`crate::Options::tail_messages`]) the tail may have. From then on merging no longer
 /// pauses, and while it fails no message is taken.
 pub(super) const TAIL_FACTOR_MAX: usize = 2;
-/// Rows in one statement of a merge of calls. Starting a statement costs as much as half a row; with so many it no longer shows.
-pub(super) const MERGE_STATEMENT_ROWS: usize = 32;
-/// Calls in one statement, for the same reason; few of a group are then left over for statements of their own.
-pub(super) const APPEND_STATEMENT_ROWS: usize = 8;
 /// Marks that weigh as much as a message in the length of the tail: they take a sixteenth of its octets.
 const MARKS_PER_MESSAGE: usize = 4;
 /// Rows of the index that are read in one step after the start: some 4,000 messages, 0.5 ms of work.
@@ -52,7 +48,6 @@ const BLOCKS: Names = Names {
     first: "first_group",
     last: "last_group",
     rows: "message_groups",
-    columns: "id",
     arrival: "id",
     time: "oldest_unix_ms",
 };
@@ -540,12 +535,10 @@ impl Merge {
             group: entry.group,
             fingerprint: fingerprint(entry.direction, &entry.identity),
         };
-        let mut places: Vec<_> = tail.entries().map(|entry| (entry.owner, place(entry))).collect();
-        places.sort_unstable_by_key(|(owner, place)| (*owner, place.sequence));
-        let ages = tail.entries().map(|entry| (entry.group, entry.received_unix_ms)).collect();
+        let ages = tail.entries().map(|entry| (entry.group, entry.received_unix_ms));
         Merge {
             through,
-            places,
+            places: tail.in_order().map(|entry| (entry.owner, place(entry))).collect(),
             marks,
             blocks: blocks(ages, BLOCK_GROUPS),
             marks_noted,

@@ -10,6 +10,8 @@ mod app_passwords;
 mod batch;
 mod bindings;
 mod blocks;
+mod call_groups;
+mod call_runs;
 mod calls;
 mod certificates;
 mod choices;
@@ -24,6 +26,7 @@ mod replication;
 mod runs;
 mod values;
 
+pub(crate) use call_groups::pack_calls;
 pub(crate) use groups::pack_rows;
 
 use directory::{ObjectId, User, UserId, UserState};
@@ -35,7 +38,8 @@ use self::accounts::Accounts;
 use self::addresses::Addresses;
 use self::app_passwords::AppPasswords;
 use self::bindings::Bindings;
-use self::calls::{Calls, UnwrittenCalls};
+use self::call_groups::CallDraft;
+use self::calls::Calls;
 use self::certificates::Certificates;
 use self::choices::Choices;
 use self::directory_accounts::DirectoryAccounts;
@@ -79,9 +83,9 @@ pub(crate) struct Statements<'c> {
 /// What a group has changed and is not written yet, because it is cheaper together; it is held back until something could
 /// see the difference.
 #[derive(Default)]
-pub(crate) struct Held<'g> {
+pub(crate) struct Held {
     group: Draft,
-    calls: UnwrittenCalls<'g>,
+    calls: CallDraft,
 }
 
 /// Where a savepoint may return to.
@@ -190,7 +194,7 @@ impl<'c> Statements<'c> {
 
     /// Applies a change inside the open transaction, or notes it in `held` for [`Statements::flush`]. Pruning is
     /// not done here but in steps ([`Statements::prune_step`]).
-    pub(crate) fn apply<'g>(&mut self, change: &'g Change, held: &mut Held<'g>) -> Result<Outcome, Failure> {
+    pub(crate) fn apply(&mut self, change: &Change, held: &mut Held) -> Result<Outcome, Failure> {
         match change {
             Change::AppendMessage(message) => return self.messages.append(message, &mut held.group),
             Change::AdvanceTaken { owner, through } => {
@@ -262,7 +266,7 @@ impl<'c> Statements<'c> {
     }
 
     /// Writes what [`Statements::apply`] has held back.
-    pub(crate) fn flush(&mut self, held: &mut Held<'_>) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self, held: &mut Held) -> Result<(), Failure> {
         self.messages.write(&mut held.group)?;
         self.calls.write(&mut held.calls)?;
         Ok(())

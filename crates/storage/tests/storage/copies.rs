@@ -26,7 +26,7 @@ fn furnished(path: &Path) -> Home {
 }
 
 fn furnishings() -> Contents {
-    Contents { schema: 11, users: 1, messages: 100, documents: 1, calls: 2 }
+    Contents { schema: 12, users: 1, messages: 100, documents: 1, calls: 2 }
 }
 
 #[test]
@@ -159,7 +159,13 @@ fn damage_is_found_wherever_it_is() {
     assert!(reason.contains("the user 7"), "{reason}");
     let reason = damaged("group", &shell("UPDATE message_groups SET content = x'ff' WHERE id = 3"));
     assert!(reason.contains("the group of messages 3"), "{reason}");
-    let reason = damaged("orphan", &shell("UPDATE calls SET owner = 8 WHERE arrival = 2"));
+    // A call to the user 8 that began at 3, without peer; and no call at all.
+    let reason = damaged(
+        "orphan",
+        &shell("UPDATE call_groups SET content = x'4014000000080300000000000000000000000000000000000000'"),
+    );
     assert!(reason.contains("calls of the user 8"), "{reason}");
+    let reason = damaged("calls", &shell("UPDATE call_groups SET content = x'00'"));
+    assert!(reason.contains("the group of calls"), "{reason}");
     damaged("none", &|path| std::fs::write(path, "this is no database at all").unwrap());
 }
