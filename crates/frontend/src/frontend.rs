@@ -95,7 +95,8 @@ pub struct FrontEnd {
     pub(crate) counters: Counters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) state: State,
-    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    /// By numbers of our driver's.
+    pub(crate) connections: HashMap<ConnectionId, Connection, foldhash::fast::FixedState>,
     /// The way to other organisations.
     pub(crate) federation_hop: Option<Arc<PeerHop>>,
     /// Messages of our users that are on their way to other organisations.
@@ -281,7 +282,7 @@ impl FrontEnd {
             counters: Counters::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             state: State::Loading,
-            connections: BTreeMap::new(),
+            connections: HashMap::with_hasher(fast.clone()),
             federation_hop: config.federation.route.as_ref().map(hop_to),
             messages_out: HashMap::with_hasher(fast.clone()),
             servers: Servers::new(&config.servers),

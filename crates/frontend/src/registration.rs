@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use directory::{CertificateDigest, UserId};
-use node::{CloseReason, Flow, Level, Transport, UnixMillis};
+use node::{CloseReason, ConnectionId, Flow, Level, Transport, UnixMillis};
 use records::{Change, DeviceKey};
 use sip_message::{HeaderId, Uri};
 use sip_stack::dialog::Termination;
@@ -479,10 +479,8 @@ impl FrontEnd {
         for id in bindings {
             self.remove_binding(user, id);
         }
-        let connections: Vec<_> =
-            self.connections.iter().filter(|(_, c)| c.users.contains(&user)).map(|(id, _)| *id).collect();
-        for connection in connections {
-            self.leave_connection(user, Flow::Connection(connection));
+        for connection in self.connections_of(user) {
+            self.leave_connection(user, connection);
         }
         self.stop_watching(user);
         self.drop_publications(user, |_| true);
@@ -522,11 +520,10 @@ impl FrontEnd {
         // Who signed in on a connection and has no binding there does not tell what it was with.
         let stays: Vec<Flow> =
             self.users.get(user).map(|a| a.bindings.iter().map(|b| b.flow).collect()).unwrap_or_default();
-        let signed_in = self.connections.iter().filter(|(_, open)| open.users.contains(&user));
-        let left: Vec<Flow> =
-            signed_in.map(|(id, _)| Flow::Connection(*id)).filter(|f| !stays.contains(f)).collect();
-        for flow in left {
-            self.leave_connection(user, flow);
+        for connection in self.connections_of(user) {
+            if !stays.contains(&Flow::Connection(connection)) {
+                self.leave_connection(user, connection);
+            }
         }
         if has_changed {
             self.bindings_changed(user);
@@ -535,9 +532,16 @@ impl FrontEnd {
         self.subscriptions.terminate_watcher(self.now.monotonic, &address, Termination::Deactivated);
     }
 
+    /// The connections that a user has signed in on, oldest first.
+    fn connections_of(&self, user: UserId) -> Vec<ConnectionId> {
+        let of_user = self.connections.iter().filter(|(_, open)| open.users.contains(&user));
+        let mut connections: Vec<ConnectionId> = of_user.map(|(id, _)| *id).collect();
+        connections.sort_unstable();
+        connections
+    }
+
     /// Signs a user out on a connection, which is closed if nobody else has signed in on it.
-    fn leave_connection(&mut self, user: UserId, flow: Flow) {
-        let Flow::Connection(connection) = flow else { return };
+    fn leave_connection(&mut self, user: UserId, connection: ConnectionId) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
         let before = open.users.len();
         open.users.retain(|u| *u != user);

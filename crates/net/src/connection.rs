@@ -9,10 +9,10 @@ use std::task::Waker;
 use bytes::{Buf, Bytes};
 use node::{ConnectToken, ConnectionId, Instant, ListenerId, PeerCertificate, Side, Transport, UnixMillis};
 use sip_message::framing::Scan;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::metrics::End;
+use crate::socket::send;
 use crate::tls::Tls;
 use crate::websocket;
 
@@ -204,19 +204,5 @@ pub(crate) fn source(address: SocketAddr) -> IpAddr {
     match address.ip().to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,
-    }
-}
-
-/// Past tokio's readiness, which is known only after the first event: a new socket can nearly always be written to.
-/// Zero where the socket is full.
-fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let socket = SockRef::from(stream);
-    let result = match slices {
-        [one] => socket.send_with_flags(one, libc::MSG_NOSIGNAL),
-        many => socket.send_vectored_with_flags(many, libc::MSG_NOSIGNAL),
-    };
-    match result {
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-        other => other,
     }
 }

@@ -5,9 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use node::{Flow, Input, ListenerId, Node, Transport};
-use socket2::SockRef;
-use tokio::io::ReadBuf;
 
+use crate::socket::{poll_recv_from, send_to};
 use crate::world::World;
 
 /// Datagrams of one turn; then others have theirs. Their answers leave together at its end.
@@ -24,12 +23,11 @@ impl<N: Node + 'static> World<N> {
         let mut left = DATAGRAMS_PER_TURN;
         while left > 0 {
             left -= 1;
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match socket.poll_recv_from(cx, &mut buffer) {
+            match poll_recv_from(&socket, &mut scratch, cx) {
                 Poll::Pending => break,
                 // An ICMP error about something that was sent before: the sender's timers deal with the loss.
                 Poll::Ready(Err(_)) => {}
-                Poll::Ready(Ok(remote)) => self.datagram(listener, remote, buffer.filled()),
+                Poll::Ready(Ok((length, remote))) => self.datagram(listener, remote, &scratch[..length]),
             }
         }
         self.scratch = scratch;
@@ -58,14 +56,9 @@ impl<N: Node + 'static> World<N> {
             let Some(socket) = listening.and_then(|l| l.socket.as_ref()) else {
                 continue;
             };
-            // Past tokio's readiness, as for streams. A full buffer loses the datagram, as any router on the way
-            // might: the retransmission of RFC 3261 §17 repairs both.
-            let sent = SockRef::from(&**socket).send_to_with_flags(
-                &datagram.bytes,
-                &datagram.remote.into(),
-                libc::MSG_NOSIGNAL,
-            );
-            match sent {
+            // A full buffer loses the datagram, as any router on the way might: the retransmission of RFC 3261 §17
+            // repairs both.
+            match send_to(socket, &datagram.bytes, datagram.remote) {
                 Ok(_) => {
                     let traffic = self.metrics.traffic(Transport::Udp);
                     traffic.messages_out += 1;

@@ -47,6 +47,7 @@ pub mod https;
 mod log;
 mod metrics;
 mod options;
+mod socket;
 mod streams;
 mod tls;
 mod websocket;

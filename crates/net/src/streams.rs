@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,12 +15,12 @@ use node::{
 };
 use sip_message::framing::{Frame, Scan, next_frame};
 use slab::Slab;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bind::configure_stream;
 use crate::connection::{Connection, Farewell, Framing, Phase, Queue, source};
 use crate::metrics::{Direction, End, Refusal};
+use crate::socket::poll_recv;
 use crate::tls::{SEALED_OCTETS_MAX, Tls, Worth};
 use crate::websocket::{self, Event, Upgrade};
 use crate::world::{Letter, World, spawn, turns};
@@ -433,15 +432,13 @@ impl<N: Node + 'static> World<N> {
             if !lingers && (self.stopping || !connection.listens()) {
                 return;
             }
-            let mut buffer = ReadBuf::new(&mut self.scratch);
-            match Pin::new(&mut connection.stream).poll_read(cx, &mut buffer) {
+            let length = match poll_recv(&connection.stream, &mut self.scratch, cx) {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => {
                     return self.end(id, End::Reason(CloseReason::Broken), "the connection broke");
                 }
-                Poll::Ready(Ok(())) => {}
-            }
-            let length = buffer.filled().len();
+                Poll::Ready(Ok(length)) => length,
+            };
             if length == 0 {
                 return self.peer_closed(id);
             }
