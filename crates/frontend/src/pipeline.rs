@@ -434,13 +434,12 @@ impl FrontEnd {
         let account = self.users.get(user);
         let covers = |from: &AddressKey| account.is_some_and(|account| account.is_addressed_by(from));
         let is_covered = match request.method {
-            // What a REGISTER claims is its To.
-            Method::Register => request
-                .message
-                .from()
-                .ok()
-                .and_then(|f| AddressKey::from_uri(&f.uri))
-                .is_some_and(|from| covers(&from)),
+            // What a REGISTER claims is its To, and From says the same but where somebody registers for another.
+            Method::Register => match (request.message.from(), request.message.to()) {
+                (Ok(from), Ok(to)) if from.uri.as_str() == to.uri.as_str() => claimed.is_some_and(covers),
+                (Ok(from), _) => AddressKey::from_uri(&from.uri).is_some_and(|from| covers(&from)),
+                (Err(_), _) => false,
+            },
             _ => claimed.is_some_and(covers),
         };
         match is_covered {

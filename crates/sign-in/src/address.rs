@@ -34,7 +34,11 @@ impl AddressKey {
         }
         text.push(b'@');
         let domain = text.len();
-        text.extend_from_slice(host.trim_end_matches('.').as_bytes());
+        let mut host = host.as_bytes();
+        while let [rest @ .., b'.'] = host {
+            host = rest;
+        }
+        text.extend_from_slice(host);
         text.make_ascii_lowercase();
         AddressKey { text, domain }
     }

@@ -2,19 +2,18 @@
 //!
 //! A nonce says in which start, when (on the clock that never jumps) and for which network it was made, and bears a keyed digest, so that nothing
 //! is kept for it while strangers ask for challenges. Only when a right answer comes with it is it remembered, with the nonce count, so that no answer
-//! is taken twice. The memory is bounded: when it is full the nonce used first is forgotten, and every nonce as old as that one counts as stale.
+//! is taken twice. The memory is bounded: when it is full the oldest nonce is forgotten, and every nonce as old as that one counts as stale.
 //!
 //! A nonce is good in the network that asked for it alone: whoever writes somebody else's address under his datagrams has none that is good there, and
 //! so cannot make wrong passwords count against that address.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hashbrown::HashMap;
 use node::Instant;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -38,8 +37,9 @@ pub(crate) struct Nonces {
     last: u64,
     /// Nonces made at or before this moment were forgotten and are stale.
     horizon: Option<Instant>,
-    used: HashMap<u64, Use, foldhash::fast::FixedState>,
-    order: VecDeque<u64>,
+    /// By number, oldest first. Nearly all are used as soon as they were made: what is touched is the tree's end, where a hash
+    /// table would be touched anywhere.
+    used: BTreeMap<u64, Use>,
 }
 
 struct Use {
@@ -79,16 +79,7 @@ pub(crate) enum Used {
 impl Nonces {
     /// `key` is kept over restarts, so that nonces of an earlier start are known as ours, but stale; `boot` is fresh.
     pub(crate) fn new(key: [u8; 16], boot: [u8; 4], lifetime: Duration) -> Nonces {
-        let seed = u64::from_le_bytes(key[..8].try_into().expect("a key has 16 octets"));
-        Nonces {
-            key,
-            boot,
-            lifetime,
-            last: 0,
-            horizon: None,
-            used: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
-            order: VecDeque::new(),
-        }
+        Nonces { key, boot, lifetime, last: 0, horizon: None, used: BTreeMap::new() }
     }
 
     pub(crate) fn live_for(&mut self, lifetime: Duration) {
@@ -143,23 +134,21 @@ impl Nonces {
         }
         self.forget(now);
         self.used.insert(nonce.0, fresh);
-        self.order.push_back(nonce.0);
         Used::Fresh
     }
 
     /// Forgets nonces whose life is over, and the oldest if there are too many.
     fn forget(&mut self, now: Instant) {
-        while let Some(number) = self.order.front().copied() {
-            let made = made(number);
+        while let Some(oldest) = self.used.first_entry() {
+            let made = made(*oldest.key());
             let is_over = now.since(made) > self.lifetime;
-            if !is_over && self.order.len() < USED_MAX {
+            if !is_over && self.used.len() < USED_MAX {
                 break;
             }
             if !is_over {
                 self.horizon = self.horizon.max(Some(made));
             }
-            self.order.pop_front();
-            self.used.remove(&number);
+            self.used.pop_first();
         }
     }
 
