@@ -271,17 +271,18 @@ pub struct Credentials<'a> {
 type Field<'a> = for<'c> fn(&'c mut Credentials<'a>) -> &'c mut Option<Cow<'a, str>>;
 
 impl<'a> Credentials<'a> {
-    fn read(params: &AuthParams<'a>) -> Credentials<'a> {
+    /// Those of a value, where they are for Digest.
+    fn read(value: &'a [u8]) -> Option<Credentials<'a>> {
         let mut given = Credentials::default();
-        let has_escapes = params.text.contains('\\');
-        for (name, value) in params.iter() {
+        let has_escapes = value.contains(&b'\\');
+        let params = AuthParams::parse_and_show(value, |name, value| {
             // Nearly all clients write the names as the RFC does.
             let field = Credentials::field(name).or_else(|| Credentials::field(&name.to_ascii_lowercase()));
             if let Some(field) = field {
                 field(&mut given).get_or_insert_with(|| unquoted(value, has_escapes));
             }
-        }
-        given
+        });
+        params.ok()?.scheme.eq_ignore_ascii_case("Digest").then_some(given)
     }
 
     /// The user name, as it was given.
@@ -329,9 +330,7 @@ fn unquoted(value: &str, has_escapes: bool) -> Cow<'_, str> {
 /// The first Digest credentials for a realm among several values (RFC 3261 §22.3: a request may carry some for other proxies too).
 pub fn credentials_for<'a>(values: impl Iterator<Item = &'a [u8]>, realm: &str) -> Option<Credentials<'a>> {
     values
-        .filter_map(|value| AuthParams::parse(value).ok())
-        .filter(|params| params.scheme.eq_ignore_ascii_case("Digest"))
-        .map(|params| Credentials::read(&params))
+        .filter_map(Credentials::read)
         .find(|given| given.realm.as_deref().is_some_and(|r| r.eq_ignore_ascii_case(realm)))
 }
 

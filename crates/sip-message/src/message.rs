@@ -280,7 +280,7 @@ impl Message {
         if !is_call_id(value) {
             return Err(HeaderError::Malformed("Call-ID"));
         }
-        str::from_utf8(value).map_err(|_| HeaderError::Malformed("Call-ID"))
+        lex::text(value).ok_or(HeaderError::Malformed("Call-ID"))
     }
 
     /// CSeq.
@@ -344,7 +344,7 @@ impl Message {
     pub fn content_type(&self) -> &str {
         let value = self.header(HeaderId::ContentType).unwrap_or(b"");
         let end = memchr::memchr(b';', value).unwrap_or(value.len());
-        str::from_utf8(lex::trim(&value[..end])).unwrap_or("")
+        lex::text(lex::trim(&value[..end])).unwrap_or("")
     }
 
     /// The one value of a header that must not stand twice.
@@ -367,7 +367,7 @@ impl Message {
 
     /// Parts of the start line, which `parse` found to be ASCII.
     fn text(&self, start: u16, end: u16) -> &str {
-        str::from_utf8(self.slice(start, end)).expect(START_LINE)
+        lex::text(self.slice(start, end)).expect(START_LINE)
     }
 }
 

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
+use crate::lex;
+
 /// Most octets of a description. A browser's offer of audio and video with all candidates has some 8 KiB.
 pub const SDP_OCTETS_MAX: usize = 48 * 1024;
 /// Most lines of a description.
@@ -185,7 +187,7 @@ impl<'a> Media<'a> {
     }
 
     fn parse(value: &'a [u8]) -> Option<Media<'a>> {
-        let mut words = str::from_utf8(value).ok()?.splitn(4, ' ');
+        let mut words = lex::text(value)?.splitn(4, ' ');
         let kind = words.next().filter(|kind| !kind.is_empty())?;
         let ports = words.next()?;
         let (port, count) = ports.split_once('/').unwrap_or((ports, "1"));
@@ -212,7 +214,7 @@ impl<'a> Section<'a> {
         let octets = self.lines;
         let mut at = 0;
         std::iter::from_fn(move || (at < octets.len()).then(|| next_line(octets, &mut at)))
-            .filter_map(|line| str::from_utf8(line.strip_prefix(b"a=")?).ok())
+            .filter_map(|line| lex::text(line.strip_prefix(b"a=")?))
             .map(|attribute| attribute.split_once(':').unwrap_or((attribute, "")))
     }
 }
@@ -253,7 +255,7 @@ fn next_line<'a>(octets: &'a [u8], at: &mut usize) -> &'a [u8] {
 
 /// `IN IP4 address` or `IN IP6 address`, perhaps with `/ttl/count`.
 fn connection(value: &[u8]) -> Option<Connection<'_>> {
-    let mut words = str::from_utf8(value).ok()?.trim_end_matches(' ').split(' ');
+    let mut words = lex::text(value)?.trim_end_matches(' ').split(' ');
     let (network, family, address) = (words.next()?, words.next()?, words.next()?);
     if network != "IN" || words.next().is_some() {
         return None;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::HEADER_BLOCK_OCTETS_MAX;
 use crate::lex::{
-    self, HOST, IPV4, LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, decimal, is, span, span_escaped,
+    self, HOST, IPV4, LABEL, PASSWORD, URI_HEADER, URI_PARAM, USER, is, leading_number, span, span_escaped,
 };
 use crate::values::Params;
 
@@ -245,10 +245,10 @@ impl UriParts {
         let mut at = host_end;
         let mut port = None;
         if bytes.get(at) == Some(&b':') {
-            let digits = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let number = decimal(&bytes[at + 1..at + 1 + digits]).and_then(|port| u16::try_from(port).ok());
+            let (number, end) = leading_number(bytes, at + 1);
+            let number = u16::try_from(number).ok().filter(|_| end > at + 1);
             port = Some(number.ok_or(UriError("malformed port in URI"))?);
-            at += 1 + digits;
+            at = end;
         }
         Ok(UriParts {
             kind,
@@ -344,14 +344,16 @@ pub(crate) fn host_at(bytes: &[u8]) -> Option<(usize, Option<IpAddr>)> {
     match bytes.first()? {
         b'[' => {
             let end = memchr::memchr(b']', bytes)?;
-            let address: Ipv6Addr = str::from_utf8(&bytes[1..end]).ok()?.parse().ok()?;
+            let address: Ipv6Addr = lex::text(&bytes[1..end])?.parse().ok()?;
             return Some((end + 1, Some(address.into())));
         }
         b'0'..=b'9' => {
-            let length = span(bytes, IPV4);
+            if let Some((length, address)) = ipv4_at(bytes) {
+                return Some((length, Some(address.into())));
+            }
             // Nothing but digits and dots is an address or nothing at all.
-            if bytes.get(length).is_none_or(|&next| !is(next, LABEL)) {
-                return Some((length, Some(ipv4(&bytes[..length])?.into())));
+            if bytes.get(span(bytes, IPV4)).is_none_or(|&next| !is(next, LABEL)) {
+                return None;
             }
         }
         _ => {}
@@ -372,28 +374,28 @@ fn are_labels(name: &[u8]) -> bool {
     labels.all(|label| !matches!(label, [] | [b'-', ..] | [.., b'-']))
 }
 
-/// Four numbers up to 255, without leading zeros as they mean octal to some.
-fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+/// Four numbers up to 255, without leading zeros as they mean octal to some; nothing behind them that would belong to a host.
+fn ipv4_at(bytes: &[u8]) -> Option<(usize, Ipv4Addr)> {
     let mut octets = [0; 4];
-    let (mut place, mut number, mut digits) = (0, 0, 0);
-    for &byte in text {
-        if byte == b'.' {
-            if digits == 0 || place == 3 {
+    let mut at = 0;
+    for (place, octet) in octets.iter_mut().enumerate() {
+        if place > 0 {
+            (bytes.get(at) == Some(&b'.')).then_some(())?;
+            at += 1;
+        }
+        let start = at;
+        let mut number = 0;
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+            // A zero before it, or a fourth digit.
+            if at > start && (number == 0 || number > 25) {
                 return None;
             }
-            octets[place] = number as u8;
-            (place, number, digits) = (place + 1, 0, 0);
-            continue;
+            number = number * 10 + u16::from(digit - b'0');
+            at += 1;
         }
-        let has_leading_zero = digits > 0 && number == 0;
-        number = number * 10 + u32::from(byte.wrapping_sub(b'0'));
-        digits += 1;
-        if has_leading_zero || number > 255 {
-            return None;
-        }
+        *octet = u8::try_from(number).ok().filter(|_| at > start)?;
     }
-    octets[place] = number as u8;
-    (place == 3 && digits > 0).then(|| octets.into())
+    bytes.get(at).is_none_or(|&next| !is(next, HOST)).then(|| (at, octets.into()))
 }
 
 /// Where `*( ";" uri-parameter )` that begins at `at` ends.

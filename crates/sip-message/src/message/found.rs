@@ -4,6 +4,7 @@
 //! Plain offsets: no text is copied, and what is read through them is what the strict parsers gave. They exist only
 //! for a message that passed as a whole, whose octets never change after that.
 
+use crate::lex::text;
 use crate::uri::UriParts;
 use crate::values::{CSeq, CSeqParts, NameAddr, NameAddrParts, Via, ViaParts};
 
@@ -47,17 +48,17 @@ impl Found {
 
     pub(super) fn branch<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
         let (element, parts) = &self.via;
-        parts.branch(element.slice(message)).map(|branch| str::from_utf8(branch).expect(TEXT))
+        parts.branch(element.slice(message)).map(|branch| text(branch).expect(TEXT))
     }
 
     pub(super) fn tag_of_from<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
         let (element, parts) = &self.from;
-        parts.tag(element.slice(message)).map(|tag| str::from_utf8(tag).expect(TEXT))
+        parts.tag(element.slice(message)).map(|tag| text(tag).expect(TEXT))
     }
 
     pub(super) fn tag_of_to<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
         let (element, parts) = &self.to;
-        parts.tag(element.slice(message)).map(|tag| str::from_utf8(tag).expect(TEXT))
+        parts.tag(element.slice(message)).map(|tag| text(tag).expect(TEXT))
     }
 
     pub(super) fn cseq<'m>(&self, message: &'m [u8]) -> CSeq<'m> {
@@ -81,6 +82,6 @@ impl Range {
     }
 
     pub(super) fn text(self, message: &[u8]) -> &str {
-        str::from_utf8(self.slice(message)).expect(TEXT)
+        text(self.slice(message)).expect(TEXT)
     }
 }

@@ -177,3 +177,39 @@ fn unescaping_is_done_once() {
     assert_eq!(unescape("%E4"), "%E4", "no UTF-8: as it is");
     assert_eq!(unescape("%4"), "%4");
 }
+
+mod hosts {
+    use proptest::prelude::*;
+
+    use super::super::host_at;
+
+    /// What the walks over a host say, read off its text; nothing but a host stands there.
+    fn simple(text: &str) -> Option<(usize, Option<std::net::IpAddr>)> {
+        if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
+            return Some((text.len(), Some(address.into())));
+        }
+        let is_number = text.starts_with(|first: char| first.is_ascii_digit())
+            && text.bytes().all(|octet| octet == b'.' || octet.is_ascii_digit());
+        let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
+        let are_labels =
+            labels.all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+        (!is_number && are_labels).then_some((text.len(), None))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn are_read_alike(
+            host in prop_oneof![
+                "[0-9.a-]{1,20}",
+                "[0-9]{1,3}(\\.(0|1|9|10|25|26|249|255|256|1000|01)){2,4}[.a-]?",
+                "[a-zA-Z0-9_.-]{1,30}",
+                "[a-z0-9]{1,9}([.-]{1,2}[a-z0-9]{1,9}){0,4}\\.?",
+            ],
+            behind in "([:;> ,].{0,9})?",
+        ) {
+            prop_assert_eq!(host_at(format!("{host}{behind}").as_bytes()), simple(&host));
+        }
+    }
+}

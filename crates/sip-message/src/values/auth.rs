@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::HeaderError;
 use super::params::unquote;
-use crate::lex::{AUTH_VALUE, TOKEN, quoted, skip_lws, span, trim};
+use crate::lex::{self, AUTH_VALUE, TOKEN, quoted, skip_lws, span, trim};
 
 /// Scheme and comma-separated parameters of an Authorization, Proxy-Authorization, WWW-Authenticate,
 /// Proxy-Authenticate or Authentication-Info value (RFC 3261 §20.7, RFC 7616 §3.3, §3.4).
@@ -20,8 +20,18 @@ impl<'a> AuthParams<'a> {
     /// Parses a value that begins with a scheme. What follows must be a list of parameters for `Digest` and `NTLM`;
     /// other schemes may have any text there (`Bearer`, RFC 8898).
     pub fn parse(value: &'a [u8]) -> Result<AuthParams<'a>, HeaderError> {
+        AuthParams::parse_and_show(value, |_, _| {})
+    }
+
+    /// [`AuthParams::parse`], which walks over the parameters of `Digest` and `NTLM` anyway and shows each on the way, as
+    /// [`AuthParams::iter`] would. Where it fails, it may have shown some.
+    #[inline]
+    pub fn parse_and_show(
+        value: &'a [u8],
+        mut show: impl FnMut(&'a str, &'a str),
+    ) -> Result<AuthParams<'a>, HeaderError> {
         let malformed = HeaderError::Malformed("Authorization");
-        let text = str::from_utf8(trim(value)).map_err(|_| malformed)?;
+        let text = lex::text(trim(value)).ok_or(malformed)?;
         let scheme_end = span(text.as_bytes(), TOKEN);
         let start = skip_lws(text.as_bytes(), scheme_end);
         if scheme_end == 0 || (start == scheme_end && start < text.len()) {
@@ -29,15 +39,15 @@ impl<'a> AuthParams<'a> {
         }
         let params = AuthParams { scheme: &text[..scheme_end], text: &text[start..] };
         let has_params = ["Digest", "NTLM"].iter().any(|scheme| params.scheme.eq_ignore_ascii_case(scheme));
-        if has_params && !params.is_list() { Err(malformed) } else { Ok(params) }
+        if has_params && !params.show_list(&mut show) { Err(malformed) } else { Ok(params) }
     }
 
     /// Parses a value without a scheme (Authentication-Info).
     pub fn parse_info(value: &'a [u8]) -> Result<AuthParams<'a>, HeaderError> {
         let malformed = HeaderError::Malformed("Authentication-Info");
-        let text = str::from_utf8(trim(value)).map_err(|_| malformed)?;
+        let text = lex::text(trim(value)).ok_or(malformed)?;
         let params = AuthParams { scheme: "", text };
-        if params.is_list() { Ok(params) } else { Err(malformed) }
+        if params.show_list(&mut |_, _| {}) { Ok(params) } else { Err(malformed) }
     }
 
     /// A parameter's value, quotes and escapes undone; names compare without case.
@@ -50,9 +60,12 @@ impl<'a> AuthParams<'a> {
         Iter { rest: self.text }
     }
 
-    fn is_list(&self) -> bool {
+    /// Whether nothing but parameters stands there.
+    fn show_list(&self, show: &mut impl FnMut(&'a str, &'a str)) -> bool {
         let mut iter = Iter { rest: self.text };
-        while iter.next().is_some() {}
+        for (name, value) in &mut iter {
+            show(name, value);
+        }
         iter.rest.is_empty()
     }
 }

@@ -1,7 +1,7 @@
 //! CSeq.
 
 use super::HeaderError;
-use crate::lex::{TOKEN, decimal, skip_lws, span};
+use crate::lex::{TOKEN, leading_number, skip_lws, span, text};
 use crate::{HEADER_BLOCK_OCTETS_MAX, Method};
 
 /// CSeq (RFC 3261 §20.16).
@@ -38,8 +38,8 @@ impl CSeqParts {
         if value.len() > HEADER_BLOCK_OCTETS_MAX {
             return None;
         }
-        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let number = u32::try_from(decimal(&value[..digits])?).ok()?;
+        let (number, digits) = leading_number(value, 0);
+        let number = u32::try_from(number).ok().filter(|_| digits > 0)?;
         let method_start = skip_lws(value, digits);
         let method = &value[method_start..];
         if method_start == digits || method.is_empty() {
@@ -57,7 +57,7 @@ impl CSeqParts {
     pub(crate) fn method<'a>(&self, value: &'a [u8]) -> Option<Method<'a>> {
         match self.known {
             Some(method) => Some(method),
-            None => str::from_utf8(&value[usize::from(self.method_start)..]).ok().map(Method::Other),
+            None => text(&value[usize::from(self.method_start)..]).map(Method::Other),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::lex::{LWS, TOKEN, is, is_name, quoted, skip_lws, trim, visit_params};
+use crate::lex::{self, LWS, TOKEN, is, is_name, quoted, skip_lws, trim, visit_params};
 use crate::uri::UriParts;
 use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderError, Params, Uri};
 
@@ -100,7 +100,7 @@ impl NameAddrParts {
     #[inline]
     pub(crate) fn name_addr(self, element: &[u8]) -> Option<NameAddr<'_>> {
         // The display name may be no text.
-        let text = str::from_utf8(element.get(usize::from(self.uri_start)..)?).ok()?;
+        let text = lex::text(element.get(usize::from(self.uri_start)..)?)?;
         let part = |start: u16, end: u16| {
             text.get(
                 usize::from(start.checked_sub(self.uri_start)?)
@@ -143,6 +143,6 @@ fn header_params(
         visit(name, value);
     });
     // Outside of quotes nothing but ASCII was let pass.
-    let is_text = are_params && (!has_quotes || str::from_utf8(&element[start..]).is_ok());
+    let is_text = are_params && (!has_quotes || lex::text(&element[start..]).is_some());
     is_text.then_some((start as u16, tag))
 }

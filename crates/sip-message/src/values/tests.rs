@@ -230,3 +230,23 @@ fn params_that_nobody_checked_end_quietly() {
         assert!(params.iter().count() <= text.len());
     }
 }
+
+#[test]
+fn parameters_of_credentials_are_shown_on_the_way() {
+    let shown = |value: &str| {
+        let mut shown = Vec::new();
+        let result = AuthParams::parse_and_show(value.as_bytes(), |name, value| {
+            shown.push((name.to_owned(), value.to_owned()))
+        });
+        if let Ok(params) = result {
+            let is_list = params.scheme != "Bearer";
+            let again: Vec<_> =
+                params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            assert_eq!(shown, if is_list { again } else { Vec::new() }, "{value}");
+        }
+        (result.is_ok(), shown.len())
+    };
+    assert_eq!(shown("Digest username=\"a\", nc = 1 ,qop=auth"), (true, 3));
+    assert_eq!(shown("Digest username=\"a\", nc = 1 qop=auth"), (false, 1));
+    assert_eq!(shown("Bearer a=b"), (true, 0));
+}

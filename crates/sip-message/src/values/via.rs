@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::lex::{TOKEN, decimal, is_name, skip_lws, span, visit_params};
+use crate::lex::{self, TOKEN, is_name, leading_number, skip_lws, span, visit_params};
 use crate::uri::host_at;
 use crate::{HEADER_BLOCK_OCTETS_MAX, HeaderError, Host, Params};
 
@@ -79,9 +79,9 @@ impl ViaParts {
         let mut port = None;
         if element.get(at) == Some(&b':') {
             let port_start = skip_lws(element, at + 1);
-            let digits = element[port_start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            at = port_start + digits;
-            port = Some(u16::try_from(decimal(&element[port_start..at])?).ok()?);
+            let (number, end) = leading_number(element, port_start);
+            at = end;
+            port = Some(u16::try_from(number).ok().filter(|_| end > port_start)?);
         }
         at = skip_lws(element, at);
         let mut parts = ViaParts {
@@ -108,14 +108,14 @@ impl ViaParts {
             }
         });
         // Outside of quotes nothing but ASCII was let pass.
-        let is_text = are_params && (!has_quotes || str::from_utf8(element).is_ok());
+        let is_text = are_params && (!has_quotes || lex::text(element).is_some());
         is_text.then_some(parts)
     }
 
     /// What was read. `None` would mean that the element is no text, or another one.
     #[inline]
     pub(crate) fn via(self, element: &[u8]) -> Option<Via<'_>> {
-        let text = str::from_utf8(element).ok()?;
+        let text = lex::text(element)?;
         let part = |(start, end): (u16, u16)| text.get(usize::from(start)..usize::from(end));
         let host_text = part(self.host)?;
         Some(Via {
