@@ -6,8 +6,7 @@ mod tests;
 
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512_256};
-use smallvec::SmallVec;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 /// A digest algorithm. We offer the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,12 +65,27 @@ impl Ha1 {
         }
     }
 
-    /// As it enters another hash.
-    fn hex(&self) -> SmallVec<[u8; 2 * HASH_OCTETS_MAX]> {
+    /// As it enters another hash, and as a response.
+    fn hex(&self) -> Hex {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let octets = self.as_bytes();
-        let mut digits = SmallVec::from_elem(0, 2 * octets.len());
-        hex::encode_to_slice(octets, &mut digits).expect("there is room for two digits an octet");
-        digits
+        let mut hex = Hex { digits: [0; 2 * HASH_OCTETS_MAX], length: 2 * octets.len() };
+        for (pair, octet) in hex.digits.as_chunks_mut().0.iter_mut().zip(octets) {
+            *pair = [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 0xf)]];
+        }
+        hex
+    }
+}
+
+/// A hash in digits. As good as a password too, if it is HA1.
+struct Hex {
+    digits: [u8; 2 * HASH_OCTETS_MAX],
+    length: usize,
+}
+
+impl Hex {
+    fn as_bytes(&self) -> &[u8] {
+        &self.digits[..self.length]
     }
 }
 
@@ -100,16 +114,26 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Ha1
 
 /// HA1 of the `-sess` variants, made from the plain one (RFC 7616 §3.4.2).
 pub fn ha1_session(ha1: &Ha1, nonce: &str, cnonce: &str) -> Ha1 {
-    hash(ha1.algorithm(), &[&ha1.hex(), nonce.as_bytes(), cnonce.as_bytes()])
+    hash(ha1.algorithm(), &[ha1.hex().as_bytes(), nonce.as_bytes(), cnonce.as_bytes()])
 }
 
 /// Whether `response` (hex) is right; compares in constant time.
 pub fn verify(ha1: &Ha1, input: &ResponseInput<'_>, response: &str) -> bool {
-    let expected = expected(ha1, input);
+    let expected = expected(ha1, input).hex();
     let expected = expected.as_bytes();
-    let mut given = [0; HASH_OCTETS_MAX];
+    let mut given = [0; 2 * HASH_OCTETS_MAX];
     let given = &mut given[..expected.len()];
-    hex::decode_to_slice(response, given).is_ok() && bool::from(expected.ct_eq(given))
+    if response.len() != given.len() {
+        return false;
+    }
+    given.copy_from_slice(response.as_bytes());
+    given.make_ascii_lowercase();
+    words(expected).zip(words(given)).fold(Choice::from(1), |same, (a, b)| same & a.ct_eq(&b)).into()
+}
+
+/// The digits of a hash, eight at a time: it is made of as many.
+fn words(digits: &[u8]) -> impl Iterator<Item = u64> {
+    digits.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
 }
 
 /// The response in hex, as a client computes it (used by tests and by our own outgoing requests).
@@ -123,11 +147,12 @@ fn expected(ha1: &Ha1, input: &ResponseInput<'_>) -> Ha1 {
     let (method, uri) = (input.method.as_bytes(), input.uri.as_bytes());
     let ha2 = if input.qop.is_some_and(|qop| qop.eq_ignore_ascii_case("auth-int")) {
         let body = hash(algorithm, &[input.body]).hex();
-        hash(algorithm, &[method, uri, &body])
+        hash(algorithm, &[method, uri, body.as_bytes()])
     } else {
         hash(algorithm, &[method, uri])
     };
-    let (ha1, ha2, nonce) = (&ha1[..], &ha2.hex()[..], input.nonce.as_bytes());
+    let ha2 = ha2.hex();
+    let (ha1, ha2, nonce) = (ha1.as_bytes(), ha2.as_bytes(), input.nonce.as_bytes());
     match input.qop {
         Some(qop) => {
             let (nc, cnonce) = (input.nc.as_bytes(), input.cnonce.as_bytes());

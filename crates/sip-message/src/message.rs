@@ -110,7 +110,7 @@ impl Message {
     /// CSeq's method equal to the request's, Request-URI well formed. Does not refuse unknown schemes, methods or extensions: that is policy.
     ///
     /// Once it has let the message pass, what it found is remembered: to ask again costs nothing, and `request_uri`,
-    /// `top_via`, `from`, `to`, `call_id`, `cseq` and `max_forwards` no longer parse.
+    /// `top_via`, `from`, `to`, `call_id`, `cseq`, `max_forwards` and, of a message with one Contact, `contacts` no longer parse.
     pub fn validate(&self) -> Result<(), Rejection> {
         if self.parsed.found.get().is_none() {
             let found = validate::validate(self)?;
@@ -317,6 +317,9 @@ impl Message {
 
     /// All Contact values (`*` or a list).
     pub fn contacts(&self) -> Result<Contacts<'_>, HeaderError> {
+        if let Some(only) = self.parsed.found.get().and_then(|found| found.contact(&self.parsed.bytes)) {
+            return Ok(Contacts::List(vec![only]));
+        }
         Contacts::from_elements(self.elements(HeaderId::Contact))
     }
 

@@ -12,7 +12,7 @@ mod tests;
 mod via;
 
 pub use auth::AuthParams;
-pub(crate) use contact::check as check_contact;
+pub(crate) use contact::ContactParts;
 pub use contact::{ContactValue, Contacts};
 pub use cseq::CSeq;
 pub(crate) use cseq::CSeqParts;

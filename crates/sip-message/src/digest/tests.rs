@@ -19,6 +19,7 @@ fn examples_of_the_rfcs() {
         assert!(verify(&ha1, &input, &wanted.to_uppercase()));
         assert!(!verify(&ha1, &input, &wanted[2..]));
         assert!(!verify(&ha1, &input, &wanted.replace('3', "4")));
+        assert!(!verify(&ha1, &input, &format!("{wanted}0")));
         assert!(!verify(&ha1, &input, ""));
         assert!(!verify(&ha1, &ResponseInput { method: "PUT", ..input }, wanted));
     };

@@ -6,7 +6,7 @@
 
 use crate::lex::text;
 use crate::uri::UriParts;
-use crate::values::{CSeq, CSeqParts, NameAddr, NameAddrParts, Via, ViaParts};
+use crate::values::{CSeq, CSeqParts, ContactParts, ContactValue, NameAddr, NameAddrParts, Via, ViaParts};
 
 /// The parts of a valid message.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub(super) call_id: Range,
     pub(super) cseq: (Range, CSeqParts),
     pub(super) max_forwards: Option<u8>,
+    /// Of a message that has just one, which is not `*`.
+    pub(super) contact: Option<(Range, ContactParts)>,
 }
 
 /// Octets of a message.
@@ -44,6 +46,11 @@ impl Found {
     pub(super) fn to<'m>(&self, message: &'m [u8]) -> NameAddr<'m> {
         let (element, parts) = self.to;
         parts.name_addr(element.slice(message)).expect(TEXT)
+    }
+
+    pub(super) fn contact<'m>(&self, message: &'m [u8]) -> Option<ContactValue<'m>> {
+        let (element, parts) = self.contact?;
+        Some(parts.contact(element.slice(message)).expect(TEXT))
     }
 
     pub(super) fn branch<'m>(&self, message: &'m [u8]) -> Option<&'m str> {

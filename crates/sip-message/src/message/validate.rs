@@ -4,7 +4,7 @@ use super::found::{Found, Range};
 use super::{Message, Rejection, is_call_id};
 use crate::lex::{Elements, decimal};
 use crate::uri::UriParts;
-use crate::values::{CSeqParts, HeaderError, NameAddrParts, ViaParts, check_contact, is_sip_date};
+use crate::values::{CSeqParts, ContactParts, HeaderError, NameAddrParts, ViaParts, is_sip_date};
 use crate::{HeaderId, Method};
 
 const fn bad(reason: &'static str) -> Rejection {
@@ -20,6 +20,7 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
     let bytes = &message.parsed.bytes[..];
     let (mut via, mut from, mut to, mut call_id, mut cseq, mut max_forwards) =
         (None, None, None, None, None, None);
+    let mut contact = None;
     let mut seen = Seen::default();
     for slot in &message.parsed.slots {
         let value = message.value(slot);
@@ -59,7 +60,11 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
                 let number = decimal(value).and_then(|number| u8::try_from(number).ok());
                 max_forwards = Some(number.ok_or(bad("Max-Forwards is malformed"))?);
             }
-            HeaderId::Contact => check_contacts(value, &mut seen)?,
+            HeaderId::Contact => {
+                let is_first = !seen.has(slot.id);
+                let only = check_contacts(value, &mut seen)?.filter(|_| is_first);
+                contact = only.map(|parts| (Range::of(bytes, value), parts));
+            }
             HeaderId::Route | HeaderId::RecordRoute | HeaderId::Path | HeaderId::ServiceRoute
                 if !are_name_addrs(value) =>
             {
@@ -77,6 +82,7 @@ pub(super) fn validate(message: &Message) -> Result<Found, Rejection> {
         call_id: call_id.ok_or(bad("Call-ID is missing"))?,
         cseq: cseq.ok_or(bad("CSeq is missing"))?,
         max_forwards,
+        contact,
     })
 }
 
@@ -129,12 +135,14 @@ fn check_cseq(method: Method<'_>, request_method: Option<Method<'_>>) -> Result<
     }
 }
 
-/// `*` stands alone or not at all.
-fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
+/// `*` stands alone or not at all. Gives the Contact of a line that has one, `None` where it has others.
+fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<Option<ContactParts>, Rejection> {
     // A whole value that is one name-addr holds no comma that separates.
-    if !seen.has_star && check_contact(value).is_ok() {
+    if !seen.has_star
+        && let Ok(only) = ContactParts::read(value)
+    {
         seen.mark(HeaderId::Contact);
-        return Ok(());
+        return Ok(Some(only));
     }
     for element in Elements::of(value) {
         if seen.has_star || (element == b"*" && seen.has(HeaderId::Contact)) {
@@ -143,10 +151,10 @@ fn check_contacts(value: &[u8], seen: &mut Seen) -> Result<(), Rejection> {
         seen.has_star = element == b"*";
         seen.mark(HeaderId::Contact);
         if !seen.has_star {
-            check_contact(element).map_err(rejection)?;
+            ContactParts::read(element).map_err(rejection)?;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Which headers stood already.

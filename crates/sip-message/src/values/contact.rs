@@ -50,38 +50,50 @@ impl<'a> ContactValue<'a> {
     /// Parses one element other than `*`. An `expires` beyond 2**32-1 saturates.
     pub fn parse(element: &'a [u8]) -> Result<ContactValue<'a>, HeaderError> {
         let element = trim(element);
-        let (parts, expires, q) = read(element)?;
-        let addr = parts.name_addr(element).ok_or(MALFORMED)?;
-        Ok(ContactValue { addr, expires, q })
+        ContactParts::read(element)?.contact(element).ok_or(MALFORMED)
     }
 }
 
-/// Whether an element is a Contact's value.
-pub(crate) fn check(element: &[u8]) -> Result<(), HeaderError> {
-    read(element).map(|_| ())
+/// Where the parts of a Contact's value are in its element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ContactParts {
+    addr: NameAddrParts,
+    expires: Option<u32>,
+    q: Option<u16>,
 }
 
 const MALFORMED: HeaderError = HeaderError::Malformed("Contact");
 
-/// The address, `expires` and `q` of an element without white space around it.
-#[inline]
-fn read(element: &[u8]) -> Result<(NameAddrParts, Option<u32>, Option<u16>), HeaderError> {
-    let mut expires = None;
-    let mut first_q = None;
-    let parts = NameAddrParts::read(element, |name, value| {
-        let (name, value) = (&element[name], &element[value]);
-        if expires.is_none() && is_name(name, b"expires") {
-            expires = decimal(value);
-        } else if first_q.is_none() && is_name(name, b"q") {
-            first_q = Some(value);
-        }
-    });
-    let parts = parts.ok_or(MALFORMED)?;
-    let q = match first_q {
-        Some(value) => Some(thousandths(value).ok_or(MALFORMED)?),
-        None => None,
-    };
-    Ok((parts, expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)), q))
+impl ContactParts {
+    /// Reads an element other than `*` without white space around it.
+    pub(crate) fn read(element: &[u8]) -> Result<ContactParts, HeaderError> {
+        let mut expires = None;
+        let mut first_q = None;
+        let addr = NameAddrParts::read(element, |name, value| {
+            let (name, value) = (&element[name], &element[value]);
+            if expires.is_none() && is_name(name, b"expires") {
+                expires = decimal(value);
+            } else if first_q.is_none() && is_name(name, b"q") {
+                first_q = Some(value);
+            }
+        });
+        let addr = addr.ok_or(MALFORMED)?;
+        let q = match first_q {
+            Some(value) => Some(thousandths(value).ok_or(MALFORMED)?),
+            None => None,
+        };
+        Ok(ContactParts {
+            addr,
+            expires: expires.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            q,
+        })
+    }
+
+    /// What was read. `None` would mean that a part is no text, or another element.
+    pub(crate) fn contact(self, element: &[u8]) -> Option<ContactValue<'_>> {
+        let addr = self.addr.name_addr(element)?;
+        Some(ContactValue { addr, expires: self.expires, q: self.q })
+    }
 }
 
 /// `qvalue` of RFC 3261 §25.1: 0 to 1 with up to three digits behind the point.
