@@ -134,7 +134,7 @@ pub struct Options {
     /// `None` for what the disk holds.
     pub bytes_max: Option<u64>,
     /// Messages after which the index learns of those that came since the last time; see [`TAIL_MESSAGES`]. Of entries in call
-    /// logs as many.
+    /// logs four times as many.
     pub tail_messages: usize,
 }
 

@@ -29,6 +29,9 @@ const BLOCKS: Names = Names {
     time: "oldest_unix_ms",
 };
 
+/// Calls that weigh as much as a message in the length of the tail: they take a quarter of its octets. The more of them a merge
+/// finds in each log, the less each costs: to write one row of the index costs as much as to keep twenty calls.
+const CALLS_PER_MESSAGE: usize = 4;
 /// Groups that pruning reads at a time, with some two hundred calls.
 const PRUNE_GROUPS: usize = 4;
 
@@ -41,15 +44,16 @@ pub(super) struct Calls<'c> {
     tail: CallTail,
     /// The index holds no call that began later, so that the usual call needs no look there.
     indexed_until_unix_ms: i64,
-    /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_max`.
+    /// Why the tail does not shrink. As long as there is a reason it must not grow beyond `tail_messages_max`.
     merge_failure: Option<StoreError>,
-    /// Calls in the tail at which a merge begins.
-    tail_calls: usize,
+    tail_messages_max: usize,
+    /// That one step of merging writes.
+    merge_rows: usize,
 }
 
 impl<'c> Calls<'c> {
-    /// Also reads the tail. It is merged when it holds `tail_calls`.
-    pub(super) fn prepare(connection: &'c Connection, tail_calls: usize) -> rusqlite::Result<Calls<'c>> {
+    /// Also reads the tail. It is merged when it is as long as one of `tail_messages`.
+    pub(super) fn prepare(connection: &'c Connection, tail_messages: usize) -> rusqlite::Result<Calls<'c>> {
         let mut tail = CallTail::default();
         call_groups::read_newest(connection, |group, call| tail.add(call.key(), logged(group, &call)))?;
         tail.commit();
@@ -61,7 +65,8 @@ impl<'c> Calls<'c> {
             tail,
             indexed_until_unix_ms: connection.query_row(INDEXED_UNTIL, [], |row| row.get(0))?,
             merge_failure: None,
-            tail_calls,
+            tail_messages_max: TAIL_FACTOR_MAX * tail_messages,
+            merge_rows: (tail_messages / MERGE_STEP_DIVISOR).max(1),
         })
     }
 
@@ -97,7 +102,7 @@ impl<'c> Calls<'c> {
             return Ok(Outcome::AlreadyThere);
         }
         if let Some(failure) = &self.merge_failure
-            && self.tail.len() >= TAIL_FACTOR_MAX * self.tail_calls
+            && self.tail_messages() >= self.tail_messages_max
         {
             return Err(Failure::World(failure.clone()));
         }
@@ -168,9 +173,9 @@ impl<'c> Calls<'c> {
         Ok(dropped.len())
     }
 
-    /// Calls that are not in the index yet.
-    pub(super) fn tail_calls(&self) -> usize {
-        self.tail.len()
+    /// How long the tail is, in messages that would weigh as much: calls that are not in the index yet.
+    pub(super) fn tail_messages(&self) -> usize {
+        self.tail.len() / CALLS_PER_MESSAGE
     }
 
     pub(super) fn is_merging(&self) -> bool {
@@ -179,7 +184,7 @@ impl<'c> Calls<'c> {
 
     /// Moves some calls from the tail to the index, in the open transaction.
     pub(super) fn merge_step(&mut self) -> Result<(), Failure> {
-        let (calls, complete) = self.tail.merge_step(merge_rows(self.tail_calls));
+        let (calls, complete) = self.tail.merge_step(self.merge_rows);
         let mut places = Vec::new();
         for log in calls.chunk_by(|a, b| a.0.0 == b.0.0) {
             places.clear();
@@ -207,7 +212,7 @@ impl<'c> Calls<'c> {
     pub(super) fn merged(&mut self, step: Result<(), StoreError>) -> bool {
         self.merge_failure = step.err();
         if self.merge_failure.is_none()
-            && let Some(complete) = self.tail.merged(merge_rows(self.tail_calls))
+            && let Some(complete) = self.tail.merged(self.merge_rows)
         {
             self.indexed_until_unix_ms = self.indexed_until_unix_ms.max(complete.newest_unix_ms);
         }
@@ -270,11 +275,6 @@ impl<'c> Calls<'c> {
 
 /// Before all places of a log.
 const LOG_BEGIN: LogKey = (0, [0; 16]);
-
-/// Calls that one step of merging writes the places of.
-fn merge_rows(tail_calls: usize) -> usize {
-    (tail_calls / MERGE_STEP_DIVISOR).max(1)
-}
 
 fn logged(group: i64, call: &Call<'_>) -> Logged {
     Logged { group, is_missed: call.end == CallEnd::Missed }

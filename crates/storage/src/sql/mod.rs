@@ -74,7 +74,7 @@ pub(crate) struct Statements<'c> {
     calls: Calls<'c>,
     objects: Objects<'c>,
     replication_state: ReplicationState<'c>,
-    /// Messages, or calls, in a tail at which it is merged.
+    /// Messages in a tail, or calls that weigh as much, at which it is merged.
     tail_rows: usize,
     /// Whether the merge that is under way, or was last, is that of the calls.
     merges_calls: bool,
@@ -319,7 +319,7 @@ impl<'c> Statements<'c> {
             _ => TailLength::TooLong,
         };
         let messages = length(self.messages.tail_messages(), self.messages.merge_fails());
-        messages.max(length(self.calls.tail_calls(), self.calls.merge_fails()))
+        messages.max(length(self.calls.tail_messages(), self.calls.merge_fails()))
     }
 
     /// Moves some rows from a tail to the indices, in the open transaction: first those of one, then those of the other.

@@ -527,7 +527,7 @@ fn call_logs_of_the_eleventh_version_are_kept() {
     eleventh.execute_batch(&merge).unwrap();
     eleventh.close().unwrap();
 
-    let options = Options { tail_messages: 60, ..eager() };
+    let options = Options { tail_messages: 15, ..eager() };
     let mut home = Home::open(&path, options).unwrap();
     let shell = Connection::open(&path).unwrap();
     let number = |sql| shell.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
@@ -719,7 +719,7 @@ fn indexed_calls(shell: &Connection) -> (u64, u64) {
 fn a_merge_of_calls_changes_nothing_that_can_be_seen() {
     const CALLS: u64 = 1_000;
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { tail_messages: 400, ..eager() };
+    let options = Options { tail_messages: 100, ..eager() };
     let mut home = Home::open(&file(&folder), options).unwrap();
     home.persist_all(vec![add_alice()]);
     // Calls are over in another order than they began.

@@ -412,26 +412,69 @@ proptest! {
         // So few that merges into the indices, of a row or two a step, go on all the time.
         tail_messages in 1usize..20,
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        // What a loss of power does is not in question here.
-        let options = storage::Options { synchronous: storage::Synchronous::Normal, tail_messages, ..eager() };
-        let open = || Home::open(&file(&folder), options).unwrap();
-        let mut home = open();
-        let mut reference = Tables::default();
-        for step in steps {
-            match step {
-                Step::Batch(entries) => same_answers(&mut home, &mut reference, entries),
-                Step::Prune(change) => {
-                    reference.apply(&change);
-                    home.persist_all(vec![change]);
-                }
-                Step::Restart => {
-                    home.store.close().unwrap();
-                    home = open();
-                }
+        same_meaning(tail_messages, steps);
+    }
+
+    /// Among all other changes call logs stay short.
+    #[test]
+    fn long_call_logs_mean_what_the_reference_means(
+        steps in vec(step_of_calls(), 1..16),
+        tail_messages in 1usize..10,
+    ) {
+        let add = |id| Change::AddUser { user: user_of_calls(id), at_unix_ms: 0 };
+        let users = (0..4).map(add).map(Entry::Change).collect();
+        same_meaning(tail_messages, std::iter::once(Step::Batch(users)).chain(steps));
+    }
+}
+
+fn step_of_calls() -> impl Strategy<Value = Step> {
+    // Of an owner more than one row of the index holds.
+    let call = (call(), 0u64..40).prop_map(|(call, began_unix_ms)| StoredCall { began_unix_ms, ..call });
+    let change = prop_oneof![
+        60 => call.prop_map(Change::AppendCall),
+        1 => id().prop_map(|user| Change::RemoveUser { user, at_unix_ms: 0 }),
+        1 => id().prop_map(|id| Change::AddUser { user: user_of_calls(id.0), at_unix_ms: 0 }),
+    ];
+    let page = (option::of((0u64..40, call_id())), any::<bool>(), 0u32..40);
+    let query = (id(), page).prop_map(|(owner, (before, missed_only, limit))| Query::Calls {
+        owner,
+        before,
+        missed_only,
+        limit,
+    });
+    let entry = prop_oneof![9 => change.prop_map(Entry::Change), 1 => query.prop_map(Entry::Query)];
+    prop_oneof![
+        8 => vec(entry, 1..60).prop_map(Step::Batch),
+        1 => (0u64..40).prop_map(|before_unix_ms| Step::Prune(Change::PruneCalls { before_unix_ms })),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn user_of_calls(id: u64) -> User {
+    crate::support::user(UserId(id), &format!("user{id}@contoso.example"))
+}
+
+/// Drives both, and compares what can be seen of them after each step.
+fn same_meaning(tail_messages: usize, steps: impl IntoIterator<Item = Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    // What a loss of power does is not in question here.
+    let options = storage::Options { synchronous: storage::Synchronous::Normal, tail_messages, ..eager() };
+    let open = || Home::open(&file(&folder), options).unwrap();
+    let mut home = open();
+    let mut reference = Tables::default();
+    for step in steps {
+        match step {
+            Step::Batch(entries) => same_answers(&mut home, &mut reference, entries),
+            Step::Prune(change) => {
+                reference.apply(&change);
+                home.persist_all(vec![change]);
             }
-            same_rows(&mut home, &reference);
+            Step::Restart => {
+                home.store.close().unwrap();
+                home = open();
+            }
         }
+        same_rows(&mut home, &reference);
     }
 }
 
