@@ -8,10 +8,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::edit::{write_content_length, write_decimal, write_uri, write_value};
-use crate::lex::Elements;
+use crate::edit::{blank_line_ends, write_content_length, write_line, write_uri, write_value};
 use crate::message::Slot;
-use crate::{HeaderId, Message, Method, NameAddr};
+use crate::{HeaderId, Message, Method, NameAddr, Via};
 
 /// A response to a request (RFC 3261 §8.2.6): copies Via, From, To, Call-ID and CSeq as they stand, Record-Route where
 /// asked, and Timestamp into a 100. Works also on a request that failed `validate`: it copies what is there (the first
@@ -21,8 +20,7 @@ use crate::{HeaderId, Message, Method, NameAddr};
 pub struct ResponseBuilder<'m> {
     request: &'m Message,
     status: u16,
-    reason: Cow<'static, str>,
-    top_via: Option<String>,
+    status_line: Cow<'static, str>,
     to_tag: Option<SmallVec<[u8; TAG_INLINE]>>,
     copies_record_route: bool,
     extra: Vec<u8>,
@@ -40,8 +38,10 @@ impl<'m> ResponseBuilder<'m> {
         ResponseBuilder {
             request,
             status,
-            reason: reason_phrase(status).into(),
-            top_via: None,
+            status_line: match known_line(status) {
+                Some(line) => line.into(),
+                None => status_line(status, reason_phrase(status)).into(),
+            },
             to_tag: None,
             copies_record_route: false,
             extra: Vec::new(),
@@ -51,21 +51,17 @@ impl<'m> ResponseBuilder<'m> {
 
     /// Another reason phrase.
     pub fn reason(&mut self, phrase: &str) -> &mut Self {
-        if phrase != self.reason {
-            self.reason = phrase.to_owned().into();
+        if known_phrase(self.status) != Some(phrase) {
+            self.status_line = status_line(self.status, phrase).into();
         }
-        self
-    }
-
-    /// Replaces the topmost Via, e.g. with `received` and `rport` filled in (RFC 3261 §18.2.1, RFC 3581 §4).
-    pub fn top_via(&mut self, element: impl Into<String>) -> &mut Self {
-        self.top_via = Some(element.into());
         self
     }
 
     /// The tag to add to To where it has none.
     pub fn to_tag(&mut self, tag: &str) -> &mut Self {
-        self.to_tag = Some(SmallVec::from_slice(tag.as_bytes()));
+        let mut tag = SmallVec::from_slice(tag.as_bytes());
+        blank_line_ends(&mut tag);
+        self.to_tag = Some(tag);
         self
     }
 
@@ -83,9 +79,9 @@ impl<'m> ResponseBuilder<'m> {
     /// A further header without an id.
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         if self.extra.capacity() == 0 {
-            self.extra.reserve(EXTRA_OCTETS);
+            self.extra = Vec::with_capacity(EXTRA_OCTETS);
         }
-        write_header(&mut self.extra, name, value);
+        write_line(&mut self.extra, name, value.as_ref());
         self
     }
 
@@ -98,91 +94,191 @@ impl<'m> ResponseBuilder<'m> {
 
     /// The response.
     pub fn build(&self) -> Bytes {
-        let headers = usize::from(self.request.parsed.headers_end);
-        let mut out = Vec::with_capacity(headers + self.extra.len() + self.body.len() + 128);
-        out.extend_from_slice(b"SIP/2.0 ");
-        write_decimal(&mut out, self.status.into());
-        out.push(b' ');
-        write_value(&mut out, self.reason.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        self.write_vias(&mut out);
-        if self.copies_record_route {
-            self.copy_lines(&mut out, HeaderId::RecordRoute);
-        }
-        self.copy_first_line(&mut out, HeaderId::From);
-        self.write_to(&mut out);
-        self.copy_first_line(&mut out, HeaderId::CallId);
-        self.copy_first_line(&mut out, HeaderId::CSeq);
-        if self.status == 100 {
-            self.copy_first_line(&mut out, HeaderId::Timestamp);
-        }
-        out.extend_from_slice(&self.extra);
-        write_body(&mut out, &self.body);
+        self.write(None)
+    }
+
+    /// The response with another topmost Via than that of the request, e.g. with `received` and `rport` filled in
+    /// (RFC 3261 §18.2.1, RFC 3581 §4). `replaced` is the request's own.
+    pub fn build_with_top_via(&self, replaced: &Via<'_>, element: &[u8]) -> Bytes {
+        self.write(Some(TopVia { replaced: replaced.text.len(), element }))
+    }
+
+    fn write(&self, top_via: Option<TopVia<'_>>) -> Bytes {
+        let copied = Copied::of(self.request);
+        let to_tag = self.to_tag.as_deref().filter(|_| !self.has_to_tag(&copied));
+        // Told twice: what is as long as it was allotted needs no record of its room.
+        let mut length = 0;
+        self.tell(&copied, top_via, to_tag, |part| length += part.octets().len());
+        let mut out = Vec::with_capacity(length);
+        self.tell(&copied, top_via, to_tag, |part| part.write(&mut out));
+        debug_assert_eq!(out.len(), length);
         Bytes::from(out)
     }
 
-    fn write_vias(&self, out: &mut Vec<u8>) {
-        let mut replacement = self.top_via.as_deref();
-        for slot in self.slots(HeaderId::Via) {
-            let value = self.request.value(slot);
-            let first = replacement.and_then(|top| Some((top, Elements::of(value).next()?)));
-            match first {
-                Some((top, element)) => {
-                    out.extend_from_slice(b"Via: ");
-                    write_value(out, top);
-                    write_value(out, &value[element.len()..]);
-                    out.extend_from_slice(b"\r\n");
-                    replacement = None;
+    /// All parts of the response, in order.
+    #[inline(always)]
+    fn tell(
+        &self,
+        copied: &Copied<'m>,
+        mut top_via: Option<TopVia<'_>>,
+        to_tag: Option<&[u8]>,
+        mut part: impl FnMut(Part<'_>),
+    ) {
+        part(Part::Octets(self.status_line.as_bytes()));
+        for slot in copied.vias.iter().filter(|slot| slot.id == HeaderId::Via) {
+            // A line without a value holds no element.
+            match top_via.take_if(|_| slot.value_start < slot.value_end) {
+                Some(top) => {
+                    part(Part::Octets(b"Via: "));
+                    part(Part::Value(top.element));
+                    let rest = &self.request.value(slot)[top.replaced..];
+                    if !rest.is_empty() {
+                        part(Part::Value(rest));
+                    }
+                    part(Part::Octets(b"\r\n"));
                 }
-                None => self.copy(out, slot),
+                None => self.tell_line(Some(slot), &mut part),
             }
         }
+        if self.copies_record_route {
+            let routes = self.request.parsed.slots.iter().filter(|slot| slot.id == HeaderId::RecordRoute);
+            routes.for_each(|slot| self.tell_line(Some(slot), &mut part));
+        }
+        self.tell_line(copied.first(Line::From), &mut part);
+        match (copied.first(Line::To), to_tag) {
+            (Some(slot), Some(tag)) => {
+                part(Part::Octets(b"To: "));
+                part(Part::Value(self.request.value(slot)));
+                part(Part::Octets(b";tag="));
+                part(Part::Octets(tag));
+                part(Part::Octets(b"\r\n"));
+            }
+            _ => self.tell_line(copied.first(Line::To), &mut part),
+        }
+        self.tell_line(copied.first(Line::CallId), &mut part);
+        self.tell_line(copied.first(Line::CSeq), &mut part);
+        if self.status == 100 {
+            self.tell_line(copied.first(Line::Timestamp), &mut part);
+        }
+        part(Part::Octets(&self.extra));
+        if self.body.is_empty() {
+            return part(Part::Octets(b"Content-Length: 0\r\n\r\n"));
+        }
+        part(Part::Octets(b"Content-Length: "));
+        part(Part::Octets(itoa::Buffer::new().format(self.body.len()).as_bytes()));
+        part(Part::Octets(b"\r\n\r\n"));
+        part(Part::Octets(&self.body));
+    }
+
+    /// A line as it stands, name and folds included, without blanks at its end.
+    #[inline]
+    fn tell_line(&self, slot: Option<&Slot>, part: &mut impl FnMut(Part<'_>)) {
+        let Some(slot) = slot else { return };
+        let bytes = &self.request.parsed.bytes[usize::from(slot.start)..];
+        let length = usize::from(slot.value_end - slot.start);
+        if bytes[length..].starts_with(b"\r\n") {
+            return part(Part::Octets(&bytes[..length + 2]));
+        }
+        part(Part::Octets(&bytes[..length]));
+        part(Part::Octets(b"\r\n"));
     }
 
     /// Of a request that is not valid, a To that cannot be read has no tag.
-    fn has_to_tag(&self, to: &[u8]) -> bool {
-        match self.request.known_to_tag() {
-            Some(tag) => tag.is_some(),
-            None => NameAddr::parse(to).is_ok_and(|to| to.tag().is_some()),
+    fn has_to_tag(&self, copied: &Copied<'_>) -> bool {
+        match (self.request.known_to_tag(), copied.first(Line::To)) {
+            (Some(tag), _) => tag.is_some(),
+            (None, Some(to)) => NameAddr::parse(self.request.value(to)).is_ok_and(|to| to.tag().is_some()),
+            (None, None) => false,
         }
     }
+}
 
-    fn write_to(&self, out: &mut Vec<u8>) {
-        let Some(slot) = self.slots(HeaderId::To).next() else { return };
-        let value = self.request.value(slot);
-        match &self.to_tag {
-            Some(tag) if !self.has_to_tag(value) => {
-                out.extend_from_slice(b"To: ");
-                write_value(out, value);
-                out.extend_from_slice(b";tag=");
-                write_value(out, tag);
-                out.extend_from_slice(b"\r\n");
+/// The lines that a response has of its request: the first of each header, but all of Via.
+struct Copied<'m> {
+    firsts: [Option<&'m Slot>; Line::COUNT],
+    /// From the first Via to the last; other lines may stand between them.
+    vias: &'m [Slot],
+}
+
+/// A header that a response copies.
+#[derive(Clone, Copy)]
+enum Line {
+    From,
+    To,
+    CallId,
+    CSeq,
+    Timestamp,
+    /// None of them.
+    Other,
+}
+
+impl Line {
+    const COUNT: usize = Line::Other as usize + 1;
+
+    fn of(id: HeaderId) -> Line {
+        match id {
+            HeaderId::From => Line::From,
+            HeaderId::To => Line::To,
+            HeaderId::CallId => Line::CallId,
+            HeaderId::CSeq => Line::CSeq,
+            HeaderId::Timestamp => Line::Timestamp,
+            _ => Line::Other,
+        }
+    }
+}
+
+impl<'m> Copied<'m> {
+    fn of(request: &'m Message) -> Copied<'m> {
+        let slots = &request.parsed.slots[..];
+        let mut firsts = [None; Line::COUNT];
+        let (mut via_start, mut via_end) = (usize::MAX, 0);
+        for (place, slot) in slots.iter().enumerate() {
+            firsts[Line::of(slot.id) as usize].get_or_insert(slot);
+            if slot.id == HeaderId::Via {
+                (via_start, via_end) = (via_start.min(place), place + 1);
             }
-            _ => self.copy(out, slot),
+        }
+        Copied { firsts, vias: slots.get(via_start..via_end).unwrap_or_default() }
+    }
+
+    fn first(&self, line: Line) -> Option<&'m Slot> {
+        self.firsts[line as usize]
+    }
+}
+
+fn status_line(status: u16, phrase: &str) -> String {
+    format!("SIP/2.0 {status} {}\r\n", phrase.replace(['\r', '\n'], " "))
+}
+
+/// What stands in place of the topmost Via.
+#[derive(Clone, Copy)]
+struct TopVia<'a> {
+    /// How many octets of the first line's value go.
+    replaced: usize,
+    element: &'a [u8],
+}
+
+/// A part of a message.
+enum Part<'a> {
+    /// Octets as they are.
+    Octets(&'a [u8]),
+    /// What must be in one line.
+    Value(&'a [u8]),
+}
+
+impl<'a> Part<'a> {
+    fn octets(&self) -> &'a [u8] {
+        match self {
+            Part::Octets(octets) | Part::Value(octets) => octets,
         }
     }
 
-    fn copy_lines(&self, out: &mut Vec<u8>, id: HeaderId) {
-        for slot in self.slots(id) {
-            self.copy(out, slot);
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Part::Octets(octets) => out.extend_from_slice(octets),
+            Part::Value(value) => write_value(out, value),
         }
-    }
-
-    fn copy_first_line(&self, out: &mut Vec<u8>, id: HeaderId) {
-        if let Some(slot) = self.slots(id).next() {
-            self.copy(out, slot);
-        }
-    }
-
-    fn slots(&self, id: HeaderId) -> impl Iterator<Item = &'m Slot> + use<'m> {
-        self.request.parsed.slots.iter().filter(move |slot| slot.id == id)
-    }
-
-    /// A line as it stands, name and folds included.
-    fn copy(&self, out: &mut Vec<u8>, slot: &Slot) {
-        let line = &self.request.parsed.bytes[usize::from(slot.start)..usize::from(slot.value_end)];
-        out.extend_from_slice(line);
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -197,7 +293,7 @@ impl RequestBuilder {
     /// A request line.
     pub fn new(method: Method<'_>, uri: &str) -> RequestBuilder {
         let mut head = Vec::with_capacity(1024);
-        write_value(&mut head, method.as_str());
+        write_value(&mut head, method.as_str().as_bytes());
         head.push(b' ');
         write_uri(&mut head, uri);
         head.extend_from_slice(b" SIP/2.0\r\n");
@@ -211,7 +307,7 @@ impl RequestBuilder {
 
     /// A header without an id.
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        write_header(&mut self.head, name, value);
+        write_line(&mut self.head, name, value.as_ref());
         self
     }
 
@@ -224,18 +320,12 @@ impl RequestBuilder {
 
     /// The request.
     pub fn build(&self) -> Bytes {
-        let mut out = Vec::with_capacity(self.head.len() + self.body.len() + 32);
+        // Content-Length, its number, and the empty line.
+        let mut out = Vec::with_capacity(self.head.len() + 40 + self.body.len());
         out.extend_from_slice(&self.head);
         write_body(&mut out, &self.body);
         Bytes::from(out)
     }
-}
-
-fn write_header(out: &mut Vec<u8>, name: &str, value: impl AsRef<[u8]>) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    write_value(out, value);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn write_body(out: &mut Vec<u8>, body: &[u8]) {
@@ -244,92 +334,113 @@ fn write_body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
+/// Makes the table of phrases, and that of the status lines that show them, from one list.
+macro_rules! statuses {
+    ($($status:literal $phrase:literal,)*) => {
+        fn known_phrase(status: u16) -> Option<&'static str> {
+            match status {
+                $($status => Some($phrase),)*
+                _ => None,
+            }
+        }
+
+        /// The status line with the default phrase.
+        fn known_line(status: u16) -> Option<&'static str> {
+            match status {
+                $($status => Some(concat!("SIP/2.0 ", $status, " ", $phrase, "\r\n")),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+statuses! {
+    100 "Trying",
+    180 "Ringing",
+    181 "Call Is Being Forwarded",
+    182 "Queued",
+    183 "Session Progress",
+    199 "Early Dialog Terminated",
+    200 "OK",
+    202 "Accepted",
+    204 "No Notification",
+    300 "Multiple Choices",
+    301 "Moved Permanently",
+    302 "Moved Temporarily",
+    305 "Use Proxy",
+    380 "Alternative Service",
+    400 "Bad Request",
+    401 "Unauthorized",
+    402 "Payment Required",
+    403 "Forbidden",
+    404 "Not Found",
+    405 "Method Not Allowed",
+    406 "Not Acceptable",
+    407 "Proxy Authentication Required",
+    408 "Request Timeout",
+    410 "Gone",
+    412 "Conditional Request Failed",
+    413 "Request Entity Too Large",
+    414 "Request-URI Too Long",
+    415 "Unsupported Media Type",
+    416 "Unsupported URI Scheme",
+    417 "Unknown Resource-Priority",
+    420 "Bad Extension",
+    421 "Extension Required",
+    422 "Session Interval Too Small",
+    423 "Interval Too Brief",
+    424 "Bad Location Information",
+    425 "Bad Alert Message",
+    428 "Use Identity Header",
+    429 "Provide Referrer Identity",
+    430 "Flow Failed",
+    433 "Anonymity Disallowed",
+    436 "Bad Identity Info",
+    437 "Unsupported Credential",
+    438 "Invalid Identity Header",
+    439 "First Hop Lacks Outbound Support",
+    440 "Max-Breadth Exceeded",
+    469 "Bad Info Package",
+    470 "Consent Needed",
+    480 "Temporarily Unavailable",
+    481 "Call/Transaction Does Not Exist",
+    482 "Loop Detected",
+    483 "Too Many Hops",
+    484 "Address Incomplete",
+    485 "Ambiguous",
+    486 "Busy Here",
+    487 "Request Terminated",
+    488 "Not Acceptable Here",
+    489 "Bad Event",
+    491 "Request Pending",
+    493 "Undecipherable",
+    494 "Security Agreement Required",
+    500 "Server Internal Error",
+    501 "Not Implemented",
+    502 "Bad Gateway",
+    503 "Service Unavailable",
+    504 "Server Time-out",
+    505 "Version Not Supported",
+    513 "Message Too Large",
+    555 "Push Notification Service Not Supported",
+    580 "Precondition Failure",
+    600 "Busy Everywhere",
+    603 "Decline",
+    604 "Does Not Exist Anywhere",
+    606 "Not Acceptable",
+    607 "Unwanted",
+    608 "Rejected",
+}
+
 /// The default reason phrase of a status (RFC 3261 §21 and the IANA registry). A status that has none gets that of its
 /// class (RFC 3261 §8.1.3.2).
 pub fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Trying",
-        180 => "Ringing",
-        181 => "Call Is Being Forwarded",
-        182 => "Queued",
-        183 => "Session Progress",
-        199 => "Early Dialog Terminated",
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Notification",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Moved Temporarily",
-        305 => "Use Proxy",
-        380 => "Alternative Service",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        410 => "Gone",
-        412 => "Conditional Request Failed",
-        413 => "Request Entity Too Large",
-        414 => "Request-URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Unsupported URI Scheme",
-        417 => "Unknown Resource-Priority",
-        420 => "Bad Extension",
-        421 => "Extension Required",
-        422 => "Session Interval Too Small",
-        423 => "Interval Too Brief",
-        424 => "Bad Location Information",
-        425 => "Bad Alert Message",
-        428 => "Use Identity Header",
-        429 => "Provide Referrer Identity",
-        430 => "Flow Failed",
-        433 => "Anonymity Disallowed",
-        436 => "Bad Identity Info",
-        437 => "Unsupported Credential",
-        438 => "Invalid Identity Header",
-        439 => "First Hop Lacks Outbound Support",
-        440 => "Max-Breadth Exceeded",
-        469 => "Bad Info Package",
-        470 => "Consent Needed",
-        480 => "Temporarily Unavailable",
-        481 => "Call/Transaction Does Not Exist",
-        482 => "Loop Detected",
-        483 => "Too Many Hops",
-        484 => "Address Incomplete",
-        485 => "Ambiguous",
-        486 => "Busy Here",
-        487 => "Request Terminated",
-        488 => "Not Acceptable Here",
-        489 => "Bad Event",
-        491 => "Request Pending",
-        493 => "Undecipherable",
-        494 => "Security Agreement Required",
-        500 => "Server Internal Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Server Time-out",
-        505 => "Version Not Supported",
-        513 => "Message Too Large",
-        555 => "Push Notification Service Not Supported",
-        580 => "Precondition Failure",
-        600 => "Busy Everywhere",
-        603 => "Decline",
-        604 => "Does Not Exist Anywhere",
-        606 => "Not Acceptable",
-        607 => "Unwanted",
-        608 => "Rejected",
-        _ => match status / 100 {
-            0 | 1 => "Session Progress",
-            2 => "OK",
-            3 => "Multiple Choices",
-            4 => "Bad Request",
-            5 => "Server Internal Error",
-            _ => "Busy Everywhere",
-        },
-    }
+    known_phrase(status).unwrap_or(match status / 100 {
+        0 | 1 => "Session Progress",
+        2 => "OK",
+        3 => "Multiple Choices",
+        4 => "Bad Request",
+        5 => "Server Internal Error",
+        _ => "Busy Everywhere",
+    })
 }

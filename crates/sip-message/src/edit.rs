@@ -16,6 +16,49 @@ use crate::lex::{self, Elements};
 use crate::message::{Slot, StartLine};
 use crate::{HeaderId, Message, ParseError};
 
+/// A value as an edit is given it.
+#[derive(Clone, Debug)]
+pub struct Value<'m>(Cow<'m, [u8]>);
+
+impl Value<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<'m> From<&'m str> for Value<'m> {
+    fn from(text: &'m str) -> Value<'m> {
+        Value(Cow::Borrowed(text.as_bytes()))
+    }
+}
+
+impl<'m> From<&'m [u8]> for Value<'m> {
+    fn from(octets: &'m [u8]) -> Value<'m> {
+        Value(Cow::Borrowed(octets))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Value(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl<'m> From<&'m String> for Value<'m> {
+    fn from(text: &'m String) -> Value<'m> {
+        Value::from(text.as_str())
+    }
+}
+
+impl<'m> From<Cow<'m, str>> for Value<'m> {
+    fn from(text: Cow<'m, str>) -> Value<'m> {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
 /// Changes to a message, applied in one pass by [`Edit::write`]. Each command may be given once per header; commands on
 /// different headers are independent. [`Edit::remove_elements`] and [`Edit::replace_first_element`] of the same header
 /// add up: what is replaced is the first element that remains. Of other commands on one header the last one counts;
@@ -26,16 +69,31 @@ use crate::{HeaderId, Message, ParseError};
 pub struct Edit<'m> {
     message: &'m Message,
     request_uri: Option<&'m str>,
-    first: SmallVec<[(HeaderId, Cow<'m, str>); 4]>,
-    last: SmallVec<[(&'static str, Cow<'m, str>); 4]>,
+    first: SmallVec<[(HeaderId, Value<'m>); 4]>,
+    last: SmallVec<[(&'static str, Value<'m>); 4]>,
     changes: SmallVec<[(Target, Change<'m>); CHANGES_INLINE]>,
-    /// Bit by bit which ids have a change.
-    changed: u128,
+    /// Which ids have a change.
+    changed: Ids,
     body: Option<Bytes>,
 }
 
 /// Changes that are kept without an allocation: a proxy makes six, and up to twelve at the server that keeps a message.
 const CHANGES_INLINE: usize = 12;
+
+/// A set of headers.
+#[derive(Clone, Copy, Default)]
+struct Ids([u64; 2]);
+
+impl Ids {
+    fn insert(&mut self, id: HeaderId) {
+        self.0[id as usize / 64] |= 1 << (id as usize % 64);
+    }
+
+    #[inline]
+    fn contains(&self, id: HeaderId) -> bool {
+        self.0[id as usize / 64] & 1 << (id as usize % 64) != 0
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -47,8 +105,8 @@ enum Target {
 #[derive(Clone, Debug)]
 enum Change<'m> {
     Remove,
-    Set(Cow<'m, str>),
-    Elements { removed: usize, replacement: Option<Cow<'m, str>> },
+    Set(Value<'m>),
+    Elements { removed: usize, replacement: Option<Value<'m>> },
 }
 
 impl<'m> Edit<'m> {
@@ -60,7 +118,7 @@ impl<'m> Edit<'m> {
             first: SmallVec::new(),
             last: SmallVec::new(),
             changes: SmallVec::new(),
-            changed: 0,
+            changed: Ids::default(),
             body: None,
         }
     }
@@ -72,7 +130,7 @@ impl<'m> Edit<'m> {
     }
 
     /// A header line at the top, without CRLF in `value`. Lines given first stand first.
-    pub fn insert_first(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
+    pub fn insert_first(&mut self, id: HeaderId, value: impl Into<Value<'m>>) -> &mut Self {
         if id != HeaderId::ContentLength {
             self.first.push((id, value.into()));
         }
@@ -80,12 +138,12 @@ impl<'m> Edit<'m> {
     }
 
     /// A header line behind the last one.
-    pub fn append(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
+    pub fn append(&mut self, id: HeaderId, value: impl Into<Value<'m>>) -> &mut Self {
         self.append_named(id.name(), value)
     }
 
     /// The same for a header without an id.
-    pub fn append_named(&mut self, name: &'static str, value: impl Into<Cow<'m, str>>) -> &mut Self {
+    pub fn append_named(&mut self, name: &'static str, value: impl Into<Value<'m>>) -> &mut Self {
         if HeaderId::from_name(name.as_bytes()) != HeaderId::ContentLength {
             self.last.push((name, value.into()));
         }
@@ -112,7 +170,7 @@ impl<'m> Edit<'m> {
     }
 
     /// The first element of a comma-separated header (the topmost Via) is replaced.
-    pub fn replace_first_element(&mut self, id: HeaderId, element: impl Into<Cow<'m, str>>) -> &mut Self {
+    pub fn replace_first_element(&mut self, id: HeaderId, element: impl Into<Value<'m>>) -> &mut Self {
         let removed = match self.change_of(Target::Id(id)) {
             Some(Change::Elements { removed, .. }) => *removed,
             _ => 0,
@@ -122,7 +180,7 @@ impl<'m> Edit<'m> {
     }
 
     /// The header gets this one value: the first line is rewritten, further ones go; appended if there was none.
-    pub fn set(&mut self, id: HeaderId, value: impl Into<Cow<'m, str>>) -> &mut Self {
+    pub fn set(&mut self, id: HeaderId, value: impl Into<Value<'m>>) -> &mut Self {
         self.change(Target::Id(id), Change::Set(value.into()))
     }
 
@@ -161,22 +219,20 @@ impl<'m> Edit<'m> {
         self.write_start_line(&mut out);
         for (id, value) in &self.first {
             note.line(out.len());
-            write_line(&mut out, id.name(), value);
+            write_line(&mut out, id.name(), &value.0);
         }
-        self.write_kept_lines(&mut out, body.len(), note);
+        let kept = self.write_kept_lines(&mut out, body.len(), note);
         for (name, value) in &self.last {
             note.line(out.len());
-            write_line(&mut out, name, value);
+            write_line(&mut out, name, &value.0);
         }
-        for (target, change) in &self.changes {
-            if let (Target::Id(id), Change::Set(value)) = (target, change)
-                && message.header(*id).is_none()
-            {
+        for ((target, change), state) in self.changes.iter().zip(&kept.states) {
+            if let (Target::Id(id), Change::Set(value), false) = (target, change, state.is_done) {
                 note.line(out.len());
-                write_line(&mut out, id.name(), value);
+                write_line(&mut out, id.name(), &value.0);
             }
         }
-        if message.header(HeaderId::ContentLength).is_none() {
+        if !kept.has_length {
             note.line(out.len());
             write_content_length(&mut out, body.len());
         }
@@ -191,20 +247,19 @@ impl<'m> Edit<'m> {
             Target::Id(id) => id,
             Target::Name(_) => HeaderId::Other,
         };
-        let bit = 1 << id as u8;
-        let earlier = match self.changed & bit {
-            0 => None,
-            _ => self.changes.iter_mut().find(|(found, _)| *found == target),
+        let earlier = match self.changed.contains(id) {
+            false => None,
+            true => self.changes.iter_mut().find(|(found, _)| *found == target),
         };
         match earlier {
             Some((_, found)) => *found = change,
             None => self.changes.push((target, change)),
         }
-        self.changed |= bit;
+        self.changed.insert(id);
         self
     }
 
-    fn replacement(&self, id: HeaderId) -> Option<Cow<'m, str>> {
+    fn replacement(&self, id: HeaderId) -> Option<Value<'m>> {
         match self.change_of(Target::Id(id)) {
             Some(Change::Elements { replacement, .. }) => replacement.clone(),
             _ => None,
@@ -246,23 +301,30 @@ impl<'m> Edit<'m> {
     }
 
     /// The received lines with the changes; untouched neighbours are copied together.
-    fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize, note: &mut impl Note) {
+    fn write_kept_lines(&self, out: &mut Vec<u8>, body_length: usize, note: &mut impl Note) -> Kept {
         let message = self.message;
         let bytes = &message.parsed.bytes[..];
         let slots = &message.parsed.slots[..];
         let mut states: SmallVec<[State; CHANGES_INLINE]> =
             SmallVec::from_elem(State::default(), self.changes.len());
+        let mut has_length = false;
         let mut kept_from = message.parsed.headers_start;
         let mut kept_from_slot = 0;
-        // A received Content-Length is right as long as the body is the received one.
-        let rewrites_length = self.body.is_some();
-        let changed = self.changed | (u128::from(rewrites_length) << HeaderId::ContentLength as u8);
+        let mut changed = self.changed;
+        changed.insert(HeaderId::ContentLength);
         for (i, slot) in slots.iter().enumerate() {
-            if changed & (1 << slot.id as u8) == 0 {
+            if !changed.contains(slot.id) {
                 continue;
             }
             let change = match slot.id {
-                HeaderId::ContentLength => None,
+                HeaderId::ContentLength => {
+                    has_length = true;
+                    // A received Content-Length is right as long as the body is the received one.
+                    if self.body.is_none() {
+                        continue;
+                    }
+                    None
+                }
                 _ => match self.changes.iter().position(|(target, _)| self.is_meant(*target, slot)) {
                     None => continue,
                     change => change,
@@ -282,13 +344,14 @@ impl<'m> Edit<'m> {
                         if !states[change].is_done {
                             out.extend_from_slice(line.name());
                             out.extend_from_slice(b": ");
-                            write_value(out, value.as_bytes());
+                            write_value(out, &value.0);
                             out.extend_from_slice(b"\r\n");
                         }
                         states[change].is_done = true;
                     }
                     Change::Elements { removed, replacement } => {
-                        line.write_elements(out, *removed, replacement.as_deref(), &mut states[change]);
+                        let replacement = replacement.as_ref().map(|value| &*value.0);
+                        line.write_elements(out, *removed, replacement, &mut states[change]);
                     }
                 },
             }
@@ -298,6 +361,7 @@ impl<'m> Edit<'m> {
         }
         note.kept(kept_from_slot..slots.len(), kept_from, out.len());
         out.extend_from_slice(&bytes[usize::from(kept_from)..usize::from(message.parsed.headers_end)]);
+        Kept { states, has_length }
     }
 
     fn is_meant(&self, target: Target, slot: &Slot) -> bool {
@@ -318,6 +382,14 @@ impl Change<'_> {
             Change::Set(value) | Change::Elements { replacement: Some(value), .. } => value.len(),
         }
     }
+}
+
+/// What was seen of the received lines.
+struct Kept {
+    /// Of each change.
+    states: SmallVec<[State; CHANGES_INLINE]>,
+    /// Whether there is a Content-Length.
+    has_length: bool,
 }
 
 /// How far a change of a header that has several lines has come.
@@ -402,7 +474,7 @@ impl<'a> Line<'a> {
         &self,
         out: &mut Vec<u8>,
         removed: usize,
-        replacement: Option<&str>,
+        replacement: Option<&[u8]>,
         state: &mut State,
     ) {
         if state.is_done {
@@ -429,7 +501,7 @@ impl<'a> Line<'a> {
     }
 }
 
-fn write_line(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     write_value(out, value);
@@ -442,18 +514,8 @@ pub(crate) fn write_content_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-pub(crate) fn write_decimal(out: &mut Vec<u8>, mut number: usize) {
-    // A usize has up to 20 digits.
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[start..]);
-        }
-    }
+fn write_decimal(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A URI of a start line; blanks and line ends, which no URI holds, are left out.
@@ -465,15 +527,35 @@ pub(crate) fn write_uri(out: &mut Vec<u8>, uri: &str) {
 }
 
 /// A value in one line, whatever it holds.
-pub(crate) fn write_value(out: &mut Vec<u8>, value: impl AsRef<[u8]>) {
-    let value = value.as_ref();
+pub(crate) fn write_value(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
-    if memchr::memchr2(b'\r', b'\n', value).is_some() {
-        for byte in &mut out[start..] {
-            if matches!(byte, b'\r' | b'\n') {
-                *byte = b' ';
-            }
+    if holds_control(value) {
+        blank_line_ends(&mut out[start..]);
+    }
+}
+
+#[cold]
+pub(crate) fn blank_line_ends(value: &mut [u8]) {
+    for byte in value {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
         }
+    }
+}
+
+/// Whether an octet is below 0x20, as CR and LF are. Values are too short for the start-up of a vector search.
+#[inline]
+fn holds_control(value: &[u8]) -> bool {
+    let controls = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(u64::from_le_bytes([0x20; 8])) & !word & u64::from_le_bytes([0x80; 8])
+    };
+    match value.last_chunk() {
+        Some(last) => {
+            let (words, _) = value.as_chunks();
+            words.iter().fold(controls(last), |found, word| found | controls(word)) != 0
+        }
+        None => value.iter().any(|byte| *byte < 0x20),
     }
 }

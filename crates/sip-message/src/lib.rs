@@ -24,7 +24,7 @@ pub mod uri;
 pub mod values;
 
 pub use build::{RequestBuilder, ResponseBuilder};
-pub use edit::Edit;
+pub use edit::{Edit, Value};
 pub use header::{Header, HeaderId};
 pub use limits::*;
 pub use message::{Message, ParseError, Rejection};

@@ -151,7 +151,77 @@ fn read_everything(octets: &[u8]) {
     }
 }
 
+/// A response, put together line by line.
+fn simple_response(request: &Message, top_via: Option<&str>, tag: &str) -> Vec<u8> {
+    let start_of = |part: &[u8]| part.as_ptr().addr() - request.bytes().as_ptr().addr();
+    let line = |header: &sip_message::Header<'_>| {
+        let end = start_of(header.value) + header.value.len();
+        [&request.bytes()[start_of(header.name)..end], b"\r\n"].concat()
+    };
+    let one_line = |value: &[u8]| {
+        let blank = |octet: &u8| if matches!(octet, b'\r' | b'\n') { b' ' } else { *octet };
+        value.iter().map(blank).collect::<Vec<u8>>()
+    };
+    let mut written = b"SIP/2.0 100 Trying\r\n".to_vec();
+    let mut top_via = top_via;
+    for header in request.headers().filter(|header| header.id == HeaderId::Via) {
+        match top_via.filter(|_| !header.value.is_empty()) {
+            Some(element) => {
+                let mut elements = request.elements(HeaderId::Via);
+                let first = elements.next().expect("a value that is not empty has an element");
+                let rest = one_line(&header.value[first.len()..]);
+                written.extend([b"Via: ", element.as_bytes(), &rest, b"\r\n"].concat());
+                top_via = None;
+            }
+            None => written.extend(line(&header)),
+        }
+    }
+    written.extend(request.headers().filter(|h| h.id == HeaderId::RecordRoute).flat_map(|h| line(&h)));
+    for id in [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq, HeaderId::Timestamp] {
+        let Some(header) = request.headers().find(|header| header.id == id) else { continue };
+        let has_tag = NameAddr::parse(header.value).is_ok_and(|to| to.tag().is_some());
+        if id == HeaderId::To && !has_tag {
+            let value = one_line(header.value);
+            written.extend([b"To: ", &value[..], b";tag=", tag.as_bytes(), b"\r\n"].concat());
+        } else {
+            written.extend(line(&header));
+        }
+    }
+    written.extend(b"Subject: x\r\nContent-Length: 0\r\n\r\n");
+    written
+}
+
 proptest! {
+    #[test]
+    fn responses_are_those_of_a_simple_reading(
+        octets in mutated(),
+        top_via in proptest::option::of("[ -~]{0,40}"),
+    ) {
+        let message = match Message::parse(Bytes::from(octets)) {
+            Ok(message) => message,
+            Err(error) => match error.answerable {
+                Some(message) => *message,
+                None => return Ok(()),
+            },
+        };
+        prop_assume!(message.is_request());
+        for is_validated in [false, true] {
+            if is_validated && message.validate().is_err() {
+                break;
+            }
+            let mut builder = ResponseBuilder::new(&message, 100);
+            builder.to_tag("x1").copy_record_route().header(HeaderId::Subject, "x");
+            let (response, wanted) = match (&top_via, message.top_via()) {
+                (Some(element), Ok(via)) => (
+                    builder.build_with_top_via(&via, element.as_bytes()),
+                    simple_response(&message, Some(element), "x1"),
+                ),
+                _ => (builder.build(), simple_response(&message, None, "x1")),
+            };
+            prop_assert_eq!(String::from_utf8_lossy(&response), String::from_utf8_lossy(&wanted));
+        }
+    }
+
     #[test]
     fn printing_keeps_octets_and_meaning(octets in request()) {
         let message = parse(&octets);

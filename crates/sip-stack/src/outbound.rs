@@ -18,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use node::{ConnectionId, Flow, ListenerId};
 use sha2::Sha256;
+use smallvec::SmallVec;
 
 use crate::route::{Facing, ServerMark};
 
@@ -54,6 +55,12 @@ const BOOT_OCTETS: usize = 4;
 /// Longest token that is read, in characters: of a datagram flow to a scoped IPv6 address.
 const FLOW_TOKEN_CHARACTERS_MAX: usize = 50;
 
+/// The octets of the longest token: kind, listener, port, address, scope, signature.
+const TOKEN_OCTETS_MAX: usize = 1 + 2 + 2 + 16 + 4 + SIGNATURE_OCTETS;
+
+/// What a flow token says; there is room for its signature.
+type Content = SmallVec<[u8; TOKEN_OCTETS_MAX]>;
+
 /// First octet of a flow token's content.
 mod kind {
     pub(super) const CONNECTION: u8 = 1;
@@ -86,7 +93,9 @@ impl Tokens {
 
     /// A token for a flow: characters of a SIP user part, at most 80.
     pub fn flow_token(&self, flow: Flow) -> String {
-        self.signed(self.flow_content(flow))
+        let mut token = Vec::new();
+        self.push_route_token(&mut token, Facing::Flow(flow));
+        String::from_utf8(token).expect("base64 is ASCII")
     }
 
     /// The flow of a token.
@@ -97,24 +106,24 @@ impl Tokens {
         }
     }
 
-    /// As [`Tokens::flow_token`], also for a server, whose token is good over restarts.
-    pub fn route_token(&self, facing: Facing) -> String {
-        match facing {
-            Facing::Flow(flow) => self.flow_token(flow),
+    /// Writes [`Tokens::flow_token`] behind what stands in `text`; also of a server, whose token is good over restarts.
+    pub(crate) fn push_route_token(&self, text: &mut Vec<u8>, facing: Facing) {
+        let mut token = match facing {
+            Facing::Flow(flow) => self.flow_content(flow),
             Facing::Server(ServerMark(mark)) => {
-                let mut content = Vec::with_capacity(1 + 8 + SIGNATURE_OCTETS);
+                let mut content = Content::new();
                 content.push(kind::SERVER);
                 content.extend_from_slice(&mark.to_be_bytes());
-                self.signed(content)
+                content
             }
-        }
-    }
-
-    fn signed(&self, mut token: Vec<u8>) -> String {
+        };
         let mut mac = self.flow.clone();
         mac.update(&token);
         token.extend_from_slice(&mac.finalize().into_bytes()[..SIGNATURE_OCTETS]);
-        URL_SAFE_NO_PAD.encode(token)
+        let start = text.len();
+        text.resize(start + FLOW_TOKEN_CHARACTERS_MAX, 0);
+        let written = URL_SAFE_NO_PAD.encode_slice(&token, &mut text[start..]);
+        text.truncate(start + written.expect("FLOW_TOKEN_CHARACTERS_MAX is that of the longest token"));
     }
 
     /// The flow or server of a token.
@@ -122,8 +131,10 @@ impl Tokens {
         if token.len() > FLOW_TOKEN_CHARACTERS_MAX {
             return Err(TokenError::Forged);
         }
-        let octets = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenError::Forged)?;
-        let (content, signature) = octets.split_last_chunk::<SIGNATURE_OCTETS>().ok_or(TokenError::Forged)?;
+        let mut octets = [0; TOKEN_OCTETS_MAX];
+        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut octets).map_err(|_| TokenError::Forged)?;
+        let (content, signature) =
+            octets[..length].split_last_chunk::<SIGNATURE_OCTETS>().ok_or(TokenError::Forged)?;
         let mut mac = self.flow.clone();
         mac.update(content);
         mac.verify_truncated_left(signature).map_err(|_| TokenError::Forged)?;
@@ -157,8 +168,8 @@ impl Tokens {
         u64::from_be_bytes(digest[..8].try_into().expect("a digest has more than eight octets"))
     }
 
-    fn flow_content(&self, flow: Flow) -> Vec<u8> {
-        let mut content = Vec::with_capacity(1 + 2 + 2 + 16 + 4 + SIGNATURE_OCTETS);
+    fn flow_content(&self, flow: Flow) -> Content {
+        let mut content = Content::new();
         match flow {
             Flow::Connection(ConnectionId(id)) => {
                 content.push(kind::CONNECTION);

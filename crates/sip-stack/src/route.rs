@@ -14,6 +14,7 @@ use node::{Flow, Listener, Transport};
 use sip_message::{HeaderId, Host, Message, NameAddr, Uri};
 use siphasher::sip::SipHasher13;
 
+use crate::digits::hex;
 use crate::outbound::{TokenError, Tokens};
 
 /// Most Route entries of ours that are taken off one request. Ours are never more than two in a row; clients with a preloaded route add one.
@@ -116,17 +117,24 @@ impl Routes {
         ServerMark(hasher.finish())
     }
 
-    /// A Record-Route entry that faces the device on a flow or behind a server, which speaks for `party` (the From or To of the dialog).
-    pub fn record_route(
+    /// Writes a Record-Route entry that faces the device on a flow or behind a server, which speaks for `party` (the From or To of the dialog).
+    pub(crate) fn push_record_route(
         &self,
+        text: &mut Vec<u8>,
         facing: Facing,
         transport: Transport,
         sent_by: &str,
         party: &Uri<'_>,
-    ) -> String {
-        let token = self.tokens.route_token(facing);
-        let id = self.party_digest(&token, party);
-        format!("<sip:{token}@{sent_by};transport={};lr;id={id:016x}>", transport.uri_parameter())
+    ) {
+        text.extend_from_slice(b"<sip:");
+        let token_start = text.len();
+        self.tokens.push_route_token(text, facing);
+        let id = hex(self.party_digest(&text[token_start..], party));
+        for part in ["@", sent_by, ";transport=", transport.uri_parameter(), ";lr;id="] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        text.extend_from_slice(id.as_bytes());
+        text.push(b'>');
     }
 
     /// Looks at the topmost Route entries of a request that came in from `arrival`.
@@ -151,18 +159,14 @@ impl Routes {
         let Ok(from) = message.from() else { return false };
         let Some(token) = route.uri.user() else { return false };
         let id = route.uri.params().get("id").and_then(|id| u64::from_str_radix(id, 16).ok());
-        id == Some(self.party_digest(token, &from.uri))
+        id == Some(self.party_digest(token.as_bytes(), &from.uri))
     }
 
-    fn party_digest(&self, token: &str, party: &Uri<'_>) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(token.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(party.user().unwrap_or("").as_bytes());
-        hasher.write_u8(0);
-        for byte in party.host_text().bytes() {
-            hasher.write_u8(byte.to_ascii_lowercase());
-        }
-        hasher.finish()
+    fn party_digest(&self, token: &[u8], party: &Uri<'_>) -> u64 {
+        let host = party.host_text().as_bytes();
+        let mut text = [token, b"\0", party.user().unwrap_or("").as_bytes(), b"\0", host].concat();
+        let host_start = text.len() - host.len();
+        text[host_start..].make_ascii_lowercase();
+        SipHasher13::new_with_key(&self.key).hash(&text)
     }
 }

@@ -35,7 +35,8 @@ use crate::proxy::Verdict;
 use crate::route::{Facing, Names, OwnRoutes, Routes, ServerMark};
 use crate::timer::{TimerId, Timers};
 use crate::transaction::{
-    Arrival, ClientId, Failure, Incoming, Limits, Outgoing, Owner, ServerId, TimerValues, Transactions,
+    Arrival, BranchText, ClientId, Failure, Incoming, Limits, Outgoing, Owner, ServerId, TimerValues,
+    Transactions, build_response, response_flow,
 };
 
 /// How long an INVITE may ring without a further sign of life (timer C, RFC 3261 §16.6 step 11: more than 3 minutes).
@@ -252,8 +253,8 @@ pub struct Stack {
     outputs: VecDeque<StackOutput>,
     /// Branches that failed without a message and wait to be looked at; keeps failures from recursing.
     failed: VecDeque<(BranchId, BranchFailure)>,
-    /// The Via of the request that is being written.
-    via: String,
+    /// Room for the values that a message which is being written gets.
+    texts: Vec<u8>,
     loop_key: [u8; 16],
     retire_after: Duration,
 }
@@ -282,8 +283,6 @@ enum Origin {
 
 /// Most branches of one response context. A user's devices times their flows stay below it.
 const BRANCHES_MAX: usize = 128;
-/// Octets of a Via of ours, so that it need not grow.
-const VIA_OCTETS: usize = 112;
 /// Bits of a generation that fit into an [`Owner`] beside index and branch.
 const GENERATION_BITS: u32 = 24;
 
@@ -396,7 +395,7 @@ impl Stack {
             events: VecDeque::new(),
             outputs: VecDeque::new(),
             failed: VecDeque::new(),
-            via: String::with_capacity(VIA_OCTETS),
+            texts: Vec::new(),
             loop_key,
         }
     }
@@ -621,9 +620,9 @@ impl Stack {
             return self.own_unanswered(own, Failure::FlowFailed);
         };
         let (client, branch) = self.transactions.reserve();
-        self.via.clear();
-        push_via(&mut self.via, transport, sent_by, &branch);
-        let bytes = write(&self.via);
+        self.texts.clear();
+        push_via(&mut self.texts, transport, sent_by, &branch);
+        let bytes = write(str::from_utf8(&self.texts).expect("a Via of ours is ASCII"));
         let owner = Origin::Own(own).to_owner();
         self.transactions.send(now, client, Outgoing { flow, transport, bytes, invite: false, owner });
     }
@@ -638,10 +637,9 @@ impl Stack {
         arrival: Arrival,
         request: &Message,
     ) {
-        if let Some(via) = Transactions::response_via(request, arrival.remote) {
-            response.top_via(via);
-        }
-        self.transactions.respond(now, server, status, response.build());
+        let via = request.top_via().ok();
+        let response = build_response(&mut self.texts, response, via.as_ref(), arrival.remote);
+        self.transactions.respond(now, server, status, response);
     }
 
     /// Answers a request without keeping anything of it: its transaction, if there is one, is forgotten.
@@ -652,14 +650,13 @@ impl Stack {
         arrival: Arrival,
         request: &Message,
     ) {
-        if let Some(via) = Transactions::response_via(request, arrival.remote) {
-            response.top_via(via);
-        }
         if let Some(server) = server {
             self.transactions.forget(server);
         }
-        let flow = Transactions::response_flow(request, &arrival);
-        self.outputs.push_back(StackOutput::Send(flow, response.build()));
+        let via = request.top_via().ok();
+        let response = build_response(&mut self.texts, response, via.as_ref(), arrival.remote);
+        let flow = via.map_or(arrival.flow, |via| response_flow(&via, &arrival));
+        self.outputs.push_back(StackOutput::Send(flow, response));
     }
 
     /// Sends octets as they are (an answer to a keep-alive).
@@ -870,12 +867,13 @@ impl Origin {
     }
 }
 
-fn push_via(via: &mut String, transport: Transport, sent_by: &str, branch: &str) {
-    for part in ["SIP/2.0/", transport.via_token(), " ", sent_by, ";branch=", branch] {
-        via.push_str(part);
+fn push_via(via: &mut Vec<u8>, transport: Transport, sent_by: &str, branch: &BranchText) {
+    for part in ["SIP/2.0/", transport.via_token(), " ", sent_by, ";branch="] {
+        via.extend_from_slice(part.as_bytes());
     }
+    via.extend_from_slice(branch.as_bytes());
     if transport == Transport::Udp {
-        via.push_str(";rport");
+        via.extend_from_slice(b";rport");
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Via<'a> {
     branch: Option<&'a str>,
     has_rport: bool,
     has_received: bool,
+    rport: Option<(u16, u16)>,
 }
 
 /// Where the parts of a Via are in its element.
@@ -37,6 +38,8 @@ pub(crate) struct ViaParts {
     branch: Option<(u16, u16)>,
     has_rport: bool,
     has_received: bool,
+    /// See [`Via::around_rport`].
+    rport: Option<(u16, u16)>,
 }
 
 impl<'a> Via<'a> {
@@ -53,6 +56,13 @@ impl<'a> Via<'a> {
     /// Whether the sender asks for the port that it is seen with (RFC 3581 §3).
     pub fn has_rport(&self) -> bool {
         self.has_rport
+    }
+
+    /// What stands before `rport` and behind it with its value, where that is all that is to be changed for the way back: it stands
+    /// there once, `received` does not, and there is no white space but the one blank that must be.
+    pub fn around_rport(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let (start, end) = self.rport?;
+        Some((&self.text[..usize::from(start)], &self.text[usize::from(end)..]))
     }
 
     /// Whether it says where it was received from.
@@ -93,13 +103,24 @@ impl ViaParts {
             branch: None,
             has_rport: false,
             has_received: false,
+            rport: None,
         };
         let mut has_quotes = false;
+        let mut is_plain = is_plain_front(element, &parts);
+        let mut plain_end = at;
         let are_params = visit_params(element, at, |name, value| {
             has_quotes |= element.get(value.start) == Some(&b'"');
+            // `;` and perhaps `=`, and nothing else.
+            is_plain &= name.start == plain_end + 1 && value.start <= name.end + 1;
+            plain_end = value.end;
+            let place = (name.start as u16, value.end as u16);
             let name = &element[name];
             match name.len() {
-                5 => parts.has_rport |= is_name(name, b"rport"),
+                5 if is_name(name, b"rport") => {
+                    is_plain &= !parts.has_rport;
+                    parts.has_rport = true;
+                    parts.rport = Some(place);
+                }
                 6 if parts.branch.is_none() && is_name(name, b"branch") => {
                     parts.branch = Some((value.start as u16, value.end as u16));
                 }
@@ -107,6 +128,8 @@ impl ViaParts {
                 _ => {}
             }
         });
+        is_plain &= !parts.has_received && plain_end == element.len();
+        parts.rport = parts.rport.filter(|_| is_plain);
         // Outside of quotes nothing but ASCII was let pass.
         let is_text = are_params && (!has_quotes || lex::text(element).is_some());
         is_text.then_some(parts)
@@ -128,6 +151,7 @@ impl ViaParts {
             branch: self.branch.and_then(part),
             has_rport: self.has_rport,
             has_received: self.has_received,
+            rport: self.rport,
         })
     }
 
@@ -135,6 +159,17 @@ impl ViaParts {
     pub(crate) fn branch<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
         self.branch.map(|(start, end)| &element[usize::from(start)..usize::from(end)])
     }
+}
+
+/// Whether what stands before the parameters is written as `SIP/2.0/UDP host:port`, the port without leading zeros.
+fn is_plain_front(element: &[u8], parts: &ViaParts) -> bool {
+    let (transport_start, transport_end) = parts.transport;
+    let port_digits = parts.port.map_or(0, |port| 2 + port.checked_ilog10().unwrap_or(0) as u16);
+    transport_start == 8
+        && element.starts_with(b"SIP/2.0/")
+        && element[usize::from(transport_end)] == b' '
+        && parts.host.0 == transport_end + 1
+        && parts.params_start == parts.host.1 + port_digits
 }
 
 /// What follows the protocol's name and version, whichever they are.

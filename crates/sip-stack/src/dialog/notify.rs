@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Termination;
 use super::envelope::Envelope;
-use crate::digits::decimal;
+use crate::digits::push_decimal;
 
 /// A NOTIFY but for Via, entity tag and body, which are its sender's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Notify {
             push(&mut out, &["Via: ", via, "\r\n"]);
         }
         push(&mut out, &[lines, "CSeq: "]);
-        out.extend_from_slice(decimal(self.cseq.into()).as_bytes());
+        push_decimal(&mut out, self.cseq);
         push(&mut out, &[" NOTIFY\r\nSubscription-State: "]);
         self.write_state(&mut out);
         if let Some(tag) = entity_tag {
@@ -99,7 +99,7 @@ impl Notify {
         match body {
             Some((content_type, content)) => {
                 push(&mut out, &["\r\nContent-Type: ", content_type, "\r\nContent-Length: "]);
-                out.extend_from_slice(decimal(content.len() as u64).as_bytes());
+                push_decimal(&mut out, content.len());
                 push(&mut out, &["\r\n\r\n"]);
                 out.extend_from_slice(content);
             }
@@ -109,28 +109,31 @@ impl Notify {
     }
 
     fn write_state(&self, out: &mut Vec<u8>) {
-        let mut push = |text: &[u8]| out.extend_from_slice(text);
         match self.state {
             State::Active { seconds } => {
-                push(b"active;expires=");
-                push(decimal(seconds).as_bytes());
+                out.extend_from_slice(b"active;expires=");
+                push_decimal(out, seconds);
             }
             State::Pending { seconds } => {
-                push(b"pending;expires=");
-                push(decimal(seconds).as_bytes());
+                out.extend_from_slice(b"pending;expires=");
+                push_decimal(out, seconds);
             }
-            State::Terminated(Termination::Deactivated) => push(b"terminated;reason=deactivated"),
+            State::Terminated(Termination::Deactivated) => {
+                out.extend_from_slice(b"terminated;reason=deactivated")
+            }
             State::Terminated(Termination::Probation(after)) => {
-                push(b"terminated;reason=probation;retry-after=");
-                push(decimal(after.into()).as_bytes());
+                out.extend_from_slice(b"terminated;reason=probation;retry-after=");
+                push_decimal(out, after);
             }
-            State::Terminated(Termination::Rejected) => push(b"terminated;reason=rejected"),
-            State::Terminated(Termination::TimedOut) => push(b"terminated;reason=timeout"),
-            State::Terminated(Termination::GaveUp) => push(b"terminated;reason=giveup"),
-            State::Terminated(Termination::NoResource) => push(b"terminated;reason=noresource"),
+            State::Terminated(Termination::Rejected) => out.extend_from_slice(b"terminated;reason=rejected"),
+            State::Terminated(Termination::TimedOut) => out.extend_from_slice(b"terminated;reason=timeout"),
+            State::Terminated(Termination::GaveUp) => out.extend_from_slice(b"terminated;reason=giveup"),
+            State::Terminated(Termination::NoResource) => {
+                out.extend_from_slice(b"terminated;reason=noresource")
+            }
         }
         if let Some(rates) = &self.rates {
-            push(rates.as_bytes());
+            out.extend_from_slice(rates.as_bytes());
         }
     }
 }

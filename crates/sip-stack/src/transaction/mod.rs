@@ -49,6 +49,8 @@ use self::matching::Keys;
 use self::server::{Server, Waiting};
 use crate::timer::{TimerId, Timers};
 
+pub(crate) use self::via::{build_response, push_response_via, response_flow};
+
 pub use self::client::Matched;
 pub use self::matching::BranchText;
 

@@ -21,7 +21,7 @@ use sip_message::{HeaderId, Message, Method, NameAddr, ResponseBuilder, Via};
 
 use super::chain::Link;
 use super::matching::{Key, is_rfc2543};
-use super::via::response_flow;
+use super::via::{build_response, response_flow};
 use super::{
     Arrival, Event, Incoming, NOT_FOR_INVITES, ServerId, Side, TRYING_AFTER, Transactions, index_u32, name,
     split_name,
@@ -120,8 +120,8 @@ impl Transactions {
         via: &Via<'_>,
         arrival: Arrival,
     ) -> Incoming {
-        let invite =
-            self.find_key(self.keys.key(message, via, Method::Invite)).map(|index| self.server_id(index));
+        let invite_key = self.keys.key(message, via, Method::Invite);
+        let invite = self.find_key(invite_key).map(|index| self.server_id(index));
         if invite.is_none() && self.is_full(Method::Cancel) {
             return Incoming::Overload;
         }
@@ -129,9 +129,8 @@ impl Transactions {
     }
 
     fn handle_ack(&mut self, now: Instant, message: &Message, via: &Via<'_>) -> Incoming {
-        let Some(index) = self.find_key(self.keys.key(message, via, Method::Invite)) else {
-            return Incoming::Ack;
-        };
+        let key = self.keys.key(message, via, Method::Invite);
+        let Some(index) = self.find_key(key) else { return Incoming::Ack };
         let server = &mut self.servers[index as usize];
         match &server.state {
             State::Accepted => Incoming::Ack,
@@ -204,14 +203,14 @@ impl Transactions {
         let server = &self.servers[index as usize];
         let (flow, reliable) = (server.flow, server.reliable);
         let answer = (status != 408).then_some(response);
-        if let Some(answer) = &answer {
-            self.push_send(flow, answer.clone());
-        }
         if reliable {
             // Timer J is zero: nobody retransmits.
             self.remove_server(index);
         } else {
-            self.end_server(index, State::Completed(answer), now + self.values.patience());
+            self.end_server(index, State::Completed(answer.clone()), now + self.values.patience());
+        }
+        if let Some(answer) = answer {
+            self.push_send(flow, answer);
         }
     }
 
@@ -272,11 +271,12 @@ impl Transactions {
             unreachable!("only pending requests are tried")
         };
         let Waiting { message, arrival } = &self.waiting[pending.waiting as usize];
-        let mut trying = ResponseBuilder::new(message, 100);
-        if let Some(via) = Transactions::response_via(message, arrival.remote) {
-            trying.top_via(via);
-        }
-        let trying = trying.build();
+        let trying = build_response(
+            &mut Vec::new(),
+            &ResponseBuilder::new(message, 100),
+            message.top_via().ok().as_ref(),
+            arrival.remote,
+        );
         pending.provisional = Some(trying.clone());
         let flow = server.flow;
         self.push_send(flow, trying);

@@ -66,7 +66,7 @@ fn forged_branches_find_nothing() {
 fn branches_are_read_as_they_were_written() {
     for branch in [Branch { index: 0, nonce: 0 }, Branch { index: 0x89ab_cdef, nonce: 0x0123_4567_89ab_cdef }]
     {
-        assert_eq!(Branch::read(&branch.write()), Some(branch));
+        assert_eq!(Branch::read(branch.write().as_bytes()), Some(branch));
     }
     assert_eq!(&*Branch { index: 1, nonce: 2 }.write(), "z9hG4bK000000010000000000000002");
 }

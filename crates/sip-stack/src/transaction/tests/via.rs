@@ -1,6 +1,10 @@
 //! Where responses go.
 
+use std::net::{IpAddr, SocketAddr};
+
 use node::{ConnectionId, Flow, ListenerId, Transport};
+use proptest::prelude::*;
+use sip_message::{Host, Via};
 
 use super::super::{Arrival, Transactions};
 use super::{parse, request};
@@ -70,4 +74,48 @@ fn response_over_a_stream_goes_back_on_it() {
     let flow = Flow::Connection(ConnectionId(4));
     let arrival = Arrival { flow, transport: Transport::Tcp, remote: ([192, 0, 2, 1], 9).into() };
     assert_eq!(Transactions::response_flow(&message, &arrival), flow);
+}
+
+/// [`Transactions::response_via`], parameter by parameter.
+fn simple_response_via(via: &Via<'_>, remote: SocketAddr) -> Option<String> {
+    let seen = remote.ip().to_canonical();
+    let tells = matches!(via.host, Host::Address(address) if address.to_canonical() == seen);
+    if tells && !via.params.has("rport") && !via.params.has("received") {
+        return None;
+    }
+    let port = via.port.map_or(String::new(), |port| format!(":{port}"));
+    let params = via.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("received"));
+    let params = params.map(|(name, value)| match (name, value) {
+        (name, _) if name.eq_ignore_ascii_case("rport") => format!(";rport={}", remote.port()),
+        (name, "") => format!(";{name}"),
+        (name, value) => format!(";{name}={value}"),
+    });
+    let params: String = params.collect();
+    Some(format!("SIP/2.0/{} {}{port}{params};received={seen}", via.transport, via.host_text))
+}
+
+proptest! {
+    #[test]
+    fn via_of_responses_is_that_of_a_simple_reading(
+        front in prop_oneof![
+            Just("SIP/2.0/UDP "), Just("SIP/2.0/UDP "), Just("SIP/2.0/TCP  "), Just("SIP / 2.0 / UDP "), Just("X/9/UDP "), Just("SIP/2.0/UDP\t"),
+        ],
+        host in prop_oneof![Just("a.example"), Just("192.0.2.1"), Just("[2001:db8::1]"), Just("a.example ")],
+        port in prop_oneof![Just(""), Just(":5060"), Just(":0"), Just(":05070"), Just(": 7"), Just(":9 ")],
+        params in proptest::collection::vec(
+            prop_oneof![
+                Just(";rport"), Just(";rport"), Just(";RPort=5"), Just("; rport"), Just(";rport "), Just(";rport = 1"),
+                Just(";received=192.0.2.9"), Just(";branch=z9hG4bK1"), Just(";branch =x"), Just(";a=\"b; rport\""), Just(" ;y"),
+            ],
+            0..4,
+        ),
+        ip in prop_oneof![Just("192.0.2.1"), Just("::ffff:192.0.2.1"), Just("2001:db8::1"), Just("10.200.30.4")],
+        remote_port in any::<u16>(),
+    ) {
+        let via = format!("{front}{host}{port}{}", params.concat());
+        let remote = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), remote_port);
+        let message = parse(&request("OPTIONS", &via, ""));
+        let wanted = simple_response_via(&message.top_via().unwrap(), remote);
+        prop_assert_eq!(Transactions::response_via(&message, remote), wanted, "{}", via);
+    }
 }
