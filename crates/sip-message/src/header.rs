@@ -105,12 +105,14 @@ impl HeaderId {
     }
 
     /// From the name of `length` octets at the front of a line; the same as [`HeaderId::from_name`] for less.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at_front(line: &[u8], length: usize) -> HeaderId {
         let name = &line[..length];
-        match (length, line.first_chunk::<8>()) {
-            (2..8, Some(eight)) => find(u64::from_le_bytes(*eight) & !(u64::MAX << (8 * length)), name),
-            (8.., Some(eight)) => find(u64::from_le_bytes(*eight), name),
+        match line.first_chunk() {
+            Some(eight) if length >= 2 => {
+                let behind = 8_usize.saturating_sub(length);
+                find(u64::from_le_bytes(*eight) & (u64::MAX >> (8 * behind)), name)
+            }
             _ => HeaderId::from_name(name),
         }
     }
@@ -170,11 +172,13 @@ fn from_compact(letter: u8) -> HeaderId {
 struct Entry {
     /// See [`front`].
     front: u64,
-    name: &'static str,
+    /// The last eight octets of a name that has as many, else zeros.
+    back: u64,
+    length: usize,
     id: HeaderId,
 }
 
-const NONE: Entry = Entry { front: 0, name: "", id: HeaderId::Other };
+const NONE: Entry = Entry { front: 0, back: 0, length: 0, id: HeaderId::Other };
 /// Bits of a place in the table.
 const PLACE_BITS: u32 = 8;
 const PLACES: usize = 1 << PLACE_BITS;
@@ -187,8 +191,8 @@ const fn table() -> [Entry; PLACES] {
         let name = NAMES[i].as_bytes();
         let front = front(name);
         let place = place(front, name.len());
-        assert!(table[place].name.is_empty(), "two names have one place: choose another SPREAD");
-        table[place] = Entry { front, name: NAMES[i], id: IDS[i] };
+        assert!(table[place].length == 0, "two names have one place: choose another SPREAD");
+        table[place] = Entry { front, back: back(name), length: name.len(), id: IDS[i] };
         i += 1;
     }
     table
@@ -205,6 +209,14 @@ const fn front(name: &[u8]) -> u64 {
     front
 }
 
+/// The last eight octets of a name that has as many.
+const fn back(name: &[u8]) -> u64 {
+    match name.last_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => 0,
+    }
+}
+
 /// Found by trial, so that no two names have one place.
 const SPREAD: u64 = 0x220e_bf02_ced5_6aa5;
 
@@ -218,18 +230,16 @@ const fn place(front: u64, length: usize) -> usize {
 #[inline]
 fn find(front: u64, name: &[u8]) -> HeaderId {
     let entry = &TABLE[place(front, name.len())];
-    if entry.name.len() != name.len() {
+    if entry.length != name.len() {
         return HeaderId::Other;
     }
-    // Nearly all names are written as the RFC writes them.
-    let known = entry.name.as_bytes();
-    let is_same = entry.front == front
-        && match name.len() {
-            ..=8 => true,
-            9..=16 => known.last_chunk::<8>() == name.last_chunk(),
-            _ => known == name,
-        };
-    if is_same || known.eq_ignore_ascii_case(name) { entry.id } else { HeaderId::Other }
+    // Nearly all names are written as the RFC writes them, and few have more than these octets.
+    let has_ends = (entry.front ^ front) | (entry.back ^ back(name)) == 0;
+    if (has_ends && name.len() <= 16) || entry.id.name().as_bytes().eq_ignore_ascii_case(name) {
+        entry.id
+    } else {
+        HeaderId::Other
+    }
 }
 
 #[cfg(test)]

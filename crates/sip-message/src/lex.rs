@@ -350,12 +350,18 @@ mod tests {
     /// Whatever the length, and whether one class is asked for or several.
     #[test]
     fn spans_end_where_the_class_does() {
-        let members = b"a.b-c d\te;f=g";
+        let members = [
+            &b"a.b-c d\te;f=g, 0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ/:"[..],
+            b"@[`{\x7f\x80\xe1\xff",
+        ];
+        let members = members.concat();
         for length in 0..=members.len() {
-            for class in [TOKEN, LABEL, LWS, TOKEN | LWS, PARAM_NAME, PARAM_VALUE] {
-                let bytes = &members[..length];
-                let wanted = bytes.iter().take_while(|&&byte| is(byte, class)).count();
-                assert_eq!(span(bytes, class), wanted, "{class:#x} of {length}");
+            for start in 0..=length {
+                for class in [TOKEN, LABEL, LWS, TOKEN | LWS, HOST, IPV4, PARAM_NAME, PARAM_VALUE] {
+                    let bytes = &members[start..length];
+                    let wanted = bytes.iter().take_while(|&&byte| is(byte, class)).count();
+                    assert_eq!(span(bytes, class), wanted, "{class:#x} of {start} to {length}");
+                }
             }
         }
     }
