@@ -185,14 +185,58 @@ fn profdata_found(llvm_major: &str) -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("LLVM_PROFDATA") {
         return Some(named.into());
     }
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let libraries =
-        shell::probe(Command::new("rustc").args(["--print", "target-libdir"])).unwrap_or_default();
+        shell::probe(Command::new(compiler).args(["--print", "target-libdir"])).unwrap_or_default();
     let places = [
         Path::new(&libraries).with_file_name("bin").join("llvm-profdata"),
         PathBuf::from(format!("/usr/lib/llvm-{llvm_major}/bin/llvm-profdata")),
         PathBuf::from(format!("llvm-profdata-{llvm_major}")),
     ];
     places.into_iter().find(|place| shell::probe(Command::new(place).arg("--version")).is_some())
+}
+
+/// LLVM's post-link optimiser.
+pub(crate) struct Bolt {
+    /// It reads and rewrites a program.
+    pub(crate) program: PathBuf,
+    /// It joins what several processes counted.
+    pub(crate) merger: PathBuf,
+}
+
+/// Finds BOLT. It reads programs, whatever made them: any version does, that of the compiler's LLVM is asked for first.
+pub(crate) fn bolt(llvm_major: &str, install: bool) -> anyhow::Result<Bolt> {
+    if let Some(found) = bolt_found(llvm_major) {
+        return Ok(found);
+    }
+    let package = format!("bolt-{llvm_major}");
+    let mend = format!(
+        "llvm-bolt is missing: the Debian package {package}, or name the folder that llvm-bolt and merge-fdata are in in LLVM_BOLT_DIR"
+    );
+    if !install {
+        bail!(mend);
+    }
+    eprintln!("xtask: installing {package}");
+    let whole = ["apt-get", "install", "-y", "--no-install-recommends", &package];
+    as_root(&["apt-get", "update"], &whole)
+        .and_then(|()| as_root(&with_arguments(INSTALL_SCRIPT, &[&package]), &whole))
+        .context(mend.clone())?;
+    bolt_found(llvm_major).context(mend)
+}
+
+fn bolt_found(llvm_major: &str) -> Option<Bolt> {
+    let places = [
+        std::env::var_os("LLVM_BOLT_DIR").map(PathBuf::from),
+        Some(PathBuf::from(format!("/usr/lib/llvm-{llvm_major}/bin"))),
+        // Found in PATH.
+        Some(PathBuf::new()),
+    ];
+    let bolts = places
+        .into_iter()
+        .flatten()
+        .map(|folder| Bolt { program: folder.join("llvm-bolt"), merger: folder.join("merge-fdata") });
+    let runs = |program: &Path| shell::probe(Command::new(program).arg("--version")).is_some();
+    bolts.into_iter().find(|bolt| runs(&bolt.program) && runs(&bolt.merger))
 }
 
 fn npm_packages(root: &Path) -> anyhow::Result<()> {

@@ -135,13 +135,15 @@ this repository, and not be one of the crates banned there.
         name: "dist",
         summary: "build the server as it is installed: optimised for the work it does",
         help: "\
-cargo xtask dist [--no-install]
+cargo xtask dist [--cpu NAME] [--no-install]
 
-Builds the server so that it counts what it runs, puts it under the loads of bench/, and builds it again, as a whole,
-with what was counted (profile-guided optimisation): target/dist/chancery. Takes some 20 minutes on two cores, Python,
-OpenSSL, and llvm-profdata of the compiler's LLVM.
+Builds the server so that it counts what it runs, puts it under the loads of bench/, builds it again, as a whole, with
+what was counted (profile-guided optimisation), and lays it out anew (BOLT): target/dist/chancery. Takes some 20 minutes
+on two cores, Python, OpenSSL, llvm-profdata of the compiler's LLVM, and llvm-bolt; without that the last step is left out.
 
-  --no-install   install no llvm-profdata; take the machine as it is
+  --cpu NAME     the processors it shall run on, as `rustc --print target-cpus` lists them; without it x86-64-v3
+                 (AVX2 and BMI2: Intel since Haswell, AMD since Excavator) where the machine is an x86-64
+  --no-install   install neither llvm-profdata nor llvm-bolt; take the machine as it is
 ",
         run: dist::run,
     },
