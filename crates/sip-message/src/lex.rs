@@ -194,8 +194,8 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
 /// How many bytes of white space stand at `at`.
 #[inline]
 pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
-    // Mostly there is none, or one blank.
-    while at < bytes.len() && is(bytes[at], LWS) {
+    // Mostly there is none, or one blank; nothing above a blank is any.
+    while at < bytes.len() && bytes[at] <= b' ' && is(bytes[at], LWS) {
         at += 1;
     }
     at

@@ -38,6 +38,8 @@ pub(crate) struct Parsed {
     /// Where the body begins.
     pub(crate) body_start: u16,
     pub(crate) slots: Slots,
+    /// Of the headers in the slots: most of what is asked for is not there.
+    filter: HeaderFilter,
     /// Empty until [`Message::validate`] has let the message pass.
     found: OnceLock<Found>,
 }
@@ -55,6 +57,23 @@ pub(crate) struct Slot {
     pub(crate) value_start: u16,
     pub(crate) value_end: u16,
     pub(crate) id: HeaderId,
+}
+
+/// Tells for most headers that are not there that they are not. A few share a bit.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeaderFilter(u64);
+
+impl HeaderFilter {
+    #[inline]
+    fn insert(&mut self, id: HeaderId) {
+        self.0 |= 1 << (id as u8 % 64);
+    }
+
+    /// `false` is certain.
+    #[inline]
+    fn may_have(self, id: HeaderId) -> bool {
+        self.0 & 1 << (id as u8 % 64) != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +196,7 @@ impl Message {
 
     /// The value of the first header of this kind, as written.
     pub fn header(&self, id: HeaderId) -> Option<&[u8]> {
-        self.parsed.slots.iter().find(|slot| slot.id == id).map(|slot| self.value(slot))
+        self.values(id).next()
     }
 
     /// The value of the first header of this name (long form, any case): for headers that have no [`HeaderId`].
@@ -210,7 +229,8 @@ impl Message {
 
     /// The values of all lines of a header, in order (the Authorization family, Warning ...).
     pub fn values(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
-        self.parsed.slots.iter().filter(move |slot| slot.id == id).map(|slot| self.value(slot))
+        let slots = if self.parsed.filter.may_have(id) { &self.parsed.slots[..] } else { &[] };
+        slots.iter().filter(move |slot| slot.id == id).map(|slot| self.value(slot))
     }
 
     /// The body, exactly Content-Length octets.

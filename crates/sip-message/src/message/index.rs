@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use memchr::memchr;
 
-use super::{Message, ParseError, Parsed, Slot, Slots, StartLine};
+use super::{HeaderFilter, Message, ParseError, Parsed, Slot, Slots, StartLine};
 use crate::edit::Written;
 use crate::lex::{self, TOKEN};
 use crate::{HEADER_BLOCK_OCTETS_MAX, HEADER_LINES_MAX, HeaderId, MESSAGE_OCTETS_MAX, Method};
@@ -127,8 +127,11 @@ impl Message {
             StartLine::Response { .. } => None,
         };
         let [headers_start, headers_end, body_start] = places;
+        let mut filter = HeaderFilter::default();
+        slots.iter().for_each(|slot| filter.insert(slot.id));
         let found = OnceLock::new();
-        let parsed = Parsed { bytes, start, method, headers_start, headers_end, body_start, slots, found };
+        let parsed =
+            Parsed { bytes, start, method, headers_start, headers_end, body_start, slots, filter, found };
         Message { parsed: Arc::new(parsed) }
     }
 }
