@@ -1,5 +1,8 @@
 //! What the measurements share.
 
+#[allow(dead_code, reason = "not every measurement makes them")]
+pub(crate) mod changes;
+
 use std::sync::mpsc::Receiver;
 
 use node::store::{Completion, PersistToken, Store, Submission, Urgency};
@@ -20,13 +23,24 @@ pub(crate) fn persist(store: &mut Sqlite, receiver: &Receiver<Vec<Completion<Row
 
 /// CPU time of the thread named "storage", in microseconds (proc(5), schedstat: nanoseconds on the CPU).
 pub(crate) fn writer_cpu() -> f64 {
+    let stat = std::fs::read_to_string(writer().join("schedstat")).expect("schedstat");
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
+}
+
+/// How often that thread waited for something (proc(5), status).
+#[allow(dead_code, reason = "not every measurement asks")]
+pub(crate) fn writer_waits() -> f64 {
+    let status = std::fs::read_to_string(writer().join("status")).expect("status");
+    let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    waits.expect("it has one").trim().parse().expect("a number")
+}
+
+fn writer() -> std::path::PathBuf {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let folder = tasks.map(|t| t.expect("a thread").path()).find(|task| {
         std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "storage")
     });
-    let stat =
-        std::fs::read_to_string(folder.expect("the writer runs").join("schedstat")).expect("schedstat");
-    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
+    folder.expect("the writer runs")
 }
 
 /// Octets that the process has written so far, and with how many calls (proc(5), io).
