@@ -342,11 +342,7 @@ fn userinfo(bytes: &[u8]) -> Option<(usize, usize)> {
 /// The length of the host at the front (brackets of an IPv6 reference included), and the address that it is, if it is one.
 pub(crate) fn host_at(bytes: &[u8]) -> Option<(usize, Option<IpAddr>)> {
     match bytes.first()? {
-        b'[' => {
-            let end = memchr::memchr(b']', bytes)?;
-            let address: Ipv6Addr = lex::text(&bytes[1..end])?.parse().ok()?;
-            return Some((end + 1, Some(address.into())));
-        }
+        b'[' => return ipv6_reference(bytes),
         b'0'..=b'9' => {
             if let Some((length, address)) = ipv4_at(bytes) {
                 return Some((length, Some(address.into())));
@@ -362,6 +358,14 @@ pub(crate) fn host_at(bytes: &[u8]) -> Option<(usize, Option<IpAddr>)> {
     are_labels(&bytes[..length]).then_some((length, None))
 }
 
+/// An IPv6 address in brackets.
+#[inline(never)]
+fn ipv6_reference(bytes: &[u8]) -> Option<(usize, Option<IpAddr>)> {
+    let end = memchr::memchr(b']', bytes)?;
+    let address: Ipv6Addr = lex::text(&bytes[1..end])?.parse().ok()?;
+    Some((end + 1, Some(address.into())))
+}
+
 /// Labels between dots, perhaps a dot behind the last; none empty, and none with a hyphen at either end. All octets are of [`HOST`].
 fn are_labels(name: &[u8]) -> bool {
     // Of a host's characters only `-` and `.` are below the digits. Where no two of them meet, and none stands at an end, all is well.
@@ -370,11 +374,16 @@ fn are_labels(name: &[u8]) -> bool {
     {
         return true;
     }
+    are_unusual_labels(name)
+}
+
+#[cold]
+fn are_unusual_labels(name: &[u8]) -> bool {
     let mut labels = name.strip_suffix(b".").unwrap_or(name).split(|&byte| byte == b'.');
     labels.all(|label| !matches!(label, [] | [b'-', ..] | [.., b'-']))
 }
 
-/// Four numbers up to 255, without leading zeros as they mean octal to some; nothing behind them that would belong to a host.
+/// Four numbers with dots between them and nothing behind them that would belong to a host.
 fn ipv4_at(bytes: &[u8]) -> Option<(usize, Ipv4Addr)> {
     let mut octets = [0; 4];
     let mut at = 0;
@@ -383,19 +392,28 @@ fn ipv4_at(bytes: &[u8]) -> Option<(usize, Ipv4Addr)> {
             (bytes.get(at) == Some(&b'.')).then_some(())?;
             at += 1;
         }
-        let start = at;
-        let mut number = 0;
-        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-            // A zero before it, or a fourth digit.
-            if at > start && (number == 0 || number > 25) {
-                return None;
-            }
-            number = number * 10 + u16::from(digit - b'0');
-            at += 1;
-        }
-        *octet = u8::try_from(number).ok().filter(|_| at > start)?;
+        let digits;
+        (*octet, digits) = leading_octet(&bytes[at..])?;
+        at += digits;
     }
     bytes.get(at).is_none_or(|&next| !is(next, HOST)).then(|| (at, octets.into()))
+}
+
+/// A number up to 255 of up to three digits and how many they are; without leading zeros, as they mean octal to some.
+#[inline]
+fn leading_octet(bytes: &[u8]) -> Option<(u8, usize)> {
+    let digit =
+        |place: usize| bytes.get(place).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10);
+    let first = digit(0)?;
+    let Some(second) = digit(1) else { return Some((first, 1)) };
+    if first == 0 {
+        return None;
+    }
+    let two = first * 10 + second;
+    match digit(2) {
+        Some(third) => Some((two.checked_mul(10)?.checked_add(third)?, 3)),
+        None => Some((two, 2)),
+    }
 }
 
 /// Where `*( ";" uri-parameter )` that begins at `at` ends.
