@@ -293,7 +293,9 @@ pub(crate) fn visit_params(
 /// Whether `bytes` is `name`, which is written in lower case, in any case.
 #[inline]
 pub(crate) fn is_name(bytes: &[u8], name: &[u8]) -> bool {
-    bytes.len() == name.len() && bytes.iter().zip(name).all(|(a, b)| a.to_ascii_lowercase() == *b)
+    // Nearly always it is written as the RFC does, or begins with another letter.
+    bytes == name
+        || bytes.len() == name.len() && bytes.iter().zip(name).all(|(a, b)| a.to_ascii_lowercase() == *b)
 }
 
 /// The elements of a comma-separated value; commas in quotes and in `<>` do not separate. An element may be empty;
