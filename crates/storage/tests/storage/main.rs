@@ -203,6 +203,33 @@ fn fill(home: &mut Home) -> u64 {
 }
 
 #[test]
+fn call_logs_that_find_no_room_are_refused_and_recover() {
+    const BATCH: u64 = 100;
+    for tail_messages in [storage::TAIL_MESSAGES, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { bytes_max: Some(1 << 20), tail_messages, ..eager() };
+        let mut home = Home::open(&file(&folder), options).unwrap();
+        home.persist_all(vec![add_alice()]);
+        let full = |first: &u64| {
+            let answers = home.persist((*first..first + BATCH).map(call).collect());
+            if answers.iter().all(|answer| *answer == Ok(Outcome::Applied)) {
+                return false;
+            }
+            assert!(answers.iter().all(|answer| *answer == Err(StoreError::Full)), "{answers:?}");
+            true
+        };
+        let kept = (1..1_000_000).step_by(BATCH as usize).find(full).expect("it is full some time") - 1;
+        assert!(kept > 2_000, "{kept} calls of some 60 octets fit into 1 MiB");
+        let mut log = home.calls(ALICE, None, false, u32::MAX);
+        log.reverse();
+        assert_eq!(log, (1..=kept).collect::<Vec<_>>(), "nothing half-written, nothing lost");
+        home.persist_all(vec![Change::PruneCalls { before_unix_ms: kept }]);
+        home.persist_all(vec![call(kept + 7)]);
+        assert_eq!(home.calls(ALICE, None, false, 9), [kept + 7, kept]);
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let Some(_mount) = Mount::tmpfs(folder.path(), "size=8m") else {

@@ -414,6 +414,11 @@ proptest! {
     ) {
         same_meaning(tail_messages, steps);
     }
+}
+
+proptest! {
+    // Each does as much as many of the others.
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Among all other changes call logs stay short.
     #[test]
