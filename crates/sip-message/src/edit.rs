@@ -330,6 +330,13 @@ impl<'m> Edit<'m> {
                     change => change,
                 },
             };
+            // What is behind the elements that go stays with its neighbours.
+            if let Some(change) = change
+                && states[change].is_done
+                && let Change::Elements { .. } = self.changes[change].1
+            {
+                continue;
+            }
             note.kept(kept_from_slot..i, kept_from, out.len());
             out.extend_from_slice(&bytes[usize::from(kept_from)..usize::from(slot.start)]);
             let line_end = slots.get(i + 1).map_or(message.parsed.headers_end, |next| next.start);
@@ -477,10 +484,6 @@ impl<'a> Line<'a> {
         replacement: Option<&[u8]>,
         state: &mut State,
     ) {
-        if state.is_done {
-            out.extend_from_slice(self.bytes);
-            return;
-        }
         for element in Elements::of(self.value()) {
             if state.removed < removed {
                 state.removed += 1;

@@ -29,6 +29,18 @@ pub(crate) fn eight_hex(number: u32) -> [u8; 8] {
     digits.to_be_bytes()
 }
 
+/// The number of eight digits as [`eight_hex`] writes them; `None` for all else.
+pub(crate) fn read_eight_hex(digits: [u8; 8]) -> Option<u32> {
+    let octets = u64::from_be_bytes(digits);
+    let letters = octets >> 6 & u64::from_ne_bytes([1; 8]);
+    let values = (octets & u64::from_ne_bytes([0x0f; 8])).wrapping_add(letters * 9);
+    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let quads = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    let number = (quads | quads >> 16) as u32;
+    // What is no digit is not written so again.
+    (eight_hex(number) == digits).then_some(number)
+}
+
 impl Hex {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -47,12 +59,25 @@ impl Deref for Hex {
 pub(crate) fn push_ip(text: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
+            let mut digits = [0; "255.255.255.255".len()];
+            let mut length = 0;
+            let mut push = |digit: u8| {
+                digits[length] = digit;
+                length += 1;
+            };
             for (place, octet) in ip.octets().into_iter().enumerate() {
                 if place > 0 {
-                    text.push(b'.');
+                    push(b'.');
                 }
-                push_decimal(text, octet);
+                if octet >= 100 {
+                    push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    push(b'0' + octet / 10 % 10);
+                }
+                push(b'0' + octet % 10);
             }
+            text.extend_from_slice(&digits[..length]);
         }
         IpAddr::V6(ip) => write!(text, "{ip}").expect("a Vec takes everything"),
     }
@@ -65,7 +90,7 @@ pub(crate) fn push_decimal(text: &mut Vec<u8>, number: impl itoa::Integer) {
 
 #[cfg(test)]
 mod tests {
-    use super::{hex, push_decimal, push_ip};
+    use super::{eight_hex, hex, push_decimal, push_ip, read_eight_hex};
 
     #[test]
     fn digits_are_those_of_fmt() {
@@ -74,6 +99,23 @@ mod tests {
             let mut decimal = Vec::new();
             push_decimal(&mut decimal, number);
             assert_eq!(decimal, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_read_as_they_were_written() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xfedc_ba98, u32::MAX] {
+            assert_eq!(read_eight_hex(eight_hex(number)), Some(number));
+        }
+        for place in 0..8 {
+            for octet in 0..=u8::MAX {
+                let mut digits = *b"0a1b9f8e";
+                digits[place] = octet;
+                let is_digit = matches!(octet, b'0'..=b'9' | b'a'..=b'f');
+                let text = String::from_utf8_lossy(&digits);
+                let expected = is_digit.then(|| u32::from_str_radix(&text, 16).expect("digits"));
+                assert_eq!(read_eight_hex(digits), expected, "{text}");
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! A role's own steps stand before, between and behind these. Each check goes on or gives a [`Refusal`]: it tells the operator
 //! why, and the stranger no more than its status.
 
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 use sip_message::{HeaderId, Host, Message, ResponseBuilder, Scheme, Uri, Via};
@@ -137,8 +138,10 @@ pub fn client_address(request: &Message) -> Option<IpAddr> {
 
 /// A tag for To that is the same each time the same request is answered (RFC 3261 §8.2.7).
 pub fn to_tag(key: &[u8; 16], request: &Message) -> Tag {
-    let [call_id, from] = [HeaderId::CallId, HeaderId::From].map(|id| request.header(id).unwrap_or(b""));
-    Tag(hex(SipHasher13::new_with_key(key).hash(&[call_id, from].concat())))
+    let mut hasher = SipHasher13::new_with_key(key);
+    hasher.write(request.header(HeaderId::CallId).unwrap_or(b""));
+    hasher.write(request.header(HeaderId::From).unwrap_or(b""));
+    Tag(hex(hasher.finish()))
 }
 
 /// A tag of ours, in hexadecimal.

@@ -163,10 +163,17 @@ impl Routes {
     }
 
     fn party_digest(&self, token: &[u8], party: &Uri<'_>) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(token);
+        hasher.write_u8(0);
+        hasher.write(party.user().unwrap_or("").as_bytes());
+        hasher.write_u8(0);
         let host = party.host_text().as_bytes();
-        let mut text = [token, b"\0", party.user().unwrap_or("").as_bytes(), b"\0", host].concat();
-        let host_start = text.len() - host.len();
-        text[host_start..].make_ascii_lowercase();
-        SipHasher13::new_with_key(&self.key).hash(&text)
+        // Nearly all are written so, or are addresses.
+        match host.iter().any(u8::is_ascii_uppercase) {
+            false => hasher.write(host),
+            true => hasher.write(&host.to_ascii_lowercase()),
+        }
+        hasher.finish()
     }
 }

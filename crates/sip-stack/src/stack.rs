@@ -741,7 +741,7 @@ impl Stack {
             found.any(|params| {
                 let end = params.iter().position(|byte| matches!(byte, b';' | b',' | b' '));
                 let hex = std::str::from_utf8(&params[..end.unwrap_or(params.len())]);
-                let digest = *digest.get_or_insert_with(|| self.loop_digest(message));
+                let digest = *digest.get_or_insert_with(|| self.loop_digest(message, &mut Vec::new()));
                 hex.is_ok_and(|hex| u64::from_str_radix(hex, 16) == Ok(digest))
             })
         })

@@ -264,7 +264,8 @@ impl Stack {
         let status = upstream_status(verdict.status);
         match response {
             Some(response) if status == verdict.status => {
-                let mut edit = Stack::upstream_edit(response, back);
+                let mut edit = Edit::new(response);
+                edit_upstream(&mut edit, response, back);
                 if matches!(status, 401 | 407) {
                     let own = |id| response.header(id).map(<[u8]>::to_vec);
                     for (id, value) in challenges {
@@ -300,23 +301,9 @@ impl Stack {
         response: &Message,
         back: Option<&Back>,
     ) {
-        let bytes = Stack::upstream_edit(response, back).write();
-        self.transactions.respond(now, server, status, bytes);
-    }
-
-    fn upstream_edit<'m>(response: &'m Message, back: Option<&'m Back>) -> Edit<'m> {
         let mut edit = Edit::new(response);
-        match back.map_or(&[][..], |back| &back.vias) {
-            [] => edit.remove_elements(HeaderId::Via, 1),
-            vias => {
-                edit.remove(HeaderId::Via);
-                vias.iter().fold(&mut edit, |edit, via| edit.insert_first(HeaderId::Via, via.as_str()))
-            }
-        };
-        if let Some(border) = back.and_then(|back| back.border.as_ref()) {
-            border.response(response, &mut edit);
-        }
-        edit
+        edit_upstream(&mut edit, response, back);
+        self.transactions.respond(now, server, status, edit.write());
     }
 
     /// See [`Back`].
@@ -506,26 +493,24 @@ impl Stack {
 
     /// An answered INVITE needs no more than the way upstream.
     fn retire(&mut self, now: Instant, id: ContextId, server: ServerId, back: Option<Arc<Back>>) {
-        self.release(id);
-        self.contexts[id.index as usize].state = SlotState::Answered(server, back);
+        let state = &mut self.contexts[id.index as usize].state;
+        let retired = std::mem::replace(state, SlotState::Answered(server, back));
+        self.release(&retired);
         self.timers.insert(now + self.retire_after, Due::Retire(id));
     }
 
     pub(super) fn close(&mut self, id: ContextId) {
-        self.release(id);
-        self.contexts.remove(id.index as usize);
+        let closed = self.contexts.remove(id.index as usize);
+        self.release(&closed.state);
     }
 
     /// Takes back timers, searches and the name under which a context can be cancelled.
-    fn release(&mut self, id: ContextId) {
-        let Some(context) = self.live(id) else { return };
-        let upstream = context.upstream;
-        let patience = context.patience.take();
-        let branches = std::mem::take(&mut context.branches);
-        if let Some(timer) = patience {
+    fn release(&mut self, state: &SlotState) {
+        let SlotState::Live(context) = state else { return };
+        if let Some(timer) = context.patience {
             self.timers.cancel(timer);
         }
-        for branch in branches {
+        for branch in &context.branches {
             if let BranchState::Sent { timer_c: Some(timer), .. } = branch.state {
                 self.timers.cancel(timer);
             }
@@ -534,7 +519,8 @@ impl Stack {
                 self.hops.end(search);
             }
         }
-        if let Upstream::Server(server) = upstream {
+        // Only INVITEs can be cancelled.
+        if let (Upstream::Server(server), true) = (context.upstream, context.invite) {
             self.cancellable.remove(&server);
         }
     }
@@ -554,5 +540,19 @@ impl Stack {
 
     pub(super) fn branch(&mut self, id: BranchId) -> Option<&mut Branch> {
         self.live(id.context)?.branches.get_mut(usize::from(id.branch))
+    }
+}
+
+/// A response leaves our Via here, and meets what stands between the networks.
+fn edit_upstream<'m>(edit: &mut Edit<'m>, response: &'m Message, back: Option<&'m Back>) {
+    match back.map_or(&[][..], |back| &back.vias) {
+        [] => edit.remove_elements(HeaderId::Via, 1),
+        vias => {
+            edit.remove(HeaderId::Via);
+            vias.iter().fold(&mut *edit, |edit, via| edit.insert_first(HeaderId::Via, via.as_str()))
+        }
+    };
+    if let Some(border) = back.and_then(|back| back.border.as_ref()) {
+        border.response(response, edit);
     }
 }

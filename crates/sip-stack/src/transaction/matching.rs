@@ -6,7 +6,7 @@ use std::ops::Deref;
 use sip_message::{HeaderId, Message, Method, Via};
 use siphasher::sip128::SipHasher13;
 
-use crate::digits::{eight_hex, hex};
+use crate::digits::{eight_hex, hex, read_eight_hex};
 
 /// RFC 3261 §8.1.1.7: a branch that begins so is unique by itself.
 pub(super) const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -128,11 +128,9 @@ impl Branch {
 
     pub(super) fn read(text: &[u8]) -> Option<Branch> {
         let digits = text.strip_prefix(MAGIC_COOKIE.as_bytes())?;
-        if digits.len() != Branch::DIGITS {
-            return None;
-        }
-        let (index, nonce) = digits.split_at(8);
-        Some(Branch { index: read_hex(index)? as u32, nonce: read_hex(nonce)? })
+        let (&[index, high, low], []) = digits.as_chunks() else { return None };
+        let nonce = u64::from(read_eight_hex(high)?) << 32 | u64::from(read_eight_hex(low)?);
+        Some(Branch { index: read_eight_hex(index)?, nonce })
     }
 }
 
@@ -161,18 +159,6 @@ impl fmt::Display for BranchText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self)
     }
-}
-
-/// Up to 16 hexadecimal digits, letters in lower case.
-fn read_hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, &digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(value))
-    })
 }
 
 /// A method, small enough to keep when the request is gone: its length and its first 15 octets, more than any method has. Longer
