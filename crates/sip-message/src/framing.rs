@@ -132,7 +132,7 @@ fn usual_block(window: &[u8]) -> Option<(usize, u64)> {
     let mut length = None;
     let mut line_start = 0;
     loop {
-        let line_end = lex::first_of(window, line_start, *b"\n")?;
+        let line_end = lex::first_of_far(window, line_start, *b"\n")?;
         if line_end == 0 || window[line_end - 1] != b'\r' {
             return None;
         }

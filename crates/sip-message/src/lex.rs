@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use ascii::AsciiStr;
 
-pub(crate) use self::sixteen::first_of;
+pub(crate) use self::sixteen::{first_of, first_of_far};
 
 /// `token`.
 pub(crate) const TOKEN: u16 = 1;

@@ -1,7 +1,7 @@
 //! Octets looked at sixteen by sixteen, which lines, names and quoted strings are long enough for; a search that is made for whole
 //! files costs more to begin than they have octets.
 
-use wide::u8x16;
+use wide::{u8x16, u8x32};
 
 /// A bit for each octet of the chunk that is one of `octets`, the lowest for the first.
 #[inline(always)]
@@ -32,6 +32,23 @@ pub(crate) fn first_of<const N: usize>(bytes: &[u8], at: usize, octets: [u8; N])
     }
 }
 
+/// [`first_of`] for what is expected farther away, such as the end of a line: 32 octets are one step where the processor has AVX2.
+#[inline(always)]
+pub(crate) fn first_of_far<const N: usize>(bytes: &[u8], at: usize, octets: [u8; N]) -> Option<usize> {
+    let mut at = at;
+    let (chunks, _) = bytes.get(at..)?.as_chunks();
+    for chunk in chunks {
+        let chunk = u8x32::new(*chunk);
+        let is_one = octets.iter().fold(u8x32::ZERO, |any, &octet| any | chunk.simd_eq(u8x32::splat(octet)));
+        let marks = is_one.to_bitmask();
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize);
+        }
+        at += 32;
+    }
+    first_of(bytes, at, octets)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -51,6 +68,7 @@ mod tests {
             };
             prop_assert_eq!(first_of(&bytes, at, [b'\n']), expected(b"\n"));
             prop_assert_eq!(first_of(&bytes, at, [b'\r', b'\n']), expected(b"\r\n"));
+            prop_assert_eq!(first_of_far(&bytes, at, [b'\r', b'\n']), expected(b"\r\n"));
         }
     }
 }

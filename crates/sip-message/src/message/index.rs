@@ -192,7 +192,7 @@ impl<'a> Lines<'a> {
     fn next_line(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         // Nearly all lines end at the first line break.
-        let end = lex::first_of(self.block, start, LINE_BREAKS)?;
+        let end = lex::first_of_far(self.block, start, LINE_BREAKS)?;
         if let Some([b'\r', b'\n', next, ..]) = self.block.get(end..)
             && !matches!(next, b' ' | b'\t')
         {
@@ -209,7 +209,7 @@ impl<'a> Lines<'a> {
         self.is_torn = false;
         let mut search = start;
         loop {
-            let end = lex::first_of(self.block, search, LINE_BREAKS)?;
+            let end = lex::first_of_far(self.block, search, LINE_BREAKS)?;
             if let Some(b"\r\n") = self.block.get(end..end + 2) {
                 match self.block.get(end + 2) {
                     // The start line is never folded; a blank behind it is a header line without a name.
