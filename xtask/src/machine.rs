@@ -154,6 +154,14 @@ fn as_root(command: &[&str], whole: &[&str]) -> anyhow::Result<()> {
     shell::run(run.args(&command[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
+/// Installs a Debian package that only one command needs.
+fn install_one(package: &str) -> anyhow::Result<()> {
+    eprintln!("xtask: installing {package}");
+    let whole = ["apt-get", "install", "-y", "--no-install-recommends", package];
+    as_root(&["apt-get", "update"], &whole)?;
+    as_root(&with_arguments(INSTALL_SCRIPT, &[package]), &whole)
+}
+
 /// The program that merges what servers counted, of the compiler's LLVM: another version does not understand its files.
 pub(crate) fn profdata(llvm_major: &str, install: bool) -> anyhow::Result<PathBuf> {
     if let Some(found) = profdata_found(llvm_major) {
@@ -173,11 +181,7 @@ pub(crate) fn profdata(llvm_major: &str, install: bool) -> anyhow::Result<PathBu
     {
         return Ok(found);
     }
-    eprintln!("xtask: installing {package}");
-    let whole = ["apt-get", "install", "-y", "--no-install-recommends", &package];
-    as_root(&["apt-get", "update"], &whole)
-        .and_then(|()| as_root(&with_arguments(INSTALL_SCRIPT, &[&package]), &whole))
-        .context(mend.clone())?;
+    install_one(&package).context(mend.clone())?;
     profdata_found(llvm_major).context(mend)
 }
 
@@ -216,11 +220,7 @@ pub(crate) fn bolt(llvm_major: &str, install: bool) -> anyhow::Result<Bolt> {
     if !install {
         bail!(mend);
     }
-    eprintln!("xtask: installing {package}");
-    let whole = ["apt-get", "install", "-y", "--no-install-recommends", &package];
-    as_root(&["apt-get", "update"], &whole)
-        .and_then(|()| as_root(&with_arguments(INSTALL_SCRIPT, &[&package]), &whole))
-        .context(mend.clone())?;
+    install_one(&package).context(mend.clone())?;
     bolt_found(llvm_major).context(mend)
 }
 
